@@ -1,0 +1,1 @@
+"""Captions for folders of clips, exactly one row each."""

@@ -1,0 +1,1 @@
+"""Connectors: a tower's features in, tokens for the language model out."""

@@ -1,0 +1,1 @@
+"""Label files in, samples out."""

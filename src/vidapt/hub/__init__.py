@@ -1,0 +1,1 @@
+"""Published families: their key layouts, translated to ours and back."""

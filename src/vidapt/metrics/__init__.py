@@ -1,0 +1,1 @@
+"""Scores of single answers and captions, and their intervals."""

@@ -1,0 +1,173 @@
+"""The plain values that pass between the floors. Importing this module imports no torch.
+
+Letters used in shapes here and everywhere else: N clips in a batch, T frames, H and W pixels, t h w
+cells of a grid, C tower width, D width of the language model, n visual tokens, L sequence length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Role = Literal["system", "user", "assistant"]
+
+MEDIA = "<video>"
+"""What stands in a turn's text where the next clip of the sample goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Footage not yet decoded: a video file, a still, or a folder of images.
+
+    Attributes:
+        id: Unique within its dataset.
+        path: The file or folder.
+        start_s: First moment used, in seconds from the first frame.
+        end_s: Last moment used; None means the end of the file.
+    """
+
+    id: str
+    path: Path
+    start_s: float = 0.0
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What was decoded.
+
+    Attributes:
+        pixels: [T, H, W, 3] uint8, RGB, rotation applied.
+        times_s: [T] float64, seconds from the first frame of the file.
+        notes: What a user should know, such as that the file is truncated.
+    """
+
+    pixels: np.ndarray
+    times_s: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance; `text` may hold `MEDIA` marks anywhere."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One thing to learn from or answer.
+
+    Attributes:
+        id: Unique within its dataset.
+        media: The clips, in the order of the `MEDIA` marks. A sample of which no turn holds a mark has
+            its clips in front of the first user turn.
+        turns: The conversation.
+        rejected: A worse answer to the last turn (preference learning).
+        facts: Further truth about the sample. Known keys: `type` (question type), `accept` (every
+            answer that counts as right).
+        source: `file:line` it came from.
+    """
+
+    id: str
+    media: tuple[Clip, ...]
+    turns: tuple[Turn, ...]
+    rejected: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def question(self) -> str:
+        """The last user turn's text."""
+        return next((turn.text for turn in reversed(self.turns) if turn.role == "user"), "")
+
+    @property
+    def answer(self) -> str:
+        """The last assistant turn's text, empty when there is none."""
+        return next((turn.text for turn in reversed(self.turns) if turn.role == "assistant"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cells of one clip or view in natural order: time, row, column.
+
+    Raises:
+        ValueError: If a side is not positive; an empty grid is always a mistake upstream.
+    """
+
+    t: int
+    h: int
+    w: int
+
+    def __post_init__(self) -> None:
+        if min(self.t, self.h, self.w) < 1:
+            raise ValueError(f"a grid needs at least one cell on every side, got {self.t}x{self.h}x{self.w}")
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return self.t * self.h * self.w
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Integers only: what will be cut from a clip. Known before any pixel is touched.
+
+    Attributes:
+        frames: Number of frames decoded.
+        decode: (height, width) to resize to while decoding; None keeps the file's own size.
+        views: (height, width) in pixels of each view handed to the tower, one row of frames each.
+    """
+
+    frames: int
+    views: tuple[tuple[int, int], ...]
+    decode: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a tower saw of N clips of equal shape.
+
+    Attributes:
+        x: [N, t, h, w, C], natural order.
+        extra: [N, e, C] tokens that have no place in the grid (video proxies, class tokens); or None.
+    """
+
+    x: Tensor
+    extra: Tensor | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of one clip."""
+        return Grid(*self.x.shape[1:4])
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the language model reads of N clips of equal shape.
+
+    Attributes:
+        x: [N, n, D]: the cells of `grid` in natural order, then `extra` tokens without a place.
+        grid: Grid of the tokens that have a place.
+        extra: Number of tokens without one.
+    """
+
+    x: Tensor
+    grid: Grid
+    extra: int = 0
+
+    def __post_init__(self) -> None:
+        if self.x.shape[1] != self.grid.cells + self.extra:
+            raise ValueError(
+                f"{self.grid.cells} cells and {self.extra} extra tokens were promised, {self.x.shape[1]} made"
+            )

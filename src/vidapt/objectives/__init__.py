@@ -1,0 +1,1 @@
+"""Training objectives: where a model and a batch become a loss."""

@@ -1,0 +1,1 @@
+"""Position ids for sequences in which text and clips alternate."""

@@ -1,0 +1,1 @@
+"""How a frame of any size becomes views a tower can take: plan in integers, cut, stitch."""

@@ -1,0 +1,1 @@
+"""Vision towers: views in, features in natural order out."""

@@ -1,0 +1,1 @@
+"""Stages: what is trained, on which batches, and how nothing is lost when it stops."""

@@ -1,0 +1,1 @@
+"""Footage in and out: probe, choose frames, decode only those, write."""

@@ -1,0 +1,1 @@
+"""Simulated domains whose truth is known exactly."""
