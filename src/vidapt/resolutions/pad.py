@@ -1,0 +1,95 @@
+"""One view per frame: the frame padded to a square with one colour, then resized.
+
+Source: `image_aspect_ratio: pad` of LLaVA-1.5 (Liu et al. 2023, arXiv 2310.03744), which fills with the
+mean colour CLIP was trained with, so that the padding is near zero after normalising.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vidapt.nouns import Features, Plan
+from vidapt.parts import PartConfig
+from vidapt.resolutions._resize import NARROW, Filter, check_frames, check_plan, resize
+
+
+class Part:
+    """Cut one padded view of the tower's native size from every frame.
+
+    Args:
+        cfg: Colour and filter.
+        size: (height, width) of the tower, in pixels.
+    """
+
+    class Config(PartConfig):
+        """Colour and filter.
+
+        Attributes:
+            colour: Red, green and blue of the padding, 0 to 255. The default is CLIP's mean.
+            filter: Resampling filter.
+        """
+
+        colour: tuple[int, int, int] = (122, 116, 104)
+        filter: Filter = "bicubic"
+
+    def __init__(self, cfg: Config, *, size: tuple[int, int]) -> None:
+        self.cfg, self.size = cfg, size
+
+    def plan(self, size: tuple[int, int], frames: int) -> Plan:
+        """Plan a clip.
+
+        Args:
+            size: (height, width) of the file, in pixels.
+            frames: How many frames will be decoded.
+
+        Raises:
+            ValueError: If a side or `frames` is not positive.
+        """
+        check_plan(size, frames)
+        return Plan(frames=frames, views=(self.size,))
+
+    def cut(self, pixels: Tensor, plan: Plan) -> list[Tensor]:
+        """Cut the planned views.
+
+        Args:
+            pixels: [T, H, W, 3] uint8.
+            plan: What `plan` gave for this clip.
+
+        Returns:
+            One [T, 3, h, w] uint8 tensor.
+
+        Raises:
+            ValueError: If the pixels are not what was planned for.
+        """
+        check_frames(pixels, plan)
+        # One frame at a time: the square of a wide frame is much larger than the frame.
+        return [torch.cat([self._square(frame[None].permute(0, 3, 1, 2)) for frame in pixels])]
+
+    def stitch(self, features: Sequence[Features], plan: Plan) -> list[Features]:
+        """Return the features as they are: one view needs no stitching."""
+        return list(features)
+
+    def _square(self, frame: Tensor) -> Tensor:
+        height, width = frame.shape[-2:]
+        side = max(height, width)
+        if side > NARROW * min(height, width):
+            # Padding a strip first would take its length squared; shrunk first, it looks the same.
+            side = max(self.size)
+            shrunk = (max(1, side * height // max(height, width)), max(1, side * width // max(height, width)))
+            frame = resize(frame, shrunk, self.cfg.filter)
+        return resize(self._pad(frame, side), self.size, self.cfg.filter)
+
+    def _pad(self, frame: Tensor, side: int) -> Tensor:
+        height, width = frame.shape[-2:]
+        square = torch.tensor(self.cfg.colour, dtype=torch.uint8).view(1, 3, 1, 1).repeat(1, 1, side, side)
+        top, left = (side - height) // 2, (side - width) // 2
+        square[..., top : top + height, left : left + width] = frame
+        return square
+
+
+def tiny() -> Part:
+    """The smallest sensible instance: views of 8 x 8 pixels."""
+    return Part(Part.Config(), size=(8, 8))

@@ -1,0 +1,108 @@
+"""One view per frame: the whole frame squashed to the tower's size, or its centre as CLIP crops it.
+
+Source: CLIP's preprocessing (Radford et al. 2021; short side resized, centre cropped), which LLaVA-1.5,
+LLaVA-NeXT-Video and PLLaVA inherit; squashing is SigLIP's (Zhai et al. 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import model_validator
+from torch import Tensor
+
+from vidapt.nouns import Features, Plan
+from vidapt.parts import PartConfig
+from vidapt.resolutions._resize import NARROW, Filter, check_frames, check_plan, resize
+
+
+class Part:
+    """Cut one view of the tower's native size from every frame.
+
+    Args:
+        cfg: How frames are made to fit.
+        size: (height, width) of the tower, in pixels.
+    """
+
+    class Config(PartConfig):
+        """How frames are made to fit.
+
+        Attributes:
+            fit: `squash` keeps everything and distorts; `crop` keeps the shape and loses the long sides' ends.
+            filter: Resampling filter.
+            in_decoder: Let the video decoder resize, which is faster and uses its own kernels. Only for
+                squashing, and only with the filters that decoders share.
+        """
+
+        fit: Literal["squash", "crop"] = "squash"
+        filter: Filter = "bicubic"
+        in_decoder: bool = False
+
+        @model_validator(mode="after")
+        def _decoder_can(self) -> Part.Config:
+            if self.in_decoder and (self.fit != "squash" or self.filter == "bicubic"):
+                raise ValueError("in_decoder needs `fit: squash` and `filter: area` or `bilinear`")
+            return self
+
+    def __init__(self, cfg: Config, *, size: tuple[int, int]) -> None:
+        self.cfg, self.size = cfg, size
+
+    def plan(self, size: tuple[int, int], frames: int) -> Plan:
+        """Plan a clip.
+
+        Args:
+            size: (height, width) of the file, in pixels.
+            frames: How many frames will be decoded.
+
+        Raises:
+            ValueError: If a side or `frames` is not positive.
+        """
+        check_plan(size, frames)
+        return Plan(frames=frames, views=(self.size,), decode=self.size if self.cfg.in_decoder else None)
+
+    def cut(self, pixels: Tensor, plan: Plan) -> list[Tensor]:
+        """Cut the planned views.
+
+        Args:
+            pixels: [T, H, W, 3] uint8.
+            plan: What `plan` gave for this clip.
+
+        Returns:
+            One [T, 3, h, w] uint8 tensor.
+
+        Raises:
+            ValueError: If the pixels are not what was planned for.
+        """
+        check_frames(pixels, plan)
+        frames = pixels.permute(0, 3, 1, 2)
+        if self.cfg.fit == "crop":
+            frames = self._short_side(frames)
+        return [resize(frames, self.size, self.cfg.filter).contiguous()]
+
+    def stitch(self, features: Sequence[Features], plan: Plan) -> list[Features]:
+        """Return the features as they are: one view needs no stitching."""
+        return list(features)
+
+    def _short_side(self, frames: Tensor) -> Tensor:
+        """Resize so that the frame just covers the tower's size, then cut out the centre."""
+        height, width = frames.shape[-2:]
+        short = min(height, width)
+        if max(height, width) > NARROW * short:
+            # The ends are lost anyway; enlarging a strip of 1 x 10000 pixels whole would take gigabytes.
+            frames = _centre(frames, (min(height, NARROW * short), min(width, NARROW * short)))
+            height, width = frames.shape[-2:]
+        target = max(self.size)
+        # The long side is truncated, not rounded, as CLIP's processors do.
+        grown = (max(target, target * height // short), max(target, target * width // short))
+        return _centre(resize(frames, grown, self.cfg.filter), self.size)
+
+
+def _centre(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    top, left = (frames.shape[-2] - size[0]) // 2, (frames.shape[-1] - size[1]) // 2
+    return frames[..., top : top + size[0], left : left + size[1]]
+
+
+def tiny() -> Part:
+    """The smallest sensible instance: views of 8 x 8 pixels."""
+    return Part(Part.Config(), size=(8, 8))
