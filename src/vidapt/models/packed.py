@@ -1,0 +1,166 @@
+"""Samples of several clips as one batch: shared prefixes in front, questions behind, labels by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidapt.models.attention import PrefixLayout
+from vidapt.models.text import Encoded
+from vidapt.nouns import Grid
+
+Span = tuple[Grid, int]
+"""Visual tokens of one clip: those with a place, and how many have none."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Samples that share a prefix, and so one row of a batch.
+
+    Attributes:
+        encoded: The samples; their prefixes are equal.
+        spans: Visual tokens of each clip in the prefix.
+    """
+
+    encoded: tuple[Encoded, ...]
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """N rows of P prefix and S suffix positions.
+
+    Attributes:
+        ids: [N, P + S] long; 0 where a visual token or padding stands.
+        slots: [N, P + S] bool: where visual tokens stand, row by row in the order of the clips.
+        positions: [N, P + S] (or [axes, N, P + S]); long, or float under linear scaling.
+        layout: Who sees whom.
+        label_at: [M] long: flat index (row * (P + S) + position) of the state that predicts each label.
+        labels: [M] long.
+        sample: [M] long: index of the sample each label belongs to, counted through all groups.
+    """
+
+    ids: Tensor
+    slots: Tensor
+    positions: Tensor
+    layout: PrefixLayout
+    label_at: Tensor
+    labels: Tensor
+    sample: Tensor
+
+    def to(self, device: torch.device) -> Packed:
+        """The same batch on another device."""
+        layout = PrefixLayout(
+            self.layout.valid.to(device), self.layout.owner.to(device), flex=device.type == "cuda" and self.layout.flex
+        )
+        moved = (t.to(device) for t in (self.ids, self.slots, self.positions))
+        labels = (t.to(device) for t in (self.label_at, self.labels, self.sample))
+        return Packed(*moved, layout, *labels)
+
+
+@dataclass
+class _Row:
+    ids: list[int]
+    slots: list[bool]
+    prefix: int
+    owner: list[int]
+    positions: Tensor
+    label_at: list[int]
+    labels: list[int]
+    sample: list[int]
+
+
+def pack(groups: Sequence[Group], positions: Any) -> Packed:
+    """Lay groups out as rows of one batch.
+
+    Args:
+        groups: One row each.
+        positions: The model's positions part.
+
+    Returns:
+        Rows padded to the longest prefix and the longest suffix among them.
+    """
+    rows, counted = [], 0
+    for group in groups:
+        rows.append(_row(group, positions, counted))
+        counted += len(group.encoded)
+    p = max(row.prefix for row in rows)
+    s = max(len(row.ids) - row.prefix for row in rows)
+    n, axes = len(rows), rows[0].positions.shape[0]
+    ids = torch.zeros(n, p + s, dtype=torch.long)
+    slots = torch.zeros(n, p + s, dtype=torch.bool)
+    valid = torch.zeros(n, p, dtype=torch.bool)
+    owner = torch.full((n, s), -1)
+    places = torch.zeros(axes, n, p + s, dtype=rows[0].positions.dtype)
+    label_at: list[int] = []
+    for index, row in enumerate(rows):
+        tail = len(row.ids) - row.prefix
+        for a, b, source in ((0, row.prefix, slice(0, row.prefix)), (p, p + tail, slice(row.prefix, None))):
+            ids[index, a:b] = torch.tensor(row.ids[source], dtype=torch.long)
+            slots[index, a:b] = torch.tensor(row.slots[source], dtype=torch.bool)
+            places[:, index, a:b] = row.positions[:, source]
+        valid[index, : row.prefix] = True
+        owner[index, :tail] = torch.tensor(row.owner, dtype=torch.long)
+        shift = p - row.prefix
+        label_at += [index * (p + s) + at + (shift if at >= row.prefix else 0) for at in row.label_at]
+    return Packed(
+        ids,
+        slots,
+        places[0] if axes == 1 else places,
+        PrefixLayout(valid, owner),
+        torch.tensor(label_at, dtype=torch.long),
+        torch.tensor([x for row in rows for x in row.labels], dtype=torch.long),
+        torch.tensor([x for row in rows for x in row.sample], dtype=torch.long),
+    )
+
+
+def _row(group: Group, positions: Any, first_sample: int) -> _Row:
+    prefix = group.encoded[0].prefix
+    if any(encoded.prefix != prefix for encoded in group.encoded):
+        raise ValueError("samples of one group must have one prefix")
+    ids, slots, spans = prefix_layout(prefix, group.spans)
+    place, after = positions.ids(spans)
+    row = _Row(ids, slots, len(ids), [], place, [], [], [])
+    pieces = [place]
+    for number, encoded in enumerate(group.encoded):
+        start = len(row.ids)
+        tail, _ = positions.ids([len(encoded.ids)], start=after)
+        pieces.append(tail)
+        for offset, (token, labelled) in enumerate(zip(encoded.ids, encoded.answer, strict=True)):
+            if labelled:
+                # The first token behind the prefix is predicted by the prefix's last state.
+                row.label_at.append(start + offset - 1 if offset else row.prefix - 1)
+                row.labels.append(token)
+                row.sample.append(first_sample + number)
+        row.ids += encoded.ids
+        row.slots += [False] * len(encoded.ids)
+        row.owner += [number] * len(encoded.ids)
+    row.positions = torch.cat(pieces, dim=1)
+    if row.label_at and min(row.label_at) < 0:
+        raise ValueError("the first token of a sequence cannot carry a label: nothing stands before it")
+    return row
+
+
+def prefix_layout(
+    prefix: Sequence[Any], spans: Sequence[Span]
+) -> tuple[list[int], list[bool], list[int | Span]]:
+    """Ids and visual slots of a prefix, and its spans for the positions part."""
+    ids: list[int] = []
+    slots: list[bool] = []
+    order: list[int | Span] = []
+    for piece in prefix:
+        if isinstance(piece, int):
+            grid, extra = spans[piece]
+            count = grid.cells + extra
+            ids += [0] * count
+            slots += [True] * count
+            order.append(spans[piece])
+        else:
+            ids += piece
+            slots += [False] * len(piece)
+            order.append(len(piece))
+    return ids, slots, order

@@ -1,0 +1,107 @@
+"""Conversations to token ids: what is read, what is answered, and where the clips stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vidapt.errors import FormatError
+from vidapt.nouns import MEDIA, Sample, Turn
+from vidapt.recipe import Prompt
+
+Piece = tuple[int, ...] | int
+"""Token ids of a stretch of text, or the index of a clip among the sample's media."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One sample as ids, split behind its last clip.
+
+    Attributes:
+        prefix: Everything up to and including the last clip; samples of one clip share it.
+        ids: The rest.
+        answer: For each of `ids`, whether it is part of an answer (and so has a label).
+    """
+
+    prefix: tuple[Piece, ...]
+    ids: tuple[int, ...]
+    answer: tuple[bool, ...]
+
+
+def encode(sample: Sample, prompt: Prompt, tokenizer: Any, *, open_answer: bool = False) -> Encoded:
+    """Token ids of a sample.
+
+    Text around a clip is tokenised apart from what follows it, so that a question has the same tokens
+    whether or not it shares its prefix with others.
+
+    Args:
+        sample: The conversation.
+        prompt: The model's template.
+        tokenizer: A transformers tokenizer.
+        open_answer: Leave out the last answer and stop where the model is to begin it.
+
+    Raises:
+        FormatError: If the number of media marks differs from the number of clips.
+    """
+    pieces = _pieces(_marked(sample), prompt, tokenizer, open_answer=open_answer)
+    last = max((i for i, (piece, _) in enumerate(pieces) if isinstance(piece, int)), default=-1)
+    prefix = tuple(piece for piece, _ in pieces[: last + 1])
+    ids: list[int] = []
+    answer: list[bool] = []
+    for piece, labelled in pieces[last + 1 :]:
+        assert not isinstance(piece, int)
+        ids += piece
+        answer += [labelled] * len(piece)
+    return Encoded(prefix, tuple(ids), tuple(answer))
+
+
+def _marked(sample: Sample) -> tuple[Turn, ...]:
+    """The turns with as many media marks as clips."""
+    marks = sum(turn.text.count(MEDIA) for turn in sample.turns)
+    turns = sample.turns
+    if marks == 0 and sample.media:
+        first = next((i for i, turn in enumerate(turns) if turn.role == "user"), None)
+        if first is None:
+            raise FormatError(sample.source or sample.id, "has clips but no user turn to put them in")
+        lead = Turn("user", MEDIA * len(sample.media) + turns[first].text)
+        return (*turns[:first], lead, *turns[first + 1 :])
+    if marks != len(sample.media):
+        raise FormatError(sample.source or sample.id, f"{marks} media marks for {len(sample.media)} clips")
+    return turns
+
+
+def _pieces(
+    turns: Sequence[Turn], prompt: Prompt, tokenizer: Any, *, open_answer: bool
+) -> list[tuple[Piece, bool]]:
+    """Stretches of ids (and clip indices) with whether each is part of an answer."""
+    stretches: list[tuple[str, bool]] = [(prompt.start, False)]
+    for index, turn in enumerate(turns):
+        if turn.role == "system":
+            stretches.append((turn.text, False))
+        elif turn.role == "user":
+            text = turn.text.replace(MEDIA, prompt.media.replace("{media}", MEDIA))
+            stretches += [(prompt.user.replace("{text}", text), False), (prompt.opening, False)]
+        elif not (open_answer and index == len(turns) - 1):
+            stretches.append((prompt.answer.replace("{text}", turn.text) + prompt.end, True))
+    pieces: list[tuple[Piece, bool]] = []
+    clips = 0
+    for text, labelled in _joined(stretches):
+        for part_index, part in enumerate(text.split(MEDIA)):
+            if part_index:
+                pieces.append((clips, False))
+                clips += 1
+            if part:
+                pieces.append((tuple(tokenizer(part, add_special_tokens=False).input_ids), labelled))
+    return pieces
+
+
+def _joined(stretches: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """Neighbouring stretches of equal kind as one, so that tokens may span them."""
+    joined: list[tuple[str, bool]] = []
+    for text, labelled in stretches:
+        if joined and joined[-1][1] == labelled:
+            joined[-1] = (joined[-1][0] + text, labelled)
+        else:
+            joined.append((text, labelled))
+    return joined

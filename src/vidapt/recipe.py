@@ -1,0 +1,313 @@
+"""Recipes and blueprints: a model and its training as data, strict on the way in.
+
+A recipe is YAML. `load_recipe` reports every mistake at once, each with its line and the nearest known
+name, before any work begins. Importing this module imports no torch; validating a blueprint's parts does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vidapt import parts
+from vidapt._yaml import Lines, apply_overrides, describe, parse_yaml
+from vidapt.errors import ConfigError
+from vidapt.video.choose import Policy, Uniform
+
+Spec = dict[str, Any]
+"""A part: its `kind` and its own fields."""
+
+
+class Strict(BaseModel):
+    """Immutable; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prompt(Strict):
+    """How a conversation becomes text.
+
+    A sample reads `start`, then per user turn `user` and `opening`, then `answer`, `end`. In the user's
+    text each media mark becomes `media` with the visual tokens in place of `{media}`.
+    """
+
+    start: str = ""
+    user: str = "{text}"
+    opening: str = ""
+    answer: str = "{text}"
+    end: str = "</s>"
+    media: str = "{media}"
+
+
+class Blueprint(Strict):
+    """A model as data. Sizes flow from the part that owns them, so none is repeated here."""
+
+    towers: tuple[Spec, ...] = Field(min_length=1, max_length=1)
+    connector: Spec
+    language: Spec
+    resolution: Spec = {"kind": "whole"}
+    positions: Spec = {"kind": "rope1d"}
+    frames: Policy = Uniform(count=16)
+    prompt: Prompt = Prompt()
+
+    def parts(self) -> Iterator[tuple[parts.Family, tuple[str | int, ...], Spec]]:
+        """Every part with its family and its place in the blueprint."""
+        for index, tower in enumerate(self.towers):
+            yield "towers", ("towers", index), tower
+        yield "connectors", ("connector",), self.connector
+        yield "resolutions", ("resolution",), self.resolution
+        yield "positions", ("positions",), self.positions
+
+
+class DataSource(Strict):
+    """Label files, and which of their samples to use.
+
+    Attributes:
+        path: A label file or a folder of clips.
+        format: Its format; None tells it from its content.
+        options: Fields of the format's own `Config`.
+        types: Only samples whose question type is among these.
+        limit: Only this many clips.
+        skip: Leave out this many clips first.
+    """
+
+    path: Path
+    format: str | None = None
+    options: Spec = {}
+    types: tuple[str, ...] | None = None
+    limit: int | None = Field(None, ge=1)
+    skip: int = Field(0, ge=0)
+
+
+class LoRA(Strict):
+    """Low-rank adapters (peft) on the language model's linear layers whose names are listed."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = 32.0
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class Trained(Strict):
+    """Which parts learn. `frozen` parts run without gradients; a frozen tower's features are cached."""
+
+    towers: Literal["frozen", "full"] = "frozen"
+    connector: Literal["frozen", "full"] = "full"
+    language: Literal["frozen", "full", "lora"] = "full"
+    lora: LoRA = LoRA()
+
+    @model_validator(mode="after")
+    def _something_learns(self) -> Trained:
+        if (self.towers, self.connector, self.language) == ("frozen",) * 3:
+            raise ValueError("every part is frozen: nothing would be trained")
+        return self
+
+
+class Rates(Strict):
+    """Peak learning rate of each part."""
+
+    towers: float = Field(2e-6, gt=0)
+    connector: float = Field(1e-4, gt=0)
+    language: float = Field(2e-5, gt=0)
+    objective: float = Field(1e-3, gt=0)
+
+
+class Optimizer(Strict):
+    """AdamW with a warm-up and a decay to `floor` times the peak."""
+
+    rates: Rates = Rates()
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup: float = Field(0.03, ge=0, lt=1)
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    floor: float = Field(0.0, ge=0, le=1)
+    clip_norm: float | None = Field(1.0, gt=0)
+
+
+class Batching(Strict):
+    """How samples are grouped.
+
+    Attributes:
+        clips: Clips in a step.
+        questions: At most this many samples of one clip in a step, drawn anew at each visit.
+        shared_prefix: All samples of a clip behind one copy of its visual tokens; False gives each
+            sample its own copy (same loss, more work).
+        share: Probability that a sample of the named question type takes part in a visit (default 1).
+        max_answer_tokens: Longer answers are refused when the data is read.
+    """
+
+    clips: int = Field(8, ge=1)
+    questions: int | None = Field(None, ge=1)
+    shared_prefix: bool = True
+    share: dict[str, float] = {}
+    max_answer_tokens: int = Field(1024, ge=1)
+
+
+class Cache(Strict):
+    """What is kept on disk between visits of a clip.
+
+    `features` keeps a frozen tower's output, `frames` the decoded and cut frames; `auto` chooses by what
+    is frozen. `dtype` exact keeps the tower's own number format.
+    """
+
+    keep: Literal["auto", "features", "frames", "nothing"] = "auto"
+    dtype: Literal["exact", "float16", "bfloat16"] = "exact"
+    max_gb: float = Field(50.0, gt=0)
+
+
+class Stage(Strict):
+    """One stretch of training with fixed data, parts, objective and schedule."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    data: tuple[DataSource, ...] = Field(min_length=1)
+    objective: Spec = {"kind": "next_token"}
+    train: Trained = Trained()
+    optimizer: Optimizer = Optimizer()
+    batching: Batching = Batching()
+    cache: Cache = Cache()
+    epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+    save_every: int = Field(500, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Stage:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either `epochs` or `steps`")
+        return self
+
+
+class Recipe(Strict):
+    """From a starting point through stages to an adapted model.
+
+    Attributes:
+        name: Name of the run's folder.
+        start: A run's folder, a checkpoint's folder or a shipped model's name; None when `blueprint`
+            describes a model to be made from nothing.
+        blueprint: The model, when there is no `start`.
+        tokenizer: Folder of a tokenizer, or None to learn one of `vocabulary` entries from the labels.
+        vocabulary: Size of a learned tokenizer.
+        stages: What is done, in order.
+        seed: Fixes initial weights, order of data and dropout.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    start: str | None = None
+    blueprint: Blueprint | None = None
+    tokenizer: Path | None = None
+    vocabulary: int = Field(1024, ge=257)
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Recipe:
+        if (self.start is None) == (self.blueprint is None):
+            raise ValueError("give either `start` (an existing model) or `blueprint` (a new one)")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stage names must differ, got {names}")
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of the recipe's canonical JSON."""
+        return fingerprint(self)
+
+
+def fingerprint(model: BaseModel) -> str:
+    """First 16 hex digits of the SHA-256 of a model's canonical JSON."""
+    text = json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; `overrides` are `a.b.0.c=value` strings applied to the YAML first.
+
+    Relative paths inside are taken from the recipe's own folder.
+
+    Raises:
+        ConfigError: Listing every mistake with its line, what was found and what is nearest.
+    """
+    data, lines = parse_yaml(path)
+    apply_overrides(data, overrides)
+    problems: list[str] = []
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        problems += describe(error, Recipe, lines)
+    problems += list(_part_problems(data, lines))
+    if problems or recipe is None:
+        raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(sorted(problems, key=_line_number)))
+    return _absolute(recipe, path.parent)
+
+
+def _line_number(problem: str) -> int:
+    head = problem.removeprefix("line ").partition(":")[0]
+    return int(head) if head.isdigit() else 0
+
+
+def _part_problems(data: Any, lines: Lines) -> Iterator[str]:
+    """Mistakes inside parts, whose fields only the part itself knows."""
+    if not isinstance(data, dict):
+        return
+    for family, where, spec in _specs_in(data):
+        try:
+            parts.configure(family, spec)
+        except ConfigError as error:
+            yield f"line {lines.of((*where, 'kind'))}: {'.'.join(map(str, where))}.kind: {error.found}; {error.remedy}"
+        except ValidationError as error:
+            config = parts.find(family, spec["kind"]).Config
+            yield from describe(error, config, lines, prefix=where)
+
+
+def _specs_in(data: Mapping[str, Any]) -> Iterator[tuple[parts.Family, tuple[str | int, ...], Spec]]:
+    blueprint = data.get("blueprint")
+    if isinstance(blueprint, dict):
+        towers = blueprint.get("towers")
+        for index, tower in enumerate(towers if isinstance(towers, list) else ()):
+            if isinstance(tower, dict):
+                yield "towers", ("blueprint", "towers", index), tower
+        single: tuple[tuple[parts.Family, str], ...] = (
+            ("connectors", "connector"),
+            ("resolutions", "resolution"),
+            ("positions", "positions"),
+        )
+        for family, key in single:
+            if isinstance(blueprint.get(key), dict):
+                yield family, ("blueprint", key), blueprint[key]
+    stages = data.get("stages")
+    for index, stage in enumerate(stages if isinstance(stages, list) else ()):
+        if isinstance(stage, dict) and isinstance(stage.get("objective"), dict):
+            yield "objectives", ("stages", index, "objective"), stage["objective"]
+
+
+def _absolute(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with its relative paths taken from `folder`."""
+    stages = tuple(
+        stage.model_copy(
+            update={
+                "data": tuple(s.model_copy(update={"path": (folder / s.path).resolve()}) for s in stage.data)
+            }
+        )
+        for stage in recipe.stages
+    )
+    update: dict[str, Any] = {"stages": stages}
+    if recipe.tokenizer is not None:
+        update["tokenizer"] = (folder / recipe.tokenizer).resolve()
+    if recipe.start is not None and (folder / recipe.start).exists():
+        update["start"] = str((folder / recipe.start).resolve())
+    return recipe.model_copy(update=update)
+
+
+def missing_files(recipe: Recipe) -> list[Path]:
+    """Label files the recipe names that do not exist."""
+    paths = [source.path for stage in recipe.stages for source in stage.data]
+    if recipe.tokenizer is not None:
+        paths.append(recipe.tokenizer)
+    return sorted({path for path in paths if not path.exists()})
