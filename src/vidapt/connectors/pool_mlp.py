@@ -45,8 +45,9 @@ class Part(nn.Module):
             bias: Whether the linear layers have one.
             newline: Where a learned vector is added: after each row (`grid`), after each frame (`frame`),
                 after the clip (`one`), or nowhere.
-            extra: How many tokens without a place the tower hands over; they pass through the MLP and
-                come last.
+            extra_per_clip: How many tokens without a place the tower hands over for each clip, such as
+                video proxies; they pass through the MLP and come last.
+            extra_per_frame: The same for each frame, such as class tokens.
         """
 
         pool: Pool = "none"
@@ -56,7 +57,8 @@ class Part(nn.Module):
         depth: int = Field(default=2, ge=1)
         bias: bool = True
         newline: Literal["none", "grid", "frame", "one"] = "none"
-        extra: int = Field(default=0, ge=0)
+        extra_per_clip: int = Field(default=0, ge=0)
+        extra_per_frame: int = Field(default=0, ge=0)
 
         @model_validator(mode="after")
         def _shape_fits(self) -> Part.Config:
@@ -84,7 +86,7 @@ class Part(nn.Module):
             The grid of the tokens that have a place, and the number of those that have none. A newline
             counts as the last cell of its row; per frame, a frame is one row of h * w + 1 cells.
         """
-        pooled, extra = self._pooled(grid), self.cfg.extra
+        pooled, extra = self._pooled(grid), self._extras(grid)
         if self.cfg.newline == "grid":
             return Grid(pooled.t, pooled.h, pooled.w + 1), extra
         if self.cfg.newline == "frame":
@@ -104,21 +106,21 @@ class Part(nn.Module):
             ValueError: If there is not exactly one set, or its `extra` is not as many as configured.
         """
         if len(features) != 1:
-            raise ValueError(
-                f"pool_mlp joins one tower's features to the language model, got {len(features)}"
-            )
+            raise ValueError(f"pool_mlp reads one tower's features, got {len(features)} sets")
         (seen,) = features
-        found = 0 if seen.extra is None else seen.extra.shape[1]
-        if found != self.cfg.extra:
-            raise ValueError(
-                f"pool_mlp expects {self.cfg.extra} extra tokens (its `extra`), the tower gave {found}"
-            )
-        cells = (
-            self._pool(self.mlp(seen.x)) if self.cfg.order == "mlp_first" else self.mlp(self._pool(seen.x))
-        )
-        tail = [] if seen.extra is None else [self.mlp(seen.extra)]
+        found, expected = 0 if seen.extra is None else seen.extra.shape[1], self._extras(seen.grid)
+        if found != expected:
+            raise ValueError(f"pool_mlp is set to {expected} extra tokens here, the tower gave {found}")
+        mlp_first = self.cfg.order == "mlp_first"
+        cells = self._pool(self.mlp(seen.x)) if mlp_first else self.mlp(self._pool(seen.x))
+        pieces = self._with_newlines(cells)
+        if seen.extra is not None:
+            pieces.append(self.mlp(seen.extra))
         grid, extra = self.plan(seen.grid)
-        return Tokens(torch.cat([*self._with_newlines(cells), *tail], dim=1), grid, extra)
+        return Tokens(torch.cat(pieces, dim=1), grid, extra)
+
+    def _extras(self, grid: Grid) -> int:
+        return self.cfg.extra_per_clip + self.cfg.extra_per_frame * grid.t
 
     def _pooled(self, grid: Grid) -> Grid:
         stride = self.cfg.stride
@@ -143,7 +145,7 @@ class Part(nn.Module):
             frames = F.avg_pool2d(frames, kernel)
         else:
             frames = F.interpolate(frames, size=(size.h, size.w), mode="bilinear", align_corners=False)
-        return frames.permute(0, 2, 3, 1).unflatten(0, (x.shape[0], x.shape[1]))
+        return frames.permute(0, 2, 3, 1).reshape(*x.shape[:2], size.h, size.w, x.shape[-1])
 
     def _with_newlines(self, cells: Tensor) -> list[Tensor]:
         """[N, t, h, w, D] -> pieces [N, ?, D] in the order they are read."""

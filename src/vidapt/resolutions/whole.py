@@ -29,7 +29,7 @@ class Part:
         """How frames are made to fit.
 
         Attributes:
-            fit: `squash` keeps everything and distorts; `crop` keeps the shape and loses the long sides' ends.
+            fit: `squash` keeps everything and distorts it; `crop` keeps the shape and loses the ends.
             filter: Resampling filter.
             in_decoder: Let the video decoder resize, which is faster and uses its own kernels. Only for
                 squashing, and only with the filters that decoders share.

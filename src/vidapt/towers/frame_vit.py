@@ -107,17 +107,17 @@ class Part(nn.Module):
         """
         batch, frames = views.shape[:2]
         flat = views.flatten(0, 1)
-        seen = torch.cat([self._see(chunk) for chunk in flat.split(self.cfg.frames_at_once)])
+        seen = torch.cat([self._see(chunk) for chunk in torch.split(flat, self.cfg.frames_at_once)])
         grid = self.grid(frames, (views.shape[-2], views.shape[-1]))
-        cells = seen[:, self._class_tokens :].unflatten(1, (grid.h, grid.w)).unflatten(0, (batch, frames))
+        cells = seen[:, self._class_tokens :].reshape(batch, frames, grid.h, grid.w, self.width)
         if self.cfg.drop_class_token or not self._class_tokens:
             return Features(cells)
-        return Features(cells, extra=seen[:, 0].unflatten(0, (batch, frames)))
+        return Features(cells, extra=seen[:, 0].reshape(batch, frames, self.width))
 
     def _see(self, frames: Tensor) -> Tensor:
         """[n, 3, H, W] uint8 -> hidden states [n, tokens, C] after the layer asked for."""
         native = tuple(frames.shape[-2:]) == self.size
-        state = self.net.embeddings(self._normalise(frames), interpolate_pos_encoding=not native)
+        state: Tensor = self.net.embeddings(self._normalise(frames), interpolate_pos_encoding=not native)
         if self._class_tokens:  # CLIP normalises before its first layer, SigLIP does not
             state = self.net.pre_layrnorm(state)
         for layer in self.net.encoder.layers[: self._layers]:
@@ -143,9 +143,8 @@ def _count(layer: int, depth: int) -> int:
     """How many encoder layers lie under a hidden state."""
     count = layer if layer >= 0 else depth + 1 + layer
     if not 0 <= count <= depth:
-        raise ConfigError(
-            "towers.frame_vit.layer", f"{layer} in a tower of {depth} layers", f"use {-depth - 1}..{depth}"
-        )
+        found = f"{layer} in a tower of {depth} layers"
+        raise ConfigError("frame_vit.layer", found, f"use a number from {-depth - 1} to {depth}")
     return count
 
 
