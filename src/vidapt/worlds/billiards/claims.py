@@ -234,7 +234,10 @@ def falsify(claim: Claim, record: Record, rng: np.random.Generator) -> Claim | N
         ]
     else:
         changed = [[Claim(claim.kind, ball, claim.where) for ball in balls] for balls in _pools(record)]
-    pools = [changed[0], other_place] if rng.random() < 0.5 else [other_place, changed[0]]
+    # A sentence about the white ball keeps it: swapped for others only one way round, its mere mention
+    # would tell true statements from false ones.
+    place_first = claim.subject == WHITE or rng.random() < 0.5
+    pools = [other_place, changed[0]] if place_first else [changed[0], other_place]
     for pool in [*pools, changed[1]]:
         wrong = [option for option in pool if option not in truth]
         if wrong:
