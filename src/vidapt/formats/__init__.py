@@ -1,1 +1,9 @@
-"""Label files in, samples out."""
+"""Label files in, samples out.
+
+>>> from vidapt.formats import open_samples
+>>> samples = list(open_samples("labels.jsonl"))  # doctest: +SKIP
+"""
+
+from vidapt.formats._detect import check, detect, open_samples
+
+__all__ = ["check", "detect", "open_samples"]

@@ -1,0 +1,111 @@
+"""What the formats share: options, the way from rows to samples, and labels of one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from vidapt.formats._media import checked
+from vidapt.formats._row import Row, rows
+from vidapt.formats._talk import VIDEO_MARK, conversation, role_of
+from vidapt.nouns import Clip, Role, Sample, Turn
+from vidapt.parts import PartConfig
+
+CAPTION_PROMPT = "describe the video."
+LABEL_KEYS = frozenset({"question", "answer", "caption", "turns", "rejected", "facts"})
+_ROLES: Mapping[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+
+
+class FileConfig(PartConfig):
+    """Options of every format that is one label file.
+
+    Attributes:
+        media_root: Where the media lie, if not in the label file's folder.
+        check_files: Name all missing media in one error once the last row is read.
+        max_bytes: Largest JSON list read; JSON lines may be of any length.
+    """
+
+    media_root: Path | None = None
+    check_files: bool = True
+    max_bytes: int = Field(default=2 << 30, gt=0)
+
+
+def read_samples(path: Path, cfg: FileConfig, build: Callable[[Row], Sample]) -> Iterator[Sample]:
+    """Yield the sample `build` makes of each row, lazily.
+
+    Raises:
+        FormatError: If the file or a row is unsound, or, at the end, if media are missing.
+    """
+    samples = (build(row) for row in rows(path, cfg.max_bytes))
+    yield from checked(samples) if cfg.check_files else samples
+
+
+def distinct(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Give samples of a repeated id an id of their own (`12`, `12#2`, ...).
+
+    Published label files repeat ids, as they are those of the clip or of a row in one of several parts.
+    """
+    taken: set[str] = set()
+    uses: dict[str, int] = {}
+    for sample in samples:
+        name = sample.id
+        while name in taken:
+            uses[sample.id] = uses.get(sample.id, 1) + 1
+            name = f"{sample.id}#{uses[sample.id]}"
+        taken.add(name)
+        yield sample if name == sample.id else replace(sample, id=name)
+
+
+def labelled(row: Row, name: str, media: tuple[Clip, ...], caption_prompt: str) -> Sample:
+    """Build the sample of a row in vidapt's own keys: question and answer, caption, or turns.
+
+    Args:
+        row: The labels; keys outside `LABEL_KEYS` are the caller's.
+        name: Id of the sample.
+        media: Its clips.
+        caption_prompt: What the user says where the row is a caption.
+
+    Raises:
+        FormatError: If not exactly one kind of label is there, or it is unsound.
+    """
+    rejected = row.text("rejected") if "rejected" in row.values else None
+    if rejected is not None and VIDEO_MARK in rejected:
+        raise row.error(f"'rejected' holds a {VIDEO_MARK} mark", "marks belong into the conversation")
+    turns = conversation(_labelled_turns(row, caption_prompt), len(media), row)
+    return Sample(name, media, turns, rejected, _facts(row), row.where)
+
+
+def _labelled_turns(row: Row, caption_prompt: str) -> list[Turn]:
+    given = [key for key in ("question", "caption", "turns") if key in row.values]
+    if len(given) != 1:
+        found = " and ".join(map(repr, given)) or f"none in {', '.join(row.values)}"
+        raise row.error(f"exactly one of 'question', 'caption' and 'turns' is needed; found {found}")
+    if "answer" in row.values and given != ["question"]:
+        raise row.error(f"'answer' belongs to 'question', not to {given[0]!r}")
+    if given == ["turns"]:
+        return [_turn(row.inner(entry, "a turn")) for entry in row.listed("turns")]
+    if given == ["caption"]:
+        return [Turn("user", caption_prompt), Turn("assistant", row.text("caption"))]
+    return [Turn("user", row.text("question")), Turn("assistant", row.text("answer"))]
+
+
+def _turn(row: Row) -> Turn:
+    row.only({"role", "text"})
+    return Turn(role_of(row.text("role"), _ROLES, row), row.text("text"))
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    if "facts" not in row.values:
+        return {}
+    facts = row.inner(row.values["facts"], "'facts'")
+    if "type" in facts.values:
+        facts.text("type")
+    if "accept" in facts.values:
+        facts.listed("accept")
+        if not facts.texts("accept"):
+            raise row.error("'accept' names no answer", "list every answer that counts as right")
+    return dict(facts.values)

@@ -1,0 +1,74 @@
+"""Which format a label file is in, by the exact keys of its first row; and reading it in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from vidapt import parts
+from vidapt.errors import ConfigError, FormatError
+from vidapt.formats._media import checked
+from vidapt.formats._row import rows
+from vidapt.nouns import Sample
+
+_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
+_MAX_BYTES = 2 << 30
+
+
+def detect(path: Path) -> str:
+    """Return the kind of a label file or folder of clips.
+
+    Raises:
+        FormatError: If there is nothing at `path`, or not exactly one format recognises it.
+    """
+    if not path.exists():
+        raise FormatError(path, "there is no such file or folder", "check the path of the labels")
+    keys = frozenset[str]()
+    if path.is_file():
+        if path.suffix.lower() not in _SUFFIXES:
+            known = ", ".join(sorted(_SUFFIXES))
+            raise FormatError(path, f"labels end in {known}, this in {path.suffix!r}", "name their `kind`")
+        keys = frozenset(next(rows(path, _MAX_BYTES)).values)
+    found = [kind for kind in parts.kinds("formats") if parts.find("formats", kind).recognises(path, keys)]
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(sorted(keys))
+    if found:
+        raise FormatError(f"{path}:1", f"a row of {shown} may be {' or '.join(found)}", "name their `kind`")
+    known = ", ".join(parts.kinds("formats"))
+    raise FormatError(f"{path}:1", f"no format has rows of {shown}", f"name their `kind`: {known}")
+
+
+def open_samples(path: str | Path, kind: str | None = None, **config: Any) -> Iterator[Sample]:
+    """Yield the samples of a label file or folder, lazily.
+
+    Args:
+        path: The labels.
+        kind: Their format; found out by `detect` if None.
+        config: Options of that format.
+
+    Raises:
+        FormatError: If the labels are unsound.
+        ConfigError: If the format or one of its options does not exist.
+    """
+    path = Path(path)
+    spec = {"kind": kind or detect(path), **config}
+    try:
+        part = parts.build("formats", spec)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"formats.{spec['kind']}", problems) from None
+    samples: Iterator[Sample] = part.read(path)
+    return samples
+
+
+def check(samples: Iterable[Sample]) -> int:
+    """Read all samples, so that whatever is wrong shows before work begins; return how many there are.
+
+    Raises:
+        FormatError: If a row is unsound, or if media are missing: all of them in one error, with their lines.
+    """
+    return sum(1 for _ in checked(samples))

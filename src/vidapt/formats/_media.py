@@ -1,0 +1,110 @@
+"""Finding the clips a label file names, and telling all that are missing at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vidapt.errors import FormatError
+from vidapt.formats._row import Row
+from vidapt.nouns import Clip, Sample
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+STILL_SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
+
+MOST_LISTED = 20
+"""Missing files named in one error; their total is always given."""
+
+TINY_STILL = (
+    b"GIF87a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00"
+    b",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x08\x04\x00\x01\x04\x04\x00;"
+)
+"""A GIF of one pixel, with which every format makes its smallest valid data."""
+
+
+class MediaFinder:
+    """Turns the paths of one label file into files, remembering what it found.
+
+    Tried in this order: relative to the label file's folder (an absolute path stands for itself), under
+    `root`, and, if `beside` is set, the bare file name beside the label file. If nothing exists, the path
+    under `root` (without one, the folder's) is returned, to be reported as missing.
+
+    Args:
+        labels: The label file.
+        root: Folder the media lie under, if not the label file's.
+        beside: Whether folders in the given path may be dropped, as when a label file was copied
+            together with its clips.
+    """
+
+    def __init__(self, labels: Path, root: Path | None, beside: bool = False) -> None:
+        self._folder, self._root, self._beside = labels.parent, root, beside
+        self._found: dict[str, Path] = {}
+        self._claimed: dict[str, str] = {}
+
+    def clip(self, given: str, row: Row) -> Clip:
+        """Return the whole clip at a path as the label file gives it.
+
+        Raises:
+            FormatError: If it is an address and not a path, or if dropping folders would take two
+                different paths for one file.
+        """
+        return Clip(id=given, path=self.path(given, row))
+
+    def path(self, given: str, row: Row) -> Path:
+        """Return the file behind a given path; errors as in `clip`."""
+        if given not in self._found:
+            if "://" in given or "\0" in given:
+                raise row.error(f"{given!r} is not a path of a file", "download it first and give its path")
+            self._found[given] = self._search(given, row)
+        return self._found[given]
+
+    def _search(self, given: str, row: Row) -> Path:
+        candidates = [self._folder / given]
+        if self._root is not None:
+            candidates.append(self._root / given)
+        for candidate in candidates:
+            if candidate.exists():
+                return candidate
+        beside = self._folder / Path(given).name
+        if self._beside and beside.exists():
+            other = self._claimed.setdefault(beside.name, given)
+            if other != given:
+                raise row.error(
+                    f"{given!r} and {other!r} would both be the file {beside}",
+                    "set media_root to the folder these paths start from",
+                )
+            return beside
+        return candidates[-1]
+
+
+def checked(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Pass samples on, and after the last one name every missing file.
+
+    Raises:
+        FormatError: At the end, if files are missing: at most `MOST_LISTED` with their line, and how many.
+    """
+    seen: set[Path] = set()
+    missing: list[tuple[str, Path]] = []
+    for sample in samples:
+        for clip in sample.media:
+            if clip.path not in seen:
+                seen.add(clip.path)
+                if not clip.path.exists():
+                    missing.append((sample.source, clip.path))
+        yield sample
+    if missing:
+        raise _missing(missing, len(seen))
+
+
+def _missing(missing: list[tuple[str, Path]], total: int) -> FormatError:
+    lines = [f"  {source or 'sample'}  {path}" for source, path in missing[:MOST_LISTED]]
+    if len(missing) > MOST_LISTED:
+        lines.append(f"  ... and {len(missing) - MOST_LISTED} more")
+    return FormatError(
+        missing[0][0],
+        f"{len(missing)} of {total} media files are missing:\n" + "\n".join(lines),
+        "correct the paths, or set media_root to the folder they start from",
+    )

@@ -1,0 +1,220 @@
+"""Rows of a JSON list or of JSON lines, each with the line it begins on.
+
+A JSON list is read as text once, up to a stated size, and decoded one element at a time; JSON lines are
+read one line at a time. Label files come from anywhere, so size, nesting, encoding and doubled keys are
+checked here, where the line is still known.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vidapt.errors import FormatError
+
+MAX_LINE_BYTES = 64 << 20
+"""Longest single JSON line; a longer one is no label but a file that is not JSON lines."""
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_BOM = b"\xef\xbb\xbf"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object, refusing a key given twice (json would silently keep the last)."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        doubled = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {doubled!r} is given twice")
+    return made
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def json_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
+    """Yield `(line, value)` of every element of a JSON list, or of every line of JSON lines.
+
+    Which of the two the file is follows from its first character. Blank lines are skipped.
+
+    Args:
+        path: The label file, UTF-8.
+        max_bytes: Largest JSON list read, since a list is held in memory as text.
+
+    Raises:
+        FormatError: If the file is missing, empty, too large, not UTF-8 or not JSON; line and column are
+            named.
+    """
+    try:
+        first = _first_character(path)
+    except FileNotFoundError:
+        raise FormatError(path, "there is no such file", "check the path of the label file") from None
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
+    if not first:
+        raise FormatError(f"{path}:1", "the file holds no rows")
+    yield from _listed(path, max_bytes) if first == b"[" else _lines(path)
+
+
+def json_document(path: Path, max_bytes: int) -> Any:
+    """Return the one JSON value a file holds.
+
+    Raises:
+        FormatError: If it is too large, not UTF-8 or not JSON; line and column are named.
+    """
+    cursor = _Cursor(read_utf8(path, max_bytes), path)
+    cursor.skip_blank()
+    value = cursor.value()
+    if cursor.peek():
+        raise cursor.expected("the end of the file")
+    return value
+
+
+def read_utf8(path: Path, max_bytes: int) -> str:
+    """Return the text of a file, without a byte order mark.
+
+    Raises:
+        FormatError: If it is larger than `max_bytes` or not UTF-8.
+    """
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise FormatError(
+            path,
+            f"{size:,} bytes, more than the {max_bytes:,} read at once",
+            "raise max_bytes, or turn the list into JSON lines, which are read one by one",
+        )
+    return _decode(path.read_bytes().removeprefix(_BOM), path, 1)
+
+
+def _first_character(path: Path) -> bytes:
+    with path.open("rb") as file:
+        head = file.read(len(_BOM))
+        if head != _BOM:
+            file.seek(0)
+        while (byte := file.read(1)) and byte.isspace():
+            pass
+        return byte
+
+
+def _decode(raw: bytes, path: Path, line: int) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line += raw.count(b"\n", 0, error.start)
+        raise FormatError(
+            f"{path}:{line}", f"byte 0x{raw[error.start]:02x} is not UTF-8", "save the file as UTF-8"
+        ) from None
+
+
+def _broken(where: str, error: ValueError | RecursionError, column: int) -> FormatError:
+    if isinstance(error, json.JSONDecodeError):
+        found = f"broken JSON at column {column}: {error.msg}"
+    elif isinstance(error, RecursionError):
+        found = "broken JSON: nested too deeply"
+    else:
+        found = f"broken JSON: {error}"
+    return FormatError(where, found, "correct this row, or remove it")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    with path.open("rb") as file:
+        number = 0
+        while raw := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(raw) > MAX_LINE_BYTES:
+                raise FormatError(f"{path}:{number}", f"a line of more than {MAX_LINE_BYTES:,} bytes")
+            text = _decode(raw.removeprefix(_BOM) if number == 1 else raw, path, number).strip(" \t\r\n")
+            if text:
+                yield number, _line_value(text, f"{path}:{number}")
+
+
+def _line_value(text: str, where: str) -> Any:
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        column = error.pos + 1 if isinstance(error, json.JSONDecodeError) else 1
+        raise _broken(where, error, column) from None
+    if end < len(text):
+        raise FormatError(where, f"broken JSON at column {end + 1}: more follows the row", "one row per line")
+    return value
+
+
+def _listed(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
+    cursor = _Cursor(read_utf8(path, max_bytes), path)
+    cursor.skip("[")
+    if cursor.peek() == "]":
+        raise FormatError(cursor.where, "the list is empty")
+    while True:
+        cursor.skip_blank()
+        yield cursor.line, cursor.value()
+        mark = cursor.peek()
+        if mark == "]":
+            break
+        if mark != ",":
+            raise cursor.expected("',' or ']' after the row")
+        cursor.skip(",")
+    cursor.skip("]")
+    if cursor.peek():
+        raise cursor.expected("the end of the file after the list")
+
+
+class _Cursor:
+    """A place in a JSON text that knows its line."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        self._text, self._path = text, path
+        self._place = 0
+        self.line = 1
+
+    @property
+    def where(self) -> str:
+        return f"{self._path}:{self.line}"
+
+    @property
+    def _column(self) -> int:
+        return self._place - self._text.rfind("\n", 0, self._place)
+
+    def _move(self, place: int) -> None:
+        self.line += self._text.count("\n", self._place, place)
+        self._place = place
+
+    def skip_blank(self) -> None:
+        blank = _BLANK.match(self._text, self._place)
+        self._move(blank.end() if blank else self._place)
+
+    def peek(self) -> str:
+        """The next character that is not blank; empty at the end of the text."""
+        self.skip_blank()
+        return self._text[self._place : self._place + 1]
+
+    def skip(self, mark: str) -> None:
+        self.skip_blank()
+        self._move(self._place + len(mark))
+
+    def expected(self, what: str) -> FormatError:
+        found = self._text[self._place : self._place + 1]
+        shown = repr(found) if found else "the end of the file"
+        return FormatError(
+            self.where,
+            f"broken JSON at column {self._column}: found {shown} instead of {what}",
+            "correct this row, or remove it",
+        )
+
+    def value(self) -> Any:
+        """Decode the element that begins here and step behind it."""
+        try:
+            value, end = _DECODER.raw_decode(self._text, self._place)
+        except json.JSONDecodeError as error:
+            self._move(max(error.pos, self._place))
+            raise _broken(self.where, error, self._column) from None
+        except (ValueError, RecursionError) as error:
+            raise _broken(self.where, error, self._column) from None
+        self._move(end)
+        return value

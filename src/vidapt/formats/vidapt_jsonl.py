@@ -1,0 +1,180 @@
+"""vidapt's own labels: one JSON object per line.
+
+A row names its media by `video` (one path) or `media` (a list of `{"path", "start_s"?, "end_s"?, "id"?}`),
+and is labelled by `question` and `answer`, by `caption`, or by `turns` (a list of `{"role", "text"}`).
+`id`, `rejected` and `facts` are optional. Paths are relative to the label file's folder. Keys of no meaning
+are errors, as a misspelt one would lose labels unseen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vidapt.errors import FormatError
+from vidapt.files import write_file
+from vidapt.formats._base import CAPTION_PROMPT, LABEL_KEYS, FileConfig, labelled, read_samples
+from vidapt.formats._media import TINY_STILL, MediaFinder
+from vidapt.formats._row import Row
+from vidapt.nouns import Clip, Sample
+
+_KEYS = LABEL_KEYS | {"id", "video", "media"}
+
+
+class Part:
+    """Reads vidapt's own labels."""
+
+    class Config(FileConfig):
+        """Options.
+
+        Attributes:
+            caption_prompt: What the user says where a row is a caption.
+        """
+
+        caption_prompt: str = CAPTION_PROMPT
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+
+    @staticmethod
+    def recognises(path: Path, keys: frozenset[str]) -> bool:
+        """Whether a file whose first row has these keys is in this format."""
+        return bool(keys & {"video", "media"}) and bool(keys & {"question", "caption", "turns"})
+
+    def read(self, path: Path) -> Iterator[Sample]:
+        """Yield the samples of a label file, lazily.
+
+        Raises:
+            FormatError: If a row is unsound, an id is repeated, or, at the end, if media are missing.
+        """
+        finder = MediaFinder(path, self.cfg.media_root)
+        lines: dict[str, str] = {}
+
+        def build(row: Row) -> Sample:
+            sample = _sample(row, finder, self.cfg.caption_prompt)
+            if sample.id in lines:
+                raise row.error(f"the id {sample.id!r} is already that of {lines[sample.id]}")
+            lines[sample.id] = row.where
+            return sample
+
+        yield from read_samples(path, self.cfg, build)
+
+
+def _sample(row: Row, finder: MediaFinder, caption_prompt: str) -> Sample:
+    row.only(_KEYS)
+    if ("video" in row.values) == ("media" in row.values):
+        raise row.error(
+            "exactly one of 'video' and 'media' is needed", 'a row without a clip says "media": []'
+        )
+    if "video" in row.values:
+        media: tuple[Clip, ...] = (finder.clip(row.text("video"), row),)
+    else:
+        media = tuple(_clip(row.inner(entry, "a medium"), finder) for entry in row.listed("media"))
+    return labelled(row, row.identity(), media, caption_prompt)
+
+
+def _clip(row: Row, finder: MediaFinder) -> Clip:
+    row.only({"path", "start_s", "end_s", "id"})
+    given, start_s, end_s = row.text("path"), row.seconds("start_s") or 0.0, row.seconds("end_s")
+    if end_s is not None and end_s <= start_s:
+        raise row.error(f"the clip ends at {end_s} s, not after its start at {start_s} s")
+    name = row.text("id") if "id" in row.values else _clip_name(given, start_s, end_s)
+    return Clip(name, finder.path(given, row), start_s, end_s)
+
+
+def _clip_name(given: str, start_s: float, end_s: float | None) -> str:
+    """Two segments of one file are two clips, so the segment is in the name."""
+    if start_s == 0 and end_s is None:
+        return given
+    return f"{given}@{start_s}-{'' if end_s is None else end_s}"
+
+
+def write(path: Path, samples: Iterable[Sample]) -> int:
+    """Write samples so that `Part.read` gives equal ones; the file appears whole or not at all.
+
+    Paths inside the file's folder are written relative to it, others absolute.
+
+    Args:
+        path: The label file; replaced if it exists.
+        samples: Complete samples, each with an answer.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        FormatError: If a sample could not be read back; `path` is left as it was.
+    """
+    written: list[int] = []
+    write_file(path, lambda part: written.append(_write_rows(path, part, samples)))
+    return written[0]
+
+
+def _write_rows(path: Path, part: Path, samples: Iterable[Sample]) -> int:
+    taken: set[str] = set()
+    finder = MediaFinder(path, root=None)
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        for count, sample in enumerate(samples, start=1):
+            where = f"{path}:{count}"
+            if sample.id in taken:
+                raise FormatError(where, f"the id {sample.id!r} is given to two samples")
+            taken.add(sample.id)
+            file.write(_json_line(sample, where, path.parent, finder))
+    return len(taken)
+
+
+def _json_line(sample: Sample, where: str, folder: Path, finder: MediaFinder) -> str:
+    """The row of a sample, once reading it has given the same conversation."""
+    try:
+        text = json.dumps(_row(sample, folder), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FormatError(where, f"sample {sample.id!r} cannot be written as JSON: {error}") from None
+    again = _sample(Row(json.loads(text), where, ""), finder, CAPTION_PROMPT)
+    if again.turns != sample.turns:
+        raise FormatError(where, f"sample {sample.id!r} would be read back as {again.turns}")
+    return text + "\n"
+
+
+def _row(sample: Sample, folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": sample.id}
+    media = [_medium(clip, folder) for clip in sample.media]
+    if len(media) == 1 and media[0].keys() == {"path"}:
+        row["video"] = media[0]["path"]
+    else:
+        row["media"] = media
+    if [turn.role for turn in sample.turns] == ["user", "assistant"]:
+        row["question"], row["answer"] = (turn.text for turn in sample.turns)
+    else:
+        row["turns"] = [{"role": turn.role, "text": turn.text} for turn in sample.turns]
+    if sample.rejected is not None:
+        row["rejected"] = sample.rejected
+    if sample.facts:
+        row["facts"] = dict(sample.facts)
+    return row
+
+
+def _medium(clip: Clip, folder: Path) -> dict[str, Any]:
+    whole, base = clip.path.absolute(), folder.absolute()
+    given = str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)
+    medium: dict[str, Any] = {"path": given}
+    if clip.start_s:
+        medium["start_s"] = clip.start_s
+    if clip.end_s is not None:
+        medium["end_s"] = clip.end_s
+    if clip.id != _clip_name(given, clip.start_s, clip.end_s):
+        medium["id"] = clip.id
+    return medium
+
+
+def tiny() -> Part:
+    """The format with its defaults."""
+    return Part(Part.Config())
+
+
+def tiny_data(folder: Path) -> Path:
+    """Write the smallest label file and its medium into `folder`; return the file."""
+    (folder / "still.gif").write_bytes(TINY_STILL)
+    path = folder / "labels.jsonl"
+    path.write_text('{"video": "still.gif", "question": "what colour?", "answer": "black."}\n')
+    return path
