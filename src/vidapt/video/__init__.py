@@ -1,1 +1,23 @@
 """Footage in and out: probe, choose frames, decode only those, write."""
+
+from vidapt.video.choose import At, Every, Keyframes, Policy, Times, Uniform, choose
+from vidapt.video.decode import decode
+from vidapt.video.limits import DEFAULT, Limits
+from vidapt.video.probe import Probe, probe
+from vidapt.video.write import write_mp4
+
+__all__ = [
+    "DEFAULT",
+    "At",
+    "Every",
+    "Keyframes",
+    "Limits",
+    "Policy",
+    "Probe",
+    "Times",
+    "Uniform",
+    "choose",
+    "decode",
+    "probe",
+    "write_mp4",
+]

@@ -1,0 +1,151 @@
+"""Which moments of a clip are looked at: policies as data, times before any frame is decoded.
+
+Sampling by segment mid-points is what PLLaVA and InternVideo do; end-points are what Video-LLaVA and
+LLaVA-NeXT-Video do; a rate with a cap is what Qwen2-VL and LLaVA-Video do.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from vidapt.errors import BrokenClip
+from vidapt.video.probe import Probe
+
+At = Literal["midpoints", "endpoints"]
+
+
+class _Policy(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Uniform(_Policy):
+    """A fixed number of moments, evenly spread.
+
+    Attributes:
+        count: How many.
+        at: In the middle of `count` equal segments, or from the first frame to the last one.
+        pad: Whether a clip with fewer frames than `count` still gives `count` frames, by repeating
+            some. If false it gives as many as it has, and a still image gives one.
+    """
+
+    policy: Literal["uniform"] = "uniform"
+    count: int = Field(default=16, ge=1)
+    at: At = "midpoints"
+    pad: bool = True
+
+
+class Every(_Policy):
+    """One frame every `1 / rate` seconds from the start; above `cap` frames, `cap` evenly spread ones.
+
+    Attributes:
+        rate: Frames per second.
+        cap: The most frames chosen.
+        at: How the frames are spread when there would be more than `cap`.
+    """
+
+    policy: Literal["every"] = "every"
+    rate: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    cap: int = Field(default=64, ge=1)
+    at: At = "midpoints"
+
+
+class Keyframes(_Policy):
+    """The key frames of the file; above `cap`, an even choice among them.
+
+    Attributes:
+        cap: The most frames chosen.
+    """
+
+    policy: Literal["keyframes"] = "keyframes"
+    cap: int = Field(default=64, ge=1)
+
+
+class Times(_Policy):
+    """Given moments.
+
+    Attributes:
+        times: Seconds from the first frame of the file, in the order the frames are wanted in.
+    """
+
+    policy: Literal["times"] = "times"
+    times: tuple[float, ...] = Field(min_length=1)
+
+    @field_validator("times")
+    @classmethod
+    def _sensible(cls, times: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not math.isfinite(t) or t < 0 for t in times):
+            raise ValueError("every time must be a finite number of seconds, zero or more")
+        return times
+
+
+Policy = Annotated[Uniform | Every | Keyframes | Times, Field(discriminator="policy")]
+"""Any policy; use it as the type of a pydantic field and write `{policy: uniform, count: 8}` in YAML."""
+
+
+def choose(
+    policy: Policy,
+    probe: Probe,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> tuple[float, ...] | Literal["keyframes"]:
+    """Say which moments `policy` takes from a clip.
+
+    Args:
+        policy: How to choose.
+        probe: What the file's headers say.
+        start_s: First moment used, in seconds from the first frame.
+        end_s: Last moment used; None or anything after the end means the end.
+
+    Returns:
+        Seconds from the first frame of the file, one per frame; or "keyframes", whose moments only the
+        packets of the file tell.
+
+    Raises:
+        BrokenClip: If the file ends before `start_s`, or `end_s` does not come after `start_s`.
+    """
+    start, end = span(probe, start_s, end_s)
+    if isinstance(policy, Keyframes):
+        return "keyframes"
+    if isinstance(policy, Times):
+        return policy.times
+    if isinstance(policy, Uniform):
+        count = policy.count if policy.pad else min(policy.count, _frames_within(probe, start, end))
+        return _uniform(count, policy.at, start, end, _last(probe, start, end))
+    wanted = max(1, math.floor((end - start) * policy.rate + 1e-6))
+    if wanted > policy.cap:
+        return _uniform(policy.cap, policy.at, start, end, _last(probe, start, end))
+    return tuple(start + index / policy.rate for index in range(wanted))
+
+
+def span(probe: Probe, start_s: float, end_s: float | None) -> tuple[float, float]:
+    """Return the part of the file that is used, in seconds from its first frame.
+
+    Raises:
+        BrokenClip: If nothing of the file lies in it.
+    """
+    end = probe.duration_s if end_s is None else min(end_s, probe.duration_s)
+    if start_s < 0 or (end_s is not None and end_s < start_s):
+        raise BrokenClip(probe.path, f"the part from {start_s} s to {end_s} s of it does not exist")
+    if start_s > 0 and start_s >= probe.duration_s:
+        raise BrokenClip(probe.path, f"it is {probe.duration_s:.3f} s long and cannot start at {start_s} s")
+    return start_s, max(start_s, end)
+
+
+def _uniform(count: int, at: At, start: float, end: float, last: float) -> tuple[float, ...]:
+    if at == "endpoints":
+        step = (last - start) / (count - 1) if count > 1 else 0.0
+        return tuple(start + index * step for index in range(count))
+    step = (end - start) / count
+    return tuple(start + (index + 0.5) * step for index in range(count))
+
+
+def _last(probe: Probe, start: float, end: float) -> float:
+    """The moment the last frame of the part appears: a file of n frames lasts n intervals, not n - 1."""
+    return max(start, min(end, probe.duration_s - (1 / probe.rate if probe.rate else probe.duration_s)))
+
+
+def _frames_within(probe: Probe, start: float, end: float) -> int:
+    return max(1, round((end - start) * probe.rate))

@@ -1,0 +1,129 @@
+"""Clips to frames: only the frames asked for are decoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidapt.errors import BrokenClip
+from vidapt.nouns import Clip, Frames
+from vidapt.video.choose import Keyframes, Policy, choose, span
+from vidapt.video.container import Source, opened
+from vidapt.video.limits import DEFAULT, Limits
+from vidapt.video.pick import Findings, pick
+from vidapt.video.pictures import describe, is_picture, read
+from vidapt.video.pixels import Canvas
+from vidapt.video.probe import Probe, of_album, of_headers
+
+_EARLY_S = 0.5  # a file may end this much before its header says so and still count as whole
+
+
+def decode(
+    clip: Clip,
+    policy: Policy,
+    *,
+    size: tuple[int, int] | None = None,
+    limits: Limits = DEFAULT,
+) -> Frames:
+    """Decode the frames that `policy` takes from a clip.
+
+    The frame for moment t is the last one shown at or before t, bit for bit what decoding the whole file
+    and converting that frame to RGB gives. Decoding starts at the nearest key frame from which it is
+    exact, pictures nothing depends on are passed over, and nothing is decoded twice; where a file's
+    timestamps or index contradict themselves, everything up to the last moment is decoded instead.
+
+    Args:
+        clip: A video, picture or folder of pictures, and the part of it to use.
+        policy: Which moments to take.
+        size: (height, width) to resize to while converting, after rotation; None keeps the file's size.
+        limits: What the clip may cost.
+
+    Returns:
+        Frames with pixels [T, H, W, 3] and the moments the frames are shown at. A file that ends early is
+        used, with a note, if at least half of the moments lie in what is left of it.
+
+    Raises:
+        BrokenClip: If the clip cannot be used; nothing else is raised for bad data.
+    """
+    if is_picture(clip.path):
+        return _from_pictures(clip, policy, size, limits)
+    with opened(clip.path, limits) as source:
+        described = of_headers(source)
+        times = _times(source, described, clip, policy)
+        return _from_video(source, described, times, size)
+
+
+def _from_video(
+    source: Source, described: Probe, times: Sequence[float], size: tuple[int, int] | None
+) -> Frames:
+    _check_count(described, len(times), source.limits)
+    canvas = Canvas(source.path, len(times), size, source.limits)
+    shown_s: NDArray[np.float64] = np.zeros(len(times))
+    findings = Findings()
+    for shown in pick(source, times, findings):
+        canvas.put(shown.rows, shown.frame)
+        shown_s[list(shown.rows)] = shown.time_s
+    return Frames(canvas.pixels, shown_s, _judge(described, times, findings))
+
+
+def _judge(described: Probe, times: Sequence[float], findings: Findings) -> tuple[str, ...]:
+    """Say what is wrong with the file; raise `BrokenClip` if too little of it is left."""
+    notes = []
+    end = findings.end_s
+    if end is not None and end + _EARLY_S < described.duration_s:
+        lost = sum(moment > end + _EARLY_S for moment in times)
+        what = f"it is truncated: it ends at {end:.3f} s, its headers say {described.duration_s:.3f} s"
+        if 2 * lost > len(times):
+            raise BrokenClip(described.path, f"{what}, and {lost} of the {len(times)} moments are lost")
+        if lost:
+            notes.append(f"{what}; its last frame stands in for {lost} of {len(times)} moments")
+    if findings.errors:
+        notes.append(f"it is damaged: {findings.errors} packets cannot be decoded")
+    return tuple(notes)
+
+
+def _times(source: Source, described: Probe, clip: Clip, policy: Policy) -> tuple[float, ...]:
+    chosen = choose(policy, described, clip.start_s, clip.end_s)
+    if chosen != "keyframes":
+        return chosen
+    start, end = span(described, clip.start_s, clip.end_s)
+    with opened(source.path, source.limits, source.deadline) as again:
+        stamps = [(p.pts, p.is_keyframe) for p in again.packets() if p.pts is not None and not p.is_discard]
+    origin = min((pts for pts, _ in stamps), default=0)
+    moments = sorted(float((pts - origin) * source.time_base) for pts, key in stamps if key)
+    return _thin([moment for moment in moments if start <= moment <= end] or [start], _cap(policy))
+
+
+def _from_pictures(clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Limits) -> Frames:
+    deadline = time.monotonic() + limits.wall_s
+    album = describe(clip.path, limits)
+    described = of_album(clip.path, album)
+    chosen = choose(policy, described, clip.start_s, clip.end_s)
+    if chosen == "keyframes":  # every picture stands alone
+        start, end = span(described, clip.start_s, clip.end_s)
+        chosen = _thin([s for s in album.starts_s if start <= s <= end] or [start], _cap(policy))
+    _check_count(described, len(chosen), limits)
+    starts = np.asarray(album.starts_s)
+    wanted = np.maximum(np.searchsorted(starts, np.asarray(chosen) + 1e-6, side="right") - 1, 0)
+    canvas = Canvas(clip.path, len(wanted), size, limits)
+    read(album, wanted.tolist(), canvas, limits, deadline)
+    return Frames(canvas.pixels, starts[wanted])
+
+
+def _check_count(described: Probe, count: int, limits: Limits) -> None:
+    if count > limits.frames:
+        raise BrokenClip(described.path, f"{count} frames are wanted of it, the limit is {limits.frames}")
+
+
+def _cap(policy: Policy) -> int:
+    return policy.cap if isinstance(policy, Keyframes) else 1
+
+
+def _thin(moments: Sequence[float], cap: int) -> tuple[float, ...]:
+    """At most `cap` of the moments, evenly chosen, the first and last among them."""
+    if len(moments) <= cap:
+        return tuple(moments)
+    return tuple(moments[round(index * (len(moments) - 1) / max(1, cap - 1))] for index in range(cap))

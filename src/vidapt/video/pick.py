@@ -1,0 +1,179 @@
+"""Frames for given moments out of a video file: the fast way, and the plain one it falls back to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import av
+from av.video.frame import VideoFrame
+
+from vidapt.video.container import Source, decoded, opened
+from vidapt.video.runs import Run, RunReader, UnreliableError, answers
+
+SKIPPABLE = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"})
+"""Codecs whose decoder, told to pass over pictures nothing refers to, leaves all others bit-identical."""
+
+_CLOSE_S = 1e-6  # moments closer than this are the same: seconds come from floating point, ticks do not
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One picture and the rows of the result it fills.
+
+    Attributes:
+        rows: Indices into the wanted times.
+        time_s: When it is shown, in seconds from the first frame.
+        frame: The decoded picture.
+    """
+
+    rows: tuple[int, ...]
+    time_s: float
+    frame: VideoFrame
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was met while picking.
+
+    Attributes:
+        end_s: Second the last picture ends, None if the end of the file was not reached.
+        errors: Packets that could not be decoded.
+        plain: Why every frame had to be decoded; empty if that was not so.
+    """
+
+    end_s: float | None = None
+    errors: int = 0
+    plain: str = ""
+
+
+def pick(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
+    """Yield the picture shown at each of `times`: the last one that does not come after it.
+
+    Args:
+        source: An open video at its start.
+        times: Seconds from the first frame, in any order, repeats allowed.
+        findings: Filled in while picking.
+
+    Yields:
+        Pictures in the order they are decoded. A row may come again with another picture, and then the
+        later one is right: what was found before the file's index proved wrong is not trusted.
+
+    Raises:
+        BrokenClip: If a limit is exceeded.
+    """
+    try:
+        yield from _fast(source, times, findings)
+    except UnreliableError as error:
+        findings.plain = str(error)
+        with opened(source.path, source.limits, source.deadline) as again:
+            yield from _plain(again, times, findings)
+
+
+def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
+    if _hides_order(source):
+        raise UnreliableError("the container does not say in which order pictures are shown")
+    reader = RunReader(source)
+    scale = source.time_base
+    rows: dict[int, list[int]] = {}
+    for row, moment in enumerate(times):
+        tick = reader.origin + math.floor((moment + _CLOSE_S) * scale.denominator / scale.numerator)
+        rows.setdefault(max(tick, reader.origin), []).append(row)
+    for run in reader.runs(sorted(rows)):
+        filled: dict[int, list[int]] = {}
+        for tick, shown in answers(run).items():
+            filled.setdefault(shown, []).extend(rows[tick])
+        for frame in _decode_run(source, run, set(filled)):
+            shown = frame.pts or 0
+            yield Shown(tuple(filled[shown]), float((shown - reader.origin) * scale), frame)
+    if reader.end is not None:
+        findings.end_s = float((reader.end - reader.origin) * scale)
+
+
+def _decode_run(source: Source, run: Run, wanted: set[int]) -> Iterator[VideoFrame]:
+    """Decode a run as far as needed and yield the frames whose tick is wanted, each exactly once."""
+    context = source.stream.codec_context
+    context.flush_buffers()
+    skip: Literal["NONREF", "DEFAULT"] = "NONREF" if context.name in SKIPPABLE else "DEFAULT"
+    last = max(at for at, packet in enumerate(run.packets) if packet.pts in wanted)
+    missing, newest = set(wanted), -math.inf
+    for packet in [*run.packets[: last + 1], None]:
+        source.check_clock()
+        context.skip_frame = "DEFAULT" if packet is None or packet.pts in wanted else skip
+        try:
+            frames = context.decode(packet)
+        except av.FFmpegError as error:
+            raise UnreliableError("a packet cannot be decoded") from error
+        for frame in frames:
+            if frame.pts is None or frame.pts <= newest or frame.is_corrupt:
+                raise UnreliableError("frames come out damaged or in another order than announced")
+            newest = frame.pts
+            if frame.pts in missing:
+                missing.remove(frame.pts)
+                yield frame
+    if missing:
+        raise UnreliableError("a wanted frame does not come out")
+
+
+def _plain(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
+    """Decode everything from the start to the last wanted moment."""
+    waiting = sorted(range(len(times)), key=lambda row: times[row])
+    at, now, frame = 0, 0.0, None
+    for following, later in _timed(source):
+        if frame is not None:
+            answered = at
+            while answered < len(waiting) and times[waiting[answered]] + _CLOSE_S < later:
+                answered += 1
+            if answered > at:
+                yield Shown(tuple(waiting[at:answered]), now, frame)
+            at = answered
+            if at == len(waiting):
+                break
+        now, frame = later, following
+    else:
+        findings.end_s = now + _interval(source)
+        if frame is not None:
+            yield Shown(tuple(waiting[at:]), now, frame)
+    findings.errors = source.errors
+
+
+def _timed(source: Source) -> Iterator[tuple[VideoFrame, float]]:
+    """Yield all frames in the order they are shown, with the seconds since the first of them."""
+    ranks = _ranks(source)
+    first: float | None = None
+    for index, frame in enumerate(decoded(source)):
+        if ranks is not None:
+            moment = ranks[index] if index < len(ranks) else index * _interval(source)
+        else:
+            moment = float((frame.pts or 0) * source.time_base)
+        first = moment if first is None else first
+        yield frame, moment - first
+
+
+def _ranks(source: Source) -> list[float] | None:
+    """Moments of all pictures in the order shown, where frames do not carry them rightly; otherwise None.
+
+    Without timestamps pictures are taken to be equally spaced. Where packets are stamped in decoding order
+    although the decoder reorders them, the n-th picture shown has the n-th stamp.
+    """
+    with opened(source.path, source.limits, source.deadline) as again:
+        stamps = [packet.pts for packet in again.packets() if not packet.is_discard]
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) < len(stamps):
+        return [index * _interval(source) for index in range(len(stamps))]
+    if _hides_order(source):
+        return [float(stamp * source.time_base) for stamp in sorted(known)]
+    return None
+
+
+def _hides_order(source: Source) -> bool:
+    """AVI has no presentation times, and for these codecs FFmpeg cannot work them out."""
+    context = source.stream.codec_context
+    return source.container.format.name == "avi" and context.name in ("h264", "hevc") and context.has_b_frames
+
+
+def _interval(source: Source) -> float:
+    rate = source.stream.average_rate or source.stream.guessed_rate
+    return float(1 / rate) if rate else 0.0
