@@ -44,8 +44,28 @@ class Prompt(Strict):
     media: str = "{media}"
 
 
+class LoRA(Strict):
+    """Low-rank adapters (peft) on the language model's linear layers whose names are listed."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = 32.0
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
 class Blueprint(Strict):
-    """A model as data. Sizes flow from the part that owns them, so none is repeated here."""
+    """A model as data. Sizes flow from the part that owns them, so none is repeated here.
+
+    Attributes:
+        towers: The vision tower (several, when a connector that reads several exists).
+        connector: Tower features to visual tokens.
+        language: A transformers configuration of a causal language model, with its `model_type`.
+        resolution: Frames to views.
+        positions: Position ids.
+        frames: Which frames of a clip are read.
+        prompt: Conversation to text.
+        adapters: Low-rank adapters that are part of the model.
+    """
 
     towers: tuple[Spec, ...] = Field(min_length=1, max_length=1)
     connector: Spec
@@ -54,6 +74,7 @@ class Blueprint(Strict):
     positions: Spec = {"kind": "rope1d"}
     frames: Policy = Uniform(count=16)
     prompt: Prompt = Prompt()
+    adapters: LoRA | None = None
 
     def parts(self) -> Iterator[tuple[parts.Family, tuple[str | int, ...], Spec]]:
         """Every part with its family and its place in the blueprint."""
@@ -82,15 +103,6 @@ class DataSource(Strict):
     types: tuple[str, ...] | None = None
     limit: int | None = Field(None, ge=1)
     skip: int = Field(0, ge=0)
-
-
-class LoRA(Strict):
-    """Low-rank adapters (peft) on the language model's linear layers whose names are listed."""
-
-    rank: int = Field(16, ge=1)
-    alpha: float = 32.0
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
 class Trained(Strict):

@@ -18,7 +18,7 @@ from vidapt.errors import ConfigError
 from vidapt.models.attention import SHARED_PREFIX
 from vidapt.models.packed import Packed, Span
 from vidapt.nouns import Features, Plan, Tokens
-from vidapt.recipe import Blueprint
+from vidapt.recipe import Blueprint, LoRA
 
 
 class VideoLM(nn.Module):
@@ -36,6 +36,8 @@ class VideoLM(nn.Module):
         self.blueprint = blueprint
         self.towers = nn.ModuleList(parts.build("towers", spec) for spec in blueprint.towers)
         self.language = _language_model(blueprint.language)
+        if blueprint.adapters is not None:
+            add_adapters(self.language, blueprint.adapters)
         self.connector = parts.build(
             "connectors",
             blueprint.connector,
@@ -95,15 +97,15 @@ class VideoLM(nn.Module):
             return words
         return words.masked_scatter(slots.unsqueeze(-1), visual.to(words.dtype))
 
-    def forward(self, packed: Packed, visual: Tensor | None) -> Tensor:
-        """Logits where labels are, and nowhere else.
+    def states(self, packed: Packed, visual: Tensor | None) -> Tensor:
+        """Last hidden states where labels are predicted.
 
         Args:
             packed: N rows.
             visual: [V, D] visual tokens in the order of the rows' slots.
 
         Returns:
-            [M, vocabulary] float32, one row per label.
+            [M, D], one row per label.
         """
         states = self.language.base_model(
             inputs_embeds=self.embed(packed.ids, packed.slots, visual),
@@ -113,7 +115,13 @@ class VideoLM(nn.Module):
             use_cache=False,
             layout=packed.layout,
         ).last_hidden_state
-        return self.head(states.flatten(0, 1)[packed.label_at])
+        picked = states.flatten(0, 1)[packed.label_at]
+        assert isinstance(picked, Tensor)
+        return picked
+
+    def forward(self, packed: Packed, visual: Tensor | None) -> Tensor:
+        """Logits where labels are, and nowhere else: [M, vocabulary] float32, one row per label."""
+        return self.head(self.states(packed, visual))
 
     def head(self, states: Tensor) -> Tensor:
         """[M, D] states to [M, vocabulary] logits in float32."""
@@ -126,6 +134,28 @@ class VideoLM(nn.Module):
 def flatten_tokens(tokens: Sequence[Tokens]) -> Tensor | None:
     """Visual tokens of several clips in order as [V, D]; None when there are none."""
     return torch.cat([t.x.flatten(0, 1) for t in tokens]) if tokens else None
+
+
+def add_adapters(language: nn.Module, lora: LoRA) -> None:
+    """Put low-rank adapters (Hu et al., 2021) into the language model's linear layers, in place."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = _linear_names(language) if lora.targets == "all-linear" else list(lora.targets)
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets  # type: ignore[arg-type]
+    )
+    try:
+        inject_adapter_in_model(config, language)
+    except ValueError as error:
+        raise ConfigError("adapters.targets", str(error), f"linear layers here: {_linear_names(language)}") from error
+
+
+def _linear_names(language: Any) -> list[str]:
+    """Last names of the linear layers, without the output embedding."""
+    head = language.get_output_embeddings()
+    return sorted(
+        {name.rpartition(".")[2] for name, m in language.named_modules() if isinstance(m, nn.Linear) and m is not head}
+    )
 
 
 def _language_model(spec: dict[str, Any]) -> Any:

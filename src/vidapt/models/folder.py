@@ -1,0 +1,115 @@
+"""A model as a folder: blueprint, weights, tokenizer and where it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from vidapt.errors import CheckpointError
+from vidapt.files import write_folder
+from vidapt.models.video_lm import VideoLM
+from vidapt.recipe import Blueprint
+
+WEIGHTS, BLUEPRINT, CARD = "model.safetensors", "blueprint.json", "card.json"
+
+
+def save_model(folder: Path, model: VideoLM, tokenizer: Any, card: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
+    """Write a model's folder in one step.
+
+    Args:
+        folder: Replaced if it exists.
+        model: Its weights and blueprint.
+        tokenizer: Saved beside them.
+        card: Provenance: recipe, stage, versions, numbers.
+        dtype: Store floating weights in this format; None keeps theirs.
+    """
+    with write_folder(folder) as temporary:
+        tensors = {
+            name: (t.to(dtype) if dtype is not None and t.is_floating_point() else t).detach().cpu().contiguous()
+            for name, t in untied(model).items()
+        }
+        save_file(tensors, str(temporary / WEIGHTS), metadata={"format": "pt"})
+        (temporary / BLUEPRINT).write_text(model.blueprint.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        tokenizer.save_pretrained(temporary)
+        (temporary / CARD).write_text(json.dumps(dict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def untied(model: VideoLM) -> dict[str, Tensor]:
+    """The state dict with weights that share memory named once."""
+    seen: set[tuple[int, torch.Size]] = set()
+    kept: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        mark = (tensor.data_ptr(), tensor.shape)
+        if mark not in seen or tensor.numel() == 0:
+            seen.add(mark)
+            kept[name] = tensor
+    return kept
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder holds a model saved by `save_model`."""
+    return (folder / BLUEPRINT).is_file()
+
+
+def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[VideoLM, Any]:
+    """Read what `save_model` wrote: the model in evaluation mode, and its tokenizer.
+
+    Raises:
+        CheckpointError: If a file is missing or damaged, or any tensor is missing, unknown or of another
+            shape; each is named.
+    """
+    blueprint = read_blueprint(folder)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(folder / WEIGHTS, f"cannot be read: {error}", "copy the model's folder again") from error
+    model = VideoLM(blueprint)
+    fit_weights(model, tensors, folder / WEIGHTS)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    return model.to(dtype).eval(), tokenizer
+
+
+def read_blueprint(folder: Path) -> Blueprint:
+    """The blueprint of a model's folder.
+
+    Raises:
+        CheckpointError: If it is missing or not understood.
+    """
+    try:
+        return Blueprint.model_validate_json((folder / BLUEPRINT).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(folder, f"holds no {BLUEPRINT}", "give the folder of a vidapt model or run") from error
+    except ValidationError as error:
+        raise CheckpointError(folder / BLUEPRINT, f"is not a blueprint: {error}") from error
+
+
+def fit_weights(model: VideoLM, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Copy weights into a model, strictly.
+
+    Raises:
+        CheckpointError: Naming every tensor that is missing, unknown or of another shape.
+    """
+    wanted = untied(model)
+    problems = [f"missing: {name} {tuple(wanted[name].shape)}" for name in sorted(wanted.keys() - tensors.keys())]
+    problems += [f"unexpected: {name} {tuple(tensors[name].shape)}" for name in sorted(tensors.keys() - wanted.keys())]
+    problems += [
+        f"wrong shape: {name} is {tuple(tensors[name].shape)}, the model has {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & tensors.keys())
+        if wanted[name].shape != tensors[name].shape
+    ]
+    if problems:
+        raise CheckpointError(
+            where, "does not fit its blueprint\n  " + "\n  ".join(problems[:20]), "the file is damaged or of another model"
+        )
+    with torch.no_grad():
+        for name, weight in wanted.items():
+            weight.copy_(tensors[name])

@@ -1,0 +1,63 @@
+"""Cross-entropy of the next token, on the answers only.
+
+The objective of visual instruction tuning (Liu et al., 2023). The language model's head runs only where a
+label is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidapt.objectives._contract import Batch, Loss
+from vidapt.parts import PartConfig
+
+
+class Part(nn.Module):
+    """Next-token prediction."""
+
+    class Config(PartConfig):
+        """Options.
+
+        Attributes:
+            smoothing: Label smoothing.
+            head_rows: Labels per call of the head; bounds the memory of large vocabularies.
+        """
+
+        smoothing: float = Field(0.0, ge=0, lt=1)
+        head_rows: int = Field(8192, ge=1)
+
+    columns: tuple[str, ...] = ()
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        self.cfg = cfg
+
+    def prepare(self, model: Any) -> None:
+        """Nothing to build: this objective has no weights of its own."""
+
+    def forward(self, model: Any, batch: Batch) -> Loss:
+        """Sum of the labels' cross-entropy; the weight is their number."""
+        tokens = [model.connect(features).x.flatten(0, 1) for features in batch.features]
+        states = model.states(batch.packed, torch.cat(tokens) if tokens else None)
+        labels = batch.packed.labels
+        total = sum(
+            (
+                self._loss(model, states[i : i + self.cfg.head_rows], labels[i : i + self.cfg.head_rows])
+                for i in range(0, len(labels), self.cfg.head_rows)
+            ),
+            start=states.new_zeros(()),
+        )
+        return Loss(total, float(len(labels)), {"tokens": float(total.detach())})
+
+    def _loss(self, model: Any, states: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(model.head(states), labels, reduction="sum", label_smoothing=self.cfg.smoothing)
+
+
+def tiny() -> Part:
+    """The smallest sensible instance."""
+    return Part(Part.Config())

@@ -1,0 +1,136 @@
+"""Learn to follow things from a simulator's state: where each is, and what happened to it.
+
+Only a world that knows its own state can use it (`worlds.billiards` writes the columns). It plays the part
+that contrastive pre-training plays for CLIP: it gives the small default model eyes. Adapting to real
+footage never uses it. The place term is the heat-map cross-entropy of keypoint detectors (Nibali et al.,
+2018) with a regression of the position inside the cell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidapt.nouns import Features
+from vidapt.objectives._contract import Batch, Loss
+from vidapt.parts import PartConfig
+
+SHIRTS, POCKET_STATES, SIDES = 6, 8, 4
+
+
+class Part(nn.Module):
+    """Supervise a `track` connector by state."""
+
+    class Config(PartConfig):
+        """Options.
+
+        Attributes:
+            things: Things whose state is known; they take the first slots.
+            window: Look at this many neighbouring frames only, which is cheaper, and learn places but not
+                events; None looks at whole clips.
+            place: Weight of the regression inside the cell.
+            events: Weight of what happened.
+        """
+
+        things: int = Field(8, ge=1)
+        window: int | None = Field(None, ge=1)
+        place: float = Field(0.5, ge=0)
+        events: float = Field(1.0, ge=0)
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.heads: _EventHeads | None = None
+        self.needs_views = cfg.window is not None
+        events = ("pocket", "first_hit", "hits", "cushions", "broken", "cushion_first", "shirt")
+        self.columns: tuple[str, ...] = ("tracks",) if cfg.window else ("tracks", *events)
+
+    def prepare(self, model: Any) -> None:
+        """Build the heads that read events from the model's visual tokens."""
+        if not self.cfg.window:
+            width = model.language.get_input_embeddings().embedding_dim
+            self.heads = _EventHeads(width, self.cfg.things)
+
+    def forward(self, model: Any, batch: Batch) -> Loss:
+        """Sum over clips; the weight is their number."""
+        tracks = batch.truth["tracks"]
+        if self.cfg.window:
+            (views,) = batch.views
+            first = int(torch.randint(views.shape[1] - self.cfg.window + 1, ()))
+            times = range(first, first + self.cfg.window)
+            features = model.see(views[:, first : first + self.cfg.window])
+            index = _frame_rows(tracks.shape[1], views.shape[1])[list(times)]
+        else:
+            (features,) = batch.features
+            index = _frame_rows(tracks.shape[1], features.grid.t)
+        parts = self._places(model, features, tracks[:, index])
+        if self.heads is not None:
+            tokens = model.connect(features).x
+            parts |= {k: self.cfg.events * v for k, v in self.heads(tokens, model.connector.cfg.slots, batch.truth).items()}
+        total = sum(parts.values(), start=tracks.new_zeros((), dtype=torch.float32))
+        return Loss(total, float(len(tracks)), {name: float(part.detach()) for name, part in parts.items()})
+
+    def _places(self, model: Any, features: Features, truth: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy over cells and absence, and the distance inside the cell; truth is [N, T, K, 3]."""
+        found = model.connector.tracks(features)
+        grid, things = features.grid, self.cfg.things
+        visible, place = truth[..., 0] > 0.5, truth[..., 1:].float()
+        column = (place[..., 0] * grid.w).long().clamp(0, grid.w - 1)
+        row = (place[..., 1] * grid.h).long().clamp(0, grid.h - 1)
+        target = torch.where(visible, row * grid.w + column, grid.h * grid.w)
+        logits = found.logits[..., :things].transpose(2, 3).flatten(0, 2)
+        frames = truth.shape[1]
+        cell = F.cross_entropy(logits, target.flatten(), reduction="sum") / frames
+        size = torch.tensor([grid.w, grid.h], device=place.device)
+        off = ((found.place[:, :, :things] - place) * size).abs().clamp_max(3.0).sum(-1)
+        inside = (off * visible).sum() / frames
+        return {"cell": cell, "place": self.cfg.place * inside}
+
+
+class _EventHeads(nn.Module):
+    """What happened, read from the visual tokens [N, n, D]."""
+
+    def __init__(self, width: int, things: int) -> None:
+        super().__init__()
+        self.things = things
+        self.pocket = nn.Linear(width, POCKET_STATES)
+        self.cushions = nn.Linear(width, SIDES)
+        self.struck_first = nn.Linear(width, 1)
+        self.cue = nn.Linear(width, 2)
+        self.shirt = nn.Linear(width, SHIRTS)
+        self.hitter, self.struck = nn.Linear(width, 32), nn.Linear(width, 32)
+
+    def forward(self, tokens: Tensor, slots: int, truth: Any) -> dict[str, Tensor]:
+        things, scene = tokens[:, : self.things], tokens[:, slots:]
+        first = self.struck_first(things).squeeze(-1)
+        first = torch.cat([torch.zeros_like(first[:, :1]), first[:, 1:]], dim=1)
+        pairs = self.hitter(things) @ self.struck(things).transpose(1, 2) / 32**0.5
+        cue = self.cue(things[:, 0])
+        return {
+            "pocket": F.cross_entropy(
+                self.pocket(things).flatten(0, 1), (truth["pocket"].long() + 1).flatten(), reduction="sum"
+            ),
+            "first_hit": F.cross_entropy(first, truth["first_hit"].long(), reduction="sum"),
+            "hits": 0.5 * _binary(pairs, truth["hits"]),
+            "cushions": 0.5 * _binary(self.cushions(things), truth["cushions"]),
+            "cue": _binary(cue, torch.stack([truth["broken"], truth["cushion_first"]], dim=1)),
+            "shirt": F.cross_entropy(self.shirt(scene.mean(1)), truth["shirt"].long(), reduction="sum"),
+        }
+
+
+def _binary(logits: Tensor, truth: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
+
+
+def _frame_rows(recorded: int, used: int) -> Tensor:
+    """Rows of the recorded state at the middle of each of `used` equal stretches of time."""
+    return ((torch.arange(used) + 0.5) * recorded / used).long()
+
+
+def tiny() -> Part:
+    """The smallest sensible instance."""
+    return Part(Part.Config(things=2))

@@ -1,0 +1,135 @@
+"""Tensors of clips kept on disk: a frozen tower's features, or decoded frames.
+
+Safetensors shards and an index of one JSON line per clip. A shard is written whole before the index names
+its clips, so that a killed run loses at most the shard it was filling. The folder's name is the hash of
+everything the tensors depend on, so nothing stale can be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vidapt.errors import BudgetError
+from vidapt.files import disk_errors, write_file
+from vidapt.nouns import Clip
+
+SHARD_BYTES = 64 * 2**20
+
+
+def digest(*values: Any) -> str:
+    """First 24 hex digits of the SHA-256 of the values' canonical JSON."""
+    text = json.dumps(values, sort_keys=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def clip_key(clip: Clip) -> str:
+    """Identifies a clip's content: the file's path, size and time of change, and the stretch used."""
+    stat = clip.path.stat()
+    return digest(str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start_s, clip.end_s)
+
+
+def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, shapes and values of weights."""
+    seen = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        seen.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        seen.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.dim() else str(tensor.item()).encode())
+    return seen.hexdigest()[:24]
+
+
+class TensorStore:
+    """Named tensors per clip key.
+
+    Args:
+        folder: Made if missing; use one folder per combination of everything the tensors depend on.
+        max_bytes: Writing more raises BudgetError.
+    """
+
+    def __init__(self, folder: Path, max_bytes: float = float("inf")) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._index: dict[str, dict[str, Any]] = {}
+        self._open: dict[str, Any] = {}
+        self._pending: dict[str, dict[str, Tensor]] = {}
+        self._notes: dict[str, Any] = {}
+        self._pending_bytes = 0
+        self._bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        index = folder / "index.jsonl"
+        if index.exists():
+            for line in index.read_text(encoding="utf-8").splitlines():
+                row = _row(line)
+                if row is not None:
+                    self._index[row["key"]] = row
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._index or key in self._pending
+
+    def note(self, key: str) -> Any:
+        """The note a clip's tensors were put with."""
+        return self._index[key]["note"] if key in self._index else self._notes[key]
+
+    def put(self, key: str, tensors: Mapping[str, Tensor], note: Any = None) -> None:
+        """Add a clip's tensors (copied); written when a shard is full or at `flush`."""
+        kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        self._pending[key], self._notes[key] = kept, note
+        self._pending_bytes += sum(t.numel() * t.element_size() for t in kept.values())
+        if self._bytes + self._pending_bytes > self.max_bytes:
+            raise BudgetError(
+                self.folder,
+                f"the cache would exceed {self.max_bytes / 1e9:.1f} GB",
+                "raise `cache.max_gb`, store as float16, or set `cache.keep: nothing`",
+            )
+        if self._pending_bytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending as one shard, then name it in the index."""
+        if not self._pending:
+            return
+        name = f"{digest(sorted(self._pending))}.safetensors"
+        flat = {f"{key}/{part}": t for key, parts in self._pending.items() for part, t in parts.items()}
+        write_file(self.folder / name, lambda path: save_file(flat, str(path)))
+        rows = [{"key": key, "shard": name, "parts": sorted(parts), "note": self._notes[key]} for key, parts in self._pending.items()]
+        with disk_errors(self.folder), (self.folder / "index.jsonl").open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+        self._index |= {row["key"]: row for row in rows}
+        self._bytes += self._pending_bytes
+        self._pending, self._notes, self._pending_bytes = {}, {}, 0
+
+    def get(self, key: str) -> dict[str, Tensor]:
+        """A clip's tensors, memory-mapped where they are on disk.
+
+        Raises:
+            KeyError: If the clip is not there.
+        """
+        if key in self._pending:
+            return dict(self._pending[key])
+        row = self._index[key]
+        shard = row["shard"]
+        if shard not in self._open:
+            self._open[shard] = safe_open(self.folder / shard, framework="pt")
+        return {part: self._open[shard].get_tensor(f"{key}/{part}") for part in row["parts"]}
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """Those keys that are not there, in order."""
+        return [key for key in keys if key not in self]
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """An index line; None for the torn last line of a killed run."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and "key" in row else None

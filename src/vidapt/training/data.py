@@ -1,0 +1,84 @@
+"""Label files to what a stage trains on: per clip, its samples as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidapt.errors import ConfigError, FormatError
+from vidapt.formats import open_samples
+from vidapt.models.text import Encoded, encode
+from vidapt.nouns import Clip, Sample
+from vidapt.recipe import DataSource, Prompt
+
+
+@dataclass(frozen=True)
+class ClipSamples:
+    """All samples of one clip (or of one combination of clips).
+
+    Attributes:
+        media: The clips.
+        samples: What is asked and answered about them.
+        encoded: The same as ids; all with one prefix.
+    """
+
+    media: tuple[Clip, ...]
+    samples: tuple[Sample, ...]
+    encoded: tuple[Encoded, ...]
+
+
+def read_samples(sources: Iterable[DataSource]) -> list[Sample]:
+    """Samples of all sources, with each source's filters applied.
+
+    Raises:
+        ConfigError: If a source yields nothing.
+        FormatError: Naming file and line of what cannot be read.
+    """
+    samples: list[Sample] = []
+    for source in sources:
+        found = list(_filtered(open_samples(source.path, source.format, **source.options), source))
+        if not found:
+            raise ConfigError(source.path, "holds no sample that the filters let through", "check types, skip and limit")
+        samples += found
+    return samples
+
+
+def _filtered(samples: Iterable[Sample], source: DataSource) -> Iterable[Sample]:
+    clips: dict[tuple[Path, ...], int] = {}
+    last = source.skip + source.limit if source.limit is not None else None
+    for sample in samples:
+        number = clips.setdefault(tuple(clip.path for clip in sample.media), len(clips))
+        if number < source.skip or (last is not None and number >= last):
+            continue
+        if source.types is None or sample.facts.get("type") in source.types:
+            yield sample
+
+
+def group_by_clip(
+    samples: Sequence[Sample], prompt: Prompt, tokenizer: Any, max_answer_tokens: int
+) -> list[ClipSamples]:
+    """Samples with equal clips and an equal prefix, together, in order of first appearance.
+
+    Raises:
+        FormatError: If an answer is longer than `max_answer_tokens`, or there is none.
+    """
+    groups: dict[Any, list[tuple[Sample, Encoded]]] = {}
+    for sample in samples:
+        encoded = encode(sample, prompt, tokenizer)
+        labels = sum(encoded.answer)
+        if not labels:
+            raise FormatError(sample.source or sample.id, "has no answer to learn")
+        if labels > max_answer_tokens:
+            raise FormatError(
+                sample.source or sample.id,
+                f"its answer has {labels} tokens, the limit is {max_answer_tokens}",
+                "shorten it or raise `batching.max_answer_tokens`",
+            )
+        media = tuple((clip.path, clip.start_s, clip.end_s) for clip in sample.media)
+        groups.setdefault((media, encoded.prefix), []).append((sample, encoded))
+    return [
+        ClipSamples(members[0][0].media, tuple(s for s, _ in members), tuple(e for _, e in members))
+        for members in groups.values()
+    ]

@@ -1,0 +1,184 @@
+"""Clips as tensors for a stage: from the cache, or decoded and cut, with broken clips set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vidapt.errors import BrokenClip, ConfigError
+from vidapt.models.video_lm import VideoLM
+from vidapt.nouns import Clip, Features, Frames
+from vidapt.recipe import Cache
+from vidapt.training.cache import TensorStore, clip_key, digest, weights_fingerprint
+from vidapt.video import decode, decode_ahead
+
+TOWER_BATCH = 8
+"""Clips per call of a frozen tower."""
+
+Progress = Callable[[int, int], None]
+
+
+class Footage:
+    """Views or features of clips.
+
+    Args:
+        model: Its frames policy, resolution and tower decide what a clip becomes.
+        cache: What is kept.
+        folder: Where caches lie.
+        tower_trains: Whether the tower's weights will change.
+        needs_views: Whether the objective looks at pixels.
+        workers: Decoding processes.
+    """
+
+    def __init__(
+        self, model: VideoLM, cache: Cache, folder: Path, *, tower_trains: bool, needs_views: bool, workers: int
+    ) -> None:
+        self.model, self.workers = model, workers
+        self._keys: dict[Clip, str] = {}
+        self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
+        self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
+        self.store: TensorStore | None = None
+        if self.keeps != "nothing":
+            self.store = TensorStore(folder / self._depends_on(cache), cache.max_gb * 1e9)
+
+    def _depends_on(self, cache: Cache) -> str:
+        blueprint = self.model.blueprint
+        seen = [blueprint.frames.model_dump(mode="json"), blueprint.resolution, self.model.tower.size]
+        if self.keeps == "frames":
+            return "frames-" + digest(seen)
+        tower = weights_fingerprint(self.model.tower.state_dict())
+        return "features-" + digest(seen, tower, cache.dtype, blueprint.towers[0])
+
+    def key(self, clip: Clip) -> str:
+        """The clip's key in the store."""
+        if clip not in self._keys:
+            self._keys[clip] = clip_key(clip)
+        return self._keys[clip]
+
+    def prepare(self, clips: Sequence[Clip], progress: Progress) -> list[BrokenClip]:
+        """Fill the store with what is missing; nothing to do when nothing is kept.
+
+        Returns:
+            The clips that cannot be used.
+        """
+        if self.store is None:
+            return []
+        missing = [clip for clip in clips if self.key(clip) not in self.store]
+        broken: list[BrokenClip] = []
+        progress(len(clips) - len(missing), len(clips))
+        done = len(clips) - len(missing)
+        for batch in _batches(self._decoded(missing, broken), TOWER_BATCH):
+            self._put(batch)
+            done += len(batch)
+            progress(done, len(clips))
+        self.store.flush()
+        return broken
+
+    def _decoded(self, clips: Sequence[Clip], broken: list[BrokenClip]) -> Iterator[tuple[Clip, Tensor, Frames]]:
+        size = self.model.resolution.plan((256, 256), 1).decode
+        policy = self.model.blueprint.frames
+        for clip, frames in decode_ahead(clips, policy, size=size, workers=self.workers):
+            if isinstance(frames, BrokenClip):
+                broken.append(frames)
+            else:
+                yield clip, self.cut(frames), frames
+
+    def _put(self, batch: Sequence[tuple[Clip, Tensor, Frames]]) -> None:
+        assert self.store is not None
+        if self.keeps == "frames":
+            for clip, views, frames in batch:
+                self.store.put(self.key(clip), {"views": views}, list(frames.notes))
+            return
+        for members in _equal_shapes([views for _, views, _ in batch]):
+            with torch.inference_mode():
+                seen = self.model.see(torch.stack([batch[i][1] for i in members]).to(self.model.device))
+            for place, i in enumerate(members):
+                clip, _, frames = batch[i]
+                self.store.put(self.key(clip), self._kept_features(seen, place), list(frames.notes))
+
+    def _kept_features(self, seen: Features, place: int) -> dict[str, Tensor]:
+        tensors = {"x": seen.x[place]}
+        if seen.extra is not None:
+            tensors["extra"] = seen.extra[place]
+        return {name: t if self._dtype is None else t.to(self._dtype) for name, t in tensors.items()}
+
+    def cut(self, frames: Frames) -> Tensor:
+        """[T, 3, h, w] uint8 view of decoded frames."""
+        height, width = frames.pixels.shape[1:3]
+        pixels = torch.from_numpy(frames.pixels)
+        if self.model.resolution.plan((256, 256), 1).decode is not None:
+            return pixels.permute(0, 3, 1, 2).contiguous()
+        plan = self.model.resolution.plan((height, width), len(frames))
+        (view,) = self.model.resolution.cut(pixels, plan)
+        assert isinstance(view, Tensor)
+        return view
+
+    def views(self, clips: Sequence[Clip]) -> list[Tensor]:
+        """Views of clips, stacked where all shapes are equal: [N, T, 3, H, W] each."""
+        return _stacked([self._views(clip) for clip in clips])
+
+    def _views(self, clip: Clip) -> Tensor:
+        if self.store is not None:
+            return self.store.get(self.key(clip))["views"]
+        size = self.model.resolution.plan((256, 256), 1).decode
+        return self.cut(decode(clip, self.model.blueprint.frames, size=size))
+
+    def features(self, clips: Sequence[Clip]) -> list[Features]:
+        """Kept features of clips, stacked where all shapes are equal, in the model's number format."""
+        if self.store is None or self.keeps != "features":
+            raise ConfigError("cache.keep", "features are not kept in this stage")
+        rows = [self.store.get(self.key(clip)) for clip in clips]
+        dtype = next(self.model.connector.parameters()).dtype
+        return [_features(members, dtype, self.model.device) for members in _runs(rows)]
+
+
+def _features(rows: Sequence[Mapping[str, Tensor]], dtype: torch.dtype, device: torch.device) -> Features:
+    x = torch.stack([row["x"] for row in rows]).to(device, dtype)
+    extra = torch.stack([row["extra"] for row in rows]).to(device, dtype) if "extra" in rows[0] else None
+    return Features(x, extra)
+
+
+def _runs(rows: Sequence[Mapping[str, Tensor]]) -> list[list[Mapping[str, Tensor]]]:
+    """All rows in one list if their shapes are equal, else each by itself."""
+    if len({row["x"].shape for row in rows}) <= 1:
+        return [list(rows)] if rows else []
+    return [[row] for row in rows]
+
+
+def _stacked(views: Sequence[Tensor]) -> list[Tensor]:
+    if len({v.shape for v in views}) <= 1:
+        return [torch.stack(list(views))] if views else []
+    return [v.unsqueeze(0) for v in views]
+
+
+def _equal_shapes(views: Sequence[Tensor]) -> list[list[int]]:
+    groups: dict[torch.Size, list[int]] = {}
+    for index, view in enumerate(views):
+        groups.setdefault(view.shape, []).append(index)
+    return list(groups.values())
+
+
+def _batches(
+    items: Iterator[tuple[Clip, Tensor, Frames]], size: int
+) -> Iterator[list[tuple[Clip, Tensor, Frames]]]:
+    batch: list[tuple[Clip, Tensor, Frames]] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _kept(cache: Cache, *, tower_trains: bool, needs_views: bool) -> str:
+    if cache.keep == "features" and (tower_trains or needs_views):
+        raise ConfigError("cache.keep", "features cannot be kept while the tower trains", "use frames or auto")
+    if cache.keep != "auto":
+        return cache.keep
+    return "frames" if tower_trains or needs_views else "features"
+
+

@@ -1,0 +1,84 @@
+"""Which weights learn, how fast, and when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from vidapt.models.video_lm import VideoLM, add_adapters
+from vidapt.recipe import Optimizer, Trained
+
+PARTS = ("towers", "connector", "language")
+
+
+def set_trainable(model: VideoLM, trained: Trained) -> None:
+    """Freeze and free parts as a stage asks; low-rank adapters are added where they are not yet.
+
+    A frozen part is also put in evaluation mode by `training_mode`.
+    """
+    if trained.language == "lora" and model.blueprint.adapters is None:
+        model.blueprint = model.blueprint.model_copy(update={"adapters": trained.lora})
+        add_adapters(model.language, trained.lora)
+    for part in PARTS:
+        getattr(model, part).requires_grad_(getattr(trained, part) == "full")
+    if trained.language == "lora":
+        for name, weight in model.language.named_parameters():
+            weight.requires_grad_("lora_" in name.rpartition(".")[0])
+
+
+def training_mode(model: VideoLM, trained: Trained) -> None:
+    """Dropout and the like only in parts that learn."""
+    for part in PARTS:
+        getattr(model, part).train(getattr(trained, part) != "frozen")
+
+
+def trainable(model: VideoLM, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and weights that learn; an objective's own come under `objective.`."""
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            yield name, weight
+    for name, weight in objective.named_parameters():
+        yield f"objective.{name}", weight
+
+
+def make_optimizer(model: VideoLM, objective: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter, 2019) with a rate per part; vectors and scalars do not decay."""
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, weight in trainable(model, objective):
+        groups.setdefault((name.partition(".")[0], weight.ndim > 1), []).append(weight)
+    described: list[dict[str, Any]] = [
+        {
+            "params": weights,
+            "lr": getattr(settings.rates, part),
+            "peak": getattr(settings.rates, part),
+            "part": part,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for (part, decays), weights in groups.items()
+    ]
+    return torch.optim.AdamW(described, betas=settings.betas, fused=False)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, settings: Optimizer, step: int, total: int) -> None:
+    """Give every group its rate for a step counted from 0."""
+    factor = rate_factor(settings, step, total)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def rate_factor(settings: Optimizer, step: int, total: int) -> float:
+    """Share of the peak rate at a step: linear warm-up, then the decay to `floor`."""
+    warm = settings.warmup * total
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    progress = (step - warm) / max(1.0, total - warm)
+    shapes: dict[Literal["cosine", "linear", "constant"], float] = {
+        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+        "linear": 1 - progress,
+        "constant": 1.0,
+    }
+    return settings.floor + (1 - settings.floor) * shapes[settings.decay]

@@ -1,0 +1,66 @@
+"""Which clips and which of their questions each step sees: a function of the seed and the step alone.
+
+Because nothing else decides it, a resumed run sees exactly what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidapt.recipe import Batching, Stage
+from vidapt.training.data import ClipSamples
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A clip's turn in a step: its index and the indices of its samples that take part."""
+
+    clip: int
+    samples: tuple[int, ...]
+
+
+class Order:
+    """The sequence of steps of a stage.
+
+    Args:
+        clips: What there is.
+        batching: How it is grouped.
+        seed: Seeds of the run and of the stage.
+    """
+
+    def __init__(self, clips: Sequence[ClipSamples], batching: Batching, seed: Sequence[int]) -> None:
+        self._clips, self._batching, self._seed = clips, batching, list(seed)
+        self._size = min(batching.clips, len(clips))
+        self.steps_per_epoch = len(clips) // self._size
+        self._permutation: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def step(self, number: int) -> list[Visit]:
+        """Visits of a step, counted from 0."""
+        epoch, place = divmod(number, self.steps_per_epoch)
+        if self._permutation[0] != epoch:
+            rng = np.random.default_rng([*self._seed, epoch])
+            self._permutation = (epoch, rng.permutation(len(self._clips)))
+        chosen = self._permutation[1][place * self._size : (place + 1) * self._size]
+        return [self._visit(int(clip), epoch) for clip in chosen]
+
+    def _visit(self, clip: int, epoch: int) -> Visit:
+        samples = self._clips[clip].samples
+        rng = np.random.default_rng([*self._seed, epoch, clip])
+        luck = rng.random(len(samples))
+        share = self._batching.share
+        taking = [i for i, s in enumerate(samples) if luck[i] < share.get(str(s.facts.get("type")), 1.0)]
+        if not taking:
+            taking = [int(rng.integers(len(samples)))]
+        limit = self._batching.questions
+        if limit is not None and len(taking) > limit:
+            taking = [taking[i] for i in sorted(rng.choice(len(taking), limit, replace=False))]
+        return Visit(clip, tuple(taking))
+
+
+def total_steps(stage: Stage, order: Order) -> int:
+    """Steps of a stage: as given, or its epochs in steps."""
+    return stage.steps if stage.steps is not None else max(1, math.ceil((stage.epochs or 0) * order.steps_per_epoch))
