@@ -57,7 +57,8 @@ class Row:
         """Return the value of a key that must be there."""
         if key not in self.values:
             close = difflib.get_close_matches(key, self.values, n=1, cutoff=0.6)
-            hint = f"is {close[0]!r} meant to be {key!r}?" if close else f"its keys: {', '.join(self.values)}"
+            given = ", ".join(self.values) or "no keys"
+            hint = f"is {close[0]!r} meant to be {key!r}?" if close else f"the row has {given}"
             raise self.error(f"the key {key!r} is missing", hint)
         return self.values[key]
 
