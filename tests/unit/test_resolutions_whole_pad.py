@@ -103,6 +103,6 @@ def test_padding_of_a_very_long_frame_has_the_colour_and_the_frame() -> None:
     assert (view[0] == 250).all(dim=0).sum() == 16
 
 
-def test_default_padding_is_clips_mean_rounded() -> None:
+def test_default_padding_is_clips_mean_truncated_as_llava_does() -> None:
     mean = (0.48145466, 0.4578275, 0.40821073)
     assert pad.Part.Config().colour == tuple(int(255 * m) for m in mean)

@@ -1,0 +1,161 @@
+"""A checkpoint's folder: its JSON files and its safetensors shards, mapped into memory and never executed.
+
+Source: the layout `save_pretrained` writes (`model.safetensors`, or shards named by
+`model.safetensors.index.json`). Pickled weights (`.bin`, `.pt`) can run code when opened and are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vidapt.errors import CheckpointError
+from vidapt.hub._keys import Shape
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor in a file.
+
+    Attributes:
+        file: Name of the file within the folder.
+        shape: Its shape.
+    """
+
+    file: str
+    shape: Shape
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: If the file is absent, unreadable, or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            path, "there is no such file", "give the folder that holds config.json"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"cannot be read as JSON: {error}", "fetch the file again") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(path, f"holds a {type(data).__name__}, not an object", "fetch the file again")
+    return data
+
+
+def read_json_if_there(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object, or return None if there is no such file."""
+    return read_json(path) if path.exists() else None
+
+
+def stored(folder: Path) -> dict[str, Stored]:
+    """List every tensor of a checkpoint without reading any.
+
+    Raises:
+        CheckpointError: If a shard is missing or damaged, a tensor is in two shards or not in the one the
+            index names, or the weights are pickled, quantised or absent.
+    """
+    index = read_json_if_there(folder / INDEX)
+    promised = _weight_map(folder, index) if index is not None else {}
+    files = sorted(set(promised.values())) if promised else [_single_file(folder)]
+    found: dict[str, Stored] = {}
+    for file in files:
+        for key, shape in _header(folder / file):
+            if key in found:
+                raise CheckpointError(
+                    folder, f"{key!r} is in {found[key].file} and in {file}", "keep one of them"
+                )
+            found[key] = Stored(file, shape)
+    for key, file in promised.items():
+        if key not in found or found[key].file != file:
+            raise CheckpointError(
+                folder / INDEX,
+                f"{key!r} should be in {file} but is not",
+                "index and shards differ: fetch both again",
+            )
+    return found
+
+
+def load(folder: Path, tensors: Mapping[str, Stored]) -> Iterator[tuple[str, Tensor]]:
+    """Yield tensors by name, mapped from their files.
+
+    Args:
+        folder: The checkpoint.
+        tensors: Some of what `stored` listed.
+
+    Raises:
+        CheckpointError: If a file cannot be read any more.
+    """
+    for file in sorted({entry.file for entry in tensors.values()}):
+        try:
+            with safe_open(folder / file, framework="pt") as opened:
+                for key, entry in tensors.items():
+                    if entry.file == file:
+                        yield key, opened.get_tensor(key)
+        except (OSError, SafetensorError) as error:
+            raise _damaged(folder / file, error) from error
+
+
+def _weight_map(folder: Path, index: Mapping[str, Any]) -> dict[str, str]:
+    files = index.get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise CheckpointError(folder / INDEX, "has no `weight_map`", "fetch the file again")
+    for file in set(files.values()):
+        # An index is untrusted input: it must not reach outside its folder.
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+            raise CheckpointError(
+                folder / INDEX, f"names {file!r}", "shards are safetensors files beside the index"
+            )
+        if not (folder / file).is_file():
+            raise CheckpointError(folder / file, "this shard is missing", f"{INDEX} needs it: fetch it again")
+    return dict(files)
+
+
+def _single_file(folder: Path) -> str:
+    if (folder / WEIGHTS).is_file():
+        return WEIGHTS
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLED)
+    if names:
+        raise CheckpointError(
+            folder,
+            f"holds pickled weights ({', '.join(names[:3])}), which can run code when opened",
+            f"convert them to {WEIGHTS}, or fetch a copy of the model that has it",
+        )
+    raise CheckpointError(
+        folder, f"has neither {WEIGHTS} nor {INDEX}", "give the folder of a complete checkpoint"
+    )
+
+
+def _header(path: Path) -> Iterator[tuple[str, Shape]]:
+    try:
+        with safe_open(path, framework="pt") as opened:
+            for key in opened.keys():  # noqa: SIM118 - not a dict
+                piece = opened.get_slice(key)
+                if piece.get_dtype() not in _FLOATS and not key.endswith(".position_ids"):
+                    raise CheckpointError(
+                        path,
+                        f"{key!r} is stored as {piece.get_dtype()}",
+                        "quantised weights cannot be adapted",
+                    )
+                yield key, tuple(piece.get_shape())
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        path, f"cannot be read: {error}", "the file is truncated or damaged: fetch it again"
+    )

@@ -1,0 +1,269 @@
+"""Open a published checkpoint: its family is told by its config, and every tensor finds its place or fails.
+
+The model is built without memory for its weights, the files are mapped, and tensors are handed over as
+they are; only a change of number format copies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pkgutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from transformers import AutoTokenizer
+
+import vidapt.hub
+from vidapt.errors import CheckpointError
+from vidapt.hub._files import Stored, load, read_json, stored
+from vidapt.hub._keys import check, rename
+from vidapt.models.video_lm import VideoLM
+from vidapt.recipe import Blueprint
+
+_META = torch.device("meta")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of every tensor.
+
+    Attributes:
+        family: Whose key table was used.
+        folder: The checkpoint.
+        files: Weight files read.
+        matched: The model's keys that were filled.
+        missing: Keys that stayed empty; never any, since that is an error.
+        unexpected: Tensors without a place; never any, since that is an error.
+        initialised: Keys that were asked to start from random values.
+        ignored: Tensors of the checkpoint that are not used, and why.
+        dtype: Number format of the weights in memory.
+        fingerprint: SHA-256 over names, formats, shapes and bytes of what was matched. It does not
+            depend on how the checkpoint is sharded or which layout its names follow.
+    """
+
+    family: str
+    folder: str
+    files: tuple[str, ...]
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    initialised: tuple[str, ...]
+    ignored: dict[str, str]
+    dtype: str
+    fingerprint: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+def families() -> dict[str, ModuleType]:
+    """The families that can be opened: one module each in this folder."""
+    names = [m.name for m in pkgutil.iter_modules(vidapt.hub.__path__) if not m.name.startswith("_")]
+    modules = [importlib.import_module(f"vidapt.hub.{name}") for name in names]
+    return {module.FAMILY: module for module in modules}
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a folder holds a configuration that one of the families claims."""
+    path = folder / "config.json"
+    return path.is_file() and bool(_claimants(read_json(path)))
+
+
+def family_of(config: Mapping[str, Any], where: Path) -> ModuleType:
+    """Find the family that claims a configuration's exact `model_type` and architecture.
+
+    Raises:
+        CheckpointError: If none does, or `architectures` is needed to decide.
+    """
+    claimants = _claimants(config)
+    if len(claimants) == 1:
+        return claimants[0]
+    known = sorted({kind for module in families().values() for kind, _ in module.CLAIMS})
+    raise CheckpointError(
+        where,
+        f"model_type {config.get('model_type')!r}, architectures {config.get('architectures')!r}: not known",
+        f"known model types: {', '.join(known)}",
+    )
+
+
+def open_checkpoint(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = torch.float32,
+    edit: Callable[[Blueprint], Blueprint] | None = None,
+    new_connector: bool = False,
+) -> tuple[VideoLM, Any, LoadReport]:
+    """Open a published checkpoint.
+
+    Args:
+        folder: Holds `config.json`, safetensors weights and the tokenizer's files.
+        dtype: Number format of the weights in memory; None keeps each as it is stored.
+        edit: Changes the blueprint before the model is built, for instance its frames or prompt.
+        new_connector: Start the connector from random values and leave the checkpoint's out, as is
+            needed when `edit` puts another one in its place.
+
+    Returns:
+        The model in evaluation mode, its tokenizer, and what became of every tensor.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged, of no known family, or does not fit its own config.
+    """
+    config = read_json(folder / "config.json")
+    family = family_of(config, folder / "config.json")
+    tensors = stored(folder)
+    plan = family.blueprint(config, folder)
+    plan = edit(plan) if edit else plan
+    with parameters_on_meta():
+        model = VideoLM(plan)
+    table = rename(tensors, family.rules(plan), folder, family.FAMILY)
+    names, ignored = dict(table.names), dict(table.ignored)
+    if new_connector:
+        left_out = [old for old, new in names.items() if new.startswith("connector.")]
+        ignored |= dict.fromkeys(left_out, "a new connector was asked for")
+        names = {old: new for old, new in names.items() if old not in ignored}
+        _renew_connector(model, dtype)
+    fingerprint = _fill(model, names, tensors, folder, dtype)
+    report = LoadReport(
+        family=family.FAMILY,
+        folder=str(folder),
+        files=tuple(sorted({entry.file for entry in tensors.values()})),
+        matched=tuple(sorted(names.values())),
+        missing=(),
+        unexpected=(),
+        initialised=tuple(sorted(_keys_under(model, "connector."))) if new_connector else (),
+        ignored=ignored,
+        dtype="as stored" if dtype is None else str(dtype).removeprefix("torch."),
+        fingerprint=fingerprint,
+    )
+    return model.eval(), _tokenizer(folder), report
+
+
+@contextmanager
+def parameters_on_meta() -> Iterator[None]:
+    """Build modules whose parameters take no memory, while their buffers are real.
+
+    Buffers that are not saved (rotary frequencies, position numbers) are computed when a module is built
+    and could not be loaded afterwards; under `torch.device("meta")` they would be lost.
+    """
+    builder = threading.get_ident()
+
+    def empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        del module, name
+        if parameter is None or parameter.device == _META or threading.get_ident() != builder:
+            return None
+        return nn.Parameter(parameter.detach().to(_META), requires_grad=parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(empty)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _claimants(config: Mapping[str, Any]) -> list[ModuleType]:
+    kind, architectures = config.get("model_type"), config.get("architectures") or [None]
+    return [
+        module
+        for module in families().values()
+        if any(kind == k and architectures[0] in (a, None) for k, a in module.CLAIMS)
+    ]
+
+
+def _renew_connector(model: VideoLM, dtype: torch.dtype | None) -> None:
+    """Replace the empty connector by one with real initial values."""
+    fresh = type(model.connector)(
+        model.connector.cfg,
+        width_in=model.tower.width,
+        width_out=model.language.get_input_embeddings().embedding_dim,
+    )
+    model.connector = fresh if dtype is None else fresh.to(dtype)
+
+
+def _keys_under(model: nn.Module, prefix: str) -> list[str]:
+    return [key for key in model.state_dict() if key.startswith(prefix)]
+
+
+def _fill(
+    model: VideoLM,
+    names: Mapping[str, str],
+    tensors: Mapping[str, Stored],
+    folder: Path,
+    dtype: torch.dtype | None,
+) -> str:
+    """Put every tensor in its place; return the fingerprint of what was read."""
+    real = {key: tensor for key, tensor in model.state_dict().items() if tensor.device != _META}
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if key not in real}
+    found = {new: tensors[old].shape for old, new in names.items()}
+    origin = {new: f"{old} in {tensors[old].file}" for old, new in names.items()}
+    twins = _twins(model)
+    # Of parameters that are one and the same, a checkpoint may hold only one.
+    wanted = {k: s for k, s in shapes.items() if k in found or not any(t in found for t in twins.get(k, ()))}
+    check(wanted, found, origin, folder)
+    state, digests = dict(real), {}
+    for old, tensor in load(folder, {old: tensors[old] for old in names}):
+        digests[names[old]] = _digest(tensor)
+        state[names[old]] = tensor if dtype is None else tensor.to(dtype)
+    _agree(state, twins, digests, folder)
+    for key in shapes.keys() - state.keys():
+        state[key] = next(state[twin] for twin in twins[key] if twin in state)
+    model.load_state_dict(state, strict=True, assign=True)
+    model.language.tie_weights()
+    lines = "".join(f"{key} {digest}\n" for key, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _twins(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """For each name of a shared parameter, its other names (tied embeddings)."""
+    groups: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(parameter), []).append(name)
+    return {
+        name: tuple(n for n in group if n != name)
+        for group in groups.values()
+        if len(group) > 1
+        for name in group
+    }
+
+
+def _agree(
+    state: Mapping[str, Tensor],
+    twins: Mapping[str, tuple[str, ...]],
+    digests: Mapping[str, str],
+    folder: Path,
+) -> None:
+    for key, others in twins.items():
+        for other in others:
+            if key in state and other in state and digests[key] != digests[other]:
+                raise CheckpointError(
+                    folder,
+                    f"{key} and {other} are one tensor in the config but differ in the files",
+                    "set tie_word_embeddings to false in config.json's text_config",
+                )
+
+
+def _digest(tensor: Tensor) -> str:
+    flat = tensor.detach().contiguous().reshape(-1)
+    digest = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)}\n".encode())
+    digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _tokenizer(folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            folder,
+            f"its tokenizer cannot be read: {error}",
+            "the folder needs tokenizer.json and tokenizer_config.json",
+        ) from error

@@ -1,0 +1,97 @@
+"""What a checkpoint's processor files say about pixels, as the parts that do the same.
+
+Source: transformers' `preprocessor_config.json`, `video_preprocessor_config.json`, and the
+`processor_config.json` that unites them since 5.x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidapt.errors import CheckpointError
+from vidapt.hub._files import read_json_if_there
+from vidapt.recipe import Spec
+
+_FILTERS = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers for filters."""
+
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """How frames become the tower's input.
+
+    Attributes:
+        resolution: Specification of the resolution part.
+        mean: Per channel, in 0..1.
+        std: Per channel, in 0..1.
+    """
+
+    resolution: Spec
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def read_pixels(folder: Path, side: int, *, video: bool) -> Pixels:
+    """Read how a checkpoint prepares frames; without processor files, as CLIP does.
+
+    Args:
+        folder: The checkpoint.
+        side: Side of the tower's input in pixels.
+        video: Whether the video processor's settings go before the image processor's.
+
+    Raises:
+        CheckpointError: If frames are prepared in a way no resolution part does.
+    """
+    where, fields = _settings(folder, video=video)
+    mean = tuple(fields.get("image_mean", _CLIP_MEAN))
+    std = tuple(fields.get("image_std", _CLIP_STD))
+    resample = fields.get("resample", 3)
+    if resample not in _FILTERS or not fields.get("do_resize", True):
+        raise CheckpointError(
+            where, f"resample {resample!r} cannot be reproduced", "known: 2 bilinear, 3 bicubic"
+        )
+    fit = _fit(fields, side, where)
+    if fit == "pad":
+        colour = [int(255 * channel) for channel in mean]
+        return Pixels({"kind": "pad", "colour": colour, "filter": _FILTERS[resample]}, mean, std)
+    return Pixels({"kind": "whole", "fit": fit, "filter": _FILTERS[resample]}, mean, std)
+
+
+def _settings(folder: Path, *, video: bool) -> tuple[Path, dict[str, Any]]:
+    """The file that decides, and what it says; an empty dict if there is none."""
+    places = [("preprocessor_config.json", None), ("processor_config.json", "image_processor")]
+    if video:
+        places = [
+            ("video_preprocessor_config.json", None),
+            ("processor_config.json", "video_processor"),
+            *places,
+        ]
+    for name, section in places:
+        fields = read_json_if_there(folder / name)
+        if fields is not None and section is not None:
+            fields = fields.get(section)
+        if fields:
+            return folder / name, fields
+    return folder / "preprocessor_config.json", {}
+
+
+def _fit(fields: Mapping[str, Any], side: int, where: Path) -> str:
+    size, crop = _sides(fields.get("size", side)), _sides(fields.get("crop_size", side))
+    if size - {side} or crop - {side}:
+        raise CheckpointError(
+            where,
+            f"frames of {sorted(size | crop)} pixels are prepared for a tower of {side}",
+            "only processors that resize to the tower's own size can be reproduced",
+        )
+    if fields.get("do_pad"):
+        return "pad"
+    return "crop" if fields.get("do_center_crop", True) else "squash"
+
+
+def _sides(size: Any) -> set[int]:
+    return {int(side) for side in (size.values() if isinstance(size, dict) else [size]) if side is not None}
