@@ -1,0 +1,223 @@
+"""The command line: thin, and quick to start because every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from vidapt.errors import VidaptError
+
+app = typer.Typer(
+    name="vidapt",
+    help="Adapt a video-language model to your own footage, and measure what it sees and what it makes up.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_args_is_help=True)
+app.add_typer(simulate_app, name="simulate")
+
+Model = Annotated[str, typer.Option(help="A shipped model's name, a run's folder or a checkpoint's folder.")]
+Workers = Annotated[Optional[int], typer.Option(help="Decoding processes; one per core by default.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_MODEL = "billiards-home"
+
+
+@simulate_app.command("billiards")
+def simulate_billiards(
+    out: Annotated[Path, typer.Option(help="Folder to write to; an interrupted simulation goes on.")],
+    clips: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 500,
+    venue: Annotated[str, typer.Option(help="home, club or hall.")] = "home",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Workers = None,
+) -> None:
+    """Simulate pool shots: real mp4 clips with labels, questions and the log of what happened."""
+    from vidapt.progress import progress
+    from vidapt.worlds.billiards import simulate
+
+    with _plain_errors(), progress() as report:
+        simulate(
+            out,
+            clips=clips,
+            venue=venue,
+            seed=seed,
+            workers=workers,
+            progress=lambda done, total: report("simulate", done, total),
+        )
+    typer.echo(out / "labels.jsonl")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).")],
+    runs: Annotated[Path, typer.Option(help="The run's folder is made in here.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    change: Annotated[Optional[list[str]], typer.Option("--set", help="Change the recipe: stages.0.epochs=2")] = None,
+    workers: Workers = None,
+    device: Device = "cpu",
+) -> None:
+    """Train what a recipe says; prints the run's folder."""
+    from vidapt.progress import progress
+    from vidapt.recipe import load_recipe
+
+    with _plain_errors():
+        parsed = load_recipe(recipe, change or ())
+        from vidapt.training.run import train as run_training
+
+        with progress() as report:
+            run = run_training(parsed, runs, report, resume=resume, workers=workers, device=device)
+    typer.echo(run)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A shipped model's name, a run's folder or a checkpoint's folder.")],
+    data: Annotated[Path, typer.Option(help="Label file with questions and answers.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.json and report.html.")],
+    train_data: Annotated[Optional[Path], typer.Option(help="Labels the majority baseline learns from.")] = None,
+    controls: Annotated[bool, typer.Option(help="Also ask without the video and with another clip's video.")] = True,
+    workers: Workers = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Measure what a model sees and what it makes up, with controls and intervals."""
+    from vidapt.progress import progress
+
+    with _plain_errors():
+        from vidapt.measure.command import evaluate_model
+
+        with progress() as report:
+            evaluation = evaluate_model(
+                model,
+                data,
+                out,
+                train_data=train_data,
+                controls=controls,
+                workers=workers,
+                device=device,
+                report=report,
+            )
+    if as_json:
+        typer.echo(json.dumps(evaluation.to_dict()))
+        return
+    _table(["question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled"], evaluation.rows())
+    typer.echo(out / "report.html")
+
+
+@app.command()
+def caption(
+    source: Annotated[Path, typer.Argument(help="A folder of clips, or one clip.")],
+    out: Annotated[Path, typer.Option(help="captions.jsonl or captions.parquet; an interrupted run goes on.")],
+    model: Model = DEFAULT_MODEL,
+    prompt: Annotated[str, typer.Option(help="What the model is asked about each clip.")] = "describe the video.",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 128,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace captions by another model or prompt.")] = False,
+    workers: Workers = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Caption every clip of a folder: one row each, broken clips set aside with their reasons."""
+    from vidapt.progress import progress
+
+    with _plain_errors():
+        from vidapt.captioning.bulk import caption_folder
+        from vidapt.captioning.engine import load
+        from vidapt.models.generate import Decoding
+
+        engine = load(model, device=device)
+        with progress() as report:
+            summary = caption_folder(
+                engine,
+                source,
+                out,
+                prompt=prompt,
+                decoding=Decoding(max_new_tokens=max_tokens),
+                workers=workers,
+                report=report,
+                overwrite=overwrite,
+            )
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict()))
+        return
+    _table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
+    typer.echo(out)
+
+
+@app.command()
+def ask(
+    clip: Annotated[Path, typer.Argument(help="A video, a picture or a folder of frames.")],
+    question: Annotated[list[str], typer.Argument(help="One or more questions.")],
+    model: Model = DEFAULT_MODEL,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Answer questions about one clip."""
+    with _plain_errors():
+        from vidapt.captioning.engine import load
+
+        answers = load(model, device=device).ask_all(clip, question, max_new_tokens=max_tokens)
+    if as_json:
+        rows = [{"question": q, "answer": a} for q, a in zip(question, answers, strict=True)]
+        typer.echo(json.dumps({"clip": str(clip), "answers": rows}, ensure_ascii=False))
+        return
+    for answer in answers:
+        typer.echo(answer)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Everything the demo makes goes here; run again to go on.")] = Path("demo"),
+    captions: Annotated[Optional[Path], typer.Option(help="Also caption this folder of clips.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A smoke run: few clips, little training, no claim.")] = False,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Adapt the shipped model to a venue it has never seen, and show before and after."""
+    from vidapt.progress import progress
+
+    with _plain_errors():
+        from vidapt.demo import run_demo
+
+        with progress() as report:
+            result = run_demo(out, report=report, captions=captions, quick=quick, workers=workers)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+        return
+    _table(["", "before", "after"], result.rows())
+    typer.echo(f"report: {result.report}")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Show what a user can mend as a message; let everything else be seen whole."""
+    try:
+        yield
+    except VidaptError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.secho("\nstopped; finished work is kept, run the same command again to go on", err=True)
+        raise typer.Exit(130) from None
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console(file=sys.stdout).print(table)
+
+
+def main() -> None:
+    """Entry point of the `vidapt` command."""
+    app()

@@ -1,0 +1,62 @@
+"""How far the work is, and how long it will take: one line per task on the terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+PLAIN_SECONDS = 10.0
+
+
+class ProgressReporter:
+    """Called as `report(task, done, total, note)`; draws bars, or prints plain lines where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._printed: dict[str, float] = {}
+        self._bars = Progress(
+            TextColumn("{task.description:<26}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` units of `task`."""
+        if not self._console.is_terminal:
+            self._print(task, done, total, note)
+            return
+        if task not in self._tasks:
+            self._tasks[task] = self._bars.add_task(task, total=total, note=note)
+        self._bars.update(self._tasks[task], completed=done, total=total, note=note)
+
+    def _print(self, task: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if done == total or now - self._printed.get(task, 0.0) >= PLAIN_SECONDS:
+            self._printed[task] = now
+            self._console.print(f"{task}: {done}/{total} {note}".rstrip(), highlight=False)
+
+
+@contextmanager
+def progress() -> Iterator[ProgressReporter]:
+    """A reporter on standard error, where it does not mix with results."""
+    reporter = ProgressReporter(Console(file=sys.stderr))
+    with reporter._bars:
+        yield reporter
