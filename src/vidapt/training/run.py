@@ -17,7 +17,7 @@ import vidapt
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.files import write_json, write_text
 from vidapt.formats import check
-from vidapt.loading import RUN, open_model
+from vidapt.loading import RUN, locate, open_model
 from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Sample
@@ -85,16 +85,23 @@ def train(
         raise ConfigError("recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths")
     data = [read_samples(stage.data) for stage in recipe.stages]
     check([sample for samples in data for sample in samples])
+    if recipe.start is not None:
+        locate(recipe.start)
     run = runs / recipe.name
     state = _open_run(run, recipe, resume=resume)
     model, tokenizer = _starting_point(recipe, run, state, data)
     model.to(device)
+    prompt = model.blueprint.prompt
+    clips = [
+        group_by_clip(samples, prompt, tokenizer, stage.batching.max_answer_tokens)
+        for samples, stage in zip(data, recipe.stages, strict=True)
+    ]
     count = os.cpu_count() or 1 if workers is None else workers
     for index, stage in enumerate(recipe.stages):
         name = stage_folder(index, stage)
         if name in state.finished:
             continue
-        result = _stage(recipe, index, run, model, tokenizer, data[index], report, count)
+        result = _stage(recipe, index, run, model, tokenizer, clips[index], report, count)
         state.finished.append(name)
         state.stages[name] = result
         write_json(run / RUN, state.__dict__)
@@ -154,7 +161,7 @@ def _stage(
     run: Path,
     model: VideoLM,
     tokenizer: Any,
-    samples: Sequence[Sample],
+    clips: Sequence[ClipSamples],
     report: Reporter,
     workers: int,
 ) -> dict[str, Any]:
@@ -162,7 +169,6 @@ def _stage(
     folder = run / stage_folder(index, stage)
     objective = make_objective(stage, model, recipe.seed)
     set_trainable(model, stage.train)
-    clips = group_by_clip(samples, model.blueprint.prompt, tokenizer, stage.batching.max_answer_tokens)
     footage = Footage(
         model,
         stage.cache,
