@@ -16,6 +16,8 @@ from vidapt.metrics.match import is_match, normalise
         ('"Yes".', "yes"),
         ("'“Yes!!”'...", "yes"),
         ("１２ ﬁnal", "12 final"),
+        ("No, the rack was not opened.", "no the rack was not opened"),
+        ("red. blue ; green , , pink", "red blue green pink"),
         ("1.5", "1.5"),
         ("don't", "don't"),
         ("the 'red' ball", "the 'red' ball"),

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 _END = ".!?,;:。、"
+_PAUSE = re.compile(rf"[{_END}]+(?= )")
 _QUOTES = frozenset({'""', "''", "``", "“”", "‘’", "«»", "„“", "「」"})
 
 
 def normalise(text: str) -> str:
     """Return `text` without what does not change an answer.
 
-    That is Unicode NFKC, lower case, single spaces, no punctuation at the end, no quotes around the whole.
-    What is inside the text stays, so "1.5" and "don't" survive. A text of punctuation alone stays as it is.
+    That is Unicode NFKC, lower case, single spaces, no punctuation at the end or before a space, no quotes
+    around the whole. What is inside a word stays, so "1.5" and "don't" survive. A text of punctuation alone
+    keeps some of it.
 
-    >>> normalise(' "The  RED ball." ')
-    'the red ball'
+    >>> normalise(' "No,  the RED ball." ')
+    'no the red ball'
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
-    text = " ".join(text.split())
+    text = " ".join(_PAUSE.sub("", " ".join(text.split())).split())
     while (shorter := _peel(text)) and shorter != text:
         text = shorter
     return text
