@@ -62,7 +62,9 @@ def _note_lines(node: yaml.Node, where: Where, lines: Lines, path: Path) -> None
         seen: set[str] = set()
         for key, value in node.value:
             if key.value in seen:
-                raise ConfigError(f"{path}:{key.start_mark.line + 1}", f"the key {key.value!r} stands here twice")
+                raise ConfigError(
+                    f"{path}:{key.start_mark.line + 1}", f"the key {key.value!r} stands here twice"
+                )
             seen.add(key.value)
             _note_lines(value, (*where, key.value), lines, path)
             lines.note((*where, key.value), key.start_mark.line + 1)

@@ -27,7 +27,9 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise VidaptError(
-                path, "the disk is full", "free some space and run the same command again; finished work is kept"
+                path,
+                "the disk is full",
+                "free some space and run the same command again; finished work is kept",
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise VidaptError(path, "may not be written", "choose another folder") from error

@@ -39,22 +39,30 @@ def locate(name: str | Path) -> Path:
         known = shipped()
         if str(name) in known:
             return known[str(name)]
-        raise CheckpointError(path, "there is no such model", f"give a folder or a shipped name; {nearest(str(name), known)}")
+        raise CheckpointError(
+            path, "there is no such model", f"give a folder or a shipped name; {nearest(str(name), known)}"
+        )
     if (path / RUN).is_file():
         return _last_stage(path)
     if (path / BLUEPRINT).is_file() or (path / "config.json").is_file():
         return path
-    raise CheckpointError(path, "holds neither blueprint.json, run.json nor config.json", "give a model's folder")
+    raise CheckpointError(
+        path, "holds neither blueprint.json, run.json nor config.json", "give a model's folder"
+    )
 
 
 def _last_stage(run: Path) -> Path:
     finished = json.loads((run / RUN).read_text(encoding="utf-8"))["finished"]
     if not finished:
-        raise CheckpointError(run, "no stage of this run is finished", "go on with `vidapt train RECIPE --resume`")
+        raise CheckpointError(
+            run, "no stage of this run is finished", "go on with `vidapt train RECIPE --resume`"
+        )
     return run / str(finished[-1]) / "model"
 
 
-def open_model(name: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> tuple[VideoLM, Any]:
+def open_model(
+    name: str | Path, dtype: torch.dtype | None = None, device: str = "cpu"
+) -> tuple[VideoLM, Any]:
     """A model in evaluation mode and its tokenizer.
 
     Args:

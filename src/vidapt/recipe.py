@@ -255,7 +255,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         problems += describe(error, Recipe, lines)
     problems += list(_part_problems(data, lines))
     if problems or recipe is None:
-        raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(sorted(problems, key=_line_number)))
+        raise ConfigError(
+            path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(sorted(problems, key=_line_number))
+        )
     return _absolute(recipe, path.parent)
 
 

@@ -134,7 +134,12 @@ def _flex(query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, scali
 
     attend = torch.compile(flex_attention) if query.is_cuda else flex_attention
     seen = attend(
-        query, key, value, block_mask=layout.block_mask, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+        query,
+        key,
+        value,
+        block_mask=layout.block_mask,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
     )
     assert isinstance(seen, Tensor)
     return seen.transpose(1, 2).contiguous()

@@ -22,7 +22,9 @@ from vidapt.recipe import Blueprint
 WEIGHTS, BLUEPRINT, CARD = "model.safetensors", "blueprint.json", "card.json"
 
 
-def save_model(folder: Path, model: VideoLM, tokenizer: Any, card: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
+def save_model(
+    folder: Path, model: VideoLM, tokenizer: Any, card: Mapping[str, Any], dtype: torch.dtype | None = None
+) -> None:
     """Write a model's folder in one step.
 
     Args:
@@ -34,13 +36,18 @@ def save_model(folder: Path, model: VideoLM, tokenizer: Any, card: Mapping[str, 
     """
     with write_folder(folder) as temporary:
         tensors = {
-            name: (t.to(dtype) if dtype is not None and t.is_floating_point() else t).detach().cpu().contiguous()
+            name: (t.to(dtype) if dtype is not None and t.is_floating_point() else t)
+            .detach()
+            .cpu()
+            .contiguous()
             for name, t in untied(model).items()
         }
         save_file(tensors, str(temporary / WEIGHTS), metadata={"format": "pt"})
         (temporary / BLUEPRINT).write_text(model.blueprint.model_dump_json(indent=2) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(temporary)
-        (temporary / CARD).write_text(json.dumps(dict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (temporary / CARD).write_text(
+            json.dumps(dict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def untied(model: VideoLM) -> dict[str, Tensor]:
@@ -71,7 +78,9 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[VideoL
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(folder / WEIGHTS, f"cannot be read: {error}", "copy the model's folder again") from error
+        raise CheckpointError(
+            folder / WEIGHTS, f"cannot be read: {error}", "copy the model's folder again"
+        ) from error
     model = VideoLM(blueprint)
     fit_weights(model, tensors, folder / WEIGHTS)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -87,7 +96,9 @@ def read_blueprint(folder: Path) -> Blueprint:
     try:
         return Blueprint.model_validate_json((folder / BLUEPRINT).read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(folder, f"holds no {BLUEPRINT}", "give the folder of a vidapt model or run") from error
+        raise CheckpointError(
+            folder, f"holds no {BLUEPRINT}", "give the folder of a vidapt model or run"
+        ) from error
     except ValidationError as error:
         raise CheckpointError(folder / BLUEPRINT, f"is not a blueprint: {error}") from error
 
@@ -99,8 +110,12 @@ def fit_weights(model: VideoLM, tensors: Mapping[str, Tensor], where: Path) -> N
         CheckpointError: Naming every tensor that is missing, unknown or of another shape.
     """
     wanted = untied(model)
-    problems = [f"missing: {name} {tuple(wanted[name].shape)}" for name in sorted(wanted.keys() - tensors.keys())]
-    problems += [f"unexpected: {name} {tuple(tensors[name].shape)}" for name in sorted(tensors.keys() - wanted.keys())]
+    problems = [
+        f"missing: {name} {tuple(wanted[name].shape)}" for name in sorted(wanted.keys() - tensors.keys())
+    ]
+    problems += [
+        f"unexpected: {name} {tuple(tensors[name].shape)}" for name in sorted(tensors.keys() - wanted.keys())
+    ]
     problems += [
         f"wrong shape: {name} is {tuple(tensors[name].shape)}, the model has {tuple(wanted[name].shape)}"
         for name in sorted(wanted.keys() & tensors.keys())
@@ -108,7 +123,9 @@ def fit_weights(model: VideoLM, tensors: Mapping[str, Tensor], where: Path) -> N
     ]
     if problems:
         raise CheckpointError(
-            where, "does not fit its blueprint\n  " + "\n  ".join(problems[:20]), "the file is damaged or of another model"
+            where,
+            "does not fit its blueprint\n  " + "\n  ".join(problems[:20]),
+            "the file is damaged or of another model",
         )
     with torch.no_grad():
         for name, weight in wanted.items():

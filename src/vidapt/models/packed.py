@@ -55,7 +55,9 @@ class Packed:
     def to(self, device: torch.device) -> Packed:
         """The same batch on another device."""
         layout = PrefixLayout(
-            self.layout.valid.to(device), self.layout.owner.to(device), flex=device.type == "cuda" and self.layout.flex
+            self.layout.valid.to(device),
+            self.layout.owner.to(device),
+            flex=device.type == "cuda" and self.layout.flex,
         )
         moved = (t.to(device) for t in (self.ids, self.slots, self.positions))
         labels = (t.to(device) for t in (self.label_at, self.labels, self.sample))

@@ -142,19 +142,28 @@ def add_adapters(language: nn.Module, lora: LoRA) -> None:
 
     targets = _linear_names(language) if lora.targets == "all-linear" else list(lora.targets)
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets  # type: ignore[arg-type]
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,  # type: ignore[arg-type]
     )
     try:
         inject_adapter_in_model(config, language)
     except ValueError as error:
-        raise ConfigError("adapters.targets", str(error), f"linear layers here: {_linear_names(language)}") from error
+        raise ConfigError(
+            "adapters.targets", str(error), f"linear layers here: {_linear_names(language)}"
+        ) from error
 
 
 def _linear_names(language: Any) -> list[str]:
     """Last names of the linear layers, without the output embedding."""
     head = language.get_output_embeddings()
     return sorted(
-        {name.rpartition(".")[2] for name, m in language.named_modules() if isinstance(m, nn.Linear) and m is not head}
+        {
+            name.rpartition(".")[2]
+            for name, m in language.named_modules()
+            if isinstance(m, nn.Linear) and m is not head
+        }
     )
 
 

@@ -43,7 +43,9 @@ def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         seen.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        seen.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.dim() else str(tensor.item()).encode())
+        seen.update(
+            tensor.view(torch.uint8).numpy().tobytes() if tensor.dim() else str(tensor.item()).encode()
+        )
     return seen.hexdigest()[:24]
 
 
@@ -100,7 +102,10 @@ class TensorStore:
         name = f"{digest(sorted(self._pending))}.safetensors"
         flat = {f"{key}/{part}": t for key, parts in self._pending.items() for part, t in parts.items()}
         write_file(self.folder / name, lambda path: save_file(flat, str(path)))
-        rows = [{"key": key, "shard": name, "parts": sorted(parts), "note": self._notes[key]} for key, parts in self._pending.items()]
+        rows = [
+            {"key": key, "shard": name, "parts": sorted(parts), "note": self._notes[key]}
+            for key, parts in self._pending.items()
+        ]
         with disk_errors(self.folder), (self.folder / "index.jsonl").open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
         self._index |= {row["key"]: row for row in rows}

@@ -48,7 +48,9 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("checkpoint-*") if (path / "state.json").exists())
 
 
-def load_checkpoint(path: Path, model: VideoLM, objective: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def load_checkpoint(
+    path: Path, model: VideoLM, objective: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
     """Restore weights, optimizer and random state; returns the steps done.
 
     Raises:
@@ -60,7 +62,9 @@ def load_checkpoint(path: Path, model: VideoLM, objective: nn.Module, optimizer:
         random = torch.load(path / "random.pt", weights_only=True)
         step = int(json.loads((path / "state.json").read_text(encoding="utf-8"))["step"])
     except Exception as error:
-        raise CheckpointError(path, f"cannot be read: {error}", "delete this checkpoint and resume again") from error
+        raise CheckpointError(
+            path, f"cannot be read: {error}", "delete this checkpoint and resume again"
+        ) from error
     wanted = dict(trainable(model, objective))
     if saved.keys() != wanted.keys():
         odd = sorted(saved.keys() ^ wanted.keys())

@@ -40,7 +40,9 @@ def read_samples(sources: Iterable[DataSource]) -> list[Sample]:
     for source in sources:
         found = list(_filtered(open_samples(source.path, source.format, **source.options), source))
         if not found:
-            raise ConfigError(source.path, "holds no sample that the filters let through", "check types, skip and limit")
+            raise ConfigError(
+                source.path, "holds no sample that the filters let through", "check types, skip and limit"
+            )
         samples += found
     return samples
 

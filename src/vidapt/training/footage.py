@@ -34,7 +34,14 @@ class Footage:
     """
 
     def __init__(
-        self, model: VideoLM, cache: Cache, folder: Path, *, tower_trains: bool, needs_views: bool, workers: int
+        self,
+        model: VideoLM,
+        cache: Cache,
+        folder: Path,
+        *,
+        tower_trains: bool,
+        needs_views: bool,
+        workers: int,
     ) -> None:
         self.model, self.workers = model, workers
         self._keys: dict[Clip, str] = {}
@@ -77,7 +84,9 @@ class Footage:
         self.store.flush()
         return broken
 
-    def _decoded(self, clips: Sequence[Clip], broken: list[BrokenClip]) -> Iterator[tuple[Clip, Tensor, Frames]]:
+    def _decoded(
+        self, clips: Sequence[Clip], broken: list[BrokenClip]
+    ) -> Iterator[tuple[Clip, Tensor, Frames]]:
         size = self.model.resolution.plan((256, 256), 1).decode
         policy = self.model.blueprint.frames
         for clip, frames in decode_ahead(clips, policy, size=size, workers=self.workers):
@@ -176,9 +185,9 @@ def _batches(
 
 def _kept(cache: Cache, *, tower_trains: bool, needs_views: bool) -> str:
     if cache.keep == "features" and (tower_trains or needs_views):
-        raise ConfigError("cache.keep", "features cannot be kept while the tower trains", "use frames or auto")
+        raise ConfigError(
+            "cache.keep", "features cannot be kept while the tower trains", "use frames or auto"
+        )
     if cache.keep != "auto":
         return cache.keep
     return "frames" if tower_trains or needs_views else "features"
-
-

@@ -63,4 +63,8 @@ class Order:
 
 def total_steps(stage: Stage, order: Order) -> int:
     """Steps of a stage: as given, or its epochs in steps."""
-    return stage.steps if stage.steps is not None else max(1, math.ceil((stage.epochs or 0) * order.steps_per_epoch))
+    return (
+        stage.steps
+        if stage.steps is not None
+        else max(1, math.ceil((stage.epochs or 0) * order.steps_per_epoch))
+    )

@@ -82,7 +82,9 @@ def train(
     """
     absent = missing_files(recipe)
     if absent:
-        raise ConfigError("recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths")
+        raise ConfigError(
+            "recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths"
+        )
     data = [read_samples(stage.data) for stage in recipe.stages]
     check([sample for samples in data for sample in samples])
     if recipe.start is not None:
@@ -127,12 +129,16 @@ def _open_run(run: Path, recipe: Recipe, *, resume: bool) -> RunState:
         raise ConfigError(run, "this run exists", "add --resume to go on with it, or choose another `name`")
     if state.recipe != recipe.fingerprint:
         raise ConfigError(
-            run, "was made by another version of the recipe", f"use {run / 'recipe.json'}, or choose another `name`"
+            run,
+            "was made by another version of the recipe",
+            f"use {run / 'recipe.json'}, or choose another `name`",
         )
     return state
 
 
-def _starting_point(recipe: Recipe, run: Path, state: RunState, data: Sequence[Sequence[Sample]]) -> tuple[VideoLM, Any]:
+def _starting_point(
+    recipe: Recipe, run: Path, state: RunState, data: Sequence[Sequence[Sample]]
+) -> tuple[VideoLM, Any]:
     """The model the next stage begins with."""
     if state.finished:
         return open_model(run)
@@ -140,7 +146,11 @@ def _starting_point(recipe: Recipe, run: Path, state: RunState, data: Sequence[S
         return open_model(recipe.start)
     assert recipe.blueprint is not None
     tokenizer = _tokenizer(recipe, recipe.blueprint, data)
-    language = {**recipe.blueprint.language, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    language = {
+        **recipe.blueprint.language,
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     language |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     torch.manual_seed(recipe.seed)
     return VideoLM(recipe.blueprint.model_copy(update={"language": language})), tokenizer
@@ -195,7 +205,9 @@ def _stage(
     return result
 
 
-def _without(clips: Sequence[ClipSamples], media: Sequence[Clip], broken: Sequence[BrokenClip], run: Path) -> list[ClipSamples]:
+def _without(
+    clips: Sequence[ClipSamples], media: Sequence[Clip], broken: Sequence[BrokenClip], run: Path
+) -> list[ClipSamples]:
     """Clips without the broken ones, which are written down with their reasons."""
     if not broken:
         return list(clips)
@@ -204,11 +216,15 @@ def _without(clips: Sequence[ClipSamples], media: Sequence[Clip], broken: Sequen
     bad = {b.path for b in broken}
     kept = [c for c in clips if not any(clip.path in bad for clip in c.media)]
     if not kept:
-        raise ConfigError(run / "quarantine.jsonl", f"all {len(media)} clips are broken", "read the reasons there")
+        raise ConfigError(
+            run / "quarantine.jsonl", f"all {len(media)} clips are broken", "read the reasons there"
+        )
     return kept
 
 
-def _card(recipe: Recipe, stage: Stage, result: dict[str, Any], clips: Sequence[ClipSamples]) -> dict[str, Any]:
+def _card(
+    recipe: Recipe, stage: Stage, result: dict[str, Any], clips: Sequence[ClipSamples]
+) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "recipe_hash": recipe.fingerprint,
@@ -217,7 +233,11 @@ def _card(recipe: Recipe, stage: Stage, result: dict[str, Any], clips: Sequence[
         "clips": len(clips),
         "samples": sum(len(c.samples) for c in clips),
         **result,
-        "versions": {"vidapt": vidapt.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "vidapt": vidapt.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
 
 

@@ -109,10 +109,17 @@ def _step(
     """One update; returns the loss per label and its components."""
     stage = work.stage
     batch = StageBatch(
-        model, work.footage, work.clips, order.step(number), work.truth, shared_prefix=stage.batching.shared_prefix
+        model,
+        work.footage,
+        work.clips,
+        order.step(number),
+        work.truth,
+        shared_prefix=stage.batching.shared_prefix,
     )
     optimizer.zero_grad(set_to_none=True)
-    lower = torch.autocast(model.device.type, torch.bfloat16) if stage.precision == "bfloat16" else nullcontext()
+    lower = (
+        torch.autocast(model.device.type, torch.bfloat16) if stage.precision == "bfloat16" else nullcontext()
+    )
     with lower:
         loss = work.objective(model, batch)
     mean = loss.total / loss.weight
@@ -131,7 +138,9 @@ def _step(
 
 
 @contextmanager
-def _log(folder: Path, done: int) -> Iterator[Callable[[int, Mapping[str, float], torch.optim.Optimizer], None]]:
+def _log(
+    folder: Path, done: int
+) -> Iterator[Callable[[int, Mapping[str, float], torch.optim.Optimizer], None]]:
     """Numbers of steps as JSON lines and for TensorBoard; lines after the checkpoint resumed from are cut."""
     path = folder / "metrics.jsonl"
     with disk_errors(folder):

@@ -31,7 +31,9 @@ def read_truth(clips: Sequence[ClipSamples], columns: Sequence[str]) -> dict[str
         if file not in tables:
             tables[file] = _table(file, columns)
         if not path.stem.isdigit():
-            raise ConfigError(path, "is not named by its number in the simulation", f"simulate again beside {TRUTH}")
+            raise ConfigError(
+                path, "is not named by its number in the simulation", f"simulate again beside {TRUTH}"
+            )
         for column in columns:
             rows[column].append(tables[file][column][int(path.stem)])
     return {column: torch.stack(values) for column, values in rows.items()}
@@ -40,7 +42,9 @@ def read_truth(clips: Sequence[ClipSamples], columns: Sequence[str]) -> dict[str
 def _table(file: Path, columns: Sequence[str]) -> dict[str, Tensor]:
     if not file.exists():
         raise ConfigError(
-            file, "is missing, and the objective learns from a simulator's state", "use next_token on real footage"
+            file,
+            "is missing, and the objective learns from a simulator's state",
+            "use next_token on real footage",
         )
     table = load_file(file)
     missing = [column for column in columns if column not in table]
