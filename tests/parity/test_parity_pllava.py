@@ -1,0 +1,205 @@
+"""Our PLLaVA against its equations, written plainly in float64 (no published port of it exists)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import parity_tools as tools
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+
+from vidapt.errors import CheckpointError
+from vidapt.hub import open_checkpoint, pllava
+from vidapt.recipe import Blueprint
+
+RANK, SHAPE = 4, (3, 2, 3)
+TARGETS = ("q_proj", "v_proj")
+
+Adapters = dict[str, tuple[Tensor, Tensor]]
+"""For each adapted layer its A [rank, in] and B [out, rank]."""
+
+
+@pytest.fixture(scope="module")
+def oracle() -> LlavaForConditionalGeneration:
+    return tools.llava()
+
+
+@pytest.fixture(scope="module")
+def adapters(oracle: LlavaForConditionalGeneration) -> Adapters:
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * 0.2
+
+    return {
+        name: (draw(RANK, layer.in_features), draw(layer.out_features, RANK))
+        for name, layer in oracle.model.language_model.named_modules()
+        if name.rpartition(".")[2] in TARGETS
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(
+    oracle: LlavaForConditionalGeneration,
+    adapters: Adapters,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A checkpoint as the authors' training writes it: wrapped by peft, adapters beside the base weights."""
+    path = tools.save(oracle, tmp_path_factory.mktemp("pllava"))
+    config = json.loads((path / "config.json").read_text())
+    config |= {
+        "model_type": "pllava",
+        "architectures": ["PllavaForConditionalGeneration"],
+        "pooling_shape": list(SHAPE),
+        "num_frames": 6,
+    }
+    (path / "config.json").write_text(json.dumps(config))
+    state = {}
+    for key, tensor in oracle.state_dict().items():
+        state[authors_key(key, adapters)] = tensor.contiguous()
+    for name, (a, b) in adapters.items():
+        place = f"language_model.base_model.model.model.{name}"
+        state[f"{place}.lora_A.default.weight"], state[f"{place}.lora_B.default.weight"] = a, b
+    save_file(state, path / "model.safetensors")
+    return path
+
+
+def authors_key(key: str, adapters: dict[str, Any]) -> str:
+    """The name that a tensor of transformers' LLaVA has in the authors' files."""
+    key = key.removeprefix("model.")
+    if key.startswith("vision_tower."):
+        return key.replace("vision_tower.", "vision_tower.vision_model.", 1)
+    if key.startswith("lm_head."):
+        return f"language_model.base_model.model.{key}"
+    if key.startswith("language_model."):
+        name = key.removeprefix("language_model.")
+        layer, _, last = name.rpartition(".")
+        wrapped = f"{layer}.base_layer.{last}" if layer in adapters else name
+        return f"language_model.base_model.model.model.{wrapped}"
+    return key
+
+
+@torch.no_grad()
+def equations(
+    oracle: LlavaForConditionalGeneration,
+    adapters: Adapters,
+    frames: Tensor,
+    scale: float,
+) -> Tensor:
+    """Logits that predict `AFTER`, from frames [T, side, side, 3], in float64."""
+    model = tools.llava().double()
+    model.load_state_dict(oracle.state_dict())
+    for name, (a, b) in adapters.items():
+        model.model.language_model.get_submodule(name).weight += scale * b.double() @ a.double()
+    pixels = tools.their_pixels(frames).double()
+    seen = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
+    one, two = model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2
+    hidden = seen @ one.weight.T + one.bias
+    hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
+    cells = (hidden @ two.weight.T + two.bias).unflatten(1, (tools.CELLS, tools.CELLS))
+    t, h, w = SHAPE
+    tokens = [
+        cells[in_time, row][:, :, column].mean((0, 1, 2))
+        for in_time in (bin_of(i, t, len(frames)) for i in range(t))
+        for row in (bin_of(j, h, tools.CELLS) for j in range(h))
+        for column in (bin_of(k, w, tools.CELLS) for k in range(w))
+    ]
+    words = model.get_input_embeddings()
+    before, after = words(torch.tensor(tools.BEFORE)), words(torch.tensor(tools.AFTER))
+    sequence = torch.cat([before, torch.stack(tokens), after])[None]
+    states = model.model.language_model(inputs_embeds=sequence).last_hidden_state
+    return tools.at_after(model.lm_head(states))
+
+
+def bin_of(index: int, bins: int, size: int) -> slice:
+    return slice(index * size // bins, -(-(index + 1) * size // bins))
+
+
+CLIP = tools.film(7, 90, 160)
+
+
+def test_logits_equal_the_equations_at_the_published_alpha(
+    folder: Path, oracle: LlavaForConditionalGeneration, adapters: Adapters
+) -> None:
+    model, _, report = open_checkpoint(folder)
+    assert model.blueprint.adapters is not None
+    assert model.blueprint.adapters.rank == RANK
+    assert model.blueprint.adapters.targets == TARGETS
+    assert not report.ignored
+    expected = equations(oracle, adapters, tools.cut(model, CLIP), scale=4 / RANK)
+    torch.testing.assert_close(
+        tools.our_logits(model, [[CLIP]]).double(), expected, atol=tools.TOLERANCE, rtol=0
+    )
+
+
+@pytest.mark.parametrize("alpha", [0.0, 20.0, 32.0])
+def test_alpha_can_be_changed_when_opening(
+    folder: Path,
+    oracle: LlavaForConditionalGeneration,
+    adapters: Adapters,
+    alpha: float,
+) -> None:
+    model, _, _ = open_checkpoint(folder, edit=lambda blueprint: pllava.with_alpha(blueprint, alpha))
+    ours = tools.our_logits(model, [[CLIP]]).double()
+    frames = tools.cut(model, CLIP)
+    expected = equations(oracle, adapters, frames, scale=alpha / RANK)
+    torch.testing.assert_close(ours, expected, atol=tools.TOLERANCE, rtol=0)
+    published = equations(oracle, adapters, frames, scale=4 / RANK)
+    assert (ours - published).abs().max() > 100 * tools.TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [{"order": "pool_first"}, {"shape": (3, 3, 2)}, {"pool": "average", "shape": None}],
+    ids=["pooling first", "axes swapped", "another pooling"],
+)
+def test_a_mistake_breaks_parity(
+    folder: Path,
+    oracle: LlavaForConditionalGeneration,
+    adapters: Adapters,
+    mistake: dict[str, Any],
+) -> None:
+    def edit(blueprint: Blueprint) -> Blueprint:
+        return blueprint.model_copy(update={"connector": {**blueprint.connector, **mistake}})
+
+    model, _, _ = open_checkpoint(folder, edit=edit)
+    expected = equations(oracle, adapters, tools.cut(model, CLIP), scale=4 / RANK)
+    difference = (tools.our_logits(model, [[CLIP]]).double() - expected).abs().max()
+    assert difference > 100 * tools.TOLERANCE
+
+
+def test_every_clip_becomes_the_same_number_of_tokens(folder: Path) -> None:
+    model, _, _ = open_checkpoint(folder)
+    spans = {model.plan((90, 160), frames)[1] for frames in (1, 3, 16)}
+    assert [grid.cells + extra for grid, extra in spans] == [3 * 2 * 3]
+
+
+def test_writing_gives_the_authors_names_back(folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    model, _, _ = open_checkpoint(folder)
+    written = pllava.to_hub(model.state_dict())
+    read = load_file(folder / "model.safetensors")
+    assert written.keys() == read.keys()
+    assert all(torch.equal(written[key], read[key]) for key in read)
+
+
+def test_a_checkpoint_without_adapters_opens_and_refuses_an_alpha(
+    folder: Path, oracle: LlavaForConditionalGeneration, tmp_path: Path
+) -> None:
+    tools.save(oracle, tmp_path)
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    model, _, _ = open_checkpoint(tmp_path)
+    assert model.blueprint.adapters is None
+    frames = tools.cut(model, CLIP)
+    expected = equations(oracle, {}, frames, scale=0)
+    torch.testing.assert_close(
+        tools.our_logits(model, [[CLIP]]).double(), expected, atol=tools.TOLERANCE, rtol=0
+    )
+    with pytest.raises(CheckpointError, match="no adapters"):
+        pllava.with_alpha(model.blueprint, 4)
