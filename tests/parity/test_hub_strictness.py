@@ -211,6 +211,24 @@ def test_a_setting_vidapt_has_no_part_for_is_refused(folder: Path, change: dict[
 
 
 @pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("vision_config", {"hidden_size": "wide"}),
+        ("vision_config", {"num_attention_heads": 3}),
+        ("vision_config", {"num_hidden_layers": 0}),
+        ("text_config", {"num_attention_heads": 5}),
+        ("text_config", {"hidden_size": -1}),
+        ("text_config", {"vocab_size": None}),
+    ],
+    ids=str,
+)
+def test_a_config_of_an_impossible_model_is_named(folder: Path, section: str, change: dict[str, Any]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    reconfigure(folder, **{section: {**config[section], **change}})
+    assert "config.json" in message(folder)
+
+
+@pytest.mark.parametrize(
     ("change", "kind"),
     [
         ({"do_pad": True}, "pad"),

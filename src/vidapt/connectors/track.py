@@ -74,7 +74,7 @@ class Part(nn.Module):
             nn.GELU(),
             nn.Linear(2 * cfg.hidden, cfg.hidden),
         )
-        self.scene = nn.Linear(width_in, cfg.hidden)
+        self.scene = nn.Linear(width_in, cfg.hidden) if cfg.scene else None
         self.name = nn.Parameter(torch.randn(cfg.slots + cfg.scene, cfg.hidden) * 0.5)
         layer = nn.TransformerEncoderLayer(
             cfg.hidden, cfg.heads, 2 * cfg.hidden, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -110,7 +110,7 @@ class Part(nn.Module):
         """
         (seen,) = features
         tokens = self.track(self._series(self.tracks(seen)))
-        if self.cfg.scene:
+        if self.scene is not None:
             found = 0 if seen.extra is None else seen.extra.shape[1]
             if seen.extra is None or found != self.cfg.scene:
                 raise ValueError(f"the connector passes on {self.cfg.scene} scene tokens, the tower gives {found}")

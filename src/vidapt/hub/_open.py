@@ -18,12 +18,13 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import AutoTokenizer
 
 import vidapt.hub
-from vidapt.errors import CheckpointError
+from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub._files import Stored, load, read_json, stored
 from vidapt.hub._keys import check, rename
 from vidapt.models.video_lm import VideoLM
@@ -121,11 +122,8 @@ def open_checkpoint(
     config = read_json(folder / "config.json")
     family = family_of(config, folder / "config.json")
     tensors = stored(folder)
-    plan = family.blueprint(config, folder)
-    plan = edit(plan) if edit else plan
-    with parameters_on_meta():
-        model = VideoLM(plan)
-    table = rename(tensors, family.rules(plan), folder, family.FAMILY)
+    model = _build(family, config, folder, edit)
+    table = rename(tensors, family.rules(model.blueprint), folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
     if new_connector:
         left_out = [old for old, new in names.items() if new.startswith("connector.")]
@@ -177,6 +175,26 @@ def _claimants(config: Mapping[str, Any]) -> list[ModuleType]:
         for module in families().values()
         if any(kind == k and architectures[0] in (a, None) for k, a in module.CLAIMS)
     ]
+
+
+def _build(
+    family: ModuleType,
+    config: Mapping[str, Any],
+    folder: Path,
+    edit: Callable[[Blueprint], Blueprint] | None,
+) -> VideoLM:
+    """The model that a configuration describes, without memory for its weights."""
+    try:
+        plan = family.blueprint(config, folder)
+        with parameters_on_meta():
+            return VideoLM(edit(plan) if edit else plan)
+    except (ConfigError, ValueError, TypeError, ArithmeticError, RuntimeError, StrictDataclassError) as error:
+        # A config is untrusted input; what it may break is in pydantic, transformers and torch.
+        raise CheckpointError(
+            folder / "config.json",
+            f"describes a model that cannot be built: {error}",
+            "fetch the file again, or check what was edited",
+        ) from error
 
 
 def _renew_connector(model: VideoLM, dtype: torch.dtype | None) -> None:
