@@ -1,0 +1,245 @@
+"""The built-in engine: a loaded model that captions clips and answers questions about them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from vidapt.errors import BrokenClip, ConfigError
+from vidapt.loading import locate, open_model
+from vidapt.models.folder import CARD, untied
+from vidapt.models.generate import Answer, Decoding, generate
+from vidapt.models.packed import Group, Span
+from vidapt.models.text import Encoded, encode
+from vidapt.models.video_lm import VideoLM
+from vidapt.nouns import Clip, Frames, Sample, Turn
+from vidapt.video import decode, decode_ahead
+
+CAPTION_PROMPT = "describe the video."
+
+
+@dataclass(frozen=True)
+class SeenClip:
+    """A clip as the language model reads it.
+
+    Attributes:
+        clip: What it was.
+        tokens: [n, D] visual tokens.
+        span: How many of them have a place.
+        times_s: Moments of the frames used.
+        notes: What decoding had to say.
+    """
+
+    clip: Clip
+    tokens: Tensor
+    span: Span
+    times_s: tuple[float, ...]
+    notes: tuple[str, ...]
+
+
+class Engine:
+    """A model ready to be asked.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its tokenizer.
+        name: What to call it in results.
+        card: Where it came from, as its folder tells.
+    """
+
+    def __init__(
+        self, model: VideoLM, tokenizer: Any, name: str, card: Mapping[str, Any] | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.name, self.card = model, tokenizer, name, dict(card or {})
+        end = model.blueprint.prompt.end
+        ids = tokenizer(end.strip(), add_special_tokens=False).input_ids if end.strip() else []
+        stops = {tokenizer.eos_token_id, *ids[:1]} - {None}
+        self.stops: tuple[int, ...] = tuple(sorted(stops))
+
+    def caption(self, path: str | Path, prompt: str = CAPTION_PROMPT, **decoding: Any) -> str:
+        """Describe a clip.
+
+        Raises:
+            BrokenClip: If it cannot be used.
+        """
+        return self.ask(path, prompt, **decoding)
+
+    def ask(self, path: str | Path, question: str, **decoding: Any) -> str:
+        """Answer one question about a clip; `decoding` are fields of `Decoding`.
+
+        Raises:
+            BrokenClip: If the clip cannot be used.
+        """
+        return self.ask_all(path, [question], **decoding)[0]
+
+    def ask_all(self, path: str | Path, questions: Sequence[str], **decoding: Any) -> list[str]:
+        """Answer several questions about a clip, which is seen once."""
+        clip = Clip(id=Path(path).stem, path=Path(path))
+        (seen,) = self.see([(clip, decode(clip, self.model.blueprint.frames, size=self.decode_size))])
+        (answers,) = self.answer([(seen, list(questions))], Decoding(**decoding))
+        return [self.text(answer) for answer in answers]
+
+    def text(self, answer: Answer) -> str:
+        """An answer's words."""
+        decoded = self.tokenizer.decode(list(answer.ids), skip_special_tokens=True)
+        assert isinstance(decoded, str)
+        return decoded.strip()
+
+    @property
+    def decode_size(self) -> tuple[int, int] | None:
+        """(height, width) the decoder resizes to, where the resolution lets it."""
+        size = self.model.resolution.plan((256, 256), 1).decode
+        assert size is None or isinstance(size, tuple)
+        return size
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything an answer depends on: blueprint, tokenizer, weights and their number format."""
+        seen = hashlib.sha256(self.model.blueprint.model_dump_json().encode())
+        seen.update(self.tokenizer.backend_tokenizer.to_str().encode())
+        for name, tensor in sorted(untied(self.model).items()):
+            seen.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            seen.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return seen.hexdigest()[:24]
+
+    def text_tokens(self, question: str) -> int:
+        """How many tokens of text the model reads when it is asked a question about a clip."""
+        encoded = self._encoded(question, (Clip("", Path()),))
+        return len(encoded.ids) + sum(len(p) for p in encoded.prefix if not isinstance(p, int))
+
+    def watch(
+        self, clips: Iterable[Clip], *, workers: int, batch: int = 8
+    ) -> Iterator[SeenClip | BrokenClip]:
+        """See clips in order, decoding ahead of the model."""
+        clips = iter(clips)
+        batches = iter(lambda: list(itertools.islice(clips, batch)), [])
+        for seen in self.watch_batches(batches, workers=workers, ahead=2 * batch):
+            yield from seen
+
+    def watch_batches(
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, ahead: int = 8
+    ) -> Iterator[list[SeenClip | BrokenClip]]:
+        """See clips batch by batch, decoding up to `ahead` clips before the model needs them.
+
+        What the model computes of a clip may differ in the last bits with what else is in its batch;
+        whoever needs the same bits again gives the same batches.
+        """
+        sizes: deque[int] = deque()
+        policy, size = self.model.blueprint.frames, self.decode_size
+        clips = _flattened(batches, sizes)
+        decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=ahead)
+        with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
+            for first in decoded:
+                yield self._see_sound([first, *itertools.islice(decoded, sizes.popleft() - 1)])
+
+    def _see_sound(self, decoded: Sequence[tuple[Clip, Frames | BrokenClip]]) -> list[SeenClip | BrokenClip]:
+        sound = [(clip, frames) for clip, frames in decoded if not isinstance(frames, BrokenClip)]
+        seen = iter(self.see(sound))
+        return [frames if isinstance(frames, BrokenClip) else next(seen) for _, frames in decoded]
+
+    @torch.inference_mode()
+    def see(self, clips: Sequence[tuple[Clip, Frames]]) -> list[SeenClip]:
+        """Visual tokens of decoded clips; those of equal shape go through the tower together."""
+        views = [self._view(frames) for _, frames in clips]
+        seen: dict[int, SeenClip] = {}
+        for shape in dict.fromkeys(view.shape for view in views):
+            members = [i for i, view in enumerate(views) if view.shape == shape]
+            features = self.model.see(torch.stack([views[i] for i in members]).to(self.model.device))
+            tokens = self.model.connect(features)
+            for place, index in enumerate(members):
+                clip, frames = clips[index]
+                times = tuple(map(float, frames.times_s))
+                seen[index] = SeenClip(
+                    clip, tokens.x[place], (tokens.grid, tokens.extra), times, frames.notes
+                )
+        return [seen[index] for index in range(len(clips))]
+
+    def _view(self, frames: Frames) -> Tensor:
+        pixels = torch.from_numpy(frames.pixels)
+        if self.decode_size is not None:
+            return pixels.permute(0, 3, 1, 2).contiguous()
+        plan = self.model.resolution.plan((pixels.shape[1], pixels.shape[2]), len(pixels))
+        (view,) = self.model.resolution.cut(pixels, plan)
+        assert isinstance(view, Tensor)
+        return view
+
+    def answer(
+        self, asked: Sequence[tuple[SeenClip | None, Sequence[str]]], decoding: Decoding
+    ) -> list[list[Answer]]:
+        """Answer questions about clips already seen; None asks without any clip.
+
+        Sampling depends on the seed, the clip's id and the question, not on what else is asked.
+
+        Returns:
+            Per clip, per question, its answer.
+
+        Raises:
+            FormatError: If a question marks more places for clips than there are.
+            ConfigError: If there is nothing to read behind the clip.
+        """
+        groups: list[Group] = []
+        visual: list[Tensor | None] = []
+        seeds: list[int] = []
+        for seen, questions in asked:
+            media = () if seen is None else (seen.clip,)
+            encoded = [self._encoded(question, media) for question in questions]
+            # A question that says itself where the clip stands may have another prefix than its neighbours.
+            for _, members in itertools.groupby(encoded, key=lambda e: e.prefix):
+                groups.append(Group(tuple(members), () if seen is None else (seen.span,)))
+                visual.append(None if seen is None else seen.tokens)
+            seeds += [_seed(decoding.seed, "" if seen is None else seen.clip.id, q) for q in questions]
+        found = generate(self.model, groups, visual, self.stops, decoding, seeds)
+        answers = itertools.chain.from_iterable(found)
+        return [list(itertools.islice(answers, len(questions))) for _, questions in asked]
+
+    def _encoded(self, question: str, media: tuple[Clip, ...]) -> Encoded:
+        sample = Sample("question", media, (Turn("user", question), Turn("assistant", "")))
+        encoded = encode(sample, self.model.blueprint.prompt, self.tokenizer, open_answer=True)
+        if not encoded.ids:
+            raise ConfigError("question", "is empty", "ask something")
+        return encoded
+
+
+def _seed(seed: int, clip: str, question: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{clip}\0{question}".encode()).digest()[:8]) >> 1
+
+
+def _flattened(batches: Iterable[Sequence[Clip]], sizes: deque[int]) -> Iterator[Clip]:
+    """The clips of all batches; the size of each that has any is noted before its first clip is given."""
+    for batch in batches:
+        if batch:
+            sizes.append(len(batch))
+        yield from batch
+
+
+def load(name: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Engine:
+    """Open a model by name or path.
+
+    Args:
+        name: A shipped model's name, a run, a model's folder or a published checkpoint's folder.
+        dtype: Number format of the weights; None is float32.
+        device: Where it runs.
+
+    Raises:
+        CheckpointError: If there is no such model, or its weights do not fit exactly.
+    """
+    model, tokenizer = open_model(name, dtype, device)
+    folder = locate(name)
+    card = json.loads((folder / CARD).read_text(encoding="utf-8")) if (folder / CARD).is_file() else {}
+    return Engine(model, tokenizer, _called(name), card)
+
+
+def _called(name: str | Path) -> str:
+    """A shipped model's name, or that of the folder the user gave."""
+    return str(name) if not Path(name).exists() else Path(name).resolve().name

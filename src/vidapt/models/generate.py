@@ -1,0 +1,238 @@
+"""Answers from a VideoLM: a prefix is read once for its questions, and rows of any length share a batch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+from vidapt.errors import ConfigError
+from vidapt.models.packed import Group, prefix_layout
+from vidapt.models.video_lm import VideoLM
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen.
+
+    Attributes:
+        max_new_tokens: Longest answer.
+        temperature: 0 is greedy; otherwise logits are divided by it and sampled.
+        top_p: Sample only from the likeliest tokens that together have this probability (Holtzman et
+            al., 2020, "The Curious Case of Neural Text Degeneration").
+        seed: Of the sampling.
+
+    Raises:
+        ConfigError: If a number makes no sense.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigError(
+                "max_new_tokens", f"an answer of {self.max_new_tokens} tokens", "give 1 or more"
+            )
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError(
+                "temperature", f"{self.temperature} is no temperature", "give 0 (greedy) or more"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(
+                "top_p", f"{self.top_p} is no probability to keep", "give a number above 0, up to 1"
+            )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Token ids of an answer without its end mark, and whether it ended by itself."""
+
+    ids: tuple[int, ...]
+    ended: bool
+
+
+@dataclass
+class _Rows:
+    """B rows being read and written, in columns that all of them share; shorter rows are padded in front.
+
+    Attributes:
+        cache: Keys and values of the columns read so far.
+        mask: [B, L] long, 1 where a column is real; it reaches beyond what has been read.
+        places: [axes, B, L] positions of the same columns.
+        done: How many columns have been read.
+    """
+
+    cache: Any
+    mask: Tensor
+    places: Tensor
+    done: int = 0
+
+    def keep(self, index: Tensor) -> None:
+        """Keep (or repeat) rows by index."""
+        if self.done:
+            self.cache.batch_select_indices(index)
+        self.mask, self.places = self.mask[index], self.places[:, index]
+
+    def append(self, mask: Tensor, places: Tensor) -> None:
+        """Describe further columns."""
+        self.mask = torch.cat([self.mask, mask.to(self.mask)], dim=1)
+        self.places = torch.cat([self.places, places.to(self.places)], dim=2)
+
+
+@torch.inference_mode()
+def generate(
+    model: VideoLM,
+    groups: Sequence[Group],
+    visual: Sequence[Tensor | None],
+    stops: Sequence[int],
+    decoding: Decoding,
+    seeds: Sequence[int] | None = None,
+) -> list[list[Answer]]:
+    """Answer every question of every group.
+
+    An answer depends on its own group, question and seed, not on what else is asked at the same time.
+
+    Args:
+        model: In evaluation mode.
+        groups: Questions behind their prefixes; each encoded with an open answer.
+        visual: [V, D] visual tokens of each group's clips, None without clips.
+        stops: Token ids that end an answer.
+        decoding: How tokens are chosen.
+        seeds: Of each question's sampling, group after group; None gives all of them `decoding.seed`.
+
+    Returns:
+        Per group, per question, its answer.
+    """
+    texts = [encoded.ids for group in groups for encoded in group.encoded]
+    if not texts:
+        return [[] for _ in groups]
+    rows, after = _read_prefixes(model, groups, visual)
+    owners = [index for index, group in enumerate(groups) for _ in group.encoded]
+    rows.keep(torch.tensor(owners, device=model.device))
+    logits = _read_questions(model, rows, texts, [after[owner] for owner in owners], decoding.max_new_tokens)
+    chooser = _Chooser(decoding, seeds or [decoding.seed] * len(texts))
+    answers = iter(_decode(model, rows, logits, stops, chooser, decoding.max_new_tokens))
+    return [[next(answers) for _ in group.encoded] for group in groups]
+
+
+def _read_prefixes(
+    model: VideoLM, groups: Sequence[Group], visual: Sequence[Tensor | None]
+) -> tuple[_Rows, list[float]]:
+    """Read each group's prefix; also returns the position behind each."""
+    layouts = [prefix_layout(group.encoded[0].prefix, group.spans) for group in groups]
+    numbered = [model.positions.ids(spans) for _, _, spans in layouts]
+    ids, mask = _right_aligned([ids for ids, _, _ in layouts])
+    slots = torch.zeros_like(mask)
+    places = numbered[0][0].new_zeros(numbered[0][0].shape[0], *ids.shape)
+    for index, ((_, row_slots, _), (place, _)) in enumerate(zip(layouts, numbered, strict=True)):
+        start = ids.shape[1] - len(row_slots)
+        slots[index, start:] = torch.tensor(row_slots, dtype=torch.long)
+        places[:, index, start:] = place
+    rows = _Rows(DynamicCache(config=model.language.config), mask.to(model.device), places.to(model.device))
+    if ids.shape[1]:
+        given = [v for v in visual if v is not None]
+        tokens = torch.cat(given) if given else None
+        _forward(model, rows, model.embed(ids.to(model.device), slots.bool().to(model.device), tokens))
+    return rows, [after for _, after in numbered]
+
+
+def _read_questions(
+    model: VideoLM, rows: _Rows, texts: Sequence[Sequence[int]], starts: Sequence[float], new: int
+) -> Tensor:
+    """Read a text per row, lay out `new` columns behind it, and return the [B, vocabulary] logits there."""
+    ids, mask = _right_aligned(texts)
+    b, length = ids.shape
+    places = rows.places.new_zeros(rows.places.shape[0], b, length + new)
+    for index, (text, start) in enumerate(zip(texts, starts, strict=True)):
+        places[:, index, length - len(text) :] = model.positions.ids([len(text) + new], start=start)[0]
+    rows.append(torch.cat([mask, mask.new_ones(b, new)], dim=1), places)
+    words = model.language.get_input_embeddings()(ids.to(model.device))
+    return model.head(_forward(model, rows, words))
+
+
+def _right_aligned(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """[B, L] long ids padded in front, and 1 where they are real."""
+    length = max(len(text) for text in texts)
+    ids = torch.zeros(len(texts), length, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for index, text in enumerate(texts):
+        ids[index, length - len(text) :] = torch.tensor(text, dtype=torch.long)
+        mask[index, length - len(text) :] = 1
+    return ids, mask
+
+
+def _forward(model: VideoLM, rows: _Rows, embedded: Tensor) -> Tensor:
+    """Read the next columns, [B, S, D], and return the [B, D] state of the last one."""
+    end = rows.done + embedded.shape[1]
+    places = rows.places[:, :, rows.done : end]
+    states = model.language.base_model(
+        inputs_embeds=embedded,
+        attention_mask=rows.mask[:, :end],
+        position_ids=places[0] if len(places) == 1 else places,
+        past_key_values=rows.cache,
+        use_cache=True,
+    ).last_hidden_state
+    rows.done = end
+    last = states[:, -1]
+    assert isinstance(last, Tensor)
+    return last
+
+
+def _decode(
+    model: VideoLM, rows: _Rows, logits: Tensor, stops: Sequence[int], chooser: _Chooser, new: int
+) -> list[Answer]:
+    """Token by token until each row has ended or has `new` tokens; finished rows leave the batch."""
+    written: list[list[int]] = [[] for _ in range(len(logits))]
+    ended = [False] * len(written)
+    alive = list(range(len(written)))
+    words = model.language.get_input_embeddings()
+    for step in itertools.count(1):
+        tokens = chooser(logits, alive)
+        going = []
+        for place, (row, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
+            if token in stops:
+                ended[row] = True
+            else:
+                written[row].append(token)
+                going.append(place)
+        if not going or step == new:
+            break
+        if len(going) < len(alive):
+            index = torch.tensor(going, device=model.device)
+            rows.keep(index)
+            tokens, alive = tokens[index], [alive[place] for place in going]
+        logits = model.head(_forward(model, rows, words(tokens.unsqueeze(1))))
+    return [Answer(tuple(ids), end) for ids, end in zip(written, ended, strict=True)]
+
+
+class _Chooser:
+    """[B, vocabulary] logits to [B] tokens; every row draws from a stream of its own."""
+
+    def __init__(self, decoding: Decoding, seeds: Sequence[int]) -> None:
+        self._greedy = decoding.temperature == 0
+        self._warp = LogitsProcessorList()
+        self._streams: list[torch.Generator] = []
+        if not self._greedy:
+            self._warp.append(TemperatureLogitsWarper(decoding.temperature))
+            self._warp.append(TopPLogitsWarper(decoding.top_p))
+            self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, logits: Tensor, alive: Sequence[int]) -> Tensor:
+        """Choose for the rows `alive`."""
+        if self._greedy:
+            return logits.argmax(-1)
+        # Drawing through the cumulative distribution takes one number per row, which torch.multinomial
+        # would draw for all rows from one generator. In float64 a draw below 1 stays below the total.
+        sums = self._warp(torch.empty(0, dtype=torch.long), logits).double().softmax(-1).cumsum(-1)
+        draws = torch.stack([torch.rand((), generator=self._streams[row]) for row in alive])
+        points = draws.to(sums).unsqueeze(1) * sums[:, -1:]
+        return torch.searchsorted(sums, points, right=True).squeeze(1)
