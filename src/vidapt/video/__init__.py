@@ -3,6 +3,7 @@
 from vidapt.video.choose import At, Every, Keyframes, Policy, Times, Uniform, choose
 from vidapt.video.decode import decode
 from vidapt.video.limits import DEFAULT, Limits
+from vidapt.video.pool import decode_ahead
 from vidapt.video.probe import Probe, probe
 from vidapt.video.write import write_mp4
 
@@ -18,6 +19,7 @@ __all__ = [
     "Uniform",
     "choose",
     "decode",
+    "decode_ahead",
     "probe",
     "write_mp4",
 ]

@@ -50,7 +50,7 @@ def decode(
     """
     if is_picture(clip.path):
         return _from_pictures(clip, policy, size, limits)
-    with opened(clip.path, limits) as source:
+    with opened(clip.path, limits, look=False) as source:
         described = of_headers(source)
         times = _times(source, described, clip, policy)
         return _from_video(source, described, times, size)

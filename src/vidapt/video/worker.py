@@ -1,0 +1,101 @@
+"""A process that decodes one clip after another, so that a crashing decoder takes nothing else with it.
+
+It is started by `pool` and talks over a socket: a JSON request in; out comes a JSON header and, unless
+the clip is broken, the bytes of the pixels. Nothing is unpickled on either side: a decoder that was
+taken over by a hostile file can lie about pixels, but run nothing in the process that asked.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from vidapt.errors import BrokenClip
+from vidapt.nouns import Clip, Frames
+from vidapt.video.choose import Policy
+from vidapt.video.decode import decode
+from vidapt.video.limits import Limits
+
+READY = b"ready"
+_OVERHEAD_BYTES = 6 * 1024**3  # address space of the interpreter, the libraries and a decoder's own pictures
+_POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
+
+
+def request(clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Limits) -> bytes:
+    """Pack what a worker has to do."""
+    return json.dumps(
+        {
+            "id": clip.id,
+            "path": str(clip.path.absolute()),
+            "start_s": clip.start_s,
+            "end_s": clip.end_s,
+            "policy": policy.model_dump(mode="json"),
+            "size": size,
+            "limits": asdict(limits),
+        }
+    ).encode()
+
+
+def receive(connection: Connection, clip: Clip) -> Frames | BrokenClip:
+    """Read a worker's reply to `request`.
+
+    Raises:
+        EOFError: If the worker died before it had sent everything.
+        OSError: If the connection broke.
+    """
+    header = json.loads(connection.recv_bytes())
+    if "broken" in header:
+        return BrokenClip(clip.path, header["broken"])
+    pixels = np.empty(header["shape"], np.uint8)
+    connection.recv_bytes_into(pixels.data.cast("B"))
+    return Frames(pixels, np.asarray(header["times_s"], np.float64), tuple(header["notes"]))
+
+
+def serve(connection: Connection) -> None:
+    """Answer requests until the other side hangs up."""
+    try:
+        connection.send_bytes(READY)
+        while True:
+            _answer(connection, json.loads(connection.recv_bytes()))
+    except (EOFError, ConnectionError):
+        return
+
+
+def _answer(connection: Connection, asked: dict[str, Any]) -> None:
+    clip = Clip(asked["id"], Path(asked["path"]), asked["start_s"], asked["end_s"])
+    limits = Limits(**asked["limits"])
+    size = tuple(asked["size"]) if asked["size"] else None
+    _bound_memory(limits)
+    try:
+        frames = decode(clip, _POLICY.validate_python(asked["policy"]), size=size, limits=limits)
+    except BrokenClip as broken:
+        connection.send_bytes(json.dumps({"broken": broken.reason}).encode())
+        return
+    except MemoryError:
+        connection.send_bytes(json.dumps({"broken": "decoding it takes more memory than allowed"}).encode())
+        return
+    times, notes = frames.times_s.tolist(), list(frames.notes)
+    header = {"shape": frames.pixels.shape, "times_s": times, "notes": notes}
+    connection.send_bytes(json.dumps(header).encode())
+    connection.send_bytes(frames.pixels.data.cast("B"))
+
+
+def _bound_memory(limits: Limits) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = limits.memory_bytes + _OVERHEAD_BYTES
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def main(descriptor: int) -> None:
+    """Serve on an inherited socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked, which then hangs up
+    serve(Connection(descriptor))
