@@ -23,9 +23,8 @@ from vidapt.video.decode import decode
 from vidapt.video.limits import DEFAULT, Limits
 
 _START_S = 120.0  # a machine under load may take long to import numpy
-_GRACE_S = (
-    15.0  # a worker checks its clock between packets; one that does not get there in this time is stuck
-)
+_GRACE_S = 15.0  # workers look at the clock between packets; one that does not get there is stuck
+_MAIN = "import sys; from vidapt.video.worker import main; main(int(sys.argv[1]))"
 
 
 def decode_ahead(
