@@ -19,14 +19,24 @@ class Encoded:
     """One sample as ids, split behind its last clip.
 
     Attributes:
-        prefix: Everything up to and including the last clip; samples of one clip share it.
+        prefix: Everything up to and including the last clip; samples of one clip share it. Whoever groups
+            samples by it must group by `early` too.
         ids: The rest.
         answer: For each of `ids`, whether it is part of an answer (and so has a label).
+        early: Indices of the pieces of `prefix` that are answers, in conversations in which a clip follows
+            an answer.
     """
 
     prefix: tuple[Piece, ...]
     ids: tuple[int, ...]
     answer: tuple[bool, ...]
+    early: tuple[int, ...] = ()
+
+    @property
+    def labels(self) -> int:
+        """Number of tokens with a label."""
+        early = (self.prefix[index] for index in self.early)
+        return sum(self.answer) + sum(len(piece) for piece in early if not isinstance(piece, int))
 
 
 def encode(sample: Sample, prompt: Prompt, tokenizer: Any, *, open_answer: bool = False) -> Encoded:
@@ -47,13 +57,14 @@ def encode(sample: Sample, prompt: Prompt, tokenizer: Any, *, open_answer: bool 
     pieces = _pieces(_marked(sample), prompt, tokenizer, open_answer=open_answer)
     last = max((i for i, (piece, _) in enumerate(pieces) if isinstance(piece, int)), default=-1)
     prefix = tuple(piece for piece, _ in pieces[: last + 1])
+    early = tuple(index for index, (_, labelled) in enumerate(pieces[: last + 1]) if labelled)
     ids: list[int] = []
     answer: list[bool] = []
     for piece, labelled in pieces[last + 1 :]:
         assert not isinstance(piece, int)
         ids += piece
         answer += [labelled] * len(piece)
-    return Encoded(prefix, tuple(ids), tuple(answer))
+    return Encoded(prefix, tuple(ids), tuple(answer), early)
 
 
 def _marked(sample: Sample) -> tuple[Turn, ...]:
@@ -80,7 +91,7 @@ def _pieces(
         if turn.role == "system":
             stretches.append((turn.text, False))
         elif turn.role == "user":
-            text = turn.text.replace(MEDIA, prompt.media.replace("{media}", MEDIA))
+            text = _with_media(turn.text, prompt.media)
             stretches += [(prompt.user.replace("{text}", text), False), (prompt.opening, False)]
         elif not (open_answer and index == len(turns) - 1):
             stretches.append((prompt.answer.replace("{text}", turn.text) + prompt.end, True))
@@ -94,6 +105,13 @@ def _pieces(
             if part:
                 pieces.append((tuple(tokenizer(part, add_special_tokens=False).input_ids), labelled))
     return pieces
+
+
+def _with_media(text: str, template: str) -> str:
+    """Text with the template around each mark; what the template supplies behind a mark is not doubled."""
+    behind = template.partition("{media}")[2]
+    plain = text.replace(MEDIA + behind, MEDIA) if behind else text
+    return plain.replace(MEDIA, template.replace("{media}", MEDIA))
 
 
 def _joined(stretches: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
