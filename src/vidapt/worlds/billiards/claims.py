@@ -74,10 +74,15 @@ _OPENING = re.compile(r"^(?:and |then |next |finally |, )+")
 
 
 @cache
+def _colours() -> tuple[str, ...]:
+    """Every colour that a ball has in any venue, in alphabetical order."""
+    return tuple(sorted({colour for venue in VENUES for colour in venue.ball_set}))
+
+
+@cache
 def _patterns() -> tuple[tuple[re.Pattern[str], str, Style], ...]:
     """Every sentence template of every style as a pattern."""
-    colours = {colour for venue in VENUES for colour in venue.ball_set}
-    named = "|".join(sorted(colours))
+    named = "|".join(_colours())
     ball = rf"(?:the )?(?P<{{0}}>white|cue|{named})(?: object)?(?: ball| one)?"
     found = []
     for style in STYLES.values():
@@ -152,7 +157,7 @@ def true_claims(record: Record) -> frozenset[Claim]:
         else:
             said |= {Claim("pocket", event.ball, event.other), Claim("pocketed", event.ball)}
     said |= {Claim("not_pocketed", ball) for ball in record.balls if ball not in record.pocketed}
-    said |= {Claim("absent", ball) for ball in record.ball_set if ball not in record.balls}
+    said |= {Claim("absent", ball) for ball in _colours() if ball not in record.balls}
     said.add(Claim("first_hit", WHITE, record.first_hit) if record.first_hit else Claim("no_hit"))
     said.add(Claim("scratch") if record.scratched else Claim("not_pocketed", WHITE))
     if not record.pocketed:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
-from vidapt.errors import BudgetError, ConfigError, FormatError
+from vidapt.errors import ConfigError, FormatError, VidaptError
+from vidapt.files import disk_errors, write_file
 from vidapt.worlds.billiards.clips import Played, play
 from vidapt.worlds.billiards.encode import encode
 from vidapt.worlds.billiards.events import Record
@@ -29,6 +32,8 @@ VERSION = 1
 """Grows whenever the same seed would give other pixels or labels."""
 
 _CHUNK = 64
+_SEEDS = 2**32
+"""Seeds below this are one word of a generator's entropy; a longer one could repeat another seed's clips."""
 _CLIPS, _LABELS, _EVENTS = "clips", "labels.jsonl", "events.jsonl"
 _TRUTH, _ABOUT = "truth.safetensors", "dataset.json"
 
@@ -61,47 +66,54 @@ def simulate(
         out: The folder; made if missing.
         clips: How many clips.
         venue: Where they are filmed.
-        seed: Data sets of different seeds share no clip.
+        seed: Data sets of different seeds share no clip; below 2**32.
         workers: Processes; None means one per core. With 1, everything runs in this process.
         progress: Called with (clips done, clips in all) now and then, from this process.
 
     Raises:
-        ConfigError: If the venue is unknown, a number is out of range, or the folder holds something else.
-        BudgetError: If the disk is full or cannot be written.
+        ConfigError: If the venue is unknown, a number is out of range, or the folder holds something else
+            or cannot be made.
+        VidaptError: If the disk is full or may not be written, or a worker was killed. What is finished
+            is kept, and the same call goes on from there.
     """
     place = find_venue(venue)
-    if clips < 1 or seed < 0 or (workers is not None and workers < 1):
+    if clips < 1 or not 0 <= seed < _SEEDS or (workers is not None and workers < 1):
         found = f"clips={clips}, seed={seed}, workers={workers}"
-        raise ConfigError("simulate", found, "clips and workers must be at least 1, seed at least 0")
-    _claim_folder(out, _describe(place, seed, clips))
-    made: list[_Made] = []
+        remedy = f"clips and workers must be at least 1, the seed 0 to {_SEEDS - 1}"
+        raise ConfigError("simulate", found, remedy)
+    about = _describe(place, seed, clips)
     try:
-        (out / _CLIPS).mkdir(parents=True, exist_ok=True)
-        _write(out / _ABOUT, json.dumps(_describe(place, seed, clips), indent=2).encode())
-        for part in _work(out, place.name, seed, clips, workers or os.cpu_count() or 1):
-            made.append(part)
-            if progress is not None:
-                progress(sum(len(p.events) for p in made), clips)
-        _finish(out, sorted(made, key=lambda part: part.first))
-    except OSError as error:
-        raise BudgetError(
-            out, f"cannot write the data set: {error}", "free some space, then run it again"
-        ) from error
+        _claim_folder(out, about)
+        _write(out / _ABOUT, json.dumps(about, indent=2).encode())
+        with disk_errors(out):
+            (out / _CLIPS).mkdir(exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(out, f"cannot be made: {error}", "name a new folder") from error
+    made: list[_Made] = []
+    for part in _work(out, place.name, seed, clips, workers or os.cpu_count() or 1):
+        made.append(part)
+        if progress is not None:
+            progress(sum(len(p.events) for p in made), clips)
+    _finish(out, sorted(made, key=lambda part: part.first))
 
 
 def load_records(path: Path) -> list[Record]:
     """Read `events.jsonl`.
 
     Raises:
-        FormatError: If a line cannot be read.
+        FormatError: If the file or one of its lines cannot be read.
     """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        remedy = "name the events.jsonl of a data set"
+        raise FormatError(path, f"cannot be read: {error.strerror}", remedy) from error
     records = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                records.append(Record.from_json(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:
-                raise FormatError(f"{path}:{number}", f"not an event record: {error!r}") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(Record.from_json(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"{path}:{number}", f"not an event record: {error!r}") from error
     return records
 
 
@@ -130,46 +142,68 @@ def _claim_folder(out: Path, wanted: dict[str, Any]) -> None:
         return
     if not out.is_dir():
         raise ConfigError(out, "is not a folder", "name a new folder")
-    if not any(out.iterdir()):
+    # A run that was killed while it wrote its very first file has left nothing but a part of that.
+    if all(path.name.startswith(f".{_ABOUT}.") for path in out.iterdir()):
         return
     remedy = "name a new or an empty folder"
     try:
         found = json.loads((out / _ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(out, "holds other files", remedy) from None
-    except ValueError as error:
-        raise ConfigError(
-            out / _ABOUT, f"cannot be read: {error}", "name a new or an empty folder"
-        ) from error
-    if not isinstance(found, dict):
+    except (OSError, ValueError) as error:
+        raise ConfigError(out / _ABOUT, f"cannot be read: {error}", remedy) from error
+    if not isinstance(found, dict) or not isinstance(found.get("clips"), int):
         raise ConfigError(out / _ABOUT, "does not describe a data set", remedy)
     other = [key for key in wanted if key != "clips" and found.get(key) != wanted[key]]
     if other:
         remedy = "name a new folder, or ask for the same data set"
         raise ConfigError(out, f"holds a data set that differs in: {', '.join(other)}", remedy)
-    if int(found.get("clips", 0)) > wanted["clips"]:
-        raise ConfigError(
-            out, f"already holds {found['clips']} clips", "ask for as many or more, or a new folder"
-        )
+    if found["clips"] > wanted["clips"]:
+        more = f"was begun with {found['clips']} clips, more than {wanted['clips']}"
+        raise ConfigError(out, more, "ask for as many or more, or name a new folder")
 
 
 def _work(out: Path, venue: str, seed: int, clips: int, workers: int) -> Iterator[_Made]:
-    """Make all chunks, in any order."""
+    """Make all chunks, in any order.
+
+    Raises:
+        VidaptError: If a worker was killed.
+    """
     chunk = max(1, min(_CHUNK, -(-clips // workers)))
     starts = range(0, clips, chunk)
     jobs = [(out, venue, seed, start, min(start + chunk, clips)) for start in starts]
     if workers == 1 or len(jobs) == 1:
         yield from (_make(*job) for job in jobs)
         return
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
+    context = get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_follow_parent)
     try:
         waiting: set[Future[_Made]] = {pool.submit(_make, *job) for job in jobs}
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
+    except BrokenExecutor as error:
+        remedy = "run it again, with fewer workers if memory was short; finished clips are kept"
+        raise VidaptError(out, "a worker process ended before its clips were done", remedy) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    """Make a worker leave Ctrl-C to its parent, and end at once if the parent is killed.
+
+    A worker would otherwise go on writing into a folder in which a resumed run already writes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make(out: Path, venue: str, seed: int, first: int, end: int) -> _Made:
@@ -250,10 +284,11 @@ def _finish(out: Path, made: Sequence[_Made]) -> None:
         (_LABELS, [line for part in made for line in part.labels]),
     ):
         _write(out / name, "".join(f"{line}\n" for line in lines).encode())
+    for folder, names in ((out, (_TRUTH, _EVENTS, _LABELS, _ABOUT)), (out / _CLIPS, ("[0-9]*.mp4",))):
+        for name in names:
+            for left_by_a_killed_run in folder.glob(f".{name}.*"):
+                left_by_a_killed_run.unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    write_file(path, lambda part: part.write_bytes(data))

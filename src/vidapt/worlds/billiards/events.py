@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from vidapt.worlds.billiards.physics import Contact
 from vidapt.worlds.billiards.table import POCKETS, SIDES
@@ -19,7 +19,7 @@ class Event:
     """One event.
 
     Attributes:
-        time_s: Seconds from the first frame.
+        time_s: Seconds from the first frame, in whole milliseconds.
         kind: `hit`: `ball` hits another ball; `cushion`: it touches one; `pocket`: it falls into one.
         ball: Colour of the ball that does it.
         other: The other ball's colour, or a name from `table.SIDES` or `table.POCKETS`.
@@ -32,11 +32,17 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """Return the event as a JSON object."""
-        return {"t": round(self.time_s, 3), "event": self.kind, "ball": self.ball, "other": self.other}
+        return {"t": self.time_s, "event": self.kind, "ball": self.ball, "other": self.other}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Event:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: If the kind of event is unknown.
+        """
+        if data["event"] not in get_args(EventKind):
+            raise ValueError(f"no event is called {data['event']!r}")
         return cls(float(data["t"]), data["event"], data["ball"], data["other"])
 
 
@@ -117,4 +123,4 @@ class Record:
 def name_contacts(contacts: Sequence[Contact], balls: Sequence[str]) -> tuple[Event, ...]:
     """Turn a log in slots into one in words; `balls` names the slots, the white ball first."""
     others: dict[str, Sequence[str]] = {"hit": balls, "cushion": SIDES, "pocket": POCKETS}
-    return tuple(Event(c.time_s, c.kind, balls[c.slot], others[c.kind][c.other]) for c in contacts)
+    return tuple(Event(round(c.time_s, 3), c.kind, balls[c.slot], others[c.kind][c.other]) for c in contacts)

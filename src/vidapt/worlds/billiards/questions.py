@@ -104,14 +104,7 @@ def _number(asker: _Asker, kind: str, number: int) -> list[QA]:
 def _balls(asker: _Asker, kind: str, balls: Sequence[str]) -> list[QA]:
     """A question answered by naming balls, sorted so that one set of balls has one answer."""
     if not balls:
-        return [
-            asker.qa(
-                kind,
-                f"{kind}:none",
-                "none",
-                extra=["no ball", "nothing"],
-            )
-        ]
+        return [asker.qa(kind, f"{kind}:none", "none", extra=["no ball", "nothing"])]
     ordered = sorted(balls)
     return [asker.qa(kind, f"{kind}:some", ",".join(ordered), ordered)]
 
@@ -231,8 +224,9 @@ def ask(record: Record, style: Style, rng: np.random.Generator) -> list[QA]:
         rng: Draws the wordings and which balls are asked about.
 
     Returns:
-        Questions in the order of `QUESTION_TYPES`, except that false premises may be missing and that
-        first hits are not asked about breaks.
+        Questions in the order of `QUESTION_TYPES`. Some types do not fit every clip: `which_pocket` needs
+        a pocketed ball, `exists` an absent one, `first_hit` a shot that is no break, `false_premise` a
+        ball that stayed or is absent, and `true_false` something that happened to a ball.
     """
     asker = _Asker(style, rng)
     return [qa for write in _WRITERS for qa in write(asker, record)]
