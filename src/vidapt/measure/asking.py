@@ -1,0 +1,238 @@
+"""Seeing every clip once and asking it everything, with the controls from the same visual tokens."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from vidapt.errors import BrokenClip, ConfigError
+from vidapt.nouns import MEDIA, Clip, Sample
+
+if TYPE_CHECKING:
+    from vidapt.captioning.engine import SeenClip
+    from vidapt.models.generate import Answer, Decoding
+
+Control = Literal["blind", "shuffled"]
+
+
+class Asked(Protocol):
+    """What an evaluation needs of an engine; `captioning.engine.Engine` is one."""
+
+    name: str
+    model: Any
+
+    def watch(
+        self, clips: Iterable[Clip], *, workers: int, batch: int = 8
+    ) -> Iterator[SeenClip | BrokenClip]:
+        """See clips in order."""
+
+    def answer(
+        self, asked: Sequence[tuple[SeenClip | None, Sequence[str]]], decoding: Decoding
+    ) -> list[list[Answer]]:
+        """Answer questions about clips already seen; None asks without any clip."""
+
+    def text(self, answer: Answer) -> str:
+        """An answer's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipQuestions:
+    """A clip and all that is asked about it, with the place of each question in the data."""
+
+    clip: Clip
+    samples: tuple[tuple[int, Sample], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the arms answered about one clip.
+
+    Attributes:
+        about: The clip and its questions.
+        model: Answers to them, in order.
+        blind: Answers without the clip; None if that was not asked for.
+        shuffled: Answers with another clip; None if not asked for, or if there is no other clip.
+        shuffled_from: Id of that clip.
+    """
+
+    about: ClipQuestions
+    model: tuple[str, ...]
+    blind: tuple[str, ...] | None
+    shuffled: tuple[str, ...] | None
+    shuffled_from: str | None
+
+
+def by_clip(samples: Sequence[Sample]) -> list[ClipQuestions]:
+    """Group samples by the clip they are about, in the order clips first appear.
+
+    Raises:
+        ConfigError: If there are none, an id is repeated, one has no answer or not exactly one clip.
+    """
+    if not samples:
+        raise ConfigError(
+            "evaluation", "there is no question to ask", "give labels with questions and answers"
+        )
+    members: dict[Clip, list[tuple[int, Sample]]] = defaultdict(list)
+    ids: set[str] = set()
+    for number, sample in enumerate(samples):
+        where = sample.source or f"sample {sample.id}"
+        if len(sample.media) != 1:
+            raise ConfigError(
+                where, f"is about {len(sample.media)} clips", "only questions about one clip are measured"
+            )
+        if sample.id in ids:
+            raise ConfigError(
+                where, f"the id {sample.id!r} is already taken", "give every sample an id of its own"
+            )
+        if not sample.answer and not sample.facts.get("accept"):
+            raise ConfigError(where, "has no answer to compare with", "label it, or leave it out")
+        ids.add(sample.id)
+        members[sample.media[0]].append((number, sample))
+    return [ClipQuestions(clip, tuple(asked)) for clip, asked in members.items()]
+
+
+def visiting_order(count: int) -> list[int]:
+    """The order in which clips are seen: one from the first half of the data, one from the second, and so on.
+
+    In the control `shuffled` each clip is answered for with the next one seen, the last with the first. So
+    clip i of the first half gets clip i + n/2, which in turn gets clip i + 1: a single ring, in which no clip
+    gets itself and neighbours (often cut from one recording) do not get each other. Clips that turn out
+    broken are passed over without breaking the ring, and tokens of few clips are held at a time.
+
+    >>> visiting_order(6)
+    [0, 3, 1, 4, 2, 5]
+    """
+    half = (count + 1) // 2
+    pairs = ((i, i + half) for i in range(half))
+    return [i for pair in pairs for i in pair if i < count]
+
+
+def portions(groups: Sequence[ClipQuestions], questions: int) -> list[tuple[ClipQuestions, ...]]:
+    """Cut the visiting order into portions of at most about `questions` questions, each of at least one clip.
+
+    The cuts depend on the data alone, not on broken clips or on where a killed job went on, so that every
+    batch the model reads has the same rows whenever it is read.
+    """
+    cut: list[list[ClipQuestions]] = []
+    filled = 0
+    for index in visiting_order(len(groups)):
+        group = groups[index]
+        if not cut or filled + len(group.samples) > questions:
+            cut.append([])
+            filled = 0
+        cut[-1].append(group)
+        filled += len(group.samples)
+    return [tuple(portion) for portion in cut]
+
+
+@dataclass
+class Interview:
+    """Asks the model and its controls.
+
+    Attributes:
+        engine: The model.
+        decoding: How tokens are chosen.
+        controls: Which controls are asked too.
+        questions: At most so many are answered together.
+        blind: Answers without a clip to questions asked so far. They depend on the question alone, so each
+            is asked once.
+    """
+
+    engine: Asked
+    decoding: Decoding
+    controls: Sequence[Control]
+    questions: int
+    blind: dict[str, str] = field(default_factory=dict)
+
+    def remember(self, answered: Iterable[tuple[str, str]]) -> None:
+        """Take over blind answers from before, as pairs of question and answer."""
+        self.blind.update(answered)
+
+    def ask(self, seen: Sequence[tuple[ClipQuestions, SeenClip]], after: SeenClip | None) -> list[Said]:
+        """Ask everything about the clips of a portion.
+
+        Args:
+            seen: The clips, in visiting order.
+            after: The clip seen next, for the last one's control; None if there is no other clip.
+        """
+        groups = [group for group, _ in seen]
+        tokens = [clip for _, clip in seen]
+        model = self._answers(list(zip(tokens, groups, strict=True)))
+        blind: Sequence[tuple[str, ...]] | None = None
+        if "blind" in self.controls:
+            blind = self._without_clips(groups)
+        shuffled: Sequence[tuple[str, ...]] | None = None
+        if "shuffled" in self.controls and after is not None:
+            others = [*tokens[1:], after]
+            shuffled = self._answers(list(zip(others, groups, strict=True)))
+        return [
+            Said(
+                about=group,
+                model=model[i],
+                blind=None if blind is None else blind[i],
+                shuffled=None if shuffled is None else shuffled[i],
+                shuffled_from=None if shuffled is None else others[i].clip.id,
+            )
+            for i, group in enumerate(groups)
+        ]
+
+    def _without_clips(self, groups: Sequence[ClipQuestions]) -> list[tuple[str, ...]]:
+        texts = [[plain(sample.question) for _, sample in group.samples] for group in groups]
+        new = [q for q in dict.fromkeys(q for row in texts for q in row) if q not in self.blind]
+        for start in range(0, len(new), self.questions):
+            batch = new[start : start + self.questions]
+            (answers,) = self.engine.answer([(None, batch)], self.decoding)
+            self.blind.update(zip(batch, map(self.engine.text, answers), strict=True))
+        return [tuple(self.blind[question] for question in row) for row in texts]
+
+    def _answers(self, asked: Sequence[tuple[SeenClip, ClipQuestions]]) -> list[tuple[str, ...]]:
+        """Answers to the questions of each clip, in batches of at most `questions`."""
+        groups = [group for _, group in asked]
+        found: list[dict[int, str]] = [{} for _ in asked]
+        for batch in _batches(_pieces(groups, self.questions), self.questions):
+            rows = [(asked[p.owner][0], list(p.texts.values())) for p in batch]
+            for piece, answers in zip(batch, self.engine.answer(rows, self.decoding), strict=True):
+                found[piece.owner].update(zip(piece.texts, map(self.engine.text, answers), strict=True))
+        return [
+            tuple(row[number] for number, _ in group.samples)
+            for row, (_, group) in zip(found, asked, strict=True)
+        ]
+
+
+def plain(question: str) -> str:
+    """A question without media marks and surplus spaces."""
+    return " ".join(question.replace(MEDIA, " ").split())
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Questions of one clip that stand behind the same prefix, by their places in the data."""
+
+    owner: int
+    texts: Mapping[int, str]
+
+
+def _pieces(groups: Sequence[ClipQuestions], limit: int) -> Iterator[_Piece]:
+    """Questions with the same words in front of the clip share a prefix; most have none."""
+    for owner, group in enumerate(groups):
+        heads: dict[str, dict[int, str]] = defaultdict(dict)
+        for number, sample in group.samples:
+            head = sample.question.partition(MEDIA)[0] if MEDIA in sample.question else ""
+            heads[head][number] = sample.question
+        for texts in heads.values():
+            numbers = list(texts)
+            for start in range(0, len(numbers), limit):
+                yield _Piece(owner, {number: texts[number] for number in numbers[start : start + limit]})
+
+
+def _batches(pieces: Iterable[_Piece], limit: int) -> Iterator[list[_Piece]]:
+    batch: list[_Piece] = []
+    for piece in pieces:
+        if batch and sum(len(p.texts) for p in batch) + len(piece.texts) > limit:
+            yield batch
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield batch

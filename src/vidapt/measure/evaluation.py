@@ -1,0 +1,251 @@
+"""Verdicts added up: accuracy, false claims and overlap of every arm, with intervals over clips."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vidapt.errors import ConfigError
+from vidapt.measure.verdicts import (
+    BLIND,
+    MAJORITY,
+    MODEL,
+    PREDICTIONS,
+    SHUFFLED,
+    Broken,
+    Header,
+    Verdict,
+    read_kept,
+)
+from vidapt.metrics.accuracy import Accuracy, Answer, accuracy
+from vidapt.metrics.claims import ClaimCounts, ClaimRates, claim_rates
+from vidapt.metrics.intervals import Interval
+from vidapt.metrics.text import CaptionScores, caption_scores
+
+CLAIM_RATES = {"false claims": "false_claim_rate", "precision": "precision", "recall": "recall"}
+"""Rates of `ClaimRates` by what tables call them."""
+
+ARMS = (MODEL, BLIND, SHUFFLED, MAJORITY)
+
+
+@dataclass(frozen=True, slots=True)
+class ArmScores:
+    """Scores of one arm.
+
+    Attributes:
+        accuracy: Of questions with accepted answers; None if there are none.
+        claims: Of free texts, all types together; None if no log tells truth from invention.
+        claim_types: The same per type.
+        overlap: Of free texts with their references, per type; empty where claims are judged.
+    """
+
+    accuracy: Accuracy | None
+    claims: ClaimRates | None
+    claim_types: Mapping[str, ClaimRates]
+    overlap: Mapping[str, CaptionScores]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One model on one set of questions.
+
+    Attributes:
+        name: What the model is called.
+        header: What was measured, and with what.
+        arms: Scores of the model, of the controls that were asked, and of the majority answer if known.
+        verdicts: Every question, in the order of the data.
+        broken: Clips that could not be used; their questions are left out.
+        notes: What a reader must know to judge the numbers.
+    """
+
+    name: str
+    header: Header
+    arms: Mapping[str, ArmScores]
+    verdicts: tuple[Verdict, ...]
+    broken: tuple[Broken, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def judged(self) -> bool:
+        """Whether free texts were checked against a log."""
+        return bool(self.header.stamp.get("judged"))
+
+    @property
+    def clips(self) -> int:
+        """Number of clips with verdicts."""
+        return len({verdict.clip.id for verdict in self.verdicts})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as JSON: shares lie in [0, 1], an interval is value, low, high and level."""
+        return {
+            "name": self.name,
+            "clips": self.clips,
+            "questions": len(self.verdicts),
+            "arms": {arm: asdict(scores) for arm, scores in self.arms.items()},
+            "quarantined": [asdict(clip) for clip in self.broken],
+            "notes": list(self.notes),
+            "provenance": {**self.header.about, **self.header.stamp},
+        }
+
+    def rows(self) -> list[list[str]]:
+        """A table: question type, n, score of the model, its interval; then majority, blind and shuffled."""
+        table = []
+        model = self.arms[MODEL]
+        if model.accuracy is not None:
+            for kind, score in model.accuracy.types.items():
+                others = [_of_type(self.arms.get(arm), kind) for arm in (MAJORITY, BLIND, SHUFFLED)]
+                table.append(_row(kind, score.n, score.accuracy, others))
+            others = [_macro(self.arms.get(arm)) for arm in (MAJORITY, BLIND, SHUFFLED)]
+            table.append(_row("mean of types", model.accuracy.n, model.accuracy.macro, others))
+        if model.claims is not None:
+            for label, rate in (
+                ("false claims", "false_claim_rate"),
+                ("precision", "precision"),
+                ("recall", "recall"),
+            ):
+                others = [_claim_rate(self.arms.get(arm), rate) for arm in (MAJORITY, BLIND, SHUFFLED)]
+                n = model.claims.total.salient if rate == "recall" else model.claims.total.claims
+                table.append(_row(label, n, getattr(model.claims, rate), others))
+        for kind, overlap in model.overlap.items():
+            others = [_rouge(self.arms.get(arm), kind) for arm in (MAJORITY, BLIND, SHUFFLED)]
+            table.append(_row(f"{kind} (ROUGE-L)", overlap.n, overlap.rouge_l, others))
+        return table
+
+
+def read_evaluation(out: Path) -> Evaluation:
+    """Read an evaluation back from its folder, scores and all; needs no model.
+
+    Raises:
+        ConfigError: If there is none, or it holds no verdict.
+        FormatError: If its files cannot be read.
+    """
+    kept = read_kept(out)
+    if kept is None or not kept.verdicts:
+        raise ConfigError(out / PREDICTIONS, "holds no verdicts", "run the evaluation first")
+    verdicts = tuple(sorted(kept.verdicts, key=lambda verdict: verdict.number))
+    answered = [arm for arm in ARMS if all(arm in verdict.predictions for verdict in verdicts)]
+    judged = bool(kept.header.stamp.get("judged"))
+    return Evaluation(
+        name=str(kept.header.about.get("name", "")),
+        header=kept.header,
+        arms={arm: score(verdicts, arm, judged=judged) for arm in answered},
+        verdicts=verdicts,
+        broken=kept.broken,
+        notes=tuple(_notes(kept.header, verdicts, kept.broken)),
+    )
+
+
+def score(verdicts: Sequence[Verdict], arm: str, *, judged: bool) -> ArmScores:
+    """Score one arm.
+
+    Args:
+        verdicts: In the order of the data; resampling depends on it.
+        arm: One that every verdict has a prediction of.
+        judged: Whether free texts carry claims; otherwise their overlap with the references is measured.
+    """
+    closed = answers(verdicts, arm)
+    types = dict.fromkeys(verdict.type for verdict in verdicts if verdict.free)
+    counted = judged and bool(types)
+    return ArmScores(
+        accuracy=accuracy(closed) if closed else None,
+        claims=claim_rates(list(claims_per_clip(verdicts, arm).values())) if counted else None,
+        claim_types={
+            kind: claim_rates(list(claims_per_clip([v for v in verdicts if v.type == kind], arm).values()))
+            for kind in (types if counted else ())
+        },
+        overlap={}
+        if judged
+        else {kind: _overlap([v for v in verdicts if v.type == kind], arm) for kind in types},
+    )
+
+
+def answers(verdicts: Sequence[Verdict], arm: str) -> list[Answer]:
+    """An arm's answers to the questions that have accepted ones, in order."""
+    return [
+        Answer(v.clip.id, v.type, v.question, v.predictions[arm], v.accept) for v in verdicts if not v.free
+    ]
+
+
+def claims_per_clip(verdicts: Sequence[Verdict], arm: str) -> dict[str, ClaimCounts]:
+    """What an arm's free texts claim about each clip, added up, by clip id."""
+    counts: dict[str, ClaimCounts] = defaultdict(ClaimCounts)
+    for verdict in verdicts:
+        if verdict.free:
+            counts[verdict.clip.id] += verdict.claims[arm]
+    return dict(counts)
+
+
+def _overlap(verdicts: Sequence[Verdict], arm: str) -> CaptionScores:
+    return caption_scores(
+        [v.predictions[arm] for v in verdicts],
+        [[v.expected] for v in verdicts],
+        [v.clip.id for v in verdicts],
+    )
+
+
+def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]) -> list[str]:
+    notes = ["Intervals are 95 % bootstrap intervals over clips: the questions of a clip are drawn together."]
+    controls = header.stamp.get("controls", ())
+    if BLIND in controls:
+        notes.append("Blind: the same model asked without any clip.")
+    if SHUFFLED in controls:
+        notes.append(
+            "Shuffled: the same model shown another clip of the set, about half the set away; "
+            "each clip serves exactly one other, and none itself."
+        )
+    if header.stamp.get("majority"):
+        notes.append(
+            "Majority: the most common training answer to the question, or else of its type; no model."
+        )
+    if any(verdict.free for verdict in verdicts):
+        notes.append(_free_note(judged=bool(header.stamp.get("judged"))))
+    cut = int(header.about.get("cut_conversations", 0))
+    if cut:
+        notes.append(f"{cut} samples hold several turns; only their last question was asked, on its own.")
+    if broken:
+        notes.append(f"{len(broken)} clips could not be used; they are left out with their questions.")
+    return notes
+
+
+def _free_note(*, judged: bool) -> str:
+    if judged:
+        return (
+            "Free texts are checked claim by claim against the log of what happened in the clip. "
+            "Sentences the judge cannot read count neither as true nor as false; their number is given."
+        )
+    return (
+        "False claims could not be counted: nothing tells what truly happened in these clips. "
+        "ROUGE-L and word F1 compare the wording with the reference; they do not say whether a text is true."
+    )
+
+
+def _row(label: str, n: int, value: Interval | None, others: Sequence[Interval | None]) -> list[str]:
+    interval = "-" if value is None else f"{100 * value.low:.1f} - {100 * value.high:.1f}"
+    return [label, str(n), _percent(value), interval, *map(_percent, others)]
+
+
+def _percent(value: Interval | None) -> str:
+    return "-" if value is None else f"{100 * value.value:.1f}"
+
+
+def _of_type(scores: ArmScores | None, kind: str) -> Interval | None:
+    return (
+        scores.accuracy.types[kind].accuracy if scores is not None and scores.accuracy is not None else None
+    )
+
+
+def _macro(scores: ArmScores | None) -> Interval | None:
+    return scores.accuracy.macro if scores is not None and scores.accuracy is not None else None
+
+
+def _claim_rate(scores: ArmScores | None, rate: str) -> Interval | None:
+    value = getattr(scores.claims, rate) if scores is not None and scores.claims is not None else None
+    assert value is None or isinstance(value, Interval)
+    return value
+
+
+def _rouge(scores: ArmScores | None, kind: str) -> Interval | None:
+    return scores.overlap[kind].rouge_l if scores is not None else None
