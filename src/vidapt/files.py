@@ -12,7 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from vidapt.errors import VidaptError
+
+_PROBE_BYTES = 1 << 20
 
 
 @contextmanager
@@ -47,7 +51,8 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         os.close(handle)
         temporary = Path(name)
         try:
-            write(temporary)
+            with _errors_of_libraries(temporary.parent):
+                write(temporary)
             _sync(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
@@ -67,7 +72,10 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def write_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder beside `path`, then put it in place of `path` in one step.
+    """Fill a folder beside `path`, then put it in place whole.
+
+    A new folder appears in one step. Replacing an old one takes two: a process killed between them leaves
+    no `path`, and the old folder beside it under a hidden name.
 
     Yields:
         The folder to fill. If the block raises, it is removed and `path` stays as it was.
@@ -76,7 +84,8 @@ def write_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
-            yield temporary
+            with _errors_of_libraries(temporary):
+                yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
                     _sync(file)
@@ -90,6 +99,26 @@ def write_folder(path: Path) -> Iterator[Path]:
                 temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _errors_of_libraries(folder: Path) -> Iterator[None]:
+    """Find out whether a library failed because the disk is full.
+
+    torch and safetensors write from C++ and Rust and raise errors of their own, without the system's error
+    number. What was written so far is still there, so the disk is as full as it was for them.
+
+    Raises:
+        OSError: If nothing can be written here.
+    """
+    try:
+        yield
+    except (RuntimeError, SafetensorError):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        raise
 
 
 def _sync(path: Path) -> None:

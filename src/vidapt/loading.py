@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidapt.errors import CheckpointError, nearest
+from vidapt.errors import CheckpointError, ConfigError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,12 @@ def locate(name: str | Path) -> Path:
 
 
 def _last_stage(run: Path) -> Path:
-    finished = json.loads((run / RUN).read_text(encoding="utf-8"))["finished"]
+    try:
+        finished = json.loads((run / RUN).read_text(encoding="utf-8"))["finished"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            run / RUN, f"is damaged: {error!r}", "give the folder of a stage's model"
+        ) from error
     if not finished:
         raise CheckpointError(
             run, "no stage of this run is finished", "go on with `vidapt train RECIPE --resume`"
@@ -72,10 +77,12 @@ def open_model(
 
     Raises:
         CheckpointError: If there is no such model, or its weights do not fit exactly.
+        ConfigError: If there is no such device.
     """
     import torch
 
     folder = locate(name)
+    place = usable_device(device)
     if (folder / BLUEPRINT).is_file():
         from vidapt.models.folder import open_model as open_own
 
@@ -84,4 +91,21 @@ def open_model(
         from vidapt.hub import open_checkpoint
 
         model, tokenizer, _ = open_checkpoint(folder, dtype=dtype or torch.float32)
-    return model.to(device), tokenizer
+    return model.to(place), tokenizer
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called `name`, such as `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        ConfigError: If torch does not know it or this machine does not have it.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError("device", f"{name!r} cannot be used: {reason}", "use cpu") from error
+    return device

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vidapt import parts
-from vidapt._yaml import Lines, apply_overrides, describe, parse_yaml
+from vidapt._mistakes import part_problems
+from vidapt._yaml import apply_overrides, describe, in_order, parse_yaml
 from vidapt.errors import ConfigError
 from vidapt.video.choose import Policy, Uniform
 
@@ -156,7 +157,7 @@ class Batching(Strict):
     clips: int = Field(8, ge=1)
     questions: int | None = Field(None, ge=1)
     shared_prefix: bool = True
-    share: dict[str, float] = {}
+    share: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     max_answer_tokens: int = Field(1024, ge=1)
 
 
@@ -193,6 +194,12 @@ class Stage(Strict):
             raise ValueError("give either `epochs` or `steps`")
         return self
 
+    @model_validator(mode="after")
+    def _features_stay_true(self) -> Stage:
+        if self.cache.keep == "features" and self.train.towers != "frozen":
+            raise ValueError("`cache.keep: features` needs `train.towers: frozen`; keep frames instead")
+        return self
+
 
 class Recipe(Strict):
     """From a starting point through stages to an adapted model.
@@ -214,7 +221,7 @@ class Recipe(Strict):
     tokenizer: Path | None = None
     vocabulary: int = Field(1024, ge=257)
     stages: tuple[Stage, ...] = Field(min_length=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Recipe:
@@ -246,59 +253,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: Listing every mistake with its line, what was found and what is nearest.
     """
     data, lines = parse_yaml(path)
-    apply_overrides(data, overrides)
+    apply_overrides(data, overrides, lines)
     problems: list[str] = []
     recipe: Recipe | None = None
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         problems += describe(error, Recipe, lines)
-    problems += list(_part_problems(data, lines))
+    problems += part_problems(data, lines)
     if problems or recipe is None:
-        raise ConfigError(
-            path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(sorted(problems, key=_line_number))
-        )
+        raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(in_order(problems)))
     return _absolute(recipe, path.parent)
-
-
-def _line_number(problem: str) -> int:
-    head = problem.removeprefix("line ").partition(":")[0]
-    return int(head) if head.isdigit() else 0
-
-
-def _part_problems(data: Any, lines: Lines) -> Iterator[str]:
-    """Mistakes inside parts, whose fields only the part itself knows."""
-    if not isinstance(data, dict):
-        return
-    for family, where, spec in _specs_in(data):
-        try:
-            parts.configure(family, spec)
-        except ConfigError as error:
-            yield f"line {lines.of((*where, 'kind'))}: {'.'.join(map(str, where))}.kind: {error.found}; {error.remedy}"
-        except ValidationError as error:
-            config = parts.find(family, spec["kind"]).Config
-            yield from describe(error, config, lines, prefix=where)
-
-
-def _specs_in(data: Mapping[str, Any]) -> Iterator[tuple[parts.Family, tuple[str | int, ...], Spec]]:
-    blueprint = data.get("blueprint")
-    if isinstance(blueprint, dict):
-        towers = blueprint.get("towers")
-        for index, tower in enumerate(towers if isinstance(towers, list) else ()):
-            if isinstance(tower, dict):
-                yield "towers", ("blueprint", "towers", index), tower
-        single: tuple[tuple[parts.Family, str], ...] = (
-            ("connectors", "connector"),
-            ("resolutions", "resolution"),
-            ("positions", "positions"),
-        )
-        for family, key in single:
-            if isinstance(blueprint.get(key), dict):
-                yield family, ("blueprint", key), blueprint[key]
-    stages = data.get("stages")
-    for index, stage in enumerate(stages if isinstance(stages, list) else ()):
-        if isinstance(stage, dict) and isinstance(stage.get("objective"), dict):
-            yield "objectives", ("stages", index, "objective"), stage["objective"]
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:

@@ -12,7 +12,7 @@ supports pluggable attention runs with them; without a layout they are transform
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from vidapt.errors import ConfigError
 
 SHARED_PREFIX = "vidapt_shared_prefix"
 
@@ -32,7 +34,8 @@ class PrefixLayout:
     Attributes:
         valid: [N, P] bool: which prefix positions are real (the others pad it on the right).
         owner: [N, S] long: the question each suffix position belongs to; -1 is padding.
-        flex: Use FlexAttention (CUDA only: it has no backward pass on CPU).
+        flex: Use FlexAttention instead of the two calls. Training needs CUDA then: it has no backward
+            pass on CPU.
     """
 
     valid: Tensor
@@ -98,16 +101,46 @@ def shared_prefix_attention(
 
     Returns:
         [N, L, heads, d], and None where weights would stand.
+
+    Raises:
+        ConfigError: If the language model asks for a kind of attention that a layout cannot give.
     """
     if layout is None:
-        return sdpa_attention_forward(
+        seen, weights = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **rest
         )
-    groups = int(getattr(module, "num_key_value_groups", 1))
-    if layout.flex:
+        return seen, weights
+    _check(rest, key.shape[2])
+    if layout.flex and not dropout:
         return _flex(query, key, value, layout, scaling), None
+    groups = int(getattr(module, "num_key_value_groups", 1))
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    seen = _two_calls(query, key, value, layout, scaling, dropout)
+    return seen.transpose(1, 2).contiguous(), None
+
+
+def _check(asked: dict[str, Any], length: int) -> None:
+    """Refuse what would otherwise be left out in silence."""
+    window = asked.get("sliding_window")
+    if window is not None and window < length:
+        raise ConfigError(
+            "blueprint.language",
+            f"attends within a window of {window} tokens, the sequence has {length}",
+            "use fewer frames or a language model without a sliding window",
+        )
+    for name in ("softcap", "s_aux"):
+        if asked.get(name) is not None:
+            raise ConfigError(
+                "blueprint.language",
+                f"its attention uses {name}",
+                "use a language model with plain attention",
+            )
+
+
+def _two_calls(
+    query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, scaling: float | None, dropout: float
+) -> Tensor:
     p = layout.prefix
     parts = []
     if p:
@@ -126,13 +159,20 @@ def shared_prefix_attention(
             query[:, :, p:], key, value, attn_mask=layout.suffix_mask, scale=scaling, dropout_p=dropout
         )
     )
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat(parts, dim=2)
+
+
+@cache
+def _compiled_flex() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, scaling: float | None) -> Tensor:
     from torch.nn.attention.flex_attention import flex_attention
 
-    attend = torch.compile(flex_attention) if query.is_cuda else flex_attention
+    attend = _compiled_flex() if query.is_cuda else flex_attention
     seen = attend(
         query,
         key,

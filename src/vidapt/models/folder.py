@@ -83,7 +83,12 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[VideoL
         ) from error
     model = VideoLM(blueprint)
     fit_weights(model, tensors, folder / WEIGHTS)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            folder, f"its tokenizer cannot be read: {error}", "copy the model's folder again"
+        ) from error
     return model.to(dtype).eval(), tokenizer
 
 

@@ -55,13 +55,17 @@ class Packed:
     def to(self, device: torch.device) -> Packed:
         """The same batch on another device."""
         layout = PrefixLayout(
-            self.layout.valid.to(device),
-            self.layout.owner.to(device),
-            flex=device.type == "cuda" and self.layout.flex,
+            self.layout.valid.to(device), self.layout.owner.to(device), flex=self.layout.flex
         )
-        moved = (t.to(device) for t in (self.ids, self.slots, self.positions))
-        labels = (t.to(device) for t in (self.label_at, self.labels, self.sample))
-        return Packed(*moved, layout, *labels)
+        return Packed(
+            ids=self.ids.to(device),
+            slots=self.slots.to(device),
+            positions=self.positions.to(device),
+            layout=layout,
+            label_at=self.label_at.to(device),
+            labels=self.labels.to(device),
+            sample=self.sample.to(device),
+        )
 
 
 @dataclass
@@ -76,12 +80,13 @@ class _Row:
     sample: list[int]
 
 
-def pack(groups: Sequence[Group], positions: Any) -> Packed:
+def pack(groups: Sequence[Group], positions: Any, *, flex: bool = False) -> Packed:
     """Lay groups out as rows of one batch.
 
     Args:
         groups: One row each.
         positions: The model's positions part.
+        flex: Attend by FlexAttention; see `PrefixLayout`.
 
     Returns:
         Rows padded to the longest prefix and the longest suffix among them.
@@ -113,7 +118,7 @@ def pack(groups: Sequence[Group], positions: Any) -> Packed:
         ids,
         slots,
         places[0] if axes == 1 else places,
-        PrefixLayout(valid, owner),
+        PrefixLayout(valid, owner, flex=flex),
         torch.tensor(label_at, dtype=torch.long),
         torch.tensor([x for row in rows for x in row.labels], dtype=torch.long),
         torch.tensor([x for row in rows for x in row.sample], dtype=torch.long),
@@ -121,15 +126,19 @@ def pack(groups: Sequence[Group], positions: Any) -> Packed:
 
 
 def _row(group: Group, positions: Any, first_sample: int) -> _Row:
-    prefix = group.encoded[0].prefix
-    if any(encoded.prefix != prefix for encoded in group.encoded):
+    prefix, early = group.encoded[0].prefix, group.encoded[0].early
+    if any((encoded.prefix, encoded.early) != (prefix, early) for encoded in group.encoded):
         raise ValueError("samples of one group must have one prefix")
     ids, slots, spans = prefix_layout(prefix, group.spans)
     place, after = positions.ids(spans)
     row = _Row(ids, slots, len(ids), [], place, [], [], [])
     pieces = [place]
+    answered = _answers_in_prefix(group)
     for number, encoded in enumerate(group.encoded):
         start = len(row.ids)
+        row.label_at += [at - 1 for at in answered]
+        row.labels += [ids[at] for at in answered]
+        row.sample += [first_sample + number] * len(answered)
         tail, _ = positions.ids([len(encoded.ids)], start=after)
         pieces.append(tail)
         for offset, (token, labelled) in enumerate(zip(encoded.ids, encoded.answer, strict=True)):
@@ -147,6 +156,24 @@ def _row(group: Group, positions: Any, first_sample: int) -> _Row:
     return row
 
 
+def _answers_in_prefix(group: Group) -> list[int]:
+    """Positions of answers that stand before the last clip; they are equal for all samples of the group."""
+    first = group.encoded[0]
+    found: list[int] = []
+    at = 0
+    for index, piece in enumerate(first.prefix):
+        length = _visual(group.spans[piece]) if isinstance(piece, int) else len(piece)
+        if index in first.early:
+            found += range(at, at + length)
+        at += length
+    return found
+
+
+def _visual(span: Span) -> int:
+    grid, extra = span
+    return grid.cells + extra
+
+
 def prefix_layout(
     prefix: Sequence[Any], spans: Sequence[Span]
 ) -> tuple[list[int], list[bool], list[int | Span]]:
@@ -156,8 +183,7 @@ def prefix_layout(
     order: list[int | Span] = []
     for piece in prefix:
         if isinstance(piece, int):
-            grid, extra = spans[piece]
-            count = grid.cells + extra
+            count = _visual(spans[piece])
             ids += [0] * count
             slots += [True] * count
             order.append(spans[piece])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -20,12 +21,18 @@ from vidapt.models.packed import Packed, Span
 from vidapt.nouns import Features, Plan, Tokens
 from vidapt.recipe import Blueprint, LoRA
 
+_LAYERS = {"full_attention", "sliding_attention"}
+
 
 class VideoLM(nn.Module):
     """A video-language model.
 
     Args:
         blueprint: What it is made of. Weights are random until loaded.
+
+    Attributes:
+        fixed: Names of weights that a tower or connector froze when it was made, because it never uses
+            them; no stage trains them.
 
     Raises:
         ConfigError: If a part or the language model's configuration cannot be used.
@@ -43,6 +50,12 @@ class VideoLM(nn.Module):
             blueprint.connector,
             width_in=self.tower.width,
             width_out=self.language.get_input_embeddings().embedding_dim,
+        )
+        self.fixed = frozenset(
+            f"{part}.{name}"
+            for part, module in (("towers", self.towers), ("connector", self.connector))
+            for name, weight in module.named_parameters()
+            if not weight.requires_grad
         )
         self.resolution = parts.build("resolutions", blueprint.resolution, size=self.tower.size)
         self.positions = parts.build("positions", blueprint.positions)
@@ -90,9 +103,9 @@ class VideoLM(nn.Module):
         """
         words = self.language.get_input_embeddings()(ids)
         assert isinstance(words, Tensor)
-        count = 0 if visual is None else len(visual)
-        if int(slots.sum()) != count:
-            raise ValueError(f"{int(slots.sum())} slots for {count} visual tokens")
+        count, wanted = 0 if visual is None else len(visual), int(slots.sum())
+        if wanted != count:
+            raise ValueError(f"{wanted} slots for {count} visual tokens")
         if visual is None or not count:
             return words
         return words.masked_scatter(slots.unsqueeze(-1), visual.to(words.dtype))
@@ -145,7 +158,7 @@ def add_adapters(language: nn.Module, lora: LoRA) -> None:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=targets,  # type: ignore[arg-type]
+        target_modules=targets,
     )
     try:
         inject_adapter_in_model(config, language)
@@ -172,10 +185,18 @@ def _language_model(spec: dict[str, Any]) -> Any:
     kind = fields.pop("model_type", None)
     try:
         config = AutoConfig.for_model(kind, **fields)
-        return AutoModelForCausalLM.from_config(config, attn_implementation=SHARED_PREFIX)
-    except (ValueError, TypeError) as error:
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=SHARED_PREFIX)
+    except (StrictDataclassError, ValueError, TypeError) as error:
         raise ConfigError(
             "blueprint.language",
             f"cannot build a causal language model of model_type {kind!r}: {error}",
             "give a transformers configuration, such as model_type: llama and its sizes",
         ) from error
+    layers = set(getattr(config, "layer_types", None) or ())
+    if not model._supports_attention_backend or layers - _LAYERS:
+        raise ConfigError(
+            "blueprint.language",
+            f"{kind} does not let its attention be replaced, so questions would see one another",
+            "use a transformers model with softmax attention in every layer, such as llama or qwen2",
+        )
+    return model

@@ -25,6 +25,7 @@ class StageBatch:
         visits: Who takes part.
         truth: Columns of a simulator's state, one row per clip of the stage.
         shared_prefix: Whether a clip's samples stand behind one copy of its tokens.
+        flex: Attend by FlexAttention.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class StageBatch:
         truth: Mapping[str, Tensor],
         *,
         shared_prefix: bool,
+        flex: bool = False,
     ) -> None:
         self._model, self._footage, self._clips, self._visits = model, footage, clips, visits
-        self._shared = shared_prefix
+        self._shared, self._flex = shared_prefix, flex
         rows = [visit.clip for visit in visits]
         self.truth = {name: column[rows].to(model.device) for name, column in truth.items()}
 
@@ -89,7 +91,7 @@ class StageBatch:
             encoded = tuple(clip.encoded[i] for i in visit.samples)
             rows = [encoded] if self._shared else [(e,) for e in encoded]
             groups += [Group(row, own) for row in rows]
-        return pack(groups, self._model.positions).to(self._model.device)
+        return pack(groups, self._model.positions, flex=self._flex).to(self._model.device)
 
 
 def _repeated(seen: Sequence[Features], order: Sequence[int]) -> list[Features]:

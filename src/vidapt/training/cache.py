@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vidapt.errors import BudgetError
-from vidapt.files import disk_errors, write_file
+from vidapt.files import disk_errors, write_file, write_text
 from vidapt.nouns import Clip
 
 SHARD_BYTES = 64 * 2**20
+INDEX = "index.jsonl"
 
 
 def digest(*values: Any) -> str:
@@ -32,9 +33,10 @@ def digest(*values: Any) -> str:
 
 
 def clip_key(clip: Clip) -> str:
-    """Identifies a clip's content: the file's path, size and time of change, and the stretch used."""
-    stat = clip.path.stat()
-    return digest(str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start_s, clip.end_s)
+    """Identifies a clip's content: path, size and time of change of its files, and the stretch used."""
+    files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
+    seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return digest(str(clip.path.resolve()), seen, clip.start_s, clip.end_s)
 
 
 def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
@@ -66,32 +68,60 @@ class TensorStore:
         self._pending: dict[str, dict[str, Tensor]] = {}
         self._notes: dict[str, Any] = {}
         self._pending_bytes = 0
+        self._put_count = self._put_bytes = 0
         self._bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        index = folder / "index.jsonl"
-        if index.exists():
-            for line in index.read_text(encoding="utf-8").splitlines():
-                row = _row(line)
-                if row is not None:
-                    self._index[row["key"]] = row
+        self._read_index()
 
     def __contains__(self, key: str) -> bool:
         return key in self._index or key in self._pending
+
+    def _read_index(self) -> None:
+        """Believe what is whole and whose shard is there; a line torn by a kill is cut off."""
+        index = self.folder / INDEX
+        if not index.exists():
+            return
+        text = index.read_text(encoding="utf-8")
+        rows = [row for row in map(_row, text.splitlines()) if row is not None]
+        shards = {file.name for file in self.folder.glob("*.safetensors")}
+        self._index = {row["key"]: row for row in rows if row["shard"] in shards}
+        whole = "".join(json.dumps(row) + "\n" for row in self._index.values())
+        if text != whole:
+            write_text(index, whole)
+
+    def check_room(self, more: int) -> None:
+        """Fail early: whether `more` clips as large as those put so far will fit.
+
+        Raises:
+            BudgetError: If they will not.
+        """
+        mean = self._put_bytes / max(1, self._put_count)
+        self._check(self._bytes + self._pending_bytes + mean * more)
+
+    def _check(self, size: float) -> None:
+        if size > self.max_bytes:
+            raise BudgetError(
+                self.folder,
+                f"the cache would take {size / 1e9:.3g} GB, {self.max_bytes / 1e9:.3g} GB are allowed",
+                "raise `cache.max_gb`, store as float16, or set `cache.keep: nothing`",
+            )
 
     def note(self, key: str) -> Any:
         """The note a clip's tensors were put with."""
         return self._index[key]["note"] if key in self._index else self._notes[key]
 
     def put(self, key: str, tensors: Mapping[str, Tensor], note: Any = None) -> None:
-        """Add a clip's tensors (copied); written when a shard is full or at `flush`."""
+        """Add a clip's tensors (copied); written when a shard is full or at `flush`.
+
+        Raises:
+            BudgetError: If the store would become larger than it may.
+        """
         kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         self._pending[key], self._notes[key] = kept, note
-        self._pending_bytes += sum(t.numel() * t.element_size() for t in kept.values())
-        if self._bytes + self._pending_bytes > self.max_bytes:
-            raise BudgetError(
-                self.folder,
-                f"the cache would exceed {self.max_bytes / 1e9:.1f} GB",
-                "raise `cache.max_gb`, store as float16, or set `cache.keep: nothing`",
-            )
+        size = sum(t.numel() * t.element_size() for t in kept.values())
+        self._pending_bytes += size
+        self._put_bytes += size
+        self._put_count += 1
+        self._check(self._bytes + self._pending_bytes)
         if self._pending_bytes >= SHARD_BYTES:
             self.flush()
 
@@ -106,7 +136,7 @@ class TensorStore:
             {"key": key, "shard": name, "parts": sorted(parts), "note": self._notes[key]}
             for key, parts in self._pending.items()
         ]
-        with disk_errors(self.folder), (self.folder / "index.jsonl").open("a", encoding="utf-8") as file:
+        with disk_errors(self.folder), (self.folder / INDEX).open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
         self._index |= {row["key"]: row for row in rows}
         self._bytes += self._pending_bytes
@@ -137,4 +167,4 @@ def _row(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return row if isinstance(row, dict) and "key" in row else None
+    return row if isinstance(row, dict) and row.keys() == {"key", "shard", "parts", "note"} else None

@@ -4,40 +4,61 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
 from vidapt.models.video_lm import VideoLM
-from vidapt.training.optimizer import trainable
+from vidapt.training.optimizer import PARTS, trainable
 
 KEEP = 2
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is.
+
+    Attributes:
+        step: Steps done.
+        loss: Running mean of the loss per label; None before the first step.
+        seconds: Time spent in steps so far.
+    """
+
+    step: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+
+
 def save_checkpoint(
-    folder: Path, model: VideoLM, objective: nn.Module, optimizer: torch.optim.Optimizer, step: int
+    folder: Path, model: VideoLM, objective: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> Path:
     """Write `checkpoint-STEP` and drop all but the newest `KEEP`.
 
     Args:
         folder: The stage's folder.
-        model: Only its trainable weights are written; the rest has not changed.
+        model: Only what changes is written: its trainable weights, and the buffers of parts that train.
         objective: Its own weights are written too.
         optimizer: Its state.
-        step: Steps done.
+        progress: Where the stage is.
+
+    Raises:
+        VidaptError: If the disk is full; earlier checkpoints stay as they are.
     """
-    path = folder / f"checkpoint-{step:08d}"
+    path = folder / f"checkpoint-{progress.step:08d}"
     with write_folder(path) as temporary:
-        weights = {name: w.detach().cpu().contiguous() for name, w in trainable(model, objective)}
-        save_file(weights, str(temporary / "trainable.safetensors"))
+        tensors = {name: t.detach().cpu().contiguous() for name, t in _changing(model, objective).items()}
+        save_file(tensors, str(temporary / "trainable.safetensors"))
         torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
-        torch.save({"torch": torch.get_rng_state()}, temporary / "random.pt")
-        (temporary / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+        torch.save(_random_state(model.device), temporary / "random.pt")
+        (temporary / "state.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
     for old in checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
     return path
@@ -48,32 +69,80 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("checkpoint-*") if (path / "state.json").exists())
 
 
+def remove_torn(folder: Path) -> None:
+    """Delete what a process killed while it wrote a checkpoint left behind."""
+    for torn in folder.glob(".checkpoint-*"):
+        shutil.rmtree(torn)
+
+
 def load_checkpoint(
     path: Path, model: VideoLM, objective: nn.Module, optimizer: torch.optim.Optimizer
-) -> int:
-    """Restore weights, optimizer and random state; returns the steps done.
+) -> Progress:
+    """Restore weights, optimizer and random state; returns where the stage was.
 
     Raises:
         CheckpointError: If a tensor is missing, unknown or of another shape, or a file is damaged.
     """
-    try:
-        saved = load_file(path / "trainable.safetensors")
-        state: dict[str, Any] = torch.load(path / "optimizer.pt", weights_only=True)
-        random = torch.load(path / "random.pt", weights_only=True)
-        step = int(json.loads((path / "state.json").read_text(encoding="utf-8"))["step"])
-    except Exception as error:
-        raise CheckpointError(
-            path, f"cannot be read: {error}", "delete this checkpoint and resume again"
-        ) from error
-    wanted = dict(trainable(model, objective))
+    saved, state, random, progress = _read(path)
+    wanted = _changing(model, objective)
     if saved.keys() != wanted.keys():
         odd = sorted(saved.keys() ^ wanted.keys())
         raise CheckpointError(path, f"weights do not fit: {odd[:5]}", "resume with the recipe that wrote it")
     with torch.no_grad():
-        for name, weight in wanted.items():
-            if weight.shape != saved[name].shape:
-                raise CheckpointError(path, f"{name}: {tuple(saved[name].shape)} for {tuple(weight.shape)}")
-            weight.copy_(saved[name])
-    optimizer.load_state_dict(state)
+        for name, tensor in wanted.items():
+            if tensor.shape != saved[name].shape:
+                raise CheckpointError(
+                    path, f"{name} is {tuple(saved[name].shape)}, the model has {tuple(tensor.shape)}"
+                )
+            tensor.copy_(saved[name])
+    try:
+        optimizer.load_state_dict(state)
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            path, f"the optimizer's state does not fit: {error}", "resume with the recipe that wrote it"
+        ) from error
     torch.set_rng_state(random["torch"])
-    return step
+    if model.device.type == "cuda" and "cuda" in random:
+        torch.cuda.set_rng_state(random["cuda"], model.device)
+    return progress
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor], Progress]:
+    try:
+        return (
+            load_file(path / "trainable.safetensors"),
+            torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
+            torch.load(path / "random.pt", weights_only=True),
+            Progress(**json.loads((path / "state.json").read_text(encoding="utf-8"))),
+        )
+    # torch.load raises RuntimeError for damaged archives and EOFError or UnpicklingError for cut ones.
+    except (
+        OSError,
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        UnpicklingError,
+        ValueError,
+        TypeError,
+    ) as error:
+        raise CheckpointError(
+            path, f"cannot be read: {error}", "delete this checkpoint and resume again"
+        ) from error
+
+
+def _changing(model: VideoLM, objective: nn.Module) -> dict[str, Tensor]:
+    """What a step may change: trainable weights, and buffers such as running statistics of their parts."""
+    found: dict[str, Tensor] = dict(trainable(model, objective))
+    busy = {name.partition(".")[0] for name in found}
+    kept = model.state_dict()
+    for part in sorted(busy & set(PARTS)):
+        buffers = getattr(model, part).named_buffers(prefix=part)
+        found |= {name: buffer for name, buffer in buffers if name in kept}
+    return found
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state

@@ -64,14 +64,20 @@ def group_by_clip(
     """Samples with equal clips and an equal prefix, together, in order of first appearance.
 
     Raises:
-        FormatError: If an answer is longer than `max_answer_tokens`, or there is none.
+        FormatError: If answers are longer than `max_answer_tokens`, there is none, or one comes first.
     """
     groups: dict[Any, list[tuple[Sample, Encoded]]] = {}
     for sample in samples:
         encoded = encode(sample, prompt, tokenizer)
-        labels = sum(encoded.answer)
+        labels = encoded.labels
         if not labels:
             raise FormatError(sample.source or sample.id, "has no answer to learn")
+        if _starts_with_answer(encoded):
+            raise FormatError(
+                sample.source or sample.id,
+                "it begins with an answer, before which there is nothing to read",
+                "put a question first or give the prompt a `start`",
+            )
         if labels > max_answer_tokens:
             raise FormatError(
                 sample.source or sample.id,
@@ -79,8 +85,12 @@ def group_by_clip(
                 "shorten it or raise `batching.max_answer_tokens`",
             )
         media = tuple((clip.path, clip.start_s, clip.end_s) for clip in sample.media)
-        groups.setdefault((media, encoded.prefix), []).append((sample, encoded))
+        groups.setdefault((media, encoded.prefix, encoded.early), []).append((sample, encoded))
     return [
         ClipSamples(members[0][0].media, tuple(s for s, _ in members), tuple(e for _, e in members))
         for members in groups.values()
     ]
+
+
+def _starts_with_answer(encoded: Encoded) -> bool:
+    return 0 in encoded.early if encoded.prefix else encoded.answer[0]

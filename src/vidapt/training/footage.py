@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import av
 import torch
 from torch import Tensor
 
+import vidapt
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features, Frames
@@ -53,11 +55,20 @@ class Footage:
 
     def _depends_on(self, cache: Cache) -> str:
         blueprint = self.model.blueprint
-        seen = [blueprint.frames.model_dump(mode="json"), blueprint.resolution, self.model.tower.size]
+        # A later version may decode or cut differently.
+        made = [vidapt.__version__, av.__version__]
+        seen = [*made, blueprint.frames.model_dump(mode="json"), blueprint.resolution, self.model.tower.size]
         if self.keeps == "frames":
             return "frames-" + digest(seen)
         tower = weights_fingerprint(self.model.tower.state_dict())
         return "features-" + digest(seen, tower, cache.dtype, blueprint.towers[0])
+
+    @property
+    def decode_size(self) -> tuple[int, int] | None:
+        """(height, width) the decoder resizes to, where the resolution lets it."""
+        size = self.model.resolution.plan((256, 256), 1).decode
+        assert size is None or isinstance(size, tuple)
+        return size
 
     def key(self, clip: Clip) -> str:
         """The clip's key in the store."""
@@ -66,30 +77,41 @@ class Footage:
         return self._keys[clip]
 
     def prepare(self, clips: Sequence[Clip], progress: Progress) -> list[BrokenClip]:
-        """Fill the store with what is missing; nothing to do when nothing is kept.
+        """Decode every clip once: fill the store with what is missing, or, when nothing is kept, only look.
 
         Returns:
             The clips that cannot be used.
+
+        Raises:
+            BudgetError: If the store would become larger than it may, as soon as that can be foreseen.
         """
-        if self.store is None:
-            return []
-        missing = [clip for clip in clips if self.key(clip) not in self.store]
+        missing = self._missing(clips)
         broken: list[BrokenClip] = []
-        progress(len(clips) - len(missing), len(clips))
         done = len(clips) - len(missing)
+        progress(done, len(clips))
         for batch in _batches(self._decoded(missing, broken), TOWER_BATCH):
-            self._put(batch)
             done += len(batch)
-            progress(done, len(clips))
-        self.store.flush()
+            if self.store is not None:
+                self._put(batch)
+                self.store.check_room(len(clips) - done - len(broken))
+            progress(done + len(broken), len(clips))
+        if self.store is not None:
+            self.store.flush()
         return broken
+
+    def _missing(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Clips that are not in the store, each content once."""
+        if self.store is None:
+            return list(clips)
+        unique = {self.key(clip): clip for clip in reversed(clips)}
+        absent = set(self.store.missing(list(unique)))
+        return [clip for clip in clips if self.key(clip) in absent and unique[self.key(clip)] is clip]
 
     def _decoded(
         self, clips: Sequence[Clip], broken: list[BrokenClip]
     ) -> Iterator[tuple[Clip, Tensor, Frames]]:
-        size = self.model.resolution.plan((256, 256), 1).decode
         policy = self.model.blueprint.frames
-        for clip, frames in decode_ahead(clips, policy, size=size, workers=self.workers):
+        for clip, frames in decode_ahead(clips, policy, size=self.decode_size, workers=self.workers):
             if isinstance(frames, BrokenClip):
                 broken.append(frames)
             else:
@@ -118,7 +140,7 @@ class Footage:
         """[T, 3, h, w] uint8 view of decoded frames."""
         height, width = frames.pixels.shape[1:3]
         pixels = torch.from_numpy(frames.pixels)
-        if self.model.resolution.plan((256, 256), 1).decode is not None:
+        if self.decode_size is not None:
             return pixels.permute(0, 3, 1, 2).contiguous()
         plan = self.model.resolution.plan((height, width), len(frames))
         (view,) = self.model.resolution.cut(pixels, plan)
@@ -132,8 +154,7 @@ class Footage:
     def _views(self, clip: Clip) -> Tensor:
         if self.store is not None:
             return self.store.get(self.key(clip))["views"]
-        size = self.model.resolution.plan((256, 256), 1).decode
-        return self.cut(decode(clip, self.model.blueprint.frames, size=size))
+        return self.cut(decode(clip, self.model.blueprint.frames, size=self.decode_size))
 
     def features(self, clips: Sequence[Clip]) -> list[Features]:
         """Kept features of clips, stacked where all shapes are equal, in the model's number format."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from vidapt.errors import ConfigError
 from vidapt.models.video_lm import VideoLM, add_adapters
 from vidapt.recipe import Optimizer, Trained
 
@@ -19,15 +20,42 @@ def set_trainable(model: VideoLM, trained: Trained) -> None:
     """Freeze and free parts as a stage asks; low-rank adapters are added where they are not yet.
 
     A frozen part is also put in evaluation mode by `training_mode`.
+
+    Raises:
+        ConfigError: If the model has adapters and the stage asks for different ones.
     """
-    if trained.language == "lora" and model.blueprint.adapters is None:
-        model.blueprint = model.blueprint.model_copy(update={"adapters": trained.lora})
-        add_adapters(model.language, trained.lora)
+    if trained.language == "lora":
+        _ensure_adapters(model, trained)
     for part in PARTS:
         getattr(model, part).requires_grad_(getattr(trained, part) == "full")
+    for name in model.fixed:
+        model.get_parameter(name).requires_grad_(False)
     if trained.language == "lora":
-        for name, weight in model.language.named_parameters():
-            weight.requires_grad_("lora_" in name.rpartition(".")[0])
+        for weight in adapter_weights(model.language):
+            weight.requires_grad_(True)
+
+
+def _ensure_adapters(model: VideoLM, trained: Trained) -> None:
+    present = model.blueprint.adapters
+    if present is None:
+        model.blueprint = model.blueprint.model_copy(update={"adapters": trained.lora})
+        add_adapters(model.language, trained.lora)
+    elif "lora" in trained.model_fields_set and trained.lora != present:
+        raise ConfigError(
+            "train.lora",
+            f"the model already has other adapters: {present.model_dump()}",
+            "leave `lora` out to go on with them, or start from a model without adapters",
+        )
+
+
+def adapter_weights(language: nn.Module) -> Iterator[nn.Parameter]:
+    """Weights of the low-rank adapters inside a language model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in language.modules():
+        if isinstance(layer, BaseTunerLayer):
+            for name in layer.adapter_layer_names:
+                yield from getattr(layer, name).parameters()
 
 
 def training_mode(model: VideoLM, trained: Trained) -> None:

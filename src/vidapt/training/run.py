@@ -7,20 +7,20 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 import vidapt
-from vidapt.errors import BrokenClip, ConfigError
+from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.files import write_json, write_text
 from vidapt.formats import check
-from vidapt.loading import RUN, locate, open_model
+from vidapt.loading import RUN, locate, open_model, usable_device
 from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip, Sample
+from vidapt.nouns import Sample
 from vidapt.recipe import Blueprint, Recipe, Stage, missing_files
 from vidapt.training.data import ClipSamples, group_by_clip, read_samples
 from vidapt.training.footage import Footage
@@ -28,6 +28,8 @@ from vidapt.training.optimizer import set_trainable
 from vidapt.training.stage import StageWork, fit, make_objective
 from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.training.truth import read_truth
+
+RECIPE, QUARANTINE = "recipe.json", "quarantine.jsonl"
 
 
 class Reporter(Protocol):
@@ -60,6 +62,7 @@ def train(
     resume: bool = False,
     workers: int | None = None,
     device: str = "cpu",
+    flex: bool = False,
 ) -> Path:
     """Carry out a recipe.
 
@@ -73,12 +76,16 @@ def train(
         resume: Go on with an interrupted run of the same recipe.
         workers: Decoding processes; None is one per core.
         device: Where to train.
+        flex: Attend by FlexAttention, which trains on CUDA only; the result differs by rounding alone.
 
     Returns:
         The run's folder.
 
     Raises:
         ConfigError: If files are missing, or the folder exists and is not to be resumed.
+        FormatError: If a label file is unsound, or media are missing.
+        CheckpointError: If the model to start from cannot be opened.
+        KeyboardInterrupt: After Ctrl-C; what is done is saved and `resume` goes on from it.
     """
     absent = missing_files(recipe)
     if absent:
@@ -90,23 +97,26 @@ def train(
     if recipe.start is not None:
         locate(recipe.start)
     run = runs / recipe.name
-    state = _open_run(run, recipe, resume=resume)
+    state = _read_state(run, recipe, resume=resume)
     model, tokenizer = _starting_point(recipe, run, state, data)
-    model.to(device)
+    model.to(usable_device(device))
     prompt = model.blueprint.prompt
     clips = [
         group_by_clip(samples, prompt, tokenizer, stage.batching.max_answer_tokens)
         for samples, stage in zip(data, recipe.stages, strict=True)
     ]
     count = os.cpu_count() or 1 if workers is None else workers
+    write_text(run / RECIPE, recipe.model_dump_json(indent=2) + "\n")
+    write_json(run / RUN, asdict(state))
     for index, stage in enumerate(recipe.stages):
         name = stage_folder(index, stage)
         if name in state.finished:
             continue
-        result = _stage(recipe, index, run, model, tokenizer, clips[index], report, count)
+        work = StageRun(recipe, index, run, clips[index], report, count, flex=flex)
+        state.stages[name] = work.carry_out(model, tokenizer)
         state.finished.append(name)
-        state.stages[name] = result
-        write_json(run / RUN, state.__dict__)
+        write_json(run / RUN, asdict(state))
+        _drop_checkpoints(run / name)
     return run
 
 
@@ -115,23 +125,28 @@ def stage_folder(index: int, stage: Stage) -> str:
     return f"{index + 1:02d}-{stage.name}"
 
 
-def _open_run(run: Path, recipe: Recipe, *, resume: bool) -> RunState:
+def _read_state(run: Path, recipe: Recipe, *, resume: bool) -> RunState:
+    """Where the run stands; a new state if its folder is not there or was only just begun."""
     file = run / RUN
     if not file.exists():
-        if run.exists() and any(run.iterdir()):
+        if run.exists() and any(
+            path.name != RECIPE and not path.name.startswith(".") for path in run.iterdir()
+        ):
             raise ConfigError(run, "exists and is not a run", "choose another `name` or folder")
-        state = RunState(recipe.fingerprint)
-        write_text(run / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
-        write_json(file, state.__dict__)
-        return state
-    state = RunState(**json.loads(file.read_text(encoding="utf-8")))
+        return RunState(recipe.fingerprint)
+    try:
+        state = RunState(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            file, f"is damaged: {error}", "delete the run's folder and train again"
+        ) from error
     if not resume:
         raise ConfigError(run, "this run exists", "add --resume to go on with it, or choose another `name`")
     if state.recipe != recipe.fingerprint:
         raise ConfigError(
             run,
             "was made by another version of the recipe",
-            f"use {run / 'recipe.json'}, or choose another `name`",
+            f"use {run / RECIPE}, or choose another `name`",
         )
     return state
 
@@ -165,61 +180,76 @@ def _tokenizer(recipe: Recipe, blueprint: Blueprint, data: Sequence[Sequence[Sam
     return learn_tokenizer(texts, blueprint.prompt, recipe.vocabulary)
 
 
-def _stage(
-    recipe: Recipe,
-    index: int,
-    run: Path,
-    model: VideoLM,
-    tokenizer: Any,
-    clips: Sequence[ClipSamples],
-    report: Reporter,
-    workers: int,
-) -> dict[str, Any]:
-    stage = recipe.stages[index]
-    folder = run / stage_folder(index, stage)
-    objective = make_objective(stage, model, recipe.seed)
-    set_trainable(model, stage.train)
-    footage = Footage(
-        model,
-        stage.cache,
-        run.parent / ".cache",
-        tower_trains=stage.train.towers != "frozen",
-        needs_views=getattr(objective, "needs_views", False),
-        workers=workers,
-    )
-    media = list(dict.fromkeys(clip for c in clips for clip in c.media))
-    broken = footage.prepare(media, lambda done, total: report(f"{stage.name}: read clips", done, total))
-    clips = _without(clips, media, broken, run)
-    work = StageWork(
-        stage=stage,
-        index=index,
-        seed=recipe.seed,
-        folder=folder / "work",
-        clips=clips,
-        truth=read_truth(clips, getattr(objective, "columns", ())),
-        footage=footage,
-        objective=objective,
-    )
-    result = fit(model, work, lambda done, total, loss: report(stage.name, done, total, f"loss {loss:.3f}"))
-    save_model(folder / "model", model, tokenizer, _card(recipe, stage, result, clips))
-    return result
+@dataclass(frozen=True)
+class StageRun:
+    """One stage of a run: its clips made ready, its steps taken, its model saved."""
 
+    recipe: Recipe
+    index: int
+    run: Path
+    clips: Sequence[ClipSamples]
+    report: Reporter
+    workers: int
+    flex: bool
 
-def _without(
-    clips: Sequence[ClipSamples], media: Sequence[Clip], broken: Sequence[BrokenClip], run: Path
-) -> list[ClipSamples]:
-    """Clips without the broken ones, which are written down with their reasons."""
-    if not broken:
-        return list(clips)
-    rows = [{"path": str(b.path), "reason": b.reason} for b in broken]
-    write_text(run / "quarantine.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    bad = {b.path for b in broken}
-    kept = [c for c in clips if not any(clip.path in bad for clip in c.media)]
-    if not kept:
-        raise ConfigError(
-            run / "quarantine.jsonl", f"all {len(media)} clips are broken", "read the reasons there"
+    @property
+    def stage(self) -> Stage:
+        """What the recipe says."""
+        return self.recipe.stages[self.index]
+
+    def carry_out(self, model: VideoLM, tokenizer: Any) -> dict[str, Any]:
+        """Train `model` in place and save it; returns steps, seconds and loss."""
+        stage, folder = self.stage, self.run / stage_folder(self.index, self.stage)
+        objective = make_objective(stage, model, self.recipe.seed)
+        set_trainable(model, stage.train)
+        footage = Footage(
+            model,
+            stage.cache,
+            self.run.parent / ".cache",
+            tower_trains=stage.train.towers != "frozen",
+            needs_views=getattr(objective, "needs_views", False),
+            workers=self.workers,
         )
-    return kept
+        clips = self._usable(footage)
+        work = StageWork(
+            stage=stage,
+            index=self.index,
+            seed=self.recipe.seed,
+            folder=folder / "work",
+            clips=clips,
+            truth=read_truth(clips, getattr(objective, "columns", ())),
+            footage=footage,
+            objective=objective,
+            flex=self.flex,
+        )
+        result = fit(model, work, self._show)
+        save_model(folder / "model", model, tokenizer, _card(self.recipe, stage, result, clips))
+        return result
+
+    def _show(self, done: int, total: int, loss: float) -> None:
+        self.report(self.stage.name, done, total, f"loss {loss:.3f}")
+
+    def _usable(self, footage: Footage) -> list[ClipSamples]:
+        """Clips without the broken ones, which are written down with their reasons."""
+        media = list(dict.fromkeys(clip for c in self.clips for clip in c.media))
+        task = f"{self.stage.name}: read clips"
+        broken = footage.prepare(media, lambda done, total: self.report(task, done, total))
+        if not broken:
+            return list(self.clips)
+        file = self.run / QUARANTINE
+        _quarantine(file, broken)
+        bad = {b.path for b in broken}
+        kept = [c for c in self.clips if not any(clip.path in bad for clip in c.media)]
+        if not kept:
+            raise ConfigError(file, "none of the clips can be used", "read the reasons there")
+        return kept
+
+
+def _quarantine(file: Path, broken: Sequence[BrokenClip]) -> None:
+    """Add broken clips to those that earlier stages wrote down; one line each."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines += [json.dumps({"path": str(b.path), "reason": b.reason}, ensure_ascii=False) for b in broken]
+    write_text(file, "".join(line + "\n" for line in dict.fromkeys(lines)))
 
 
 def _card(
@@ -241,7 +271,7 @@ def _card(
     }
 
 
-def remove_work(run: Path) -> None:
-    """Delete checkpoints of finished stages; their models stay."""
-    for folder in run.glob("*/work/checkpoint-*"):
-        shutil.rmtree(folder)
+def _drop_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a finished stage; its model and its log stay."""
+    for checkpoint in folder.glob("work/checkpoint-*"):
+        shutil.rmtree(checkpoint)

@@ -20,9 +20,16 @@ from vidapt.files import disk_errors
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Stage
 from vidapt.training.batch import StageBatch
-from vidapt.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from vidapt.training.checkpoint import (
+    Progress,
+    checkpoints,
+    load_checkpoint,
+    remove_torn,
+    save_checkpoint,
+)
 from vidapt.training.data import ClipSamples
 from vidapt.training.footage import Footage
+from vidapt.training.interrupt import between_steps
 from vidapt.training.optimizer import make_optimizer, set_rates, trainable, training_mode
 from vidapt.training.order import Order, total_steps
 
@@ -42,6 +49,7 @@ class StageWork:
         truth: A simulator's columns, one row per clip.
         footage: Views or features.
         objective: Built and prepared.
+        flex: Attend by FlexAttention.
     """
 
     stage: Stage
@@ -52,6 +60,7 @@ class StageWork:
     truth: Mapping[str, Tensor]
     footage: Footage
     objective: nn.Module
+    flex: bool = False
 
 
 def make_objective(stage: Stage, model: VideoLM, seed: int) -> nn.Module:
@@ -72,35 +81,45 @@ def fit(model: VideoLM, work: StageWork, report: Callable[[int, int, float], Non
         report: Called with steps done, steps in all and the running loss.
 
     Returns:
-        Steps, seconds of this call and the last loss.
+        Steps, seconds spent in them and the running loss.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, once the step under way is done and saved.
+        VidaptError: If the loss is not a number, or the disk is full.
     """
     stage = work.stage
     order = Order(work.clips, stage.batching, (work.seed, work.index))
     total = total_steps(stage, order)
     optimizer = make_optimizer(model, work.objective, stage.optimizer)
-    done = 0
     torch.manual_seed(work.seed * 1009 + work.index)
+    remove_torn(work.folder)
+    at = Progress()
     for path in checkpoints(work.folder)[-1:]:
-        done = load_checkpoint(path, model, work.objective, optimizer)
+        at = load_checkpoint(path, model, work.objective, optimizer)
     training_mode(model, stage.train)
-    started, running = time.monotonic(), float("nan")
-    with _log(work.folder, done) as log:
-        while done < total:
-            set_rates(optimizer, stage.optimizer, done, total)
-            try:
-                loss, shares = _step(model, work, order, optimizer, done)
-            except KeyboardInterrupt:
-                save_checkpoint(work.folder, model, work.objective, optimizer, done)
-                raise
-            done += 1
-            running = loss if running != running else 0.95 * running + 0.05 * loss
-            if done % LOG_EVERY == 0 or done == total:
-                log(done, {"loss": loss, **shares}, optimizer)
-            if done % stage.save_every == 0 or done == total:
-                save_checkpoint(work.folder, model, work.objective, optimizer, done)
-            report(done, total, running)
+    with _log(work.folder, at.step) as log, between_steps() as interrupted:
+        while at.step < total:
+            set_rates(optimizer, stage.optimizer, at.step, total)
+            started = time.monotonic()
+            loss, shares = _step(model, work, order, optimizer, at.step)
+            at = _advance(at, loss, time.monotonic() - started)
+            last, stop = at.step == total, interrupted()
+            if at.step % LOG_EVERY == 0 or last:
+                log(at.step, {"loss": loss, **shares}, optimizer)
+            if at.step % stage.save_every == 0 or last or stop:
+                save_checkpoint(work.folder, model, work.objective, optimizer, at)
+            report(at.step, total, loss if at.loss is None else at.loss)
+            if stop:
+                raise KeyboardInterrupt
+        if interrupted():
+            raise KeyboardInterrupt
     model.eval()
-    return {"steps": total, "seconds": round(time.monotonic() - started, 1), "loss": running}
+    return {"steps": total, "seconds": round(at.seconds, 1), "loss": at.loss}
+
+
+def _advance(at: Progress, loss: float, seconds: float) -> Progress:
+    running = loss if at.loss is None else 0.95 * at.loss + 0.05 * loss
+    return Progress(at.step + 1, running, at.seconds + seconds)
 
 
 def _step(
@@ -115,6 +134,7 @@ def _step(
         order.step(number),
         work.truth,
         shared_prefix=stage.batching.shared_prefix,
+        flex=work.flex,
     )
     optimizer.zero_grad(set_to_none=True)
     lower = (
