@@ -226,7 +226,7 @@ def ask(record: Record, style: Style, rng: np.random.Generator) -> list[QA]:
     Returns:
         Questions in the order of `QUESTION_TYPES`. Some types do not fit every clip: `which_pocket` needs
         a pocketed ball, `exists` an absent one, `first_hit` a shot that is no break, `false_premise` a
-        ball that stayed or is absent, and `true_false` something that happened to a ball.
+        ball that stayed or is absent, and `true_false` an event (in a break, a pocketing).
     """
     asker = _Asker(style, rng)
     return [qa for write in _WRITERS for qa in write(asker, record)]
