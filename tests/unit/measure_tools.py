@@ -39,16 +39,20 @@ class FakeEngine:
     asked: list[list[tuple[str | None, tuple[str, ...]]]] = field(default_factory=list)
 
     @property
-    def model(self) -> Any:
-        blueprint = SimpleNamespace(model_dump_json=lambda: self.weights)
-        return SimpleNamespace(blueprint=blueprint, state_dict=dict)
+    def fingerprint(self) -> str:
+        return self.weights
 
-    def watch(self, clips: Iterable[Clip], *, workers: int, batch: int = 8) -> Iterator[Any]:
-        for clip in clips:
-            self.watched.append(clip.id)
-            yield (
+    @property
+    def clip_tokens(self) -> int:
+        return 100
+
+    def watch_batches(self, batches: Iterable[Sequence[Clip]], *, workers: int) -> Iterator[list[Any]]:
+        for batch in batches:
+            self.watched += [clip.id for clip in batch]
+            yield [
                 BrokenClip(clip.path, "it is empty") if clip.id in self.broken else SimpleNamespace(clip=clip)
-            )
+                for clip in batch
+            ]
 
     def answer(self, asked: Sequence[tuple[Any, Sequence[str]]], decoding: Any) -> list[list[str]]:
         if self.dies_after is not None and len(self.asked) >= self.dies_after:

@@ -17,6 +17,8 @@ from vidapt.measure.evaluate import evaluate
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.nouns import MEDIA, Turn
 
+FIRST_PORTION = {"c00", "c04"}
+
 
 def run(out: Path, engine: FakeEngine | None = None, clips: int = 8, **options: object) -> Evaluation:
     given = {"judge": colour_judge, "questions_at_once": 6, "workers": 1, **options}
@@ -100,8 +102,9 @@ def test_a_killed_evaluation_goes_on_to_the_same_verdicts(tmp_path: Path, calls:
     run(killed, engine)
     assert rows(killed) == rows(whole)
     assert (killed / "quarantine.jsonl").read_text() == (whole / "quarantine.jsonl").read_text()
-    seen_again = {"c00"} if "c00" in done else set()  # to serve the last clip of the ring
-    assert set(engine.watched) & done == seen_again
+    # The first portion is seen again to serve the last clip of the ring.
+    again = set(engine.watched) & done
+    assert again == (FIRST_PORTION & done if done else set())
 
 
 def test_rows_written_in_part_are_asked_again(tmp_path: Path) -> None:
@@ -187,14 +190,23 @@ def evaluate_bare(out: Path, samples: list[object]) -> tuple[object, ...]:
     return evaluate(FakeEngine(truth), samples, out=out, decoding=Decoding()).verdicts  # type: ignore[arg-type]
 
 
-def test_questions_with_words_before_the_clip_do_not_share_a_prefix(tmp_path: Path) -> None:
-    marks = [f"{MEDIA}\nwhich colour?", f"in {MEDIA}, which?", "does it fall?"]
+def test_the_clip_is_asked_with_its_mark_and_the_blind_question_without(tmp_path: Path) -> None:
+    marks = [f"{MEDIA}\nwhich colour?", "does it fall?"]
     samples = [sample("c00", "t", text, "red") for text in marks]
     engine = FakeEngine(lambda clip, question: question)
     result = evaluate(engine, samples, out=tmp_path, decoding=Decoding(), controls=("blind",))  # type: ignore[arg-type]
-    assert engine.asked[0] == [("c00", (marks[0], marks[2])), ("c00", (marks[1],))]
-    assert engine.asked[1] == [(None, ("which colour?", "in , which?", "does it fall?"))]
+    assert engine.asked == [[("c00", tuple(marks))], [(None, ("which colour?", "does it fall?"))]]
     assert [v.predictions["model"] for v in result.verdicts] == marks
+
+
+def test_many_questions_about_one_clip_are_asked_in_parts(tmp_path: Path) -> None:
+    samples = [sample("c00", "t", f"question {i}?", f"question {i}?") for i in range(20)]
+    engine = FakeEngine(lambda clip, question: question)
+    result = evaluate(  # type: ignore[arg-type]
+        engine, samples, out=tmp_path, decoding=Decoding(), controls=("blind",), questions_at_once=6
+    )
+    assert [len(questions) for batch in engine.asked for _, questions in batch] == [6, 6, 6, 2] * 2
+    assert result.arms["model"].accuracy.macro.value == 1.0  # type: ignore[union-attr]
 
 
 def test_conversations_are_asked_their_last_question_and_the_report_says_so(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.nouns import MEDIA, Clip, Sample
@@ -21,12 +21,19 @@ class Asked(Protocol):
     """What an evaluation needs of an engine; `captioning.engine.Engine` is one."""
 
     name: str
-    model: Any
 
-    def watch(
-        self, clips: Iterable[Clip], *, workers: int, batch: int = 8
-    ) -> Iterator[SeenClip | BrokenClip]:
-        """See clips in order."""
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything an answer depends on."""
+
+    @property
+    def clip_tokens(self) -> int:
+        """About how many visual tokens a clip becomes at most."""
+
+    def watch_batches(
+        self, batches: Iterable[Sequence[Clip]], *, workers: int
+    ) -> Iterator[list[SeenClip | BrokenClip]]:
+        """See clips batch by batch, in order; the same batch gives the same bits."""
 
     def answer(
         self, asked: Sequence[tuple[SeenClip | None, Sequence[str]]], decoding: Decoding
@@ -189,16 +196,15 @@ class Interview:
 
     def _answers(self, asked: Sequence[tuple[SeenClip, ClipQuestions]]) -> list[tuple[str, ...]]:
         """Answers to the questions of each clip, in batches of at most `questions`."""
-        groups = [group for _, group in asked]
-        found: list[dict[int, str]] = [{} for _ in asked]
-        for batch in _batches(_pieces(groups, self.questions), self.questions):
-            rows = [(asked[p.owner][0], list(p.texts.values())) for p in batch]
-            for piece, answers in zip(batch, self.engine.answer(rows, self.decoding), strict=True):
-                found[piece.owner].update(zip(piece.texts, map(self.engine.text, answers), strict=True))
-        return [
-            tuple(row[number] for number, _ in group.samples)
-            for row, (_, group) in zip(found, asked, strict=True)
-        ]
+        found: list[list[str]] = [[] for _ in asked]
+        for batch in _batches([len(group.samples) for _, group in asked], self.questions):
+            rows = [
+                (asked[owner][0], [sample.question for _, sample in asked[owner][1].samples[part]])
+                for owner, part in batch
+            ]
+            for (owner, _), answers in zip(batch, self.engine.answer(rows, self.decoding), strict=True):
+                found[owner] += map(self.engine.text, answers)
+        return [tuple(texts) for texts in found]
 
 
 def plain(question: str) -> str:
@@ -206,33 +212,17 @@ def plain(question: str) -> str:
     return " ".join(question.replace(MEDIA, " ").split())
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Questions of one clip that stand behind the same prefix, by their places in the data."""
-
-    owner: int
-    texts: Mapping[int, str]
-
-
-def _pieces(groups: Sequence[ClipQuestions], limit: int) -> Iterator[_Piece]:
-    """Questions with the same words in front of the clip share a prefix; most have none."""
-    for owner, group in enumerate(groups):
-        heads: dict[str, dict[int, str]] = defaultdict(dict)
-        for number, sample in group.samples:
-            head = sample.question.partition(MEDIA)[0] if MEDIA in sample.question else ""
-            heads[head][number] = sample.question
-        for texts in heads.values():
-            numbers = list(texts)
-            for start in range(0, len(numbers), limit):
-                yield _Piece(owner, {number: texts[number] for number in numbers[start : start + limit]})
-
-
-def _batches(pieces: Iterable[_Piece], limit: int) -> Iterator[list[_Piece]]:
-    batch: list[_Piece] = []
-    for piece in pieces:
-        if batch and sum(len(p.texts) for p in batch) + len(piece.texts) > limit:
-            yield batch
-            batch = []
-        batch.append(piece)
+def _batches(counts: Sequence[int], limit: int) -> Iterator[list[tuple[int, slice]]]:
+    """Batches of (clip, its questions from-to) with at most `limit` questions each."""
+    batch: list[tuple[int, slice]] = []
+    room = limit
+    for owner, count in enumerate(counts):
+        for start in range(0, count, limit):
+            size = min(limit, count - start)
+            if size > room:
+                yield batch
+                batch, room = [], limit
+            batch.append((owner, slice(start, start + size)))
+            room -= size
     if batch:
         yield batch

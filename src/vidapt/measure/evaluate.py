@@ -19,7 +19,7 @@ from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
 from vidapt.measure.asking import Asked, ClipQuestions, Control, Interview, Said, by_clip, plain, portions
 from vidapt.measure.evaluation import Evaluation, read_evaluation
-from vidapt.measure.fingerprint import data_fingerprint, model_fingerprint
+from vidapt.measure.fingerprint import data_fingerprint
 from vidapt.measure.judging import ClaimJudge, billiards_judge, free_types, type_of
 from vidapt.measure.verdicts import (
     BLIND,
@@ -46,7 +46,8 @@ __all__ = ["CONTROLS", "METRICS", "Evaluation", "Reporter", "billiards_judge", "
 
 METRICS = "metrics.json"
 CONTROLS: tuple[Control, ...] = ("blind", "shuffled")
-QUESTIONS_AT_ONCE = 128
+QUESTIONS_AT_ONCE, TOKENS_AT_ONCE = 128, 32_768
+"""Questions answered together: as many as read so many visual tokens, and no more than so many."""
 
 Portion = tuple[ClipQuestions, ...]
 Seen = tuple[ClipQuestions, "SeenClip"]
@@ -74,7 +75,7 @@ def evaluate(
     workers: int | None = None,
     judge: ClaimJudge | None = None,
     report: Reporter = silent,
-    questions_at_once: int = QUESTIONS_AT_ONCE,
+    questions_at_once: int | None = None,
     overwrite: bool = False,
 ) -> Evaluation:
     """Ask a model every question, with controls, and keep every verdict.
@@ -95,20 +96,22 @@ def evaluate(
         workers: Decoding processes; None is one per core.
         judge: Checks the claims of free texts; without one their words are compared with the reference.
         report: Shows progress.
-        questions_at_once: At most so many questions are answered together; fewer need less memory.
+        questions_at_once: At most so many questions are answered together, fewer need less memory; None
+            decides by the number of visual tokens.
         overwrite: Begin anew where the folder holds verdicts of another model or of other questions.
 
     Raises:
         ConfigError: If a question cannot be asked, or the folder holds verdicts of something else.
         VidaptError: If every clip is broken, or the disk is full.
     """
-    work = portions(by_clip(samples), questions_at_once)
+    at_once = questions_at_once or max(1, min(QUESTIONS_AT_ONCE, TOKENS_AT_ONCE // engine.clip_tokens))
+    work = portions(by_clip(samples), at_once)
     bench = _Bench(free_types(samples), None if train_samples is None else majority(train_samples), judge)
-    interview = Interview(engine, decoding, tuple(controls), questions_at_once)
+    interview = Interview(engine, decoding, tuple(controls), at_once)
     header = _header(interview, samples, bench)
     kept, finished = _finished(out, header, work, overwrite=overwrite)
     interview.remember((v.question, v.predictions[BLIND]) for v in kept.verdicts if BLIND in v.predictions)
-    job = _Job(interview, work, kept, finished, workers or os.cpu_count() or 1)
+    job = _Job(engine, work, kept, finished, workers or os.cpu_count() or 1)
     with open_ledger(out, kept) as ledger:
         for seen, after in job.seen(ledger.set_aside):
             ledger.add(verdict for said in interview.ask(seen, after) for verdict in bench.verdicts(said))
@@ -160,20 +163,20 @@ class _Job:
 
     Attributes:
         done: Clips finished or found broken.
-        broken: Clips found broken.
         total: All clips.
     """
 
     def __init__(
-        self, interview: Interview, work: Sequence[Portion], kept: Kept, finished: int, workers: int
+        self, engine: Asked, work: Sequence[Portion], kept: Kept, finished: int, workers: int
     ) -> None:
-        self._engine, self._work, self._finished, self._workers = interview.engine, work, finished, workers
+        self._engine, self._work, self._finished, self._workers = engine, work, finished, workers
         self._bad = {clip.clip for clip in kept.broken}
         self.total = sum(map(len, work))
         self.done = sum(map(len, work[:finished]))
 
     @property
     def broken(self) -> int:
+        """How many clips were found broken."""
         return len(self._bad)
 
     def seen(self, set_aside: Callable[[Broken], None]) -> Iterator[tuple[list[Seen], SeenClip | None]]:
@@ -183,47 +186,39 @@ class _Job:
             set_aside: Called with each broken clip.
         """
         held: list[Seen] = []
-        place = first = None
-        for number, group, clip in self._watch(set_aside):
-            first = first or clip
-            if held and number != place:
-                yield self._portion(held, clip)
-                held = []
-            place = number
-            held.append((group, clip))
+        first: SeenClip | None = None
+        for portion in self._watch(range(self._finished, len(self._work)), set_aside):
+            if held and portion:
+                self.done += len(held)
+                yield held, portion[0][1]
+            held = portion or held
+            first = first or (held[0][1] if held else None)
         if held:
-            head = first if self._finished == 0 else self._again()
-            yield self._portion(held, head if head is not None and head.clip != held[-1][1].clip else None)
+            head = first if self._finished == 0 else self._first_again(set_aside)
+            self.done += len(held)
+            yield held, head if head is not None and head.clip != held[-1][1].clip else None
 
-    def _portion(self, held: list[Seen], after: SeenClip | None) -> tuple[list[Seen], SeenClip | None]:
-        self.done += len(held)
-        return held, after
-
-    def _watch(self, set_aside: Callable[[Broken], None]) -> Iterator[tuple[int, ClipQuestions, SeenClip]]:
-        todo = [
-            (number, group)
-            for number in range(self._finished, len(self._work))
-            for group in self._work[number]
-        ]
-        # One clip at a time through the tower: batches would be cut differently where a killed job goes on,
-        # and sums in another order can tip an answer.
-        watched = self._engine.watch([group.clip for _, group in todo], workers=self._workers, batch=1)
-        for (number, group), clip in zip(todo, watched, strict=True):
-            if isinstance(clip, BrokenClip):
-                self._bad.add(group.clip.id)
-                self.done += 1
-                set_aside(Broken(group.clip.id, str(group.clip.path), clip.reason))
-            else:
-                yield number, group, clip
-
-    def _again(self) -> SeenClip | None:
-        """The first good clip of the ring, which was seen before the job was killed."""
-        candidates = [
-            group.clip for portion in self._work for group in portion if group.clip.id not in self._bad
-        ]
-        for candidate in candidates:
-            for clip in self._engine.watch([candidate], workers=1, batch=1):
+    def _watch(self, numbers: Sequence[int], set_aside: Callable[[Broken], None]) -> Iterator[list[Seen]]:
+        """The sound clips of portions; each portion is one batch, so that it is the same in a later job."""
+        batches = [[group.clip for group in self._work[number]] for number in numbers]
+        for number, seen in zip(
+            numbers, self._engine.watch_batches(batches, workers=self._workers), strict=True
+        ):
+            sound: list[Seen] = []
+            for group, clip in zip(self._work[number], seen, strict=True):
                 if not isinstance(clip, BrokenClip):
+                    sound.append((group, clip))
+                elif group.clip.id not in self._bad:
+                    self._bad.add(group.clip.id)
+                    self.done += 1
+                    set_aside(Broken(group.clip.id, str(group.clip.path), clip.reason))
+            yield sound
+
+    def _first_again(self, set_aside: Callable[[Broken], None]) -> SeenClip | None:
+        """The first sound clip of the ring, which was seen before the job was killed."""
+        for number in range(len(self._work)):
+            for portion in self._watch([number], set_aside):
+                for _, clip in portion:
                     return clip
         return None
 
@@ -237,7 +232,7 @@ def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench) -> H
     return Header(
         stamp={
             "format": 1,
-            "model": model_fingerprint(interview.engine.model),
+            "model": interview.engine.fingerprint,
             "data": data_fingerprint(samples),
             "decoding": asdict(interview.decoding),
             "controls": list(interview.controls),

@@ -1,28 +1,12 @@
-"""Short names of a model's weights and of a set of questions, to tell whether verdicts still apply."""
+"""Short name of a set of questions, to tell whether verdicts still apply."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any
-
-import torch
 
 from vidapt.nouns import Sample
-
-
-def model_fingerprint(model: Any) -> str:
-    """First 16 hex digits of the SHA-256 of a model's blueprint and of its weights as they are in memory.
-
-    Args:
-        model: A `VideoLM`.
-    """
-    digest = hashlib.sha256(model.blueprint.model_dump_json().encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def data_fingerprint(samples: Iterable[Sample]) -> str:
