@@ -24,7 +24,7 @@ from vidapt.models.packed import Group, Span
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Frames, Sample, Turn
-from vidapt.video import decode, decode_ahead
+from vidapt.video import Policy, Times, Uniform, decode, decode_ahead
 
 CAPTION_PROMPT = "describe the video."
 
@@ -110,8 +110,15 @@ class Engine:
         seen.update(self.tokenizer.backend_tokenizer.to_str().encode())
         for name, tensor in sorted(untied(self.model).items()):
             seen.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            seen.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            seen.update(content.numpy().data)
         return seen.hexdigest()[:24]
+
+    @property
+    def clip_tokens(self) -> int:
+        """How many tokens a clip of high definition becomes, or more than it would."""
+        _, (grid, extra) = self.model.plan((1080, 1920), _most_frames(self.model.blueprint.frames))
+        return int(grid.cells + extra)
 
     def text_tokens(self, question: str) -> int:
         """How many tokens of text the model reads when it is asked a question about a clip."""
@@ -129,7 +136,7 @@ class Engine:
 
     def watch_batches(
         self, batches: Iterable[Sequence[Clip]], *, workers: int, ahead: int = 8
-    ) -> Iterator[list[SeenClip | BrokenClip]]:
+    ) -> Generator[list[SeenClip | BrokenClip], None, None]:
         """See clips batch by batch, decoding up to `ahead` clips before the model needs them.
 
         What the model computes of a clip may differ in the last bits with what else is in its batch;
@@ -209,6 +216,12 @@ class Engine:
         if not encoded.ids:
             raise ConfigError("question", "is empty", "ask something")
         return encoded
+
+
+def _most_frames(policy: Policy) -> int:
+    if isinstance(policy, Times):
+        return len(policy.times)
+    return policy.count if isinstance(policy, Uniform) else policy.cap
 
 
 def _seed(seed: int, clip: str, question: str) -> int:

@@ -1,0 +1,311 @@
+"""Captions for every clip of a folder: one row each, however often the job is killed on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import vidapt
+from vidapt.captioning.engine import CAPTION_PROMPT, Engine, SeenClip
+from vidapt.captioning.found import Found, find_clips, identity, order, readable
+from vidapt.captioning.journal import Broken, Journal
+from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
+from vidapt.errors import BrokenClip, ConfigError
+from vidapt.models.generate import Answer, Decoding
+from vidapt.nouns import Clip
+
+BATCH_TOKENS, BATCH_CLIPS = 8192, 32
+"""Clips answered together: as many as make so many tokens, and no more than so many."""
+
+
+class Reporter(Protocol):
+    """Shows how far the work is."""
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` units of `task`."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a job did.
+
+    Attributes:
+        out: The file with the captions.
+        captioned: Rows made now.
+        kept: Rows that were there already, from a finished or an interrupted job.
+        broken: Clips without a caption.
+        quarantine: The file with the reasons; None if there are none.
+        ignored: How many files were not clips, by suffix.
+        seconds: How long it took.
+    """
+
+    out: Path
+    captioned: int
+    kept: int
+    broken: int
+    quarantine: Path | None
+    ignored: Mapping[str, int]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        paths = {
+            "out": str(self.out),
+            "quarantine": None if self.quarantine is None else str(self.quarantine),
+        }
+        return asdict(self) | paths | {"ignored": dict(self.ignored)}
+
+    def row(self) -> list[str]:
+        """As a line of a table: captioned, kept, broken, seconds."""
+        return [str(self.captioned), str(self.kept), str(self.broken), f"{self.seconds:.1f}"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What every caption of a job has in common."""
+
+    engine: Engine
+    prompt: str
+    decoding: Decoding
+    text_tokens: int
+    settings: str
+
+    def key(self, name: str, content: str) -> str:
+        """Of one clip's row."""
+        return _digest([name, content, self.settings])
+
+    def row(self, key: str, seen: SeenClip, answer: Answer, seconds: float) -> CaptionRow:
+        """One clip's row."""
+        return CaptionRow(
+            key=key,
+            clip=seen.clip.id,
+            caption=self.engine.text(answer),
+            model=self.engine.name,
+            model_hash=self.engine.fingerprint,
+            recipe_hash=self.engine.card.get("recipe_hash"),
+            prompt=self.prompt,
+            settings=self.settings,
+            frames=tuple(round(moment, 6) for moment in seen.times_s),
+            visual_tokens=len(seen.tokens),
+            text_tokens=self.text_tokens,
+            new_tokens=len(answer.ids),
+            finish="end" if answer.ended else "length",
+            seconds=round(seconds, 6),
+            notes=tuple(map(readable, seen.notes)),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            version=vidapt.__version__,
+        )
+
+
+def caption_folder(
+    engine: Engine,
+    source: Path | Sequence[Path],
+    out: Path,
+    *,
+    prompt: str = CAPTION_PROMPT,
+    decoding: Decoding | None = None,
+    workers: int | None = None,
+    batch: int | None = None,
+    recursive: bool = True,
+    albums: bool = False,
+    overwrite: bool = False,
+    report: Reporter | None = None,
+) -> Summary:
+    """Caption clips into a file of one row per clip, whose columns are those of `CaptionRow`.
+
+    Finished rows are added to `OUT.partial.jsonl` as they come; a job that was killed, run again, goes on
+    there and ends with the rows it would have had. `OUT` itself appears whole, in the order of the clips'
+    names. Clips already in it with the same content are not captioned again, and rows of clips that are no
+    longer there stay. Clips that cannot be used cost no more than their own row: `OUT.quarantine.jsonl`
+    says why; they are tried again by the next job.
+
+    Args:
+        engine: The model.
+        source: A folder, a clip, or several clips; see `find_clips`.
+        out: `.jsonl` or `.parquet`.
+        prompt: What the model is asked about each clip.
+        decoding: How tokens are chosen; None is greedy.
+        workers: Decoding processes; None is one per core.
+        batch: Clips answered together; None decides by the number of their tokens.
+        recursive: Look into the folders inside as well.
+        albums: A folder with pictures and no video is one clip, not a clip per picture.
+        overwrite: Replace captions by another model, prompt or decoding, and any other content of `out`.
+        report: Told after each batch how far the work is.
+
+    Raises:
+        ConfigError: If there is no clip, `out` cannot be used, or it (or an unfinished job) has captions by
+            another model, prompt or decoding and is not to be overwritten.
+        FormatError: If `out` holds something other than captions, or the prompt marks several clips.
+        VidaptError: If the disk is full; finished rows are kept.
+    """
+    started = time.monotonic()
+    report = report or _silence
+    check_target(out)
+    job = _job(engine, prompt, decoding or Decoding())
+    found = find_clips(source, recursive=recursive, albums=albums)
+    with Journal(_beside(out, "partial")) as journal:
+        _check_journal(journal, job, overwrite=overwrite)
+        old = [] if overwrite or not out.exists() else _old_rows(out, job)
+        resumed = len(journal.rows)
+        keys = _keys(found, job, journal, report)
+        kept = {row.key for row in old if keys.get(row.clip) == row.key}
+        todo = {keys[clip.id]: clip for clip in found.clips if keys[clip.id] not in kept}
+        _caption(job, todo, journal, batch or _batch(engine), workers, report)
+        rows = _merge(old, journal, keys)
+        broken = [entry for key, entry in journal.broken.items() if key in keys.values()]
+        _commit(out, rows, broken, journal, unchanged=rows == old and out.exists())
+        captioned = len(journal.rows) - resumed
+    return Summary(
+        out=out,
+        captioned=captioned,
+        kept=len(rows) - captioned,
+        broken=len(broken),
+        quarantine=_beside(out, "quarantine") if broken else None,
+        ignored=found.ignored,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _silence(task: str, done: int, total: int, note: str = "") -> None:
+    del task, done, total, note
+
+
+def _beside(out: Path, what: str) -> Path:
+    return out.with_name(f"{out.name}.{what}.jsonl")
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+def _job(engine: Engine, prompt: str, decoding: Decoding) -> _Job:
+    # What greedy decoding does not read must not make two jobs different.
+    chosen = asdict(decoding) if decoding.temperature else {"max_new_tokens": decoding.max_new_tokens}
+    settings = _digest([engine.fingerprint, prompt, chosen])
+    return _Job(engine, prompt, decoding, engine.text_tokens(prompt), settings)
+
+
+def _batch(engine: Engine) -> int:
+    return max(1, min(BATCH_CLIPS, BATCH_TOKENS // engine.clip_tokens))
+
+
+def _check_journal(journal: Journal, job: _Job, *, overwrite: bool) -> None:
+    settings = {row.settings for row in journal.rows.values()}
+    settings |= {entry.settings for entry in journal.broken.values()}
+    if settings <= {job.settings}:
+        return
+    if not overwrite:
+        raise ConfigError(
+            journal.path,
+            "is an unfinished job with another model, prompt or decoding",
+            "finish it with the same options, write to another file, or overwrite",
+        )
+    journal.clear()
+
+
+def _old_rows(out: Path, job: _Job) -> list[CaptionRow]:
+    """The rows of a finished job of the same kind."""
+    rows = read_rows(out)
+    for row in rows:
+        if row.settings != job.settings:
+            raise ConfigError(
+                out,
+                f"holds captions by {row.model} ({row.model_hash}), asked {row.prompt!r}, or decoded otherwise",
+                "write to another file, or overwrite",
+            )
+    return rows
+
+
+def _keys(found: Found, job: _Job, journal: Journal, report: Reporter) -> dict[str, str]:
+    """The key of every name; what cannot even be read is noted as broken."""
+    keys: dict[str, str] = {}
+    unreadable = dict(found.unreadable)
+    for number, clip in enumerate(found.clips):
+        report("look at clips", number, len(found.clips))
+        try:
+            keys[clip.id] = job.key(clip.id, identity(clip.path))
+        except OSError as error:
+            unreadable[clip.id] = f"it cannot be read ({error.strerror})"
+    report("look at clips", len(found.clips), len(found.clips))
+    for name, reason in unreadable.items():
+        keys[name] = job.key(name, "")
+        if keys[name] not in journal:
+            journal.add(Broken(keys[name], name, readable(reason), job.settings))
+    return keys
+
+
+def _caption(
+    job: _Job, todo: Mapping[str, Clip], journal: Journal, batch: int, workers: int | None, report: Reporter
+) -> None:
+    """Add a row, or what is wrong, to the journal for every clip that has neither."""
+    batches = list(_unfinished(todo, journal, batch))
+    count = (os.cpu_count() or 1) if workers is None else workers
+    done = sum(key in journal for key in todo)
+    report("caption", done, len(todo))
+    clips = (list(members.values()) for members in batches)
+    with contextlib.closing(job.engine.watch_batches(clips, workers=count, ahead=2 * batch)) as stream:
+        since = time.monotonic()
+        for members, seen in zip(batches, stream, strict=True):
+            captions = _answered(job, seen)
+            now = time.monotonic()
+            for key, one in zip(members, seen, strict=True):
+                if key in journal:
+                    continue
+                if isinstance(one, BrokenClip):
+                    journal.add(Broken(key, members[key].id, readable(one.reason), job.settings))
+                else:
+                    journal.add(job.row(key, one, captions[one.clip.id], (now - since) / len(members)))
+                done += 1
+            journal.sync()
+            report("caption", done, len(todo), f"{len(journal.broken)} broken" if journal.broken else "")
+            since = now
+
+
+def _unfinished(todo: Mapping[str, Clip], journal: Journal, batch: int) -> Iterator[dict[str, Clip]]:
+    """Batches in which something is missing.
+
+    A killed job's last batch is made again as a whole, and written where it is missing: with the same clips
+    in a batch the model computes the same bits, so that going on gives what not being killed would have.
+    """
+    keys = list(todo)
+    for start in range(0, len(keys), batch):
+        members = keys[start : start + batch]
+        if any(key not in journal for key in members):
+            yield {key: todo[key] for key in members if key not in journal.broken}
+
+
+def _answered(job: _Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, Answer]:
+    """The caption of every sound clip, by its id."""
+    sound = [one for one in seen if not isinstance(one, BrokenClip)]
+    answers = job.engine.answer([(one, [job.prompt]) for one in sound], job.decoding)
+    return {one.clip.id: answer for one, (answer,) in zip(sound, answers, strict=True)}
+
+
+def _merge(old: Sequence[CaptionRow], journal: Journal, keys: Mapping[str, str]) -> list[CaptionRow]:
+    """One row per name in natural order: new ones before old ones, none whose clip has changed since."""
+    rows = {row.clip: row for row in (*old, *journal.rows.values()) if keys.get(row.clip, row.key) == row.key}
+    return sorted(rows.values(), key=lambda row: order(row.clip))
+
+
+def _commit(
+    out: Path, rows: Sequence[CaptionRow], broken: Sequence[Broken], journal: Journal, *, unchanged: bool
+) -> None:
+    """Put everything in place; the journal goes last, so that a kill in between only repeats this."""
+    if not unchanged:
+        write_rows(out, rows)
+    quarantine = _beside(out, "quarantine")
+    if broken:
+        listed = sorted(broken, key=lambda entry: order(entry.clip))
+        write_lines(quarantine, [{"clip": entry.clip, "reason": entry.reason} for entry in listed])
+    else:
+        quarantine.unlink(missing_ok=True)
+    journal.remove()

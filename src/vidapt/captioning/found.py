@@ -1,0 +1,140 @@
+"""Which clips a folder or a list of paths holds, in what order, and what their content is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from vidapt.errors import ConfigError
+from vidapt.formats._media import VIDEO_SUFFIXES
+from vidapt.nouns import Clip
+from vidapt.video.pictures import SUFFIXES as PICTURE_SUFFIXES
+from vidapt.video.pictures import natural
+
+_BLOCK = 1 << 18
+"""Bytes hashed at the head, the middle and the tail of a file; smaller files are hashed whole."""
+
+
+@dataclass
+class Found:
+    """What was found.
+
+    Attributes:
+        clips: In natural order of their names; an id is the path below the folder, with `/`.
+        unreadable: Folders that may not be read, with the system's reason.
+        ignored: How many other files there were, by suffix.
+    """
+
+    clips: list[Clip] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def find_clips(source: Path | Sequence[Path], *, recursive: bool = True, albums: bool = False) -> Found:
+    """Find clips.
+
+    In a folder, files count by their suffix: videos, stills and animations. Hidden files and all others
+    are ignored and counted. Links to folders are followed, each folder is visited once.
+
+    Args:
+        source: A folder, or clips by name: files with any suffix, and folders of pictures.
+        recursive: Look into the folders inside as well.
+        albums: A folder that holds pictures and no video is one clip, not a clip per picture.
+
+    Raises:
+        ConfigError: If nothing is there.
+    """
+    if not isinstance(source, Path):
+        found = Found([Clip(readable(path.as_posix()), path) for path in dict.fromkeys(source)])
+    elif source.is_dir():
+        found = _in_folder(source, recursive=recursive, albums=albums)
+    elif source.exists():
+        found = Found([Clip(readable(source.name), source)])
+    else:
+        raise ConfigError(source, "there is no such file or folder", "check the path")
+    if not found.clips:
+        where = source if isinstance(source, Path) else "clips"
+        others = f"; {found.ignored.total()} other files are" if found.ignored else ""
+        raise ConfigError(where, f"no clip is here{others}", "give videos or pictures, or a folder with some")
+    found.clips.sort(key=lambda clip: order(clip.id))
+    return found
+
+
+def order(name: str) -> tuple[list[list[tuple[int, int, str]]], str]:
+    """Sort key of a clip's name: numbers count as numbers in every part, `2.mp4` before `10.mp4`."""
+    return [natural(Path(part)) for part in PurePosixPath(name).parts], name
+
+
+def readable(text: str) -> str:
+    """A path's text with bytes that are not UTF-8 written as escapes, so that every file can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _in_folder(root: Path, *, recursive: bool, albums: bool) -> Found:
+    found = Found()
+    for folder, files in _folders(root, found, recursive=recursive):
+        visible = [file for file in files if not file.name.startswith(".")]
+        videos = [file for file in visible if file.suffix.lower() in VIDEO_SUFFIXES]
+        pictures = [file for file in visible if file.suffix.lower() in PICTURE_SUFFIXES]
+        chosen = videos + pictures
+        found.ignored.update(file.suffix.lower() for file in set(files) - set(chosen))
+        if albums and pictures and not videos:
+            chosen = [folder]
+        found.clips += [Clip(_name(path, root), path) for path in chosen]
+    return found
+
+
+def _name(path: Path, root: Path) -> str:
+    return readable(path.name if path == root else path.relative_to(root).as_posix())
+
+
+def _folders(root: Path, found: Found, *, recursive: bool) -> Iterator[tuple[Path, list[Path]]]:
+    """Every folder once with the files in it; through a link only those not reached without."""
+    visited: set[tuple[int, int]] = set()
+    inside, linked = deque([root]), deque[Path]()
+    while inside or linked:
+        folder = inside.popleft() if inside else linked.popleft()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            found.unreadable[_name(folder, root)] = f"the folder cannot be read ({error.strerror})"
+            continue
+        folders = [entry for entry in entries if entry.is_dir()] if recursive else []
+        shown = [entry for entry in folders if not entry.name.startswith(".")]
+        inside += [entry for entry in shown if not entry.is_symlink()]
+        linked += [entry for entry in shown if entry.is_symlink()]
+        yield folder, [entry for entry in entries if not entry.is_dir()]
+
+
+def identity(path: Path) -> str:
+    """Digest of a clip's content: its size and bytes from its head, middle and tail.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    seen = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        seen.update(os.fsencode(file.name) if path.is_dir() else b"")
+        if file.is_file():  # a pipe or device would never end; decoding refuses it
+            _add(seen, file)
+    return seen.hexdigest()
+
+
+def _add(seen: hashlib._Hash, path: Path) -> None:
+    size = path.stat().st_size
+    seen.update(f"{size}:".encode())
+    with path.open("rb") as file:
+        if size <= 3 * _BLOCK:
+            seen.update(file.read(3 * _BLOCK))
+            return
+        for start in (0, (size - _BLOCK) // 2, size - _BLOCK):
+            file.seek(start)
+            seen.update(file.read(_BLOCK))

@@ -1,0 +1,149 @@
+"""A file that rows are added to while a job runs; whatever kills the job, whole lines stay."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vidapt.captioning.rows import CaptionRow
+from vidapt.errors import ConfigError
+from vidapt.files import disk_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A clip that has no caption.
+
+    Attributes:
+        key: As its row would have had.
+        clip: Path below the captioned folder.
+        reason: What is wrong with it.
+        settings: As its row would have had.
+    """
+
+    key: str
+    clip: str
+    reason: str
+    settings: str
+
+
+class Journal:
+    """JSON lines, each a finished row or a broken clip; only one process may have it open.
+
+    A line that a killed process left unfinished is cut off when the journal is opened, so that the next one
+    does not run into it.
+
+    Args:
+        path: Made if missing.
+
+    Raises:
+        ConfigError: If another process has it open.
+        VidaptError: If nothing can be written there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, CaptionRow] = {}
+        self.broken: dict[str, Broken] = {}
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.rows or key in self.broken
+
+    def add(self, entry: CaptionRow | Broken) -> None:
+        """Add one line; it survives the death of this process.
+
+        Raises:
+            VidaptError: If the disk is full.
+        """
+        line = json.dumps(_line(entry), ensure_ascii=False).encode() + b"\n"
+        with disk_errors(self.path):
+            while line:
+                line = line[os.write(self._file, line) :]
+        self._remember(entry)
+
+    def sync(self) -> None:
+        """Wait until what was added survives a loss of power too."""
+        with disk_errors(self.path):
+            os.fsync(self._file)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        os.ftruncate(self._file, 0)
+        self.rows, self.broken = {}, {}
+
+    def remove(self) -> None:
+        """Delete the file; what it held is safe elsewhere."""
+        self.path.unlink(missing_ok=True)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.ENOTSUP, errno.ENOLCK):
+                return  # some network file systems know no locks
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+            raise ConfigError(
+                self.path, "is being written by another process", "wait for it, or end it"
+            ) from None
+        if not self.path.exists() or not os.path.samestat(os.fstat(self._file), self.path.stat()):
+            raise ConfigError(self.path, "was finished by another process just now", "run the command again")
+
+    def _read(self) -> None:
+        whole = 0
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(0)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+                entry = _entry(line)
+                if entry is not None:
+                    self._remember(entry)
+        os.ftruncate(self._file, whole)
+
+    def _remember(self, entry: CaptionRow | Broken) -> None:
+        if isinstance(entry, Broken):
+            self.broken[entry.key] = entry
+        else:
+            self.rows[entry.key] = entry
+
+
+def _line(entry: CaptionRow | Broken) -> dict[str, Any]:
+    if isinstance(entry, CaptionRow):
+        return {"row": entry.to_dict()}
+    return {
+        "broken": {"key": entry.key, "clip": entry.clip, "reason": entry.reason, "settings": entry.settings}
+    }
+
+
+def _entry(line: bytes) -> CaptionRow | Broken | None:
+    """A line's entry; None for a line damaged by a loss of power, whose clip is captioned again."""
+    try:
+        found = json.loads(line)
+        return CaptionRow.from_dict(found["row"]) if "row" in found else Broken(**found["broken"])
+    except (ValueError, TypeError, KeyError):
+        return None

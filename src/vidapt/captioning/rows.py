@@ -1,0 +1,146 @@
+"""Rows of captions as JSON lines or Parquet, the same in both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vidapt.errors import ConfigError, FormatError
+from vidapt.files import write_file
+
+SUFFIXES = (".jsonl", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRow:
+    """One clip's caption and what made it.
+
+    Attributes:
+        key: Unique: hash of the clip's name, its content and `settings`.
+        clip: Path below the captioned folder.
+        caption: What the model wrote.
+        model: The model's name.
+        model_hash: Hash of its blueprint, tokenizer and weights.
+        recipe_hash: Hash of the recipe it was trained by, where its card tells.
+        prompt: What it was asked.
+        settings: Hash of everything but the clip that the caption depends on.
+        frames: Moments of the frames it saw, in seconds from the first frame of the file.
+        visual_tokens: Length of the clip as the language model reads it.
+        text_tokens: Length of the prompt's text.
+        new_tokens: Length of the caption.
+        finish: `end` if the model ended the caption, `length` if the limit did.
+        seconds: The clip's share of the time its batch took, waiting for frames included.
+        notes: What decoding had to say, such as that the file is truncated.
+        created: When, in UTC.
+        version: Of vidapt.
+    """
+
+    key: str
+    clip: str
+    caption: str
+    model: str
+    model_hash: str
+    recipe_hash: str | None
+    prompt: str
+    settings: str
+    frames: tuple[float, ...]
+    visual_tokens: int
+    text_tokens: int
+    new_tokens: int
+    finish: str
+    seconds: float
+    notes: tuple[str, ...]
+    created: str
+    version: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {"frames": list(self.frames), "notes": list(self.notes)}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> CaptionRow:
+        """Read what `to_dict` gave.
+
+        Raises:
+            TypeError: If columns are missing or unknown, or a list is none.
+        """
+        return cls(**{**row, "frames": tuple(row.get("frames", ())), "notes": tuple(row.get("notes", ()))})
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("clip", pa.string(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("model_hash", pa.string(), nullable=False),
+        pa.field("recipe_hash", pa.string()),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("settings", pa.string(), nullable=False),
+        pa.field("frames", pa.list_(pa.float64()), nullable=False),
+        pa.field("visual_tokens", pa.int64(), nullable=False),
+        pa.field("text_tokens", pa.int64(), nullable=False),
+        pa.field("new_tokens", pa.int64(), nullable=False),
+        pa.field("finish", pa.string(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("notes", pa.list_(pa.string()), nullable=False),
+        pa.field("created", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+    ]
+)
+
+
+def write_rows(path: Path, rows: Sequence[CaptionRow]) -> None:
+    """Write all rows in one step, as `path`'s suffix says."""
+    dicts = [row.to_dict() for row in rows]
+    if path.suffix == ".parquet":
+        table = pa.Table.from_pylist(dicts, schema=_SCHEMA)
+        write_file(path, lambda temporary: pq.write_table(table, temporary))
+    else:
+        write_lines(path, dicts)
+
+
+def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write JSON lines in one step."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_rows(path: Path) -> list[CaptionRow]:
+    """Read what `write_rows` wrote.
+
+    Raises:
+        FormatError: If the file holds anything else.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return [CaptionRow.from_dict(row) for row in pq.read_table(path).to_pylist()]
+        with path.open(encoding="utf-8") as file:
+            return [CaptionRow.from_dict(json.loads(line)) for line in file]
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise FormatError(
+            path, f"holds something other than captions ({error})", "write to another file, or overwrite it"
+        ) from error
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file that is neither JSON lines nor Parquet.
+
+    Raises:
+        ConfigError: If it is one.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(
+            path, f"cannot write {path.suffix or 'a file without suffix'}", f"use {' or '.join(SUFFIXES)}"
+        )
+    if path.is_dir():
+        raise ConfigError(path, "is a folder", "give the name of a file")
+
+
+assert [field.name for field in fields(CaptionRow)] == _SCHEMA.names, "the schema has the columns of a row"
