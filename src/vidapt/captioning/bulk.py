@@ -219,7 +219,7 @@ def _old_rows(out: Path, job: _Job) -> list[CaptionRow]:
         if row.settings != job.settings:
             raise ConfigError(
                 out,
-                f"holds captions by {row.model} ({row.model_hash}), asked {row.prompt!r}, or decoded otherwise",
+                f"holds other captions: by {row.model} {row.model_hash}, asked {row.prompt!r}",
                 "write to another file, or overwrite",
             )
     return rows

@@ -27,6 +27,8 @@ from vidapt.nouns import Clip, Frames, Sample, Turn
 from vidapt.video import Policy, Times, Uniform, decode, decode_ahead
 
 CAPTION_PROMPT = "describe the video."
+TOWER_BATCH = 8
+"""Clips per call of the tower; with more, a processor's caches overflow and each clip takes longer."""
 
 
 @dataclass(frozen=True)
@@ -159,18 +161,22 @@ class Engine:
     def see(self, clips: Sequence[tuple[Clip, Frames]]) -> list[SeenClip]:
         """Visual tokens of decoded clips; those of equal shape go through the tower together."""
         views = [self._view(frames) for _, frames in clips]
+        shapes: dict[torch.Size, list[int]] = {}
+        for index, view in enumerate(views):
+            shapes.setdefault(view.shape, []).append(index)
         seen: dict[int, SeenClip] = {}
-        for shape in dict.fromkeys(view.shape for view in views):
-            members = [i for i, view in enumerate(views) if view.shape == shape]
-            features = self.model.see(torch.stack([views[i] for i in members]).to(self.model.device))
-            tokens = self.model.connect(features)
-            for place, index in enumerate(members):
-                clip, frames = clips[index]
-                times = tuple(map(float, frames.times_s))
-                seen[index] = SeenClip(
-                    clip, tokens.x[place], (tokens.grid, tokens.extra), times, frames.notes
-                )
+        for members in shapes.values():
+            for start in range(0, len(members), TOWER_BATCH):
+                chosen = members[start : start + TOWER_BATCH]
+                tokens = self._tokens(torch.stack([views[index] for index in chosen]))
+                for index, x in zip(chosen, tokens.x, strict=True):
+                    clip, frames = clips[index]
+                    span, times = (tokens.grid, tokens.extra), tuple(map(float, frames.times_s))
+                    seen[index] = SeenClip(clip, x, span, times, frames.notes)
         return [seen[index] for index in range(len(clips))]
+
+    def _tokens(self, views: Tensor) -> Tokens:
+        return self.model.connect(self.model.see(views.to(self.model.device)))
 
     def _view(self, frames: Frames) -> Tensor:
         pixels = torch.from_numpy(frames.pixels)
