@@ -23,7 +23,7 @@ from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, Span
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip, Frames, Sample, Turn
+from vidapt.nouns import Clip, Frames, Sample, Tokens, Turn
 from vidapt.video import Policy, Times, Uniform, decode, decode_ahead
 
 CAPTION_PROMPT = "describe the video."
