@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -21,6 +22,9 @@ TOWER_BATCH = 8
 """Clips per call of a frozen tower."""
 
 Progress = Callable[[int, int], None]
+
+_Cut = tuple[Clip, Tensor, list[str]]
+"""A clip, its [T, 3, h, w] uint8 view, and what decoding had to say."""
 
 
 class Footage:
@@ -50,18 +54,29 @@ class Footage:
         self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
         self.store: TensorStore | None = None
-        if self.keeps != "nothing":
-            self.store = TensorStore(folder / self._depends_on(cache), cache.max_gb * 1e9)
+        self._frames: TensorStore | None = None
+        if self.keeps == "frames":
+            self.store = TensorStore(folder / self._frames_name(), cache.max_gb * 1e9)
+        elif self.keeps == "features":
+            self.store = TensorStore(folder / self._features_name(cache), cache.max_gb * 1e9)
+            # Frames that another stage has decoded need not be decoded again.
+            if (folder / self._frames_name()).is_dir():
+                self._frames = TensorStore(folder / self._frames_name())
 
-    def _depends_on(self, cache: Cache) -> str:
+    def _frames_depend_on(self) -> list[Any]:
         blueprint = self.model.blueprint
         # A later version may decode or cut differently.
         made = [vidapt.__version__, av.__version__]
-        seen = [*made, blueprint.frames.model_dump(mode="json"), blueprint.resolution, self.model.tower.size]
-        if self.keeps == "frames":
-            return "frames-" + digest(seen)
+        return [*made, blueprint.frames.model_dump(mode="json"), blueprint.resolution, self.model.tower.size]
+
+    def _frames_name(self) -> str:
+        return "frames-" + digest(self._frames_depend_on())
+
+    def _features_name(self, cache: Cache) -> str:
         tower = weights_fingerprint(self.model.tower.state_dict())
-        return "features-" + digest(seen, tower, cache.dtype, blueprint.towers[0])
+        return "features-" + digest(
+            self._frames_depend_on(), tower, cache.dtype, self.model.blueprint.towers[0]
+        )
 
     @property
     def decode_size(self) -> tuple[int, int] | None:
@@ -107,28 +122,33 @@ class Footage:
         absent = set(self.store.missing(list(unique)))
         return [clip for clip in clips if self.key(clip) in absent and unique[self.key(clip)] is clip]
 
-    def _decoded(
-        self, clips: Sequence[Clip], broken: list[BrokenClip]
-    ) -> Iterator[tuple[Clip, Tensor, Frames]]:
+    def _decoded(self, clips: Sequence[Clip], broken: list[BrokenClip]) -> Iterator[_Cut]:
+        """Views of clips: those that are kept first, then the others as they are decoded."""
+        kept, others = self._frames, list(clips)
+        if kept is not None:
+            others = [clip for clip in clips if self.key(clip) not in kept]
+            for clip in clips:
+                if self.key(clip) in kept:
+                    yield clip, kept.get(self.key(clip))["views"], kept.note(self.key(clip))
         policy = self.model.blueprint.frames
-        for clip, frames in decode_ahead(clips, policy, size=self.decode_size, workers=self.workers):
+        for clip, frames in decode_ahead(others, policy, size=self.decode_size, workers=self.workers):
             if isinstance(frames, BrokenClip):
                 broken.append(frames)
             else:
-                yield clip, self.cut(frames), frames
+                yield clip, self.cut(frames), list(frames.notes)
 
-    def _put(self, batch: Sequence[tuple[Clip, Tensor, Frames]]) -> None:
+    def _put(self, batch: Sequence[_Cut]) -> None:
         assert self.store is not None
         if self.keeps == "frames":
-            for clip, views, frames in batch:
-                self.store.put(self.key(clip), {"views": views}, list(frames.notes))
+            for clip, views, notes in batch:
+                self.store.put(self.key(clip), {"views": views}, notes)
             return
         for members in _equal_shapes([views for _, views, _ in batch]):
             with torch.inference_mode():
                 seen = self.model.see(torch.stack([batch[i][1] for i in members]).to(self.model.device))
             for place, i in enumerate(members):
-                clip, _, frames = batch[i]
-                self.store.put(self.key(clip), self._kept_features(seen, place), list(frames.notes))
+                clip, _, notes = batch[i]
+                self.store.put(self.key(clip), self._kept_features(seen, place), notes)
 
     def _kept_features(self, seen: Features, place: int) -> dict[str, Tensor]:
         tensors = {"x": seen.x[place]}
@@ -191,10 +211,8 @@ def _equal_shapes(views: Sequence[Tensor]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _batches(
-    items: Iterator[tuple[Clip, Tensor, Frames]], size: int
-) -> Iterator[list[tuple[Clip, Tensor, Frames]]]:
-    batch: list[tuple[Clip, Tensor, Frames]] = []
+def _batches(items: Iterator[_Cut], size: int) -> Iterator[list[_Cut]]:
+    batch: list[_Cut] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:
