@@ -70,7 +70,7 @@ class Verdict:
 _SPLIT = re.compile(
     r"[.!?;\n]+|,? and (?=the |there |no |nothing |[a-z]+ (?:ball )?(?:drops|goes|disappears))"
 )
-_OPENING = re.compile(r"^(?:and |then |next |finally |, )+")
+_OPENING = re.compile(r"^(?:(?:and|then|next|finally)[ ,]+|[ ,]+)+")
 
 
 @cache
