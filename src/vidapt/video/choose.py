@@ -136,8 +136,11 @@ def span(probe: Probe, start_s: float, end_s: float | None) -> tuple[float, floa
 
 def _uniform(count: int, at: At, start: float, end: float, last: float) -> tuple[float, ...]:
     if at == "endpoints":
-        step = (last - start) / (count - 1) if count > 1 else 0.0
-        return tuple(start + index * step for index in range(count))
+        steps = max(1, count - 1)
+        # The end itself always shows the last frame, also where frames are unevenly spaced.
+        return tuple(
+            start + index * (last - start) / steps if index < steps else end for index in range(count)
+        )
     step = (end - start) / count
     return tuple(start + (index + 0.5) * step for index in range(count))
 

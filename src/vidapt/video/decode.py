@@ -80,8 +80,11 @@ def _judge(described: Probe, times: Sequence[float], findings: Findings) -> tupl
             raise BrokenClip(described.path, f"{what}, and {lost} of the {len(times)} moments are lost")
         if lost:
             notes.append(f"{what}; its last frame stands in for {lost} of {len(times)} moments")
-    if findings.errors:
-        notes.append(f"it is damaged: {findings.errors} packets cannot be decoded")
+    if findings.errors or findings.damaged:
+        notes.append(
+            f"it is damaged: {findings.errors} packets cannot be decoded, "
+            f"{findings.damaged} of {len(times)} frames are incomplete"
+        )
     return tuple(notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -41,11 +42,13 @@ class Findings:
     Attributes:
         end_s: Second the last picture ends, None if the end of the file was not reached.
         errors: Packets that could not be decoded.
+        damaged: Moments whose picture is damaged.
         plain: Why every frame had to be decoded; empty if that was not so.
     """
 
     end_s: float | None = None
     errors: int = 0
+    damaged: int = 0
     plain: str = ""
 
 
@@ -119,24 +122,33 @@ def _decode_run(source: Source, run: Run, wanted: set[int]) -> Iterator[VideoFra
 
 def _plain(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
     """Decode everything from the start to the last wanted moment."""
-    waiting = sorted(range(len(times)), key=lambda row: times[row])
-    at, now, frame = 0, 0.0, None
-    for following, later in _timed(source):
-        if frame is not None:
-            answered = at
-            while answered < len(waiting) and times[waiting[answered]] + _CLOSE_S < later:
-                answered += 1
-            if answered > at:
-                yield Shown(tuple(waiting[at:answered]), now, frame)
-            at = answered
-            if at == len(waiting):
-                break
-        now, frame = later, following
+    waiting = deque(sorted(range(len(times)), key=lambda row: times[row]))
+    before: tuple[VideoFrame, float] | None = None
+    for frame, moment in _timed(source):
+        if before is not None and times[waiting[0]] + _CLOSE_S < moment:
+            yield _shown(before, _take(waiting, times, moment), findings)
+        if not waiting:
+            break
+        before = frame, moment
     else:
-        findings.end_s = now + _interval(source)
-        if frame is not None:
-            yield Shown(tuple(waiting[at:]), now, frame)
+        if before is not None:
+            findings.end_s = before[1] + _interval(source)
+            yield _shown(before, tuple(waiting), findings)
     findings.errors = source.errors
+
+
+def _take(waiting: deque[int], times: Sequence[float], moment: float) -> tuple[int, ...]:
+    """Remove and return the rows whose time comes before `moment`."""
+    rows = []
+    while waiting and times[waiting[0]] + _CLOSE_S < moment:
+        rows.append(waiting.popleft())
+    return tuple(rows)
+
+
+def _shown(picture: tuple[VideoFrame, float], rows: tuple[int, ...], findings: Findings) -> Shown:
+    frame, moment = picture
+    findings.damaged += len(rows) if frame.is_corrupt else 0
+    return Shown(rows, moment, frame)
 
 
 def _timed(source: Source) -> Iterator[tuple[VideoFrame, float]]:

@@ -84,7 +84,7 @@ def describe(path: Path, limits: Limits) -> Album:
     if path.is_dir():
         return _folder(path, limits)
     with _picture(path, limits) as image:
-        width, height = _upright_size(image)
+        width, height = _upright_size(path, image)
         codec = str(image.format).lower()
         starts, end = _timeline(path, image, limits)
     kind: Literal["still", "animation"] = "animation" if len(starts) > 1 else "still"
@@ -131,7 +131,7 @@ def _folder(path: Path, limits: Limits) -> Album:
     if total > limits.file_bytes:
         raise BrokenClip(path, f"its pictures have {total} bytes, more than the limit of {limits.file_bytes}")
     with _picture(files[0], limits) as image:
-        width, height = _upright_size(image)
+        width, height = _upright_size(files[0], image)
         codec = str(image.format).lower()
     starts = tuple(index / FOLDER_RATE for index in range(len(files)))
     return Album("folder", codec, width, height, starts, len(files) / FOLDER_RATE, files)
@@ -156,15 +156,22 @@ _PLUGINS: dict[bytes, type[ImageFile.ImageFile]] = {
 
 
 @contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises for bad data into `BrokenClip`."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
+        raise BrokenClip(path, f"it cannot be decoded as a picture ({error})") from error
+
+
+@contextmanager
 def _picture(path: Path, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     check_file(path, limits)
     plugin = _plugin(path)
     if plugin is None:
         raise BrokenClip(path, "it is not a picture")
-    try:
+    with _guarded(path):
         image = plugin(path)
-    except _UNREADABLE as error:
-        raise BrokenClip(path, f"it cannot be read as a picture ({error})") from error
     with image:
         check_pixels(path, *image.size, limits)
         yield image
@@ -182,6 +189,8 @@ def _timeline(path: Path, image: ImageFile.ImageFile, limits: Limits) -> tuple[l
     starts, now = [], 0.0
     for index in range(count):
         _seek(image, index, path)
+        with _guarded(path):
+            image.load()  # WebP tells how long a frame lasts only when it decodes it
         starts.append(now)
         delay = float(image.info.get("duration") or 0) / 1000
         now += delay if delay >= 0.02 else _DEFAULT_DELAY_S
@@ -197,24 +206,19 @@ def _check_clock(path: Path, limits: Limits, deadline: float) -> None:
 
 
 def _seek(image: ImageFile.ImageFile, index: int, path: Path) -> None:
-    try:
+    with _guarded(path):
         if image.tell() != index:
             image.seek(index)
-    except _UNREADABLE as error:
-        raise BrokenClip(path, f"its frame {index} cannot be decoded ({error})") from error
 
 
-def _upright_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+def _upright_size(path: Path, image: ImageFile.ImageFile) -> tuple[int, int]:
     width, height = image.size
-    return (height, width) if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)
+    with _guarded(path):
+        orientation = image.getexif().get(0x0112, 1)
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def _put(canvas: Canvas, rows: list[int], image: ImageFile.ImageFile, path: Path) -> None:
-    try:
+    with _guarded(path):
         rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except _UNREADABLE as error:
-        raise BrokenClip(path, f"it cannot be decoded as a picture ({error})") from error
     canvas.put(rows, av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"))
-
-
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)

@@ -25,6 +25,9 @@ VideoPacket: TypeAlias = "Packet[VideoStream]"
 SEEK_GAP_S = 1.0
 """Moments closer than this are reached by reading on."""
 
+INDEXED = frozenset({"mov", "matroska", "avi"})
+"""Containers that say where key frames are; in others FFmpeg has to search, and may miss."""
+
 _SEEK_TRIES = 6
 _RUN_BYTES = 512 * 1024**2
 
@@ -60,6 +63,7 @@ class RunReader:
         self._source = source
         self._entries = Entries(source.stream)
         self._demuxer = source.packets()
+        self._indexed = not INDEXED.isdisjoint(source.container.format.name.split(","))
         self._gap = int(SEEK_GAP_S / source.time_base)
         self._packets: list[VideoPacket] = []
         self._starts: list[int] = []  # where the entry points are in self._packets
@@ -126,6 +130,7 @@ class RunReader:
         if reachable and reachable[-1] > 0:
             self._packets = self._packets[reachable[-1] :]
             self._starts = [at - reachable[-1] for at in self._starts if at >= reachable[-1]]
+            self._bytes = sum(packet.size for packet in self._packets)
 
     def _read(self, tick: int | None = None) -> bool:
         """Read one packet; if it is an entry point shown by `tick`, what came before is dropped."""
@@ -154,7 +159,7 @@ class RunReader:
 
     def _worth_seeking(self, tick: int) -> bool:
         """Whether the index knows a key frame between what was read and `tick`, and far enough ahead."""
-        if self._ended or tick - self._newest < self._gap:
+        if self._ended or not self._indexed or tick - self._newest < self._gap:
             return False
         index = self._source.stream.index_entries
         at = index.search_timestamp(tick) if len(index) else -1
