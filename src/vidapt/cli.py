@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_a
 app.add_typer(simulate_app, name="simulate")
 
 Model = Annotated[str, typer.Option(help="A shipped model's name, a run's folder or a checkpoint's folder.")]
-Workers = Annotated[Optional[int], typer.Option(help="Decoding processes; one per core by default.")]
+Workers = Annotated[int | None, typer.Option(help="Decoding processes; one per core by default.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_MODEL = "billiards-home"
@@ -59,7 +59,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).")],
     runs: Annotated[Path, typer.Option(help="The run's folder is made in here.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    change: Annotated[Optional[list[str]], typer.Option("--set", help="Change the recipe: stages.0.epochs=2")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2")] = None,
     workers: Workers = None,
     device: Device = "cpu",
 ) -> None:
@@ -78,11 +78,13 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A shipped model's name, a run's folder or a checkpoint's folder.")],
+    model: Annotated[
+        str, typer.Argument(help="A shipped model's name, a run's folder or a checkpoint's folder.")
+    ],
     data: Annotated[Path, typer.Option(help="Label file with questions and answers.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.json and report.html.")],
-    train_data: Annotated[Optional[Path], typer.Option(help="Labels the majority baseline learns from.")] = None,
-    controls: Annotated[bool, typer.Option(help="Also ask without the video and with another clip's video.")] = True,
+    train_data: Annotated[Path | None, typer.Option(help="Labels the majority answer is taken from.")] = None,
+    controls: Annotated[bool, typer.Option(help="Also ask without the video, and with another.")] = True,
     workers: Workers = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -107,18 +109,25 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(evaluation.to_dict()))
         return
-    _table(["question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled"], evaluation.rows())
+    _table(
+        ["question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled"],
+        evaluation.rows(),
+    )
     typer.echo(out / "report.html")
 
 
 @app.command()
 def caption(
     source: Annotated[Path, typer.Argument(help="A folder of clips, or one clip.")],
-    out: Annotated[Path, typer.Option(help="captions.jsonl or captions.parquet; an interrupted run goes on.")],
+    out: Annotated[Path, typer.Option(help="FILE.jsonl or FILE.parquet; a stopped run goes on.")],
     model: Model = DEFAULT_MODEL,
-    prompt: Annotated[str, typer.Option(help="What the model is asked about each clip.")] = "describe the video.",
+    prompt: Annotated[
+        str, typer.Option(help="What the model is asked about each clip.")
+    ] = "describe the video.",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 128,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace captions by another model or prompt.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace captions by another model or prompt.")
+    ] = False,
     workers: Workers = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -174,9 +183,9 @@ def ask(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Everything the demo makes goes here; run again to go on.")] = Path("demo"),
-    captions: Annotated[Optional[Path], typer.Option(help="Also caption this folder of clips.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A smoke run: few clips, little training, no claim.")] = False,
+    out: Annotated[Path, typer.Option(help="Results go here; run again to go on.")] = Path("demo"),
+    captions: Annotated[Path | None, typer.Option(help="Also caption this folder of clips.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A smoke run: few clips, little training.")] = False,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -191,7 +200,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
         return
-    _table(["", "before", "after"], result.rows())
+    _table(["", "before", "after", "majority", "blind", "shuffled"], result.rows())
     typer.echo(f"report: {result.report}")
 
 
