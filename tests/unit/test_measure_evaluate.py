@@ -147,7 +147,7 @@ def test_broken_clips_are_set_aside_with_reasons_and_the_job_goes_on(tmp_path: P
         (f"c0{i}", "it is empty") for i in (2, 3, 6, 7)
     }
     assert result.clips == 4
-    assert any("4 clips could not be used" in note for note in result.notes)
+    assert any("could not be used: 4." in note for note in result.notes)
     given = {row["clip"]: row["shuffled_from"] for row in rows(tmp_path)}
     assert given == {"c00": "c04", "c04": "c01", "c01": "c05", "c05": "c00"}
 
@@ -213,7 +213,7 @@ def test_conversations_are_asked_their_last_question_and_the_report_says_so(tmp_
     talk = replace(pool(1)[0], turns=(Turn("user", "hm?"), Turn("assistant", "x"), *pool(1)[0].turns))
     result = evaluate(FakeEngine(truth), [talk], out=tmp_path, decoding=Decoding())  # type: ignore[arg-type]
     assert result.verdicts[0].question == "which colour?"
-    assert any("1 samples hold several turns" in note for note in result.notes)
+    assert any("several turns (1)" in note for note in result.notes)
 
 
 @pytest.mark.parametrize(

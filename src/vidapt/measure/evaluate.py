@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from vidapt.files import write_json
 from vidapt.measure.asking import Asked, ClipQuestions, Control, Interview, Said, by_clip, plain, portions
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.measure.fingerprint import data_fingerprint
-from vidapt.measure.judging import ClaimJudge, billiards_judge, free_types, type_of
+from vidapt.measure.judging import ClaimJudge, billiards_judge, free_types, marked, type_of
 from vidapt.measure.verdicts import (
     BLIND,
     MAJORITY,
@@ -155,6 +156,7 @@ class _Bench:
                 predictions=predictions,
                 claims={} if judge is None else {arm: judge(clip, text) for arm, text in predictions.items()},
                 shuffled_from=said.shuffled_from,
+                sentences=() if judge is None else marked(judge, clip, predictions[MODEL]),
             )
 
 
@@ -226,6 +228,7 @@ class _Job:
 def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench) -> Header:
     versions = {
         "vidapt": vidapt.__version__,
+        "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

@@ -204,9 +204,11 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
         notes.append(_free_note(judged=bool(header.stamp.get("judged"))))
     cut = int(header.about.get("cut_conversations", 0))
     if cut:
-        notes.append(f"{cut} samples hold several turns; only their last question was asked, on its own.")
+        notes.append(
+            f"Of conversations of several turns ({cut}), only the last question was asked, on its own."
+        )
     if broken:
-        notes.append(f"{len(broken)} clips could not be used; they are left out with their questions.")
+        notes.append(f"Clips left out with their questions, because they could not be used: {len(broken)}.")
     return notes
 
 

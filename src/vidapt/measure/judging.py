@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Protocol
+from typing import Literal, Protocol
 
 from vidapt.errors import FormatError
 from vidapt.metrics.accuracy import UNTYPED
@@ -21,6 +22,11 @@ FREE = "text"
 
 SHORT = 5
 """Longest usual answer, in words, that is still compared as a whole when the labels do not say."""
+
+Mark = Literal["true", "false", "mixed", "unread"]
+"""A sentence whose claims are all true, all false or some of each, or that holds none the judge can read."""
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 EVENTS, ABOUT = "events.jsonl", "dataset.json"
 
@@ -59,6 +65,18 @@ def _is_free(group: Sequence[Sample]) -> bool:
     if any("accept" in sample.facts or "value" in sample.facts for sample in group):
         return False
     return median(len(words(sample.answer)) for sample in group) > SHORT
+
+
+def marked(judge: ClaimJudge, clip: Clip, text: str) -> tuple[tuple[str, Mark], ...]:
+    """Split a text into sentences and say of each what its claims amount to."""
+    sentences = (sentence.strip() for sentence in _SENTENCE_END.split(text))
+    return tuple((sentence, _mark(judge(clip, sentence))) for sentence in sentences if sentence)
+
+
+def _mark(counts: ClaimCounts) -> Mark:
+    if counts.contradicted:
+        return "mixed" if counts.supported else "false"
+    return "true" if counts.supported else "unread"
 
 
 class _BilliardsJudge:

@@ -38,6 +38,7 @@ class Verdict:
         predictions: What each arm said.
         claims: What the text of each arm claims, where a log tells truth from invention; else empty.
         shuffled_from: Id of the clip that the arm `shuffled` saw.
+        sentences: The model's own text in sentences, each with what the log says of it (`judging.Mark`).
     """
 
     number: int
@@ -51,6 +52,7 @@ class Verdict:
     predictions: Mapping[str, str]
     claims: Mapping[str, ClaimCounts] = field(default_factory=dict)
     shuffled_from: str | None = None
+    sentences: tuple[tuple[str, str], ...] = ()
 
     def right(self, arm: str) -> bool | None:
         """Whether an arm's answer is accepted; None for a free text."""
@@ -62,7 +64,7 @@ class Verdict:
             "number": self.number,
             "sample": self.sample,
             "clip": self.clip.id,
-            "path": str(self.clip.path),
+            "path": str(self.clip.path.absolute()),
             "start_s": self.clip.start_s,
             "end_s": self.clip.end_s,
             "type": self.type,
@@ -74,6 +76,7 @@ class Verdict:
             "right": {arm: self.right(arm) for arm in self.predictions},
             "claims": {arm: asdict(counts) for arm, counts in self.claims.items()},
             "shuffled_from": self.shuffled_from,
+            "sentences": [list(pair) for pair in self.sentences],
         }
 
     @classmethod
@@ -91,6 +94,7 @@ class Verdict:
             predictions=dict(row["predictions"]),
             claims={arm: ClaimCounts(**counts) for arm, counts in row["claims"].items()},
             shuffled_from=row["shuffled_from"],
+            sentences=tuple((text, mark) for text, mark in row["sentences"]),
         )
 
 

@@ -1,0 +1,140 @@
+"""Small drawings as inline SVG: numbers and escaped labels, coloured by the page's style sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT, EDGE = 260.0, 26.0, 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One mark on a scale from 0 to 1.
+
+    Attributes:
+        kind: Class of the mark: majority, blind, shuffled, first, between or last.
+        label: What it stands for.
+        value: Where it stands.
+        low: Lower end of its interval.
+        high: Upper end.
+    """
+
+    kind: str
+    label: str
+    value: float
+    low: float
+    high: float
+
+
+def scale(points: Sequence[Point]) -> Markup:
+    """Draw marks with their intervals on a scale from 0 to 100 %; intervals of controls are left out."""
+    middle = HEIGHT / 2
+    spoken = ", ".join(
+        f"{p.label} {100 * p.value:.0f} % ({100 * p.low:.0f} to {100 * p.high:.0f})" for p in points
+    )
+    ticks = "".join(
+        f'<line class="tick" x1="{_x(at):.1f}" x2="{_x(at):.1f}" y1="4" y2="{HEIGHT - 4:.0f}"/>'
+        for at in (0, 0.25, 0.5, 0.75, 1)
+    )
+    drawn = "".join(_mark(point, middle) for point in points)
+    axis = f'<line class="axis" x1="{_x(0):.1f}" x2="{_x(1):.1f}" y1="{middle}" y2="{middle}"/>'
+    return _scale(spoken, ticks + axis + drawn)
+
+
+def ruler() -> Markup:
+    """The numbers over the scales of a table."""
+    marks = "".join(
+        f'<text x="{_x(at):.1f}" y="{HEIGHT - 8:.0f}" text-anchor="middle">{100 * at:.0f}</text>'
+        for at in (0, 0.5, 1)
+    )
+    return _scale("scale from 0 to 100 percent", marks)
+
+
+def _scale(label: str, drawn: str) -> Markup:
+    box = f'viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}"'
+    return Markup(f'<svg class="scale" {box} role="img" aria-label="{escape(label)}">{drawn}</svg>')
+
+
+def sign(kind: str) -> Markup:
+    """The mark of a kind alone, for the legend."""
+    drawn = _shape(kind, 9.0, 9.0)
+    return Markup(f'<svg class="sign" viewBox="0 0 18 18" aria-hidden="true">{drawn}</svg>')
+
+
+def _x(share: float) -> float:
+    return EDGE + min(max(share, 0.0), 1.0) * (WIDTH - 2 * EDGE)
+
+
+def _mark(point: Point, y: float) -> str:
+    x = _x(point.value)
+    if point.kind in ("majority", "blind", "shuffled"):
+        return _shape(point.kind, x, y)
+    ends = f'x1="{_x(point.low):.1f}" x2="{_x(point.high):.1f}"'
+    whisker = f'<line class="whisker {point.kind}" {ends} y1="{y}" y2="{y}"/>'
+    return whisker + _shape(point.kind, x, y)
+
+
+def _shape(kind: str, x: float, y: float) -> str:
+    if kind == "majority":
+        return f'<line class="majority" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 6}" y2="{y + 6}"/>'
+    if kind == "blind":
+        return f'<path class="blind" d="M{x:.1f} {y - 4.5}l4.5 4.5l-4.5 4.5l-4.5 -4.5z"/>'
+    if kind == "shuffled":
+        return f'<path class="shuffled" d="M{x - 3.5:.1f} {y - 3.5}l7 7m0 -7l-7 7"/>'
+    return f'<circle class="dot {kind}" cx="{x:.1f}" cy="{y}" r="4.5"/>'
+
+
+def curve(steps: Sequence[int], values: Sequence[float], label: str) -> Markup:
+    """Draw a training curve: every logged value faintly, and their running mean.
+
+    The vertical scale is logarithmic where the values span more than a factor of ten.
+
+    Args:
+        steps: [n] increasing, n at least 2.
+        values: [n] finite.
+        label: What the drawing shows.
+    """
+    width, height, left, bottom, top = 320.0, 150.0, 42.0, 128.0, 8.0
+    low, high = min(values), max(values)
+    logarithmic = low > 0 and high / low > 10
+    span = (math.log(low), math.log(high)) if logarithmic else (low, high)
+    reach = (span[1] - span[0]) or 1.0
+
+    def place(step: float, value: float) -> str:
+        share = ((math.log(value) if logarithmic else value) - span[0]) / reach
+        x = left + (step - steps[0]) / ((steps[-1] - steps[0]) or 1) * (width - left - 8)
+        return f"{x:.1f},{bottom - share * (bottom - top):.1f}"
+
+    def line(kind: str, row: Sequence[float]) -> str:
+        points = " ".join(place(step, value) for step, value in zip(steps, row, strict=True))
+        return f'<polyline class="{kind}" points="{points}"/>'
+
+    middle = math.exp(sum(span) / 2) if logarithmic else sum(span) / 2
+    grid = "".join(_level(left, width - 8, float(place(0, v).split(",")[1]), v) for v in (low, middle, high))
+    ends = f'<text x="{left}" y="{height - 6}">{steps[0]}</text>'
+    ends += f'<text x="{width - 8}" y="{height - 6}" text-anchor="end">step {steps[-1]}</text>'
+    return Markup(
+        f'<svg class="curve" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(label)}">'
+        f"{grid}{ends}{line('raw', values)}{line('mean', _running(values))}</svg>"
+    )
+
+
+def _level(left: float, right: float, y: float, value: float) -> str:
+    return (
+        f'<line class="tick" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{value:.3g}</text>'
+    )
+
+
+def _running(values: Sequence[float]) -> list[float]:
+    """Running mean whose memory grows to about a twentieth of the curve."""
+    memory = max(1.0, len(values) / 20)
+    means = [values[0]]
+    for count, value in enumerate(values[1:], start=2):
+        weight = max(1 / count, 1 / memory)
+        means.append((1 - weight) * means[-1] + weight * value)
+    return means

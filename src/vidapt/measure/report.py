@@ -1,0 +1,91 @@
+"""The report: one HTML file with everything in it, which needs no network and runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+import vidapt
+from vidapt.errors import ConfigError
+from vidapt.files import write_text
+from vidapt.measure.charts import ruler, sign
+from vidapt.measure.compare import compare
+from vidapt.measure.evaluation import Evaluation
+from vidapt.measure.page import Numbers
+from vidapt.measure.provenance import SIMULATOR_NOTE, curves, facts, trained_on_a_simulator
+from vidapt.measure.stories import stories
+
+TEMPLATE = "report.html.j2"
+CLIPS = 6
+
+
+def write_report(
+    path: Path,
+    evaluations: Mapping[str, Evaluation],
+    *,
+    title: str | None = None,
+    clips: int | Sequence[str] = CLIPS,
+    run: Path | None = None,
+    notes: Sequence[str] = (),
+    commands: Sequence[str] = (),
+) -> None:
+    """Write `report.html`.
+
+    Args:
+        path: The file; replaced if it exists.
+        evaluations: By label, of the same questions; with several, the first is what was before and the last
+            what came after, and the controls shown are those of the last.
+        title: Heading of the page.
+        clips: Ids of the clips to show, or how many.
+        run: Folder of the training run that led to the last model; its curves are drawn.
+        notes: What else a reader must know.
+        commands: What was typed to get here.
+
+    Raises:
+        ConfigError: If there is no evaluation, the evaluations are of different questions, or a clip was not
+            evaluated.
+        VidaptError: If the file cannot be written.
+    """
+    if not evaluations:
+        raise ConfigError(path, "a report needs an evaluation", "evaluate a model first")
+    first, *_, last = (list(evaluations.values()) * 2)[: max(2, len(evaluations))]
+    numbers = Numbers(evaluations, compare(first, last) if len(evaluations) > 1 else None)
+    simulated = run is not None and trained_on_a_simulator(run)
+    html = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            title=title or ("Before and after" if len(evaluations) > 1 else "What the model sees"),
+            last=last,
+            labels=list(evaluations),
+            numbers=numbers,
+            stories=stories(evaluations, clips),
+            curves=curves(run) if run is not None else [],
+            facts=facts(evaluations, run),
+            notes=[*last.notes, *([SIMULATOR_NOTE] if simulated else []), *notes],
+            broken=last.broken,
+            commands=commands,
+            ruler=ruler,
+            sign=sign,
+            version=vidapt.__version__,
+            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
+    )
+    # Labels and models may write half characters, which no file can hold.
+    write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _environment() -> Environment:
+    """Everything is escaped: labels and answers are not trusted."""
+    folder = files("vidapt.measure")
+    return Environment(
+        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
