@@ -107,18 +107,8 @@ def run_demo(
     size = QUICK if quick else FULL
     learn, test = out / "pool" / VENUE, out / "pool" / f"{VENUE}-test"
     recipe = _recipe(learn, size)
-    for folder, clips, seed, what in (
-        (learn, size.train_clips, TRAIN_SEED, "film the new venue"),
-        (test, size.test_clips, TEST_SEED, "film held-out clips"),
-    ):
-        simulate(
-            folder,
-            clips=clips,
-            venue=VENUE,
-            seed=seed,
-            workers=workers,
-            progress=lambda done, total, what=what: report(what, done, total),
-        )
+    _film(learn, size.train_clips, TRAIN_SEED, "film the new venue", workers, report)
+    _film(test, size.test_clips, TEST_SEED, "film held-out clips", workers, report)
     bench = _Bench(learn, test, workers, report)
     before = bench.measure(load(HOME), out / "before", "measure before")
     run = train(recipe, out / "runs", report, resume=True, workers=workers)
@@ -169,6 +159,13 @@ class _Bench:
             workers=self.workers,
             report=lambda _, done, total, note="": self.report(task, done, total, note),
         )
+
+
+def _film(folder: Path, clips: int, seed: int, task: str, workers: int | None, report: Reporter) -> None:
+    def progress(done: int, total: int) -> None:
+        report(task, done, total)
+
+    simulate(folder, clips=clips, venue=VENUE, seed=seed, workers=workers, progress=progress)
 
 
 def _recipe(learn: Path, size: Size) -> Recipe:
