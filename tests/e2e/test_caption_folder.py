@@ -269,6 +269,42 @@ def test_killed_after_any_byte_the_job_goes_on_to_the_same_rows(
         assert not partial(out).exists()
 
 
+def test_what_broke_before_the_job_was_killed_gets_another_chance(
+    engine: Engine, clips: Path, tmp_path: Path, whole: list[dict[str, Any]]
+) -> None:
+    out = tmp_path / "captions.jsonl"
+    (clips / "1 empty.mp4").touch()
+
+    def kill(task: str, done: int, total: int, note: str = "") -> None:
+        if task == "caption" and done == 2:
+            for worker in decode_workers():
+                worker.kill()
+        if task == "caption" and done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(engine, clips, out, workers=1, batch=2, report=kill)
+    assert ["row" in line for line in lines(partial(out))].count(False) == 2
+    assert counts(run(engine, clips, out)) == (CLIPS - 4, 4, 1)
+    assert said(out) == whole
+    assert [row["clip"] for row in lines(quarantine(out))] == ["1 empty.mp4"]
+
+
+def test_a_clip_that_may_not_be_read_is_set_aside(
+    engine: Engine, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "captions.jsonl"
+
+    def refuse(path: Path) -> str:
+        if path.name == "3.mp4":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return path.name
+
+    monkeypatch.setattr("vidapt.captioning.bulk.identity", refuse)
+    assert counts(run(engine, clips, out)) == (CLIPS - 1, 0, 1)
+    assert lines(quarantine(out)) == [{"clip": "3.mp4", "reason": "it cannot be read (Permission denied)"}]
+
+
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -155,12 +155,13 @@ def caption_folder(
         _check_journal(journal, job, overwrite=overwrite)
         old = [] if overwrite or not out.exists() else _old_rows(out, job)
         resumed = len(journal.rows)
-        keys = _keys(found, job, journal, report)
+        keys, unreadable = _keys(found, job, report)
         kept = {row.key for row in old if keys.get(row.clip) == row.key}
-        todo = {keys[clip.id]: clip for clip in found.clips if keys[clip.id] not in kept}
+        todo = {keys[clip.id]: clip for clip in found.clips if clip.id in keys}
+        todo = {key: clip for key, clip in todo.items() if key not in kept}
         _caption(job, todo, journal, batch or _batch(engine), workers, report)
         rows = _merge(old, journal, keys)
-        broken = [entry for key, entry in journal.broken.items() if key in keys.values()]
+        broken = {e.clip: e.reason for e in journal.broken.values() if keys.get(e.clip) == e.key} | unreadable
         _commit(out, rows, broken, journal, unchanged=rows == old and out.exists())
         captioned = len(journal.rows) - resumed
     return Summary(
@@ -225,8 +226,8 @@ def _old_rows(out: Path, job: _Job) -> list[CaptionRow]:
     return rows
 
 
-def _keys(found: Found, job: _Job, journal: Journal, report: Reporter) -> dict[str, str]:
-    """The key of every name; what cannot even be read is noted as broken."""
+def _keys(found: Found, job: _Job, report: Reporter) -> tuple[dict[str, str], dict[str, str]]:
+    """The key of every clip that can be read, and what is wrong with the others, by name."""
     keys: dict[str, str] = {}
     unreadable = dict(found.unreadable)
     for number, clip in enumerate(found.clips):
@@ -236,51 +237,52 @@ def _keys(found: Found, job: _Job, journal: Journal, report: Reporter) -> dict[s
         except OSError as error:
             unreadable[clip.id] = f"it cannot be read ({error.strerror})"
     report("look at clips", len(found.clips), len(found.clips))
-    for name, reason in unreadable.items():
-        keys[name] = job.key(name, "")
-        if keys[name] not in journal:
-            journal.add(Broken(keys[name], name, readable(reason), job.settings))
-    return keys
+    return keys, unreadable
 
 
 def _caption(
     job: _Job, todo: Mapping[str, Clip], journal: Journal, batch: int, workers: int | None, report: Reporter
 ) -> None:
-    """Add a row, or what is wrong, to the journal for every clip that has neither."""
+    """Add a row, or what is wrong, to the journal for every clip that has no row."""
     batches = list(_unfinished(todo, journal, batch))
     count = (os.cpu_count() or 1) if workers is None else workers
-    done = sum(key in journal for key in todo)
-    report("caption", done, len(todo))
     clips = (list(members.values()) for members in batches)
+    done, broken = sum(key in journal.rows for key in todo), 0
+    report("caption", done, len(todo))
     with contextlib.closing(job.engine.watch_batches(clips, workers=count, ahead=2 * batch)) as stream:
         since = time.monotonic()
         for members, seen in zip(batches, stream, strict=True):
             captions = _answered(job, seen)
             now = time.monotonic()
             for key, one in zip(members, seen, strict=True):
-                if key in journal:
+                if key in journal.rows:
                     continue
                 if isinstance(one, BrokenClip):
                     journal.add(Broken(key, members[key].id, readable(one.reason), job.settings))
+                    broken += 1
                 else:
                     journal.add(job.row(key, one, captions[one.clip.id], (now - since) / len(members)))
                 done += 1
             journal.sync()
-            report("caption", done, len(todo), f"{len(journal.broken)} broken" if journal.broken else "")
+            report("caption", done, len(todo), f"{broken} broken" if broken else "")
             since = now
 
 
 def _unfinished(todo: Mapping[str, Clip], journal: Journal, batch: int) -> Iterator[dict[str, Clip]]:
-    """Batches in which something is missing.
+    """Batches in which something is missing; at the end, what was broken when the job was killed.
 
     A killed job's last batch is made again as a whole, and written where it is missing: with the same clips
     in a batch the model computes the same bits, so that going on gives what not being killed would have.
+    Whatever killed the job may have killed decoders before, so broken clips get another chance.
     """
     keys = list(todo)
     for start in range(0, len(keys), batch):
         members = keys[start : start + batch]
         if any(key not in journal for key in members):
             yield {key: todo[key] for key in members if key not in journal.broken}
+    again = [key for key in keys if key in journal.broken]
+    for start in range(0, len(again), batch):
+        yield {key: todo[key] for key in again[start : start + batch]}
 
 
 def _answered(job: _Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, Answer]:
@@ -297,15 +299,15 @@ def _merge(old: Sequence[CaptionRow], journal: Journal, keys: Mapping[str, str])
 
 
 def _commit(
-    out: Path, rows: Sequence[CaptionRow], broken: Sequence[Broken], journal: Journal, *, unchanged: bool
+    out: Path, rows: Sequence[CaptionRow], broken: Mapping[str, str], journal: Journal, *, unchanged: bool
 ) -> None:
     """Put everything in place; the journal goes last, so that a kill in between only repeats this."""
     if not unchanged:
         write_rows(out, rows)
     quarantine = _beside(out, "quarantine")
     if broken:
-        listed = sorted(broken, key=lambda entry: order(entry.clip))
-        write_lines(quarantine, [{"clip": entry.clip, "reason": entry.reason} for entry in listed])
+        names = sorted(broken, key=order)
+        write_lines(quarantine, [{"clip": name, "reason": broken[name]} for name in names])
     else:
         quarantine.unlink(missing_ok=True)
     journal.remove()

@@ -130,6 +130,7 @@ class Journal:
             self.broken[entry.key] = entry
         else:
             self.rows[entry.key] = entry
+            self.broken.pop(entry.key, None)  # it was given another chance
 
 
 def _line(entry: CaptionRow | Broken) -> dict[str, Any]:
