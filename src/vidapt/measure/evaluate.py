@@ -94,7 +94,7 @@ def evaluate(
         decoding: How tokens are chosen.
         train_samples: Training labels the majority answer is learned from; None leaves it out.
         controls: Which controls are asked.
-        workers: Decoding processes; None is one per core.
+        workers: Decoding processes; None is one per core, 0 decodes in this process.
         judge: Checks the claims of free texts; without one their words are compared with the reference.
         report: Shows progress.
         questions_at_once: At most so many questions are answered together, fewer need less memory; None
@@ -112,7 +112,8 @@ def evaluate(
     header = _header(interview, samples, bench)
     kept, finished = _finished(out, header, work, overwrite=overwrite)
     interview.remember((v.question, v.predictions[BLIND]) for v in kept.verdicts if BLIND in v.predictions)
-    job = _Job(engine, work, kept, finished, workers or os.cpu_count() or 1)
+    crew = (os.cpu_count() or 1) if workers is None else workers
+    job = _Job(engine, work, kept, finished, crew)
     with open_ledger(out, kept) as ledger:
         for seen, after in job.seen(ledger.set_aside):
             ledger.add(verdict for said in interview.ask(seen, after) for verdict in bench.verdicts(said))
