@@ -57,6 +57,9 @@ def simulate_billiards(
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).")],
+    data: Annotated[Path | None, typer.Option(help="Label file (or folder) to learn from.")] = None,
+    start: Annotated[str | None, typer.Option(help="Model to begin with: name, run or checkpoint.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The run's folder is made in here.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     change: Annotated[list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2")] = None,
@@ -68,7 +71,9 @@ def train(
     from vidapt.recipe import load_recipe
 
     with _plain_errors():
-        parsed = load_recipe(recipe, change or ())
+        given = {"data": data and data.resolve(), "start": start and _named(start), "name": name}
+        changes = [f"{key}={value}" for key, value in given.items() if value is not None]
+        parsed = load_recipe(recipe, [*changes, *(change or ())])
         from vidapt.training.run import train as run_training
 
         with progress() as report:
@@ -202,6 +207,11 @@ def demo(
         return
     _table(["", "before", "after", "majority", "blind", "shuffled"], result.rows())
     typer.echo(f"report: {result.report}")
+
+
+def _named(model: str) -> str:
+    """A model's name as it is; its folder as seen from here, not from the recipe."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 @contextmanager

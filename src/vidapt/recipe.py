@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vidapt import parts
 from vidapt._mistakes import part_problems
@@ -106,6 +106,15 @@ class DataSource(Strict):
     skip: int = Field(0, ge=0)
 
 
+def _sources(value: Any) -> Any:
+    """A single path or source stands for a list of one."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [{"path": item} if isinstance(item, str | Path) else item for item in listed]
+
+
+Sources = Annotated[tuple[DataSource, ...], BeforeValidator(_sources)]
+
+
 class Trained(Strict):
     """Which parts learn. `frozen` parts run without gradients; a frozen tower's features are cached."""
 
@@ -174,10 +183,10 @@ class Cache(Strict):
 
 
 class Stage(Strict):
-    """One stretch of training with fixed data, parts, objective and schedule."""
+    """One stretch of training; without `data` of its own it learns from the recipe's."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    data: tuple[DataSource, ...] = Field(min_length=1)
+    data: Sources = ()
     objective: Spec = {"kind": "next_token"}
     train: Trained = Trained()
     optimizer: Optimizer = Optimizer()
@@ -211,6 +220,7 @@ class Recipe(Strict):
         blueprint: The model, when there is no `start`.
         tokenizer: Folder of a tokenizer, or None to learn one of `vocabulary` entries from the labels.
         vocabulary: Size of a learned tokenizer.
+        data: What stages learn from that have no `data` of their own.
         stages: What is done, in order.
         seed: Fixes initial weights, order of data and dropout.
     """
@@ -220,6 +230,7 @@ class Recipe(Strict):
     blueprint: Blueprint | None = None
     tokenizer: Path | None = None
     vocabulary: int = Field(1024, ge=257)
+    data: Sources = ()
     stages: tuple[Stage, ...] = Field(min_length=1)
     seed: int = Field(0, ge=0)
 
@@ -230,7 +241,14 @@ class Recipe(Strict):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stage names must differ, got {names}")
+        hungry = [stage.name for stage in self.stages if not (stage.data or self.data)]
+        if hungry:
+            raise ValueError(f"no `data`, neither in the recipe nor in the stages {hungry}")
         return self
+
+    def sources(self, stage: Stage) -> tuple[DataSource, ...]:
+        """What a stage learns from."""
+        return stage.data or self.data
 
     @property
     def fingerprint(self) -> str:
@@ -240,7 +258,9 @@ class Recipe(Strict):
 
 def fingerprint(model: BaseModel) -> str:
     """First 16 hex digits of the SHA-256 of a model's canonical JSON."""
-    text = json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    # Without defaults, so that a field added later changes no hash.
+    plain = model.model_dump(mode="json", exclude_defaults=True)
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -268,15 +288,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its relative paths taken from `folder`."""
-    stages = tuple(
-        stage.model_copy(
-            update={
-                "data": tuple(s.model_copy(update={"path": (folder / s.path).resolve()}) for s in stage.data)
-            }
-        )
-        for stage in recipe.stages
-    )
-    update: dict[str, Any] = {"stages": stages}
+
+    def absolute(sources: tuple[DataSource, ...]) -> tuple[DataSource, ...]:
+        return tuple(s.model_copy(update={"path": (folder / s.path).resolve()}) for s in sources)
+
+    stages = tuple(stage.model_copy(update={"data": absolute(stage.data)}) for stage in recipe.stages)
+    update: dict[str, Any] = {"data": absolute(recipe.data), "stages": stages}
     if recipe.tokenizer is not None:
         update["tokenizer"] = (folder / recipe.tokenizer).resolve()
     if recipe.start is not None and (folder / recipe.start).exists():
@@ -286,7 +303,7 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
 
 def missing_files(recipe: Recipe) -> list[Path]:
     """Label files the recipe names that do not exist."""
-    paths = [source.path for stage in recipe.stages for source in stage.data]
+    paths = [source.path for stage in recipe.stages for source in recipe.sources(stage)]
     if recipe.tokenizer is not None:
         paths.append(recipe.tokenizer)
     return sorted({path for path in paths if not path.exists()})

@@ -92,7 +92,7 @@ def train(
         raise ConfigError(
             "recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths"
         )
-    data = [read_samples(stage.data) for stage in recipe.stages]
+    data = [read_samples(recipe.sources(stage)) for stage in recipe.stages]
     check([sample for samples in data for sample in samples])
     if recipe.start is not None:
         locate(recipe.start)
