@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,3 @@ def check_target(path: Path) -> None:
         )
     if path.is_dir():
         raise ConfigError(path, "is a folder", "give the name of a file")
-
-
-assert [field.name for field in fields(CaptionRow)] == _SCHEMA.names, "the schema has the columns of a row"
