@@ -6,9 +6,10 @@ from pathlib import Path
 
 from vidapt.captioning.engine import load
 from vidapt.formats import open_samples
-from vidapt.measure.evaluate import CONTROLS, Evaluation, Reporter, billiards_judge, evaluate, silent
+from vidapt.measure.evaluate import CONTROLS, Evaluation, billiards_judge, evaluate
 from vidapt.measure.report import write_report
 from vidapt.models.generate import Decoding
+from vidapt.progress import Reporter, silent
 
 
 def evaluate_model(

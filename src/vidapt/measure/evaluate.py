@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -38,12 +39,13 @@ from vidapt.measure.verdicts import (
 )
 from vidapt.metrics.accuracy import Majority, answer_of, majority
 from vidapt.nouns import Clip, Sample
+from vidapt.progress import Reporter, silent
 
 if TYPE_CHECKING:
     from vidapt.captioning.engine import SeenClip
     from vidapt.models.generate import Decoding
 
-__all__ = ["CONTROLS", "METRICS", "Evaluation", "Reporter", "billiards_judge", "evaluate", "silent"]
+__all__ = ["CONTROLS", "METRICS", "Evaluation", "billiards_judge", "evaluate"]
 
 METRICS = "metrics.json"
 CONTROLS: tuple[Control, ...] = ("blind", "shuffled")
@@ -52,17 +54,6 @@ QUESTIONS_AT_ONCE, TOKENS_AT_ONCE = 128, 32_768
 
 Portion = tuple[ClipQuestions, ...]
 Seen = tuple[ClipQuestions, "SeenClip"]
-
-
-class Reporter(Protocol):
-    """Shows how far the work is."""
-
-    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` units of `task`."""
-
-
-def silent(task: str, done: int, total: int, note: str = "") -> None:
-    """A reporter that shows nothing."""
 
 
 def evaluate(
@@ -114,8 +105,8 @@ def evaluate(
     interview.remember((v.question, v.predictions[BLIND]) for v in kept.verdicts if BLIND in v.predictions)
     crew = (os.cpu_count() or 1) if workers is None else workers
     job = _Job(engine, work, kept, finished, crew)
-    with open_ledger(out, kept) as ledger:
-        for seen, after in job.seen(ledger.set_aside):
+    with open_ledger(out, kept) as ledger, closing(job.seen(ledger.set_aside)) as seen_portions:
+        for seen, after in seen_portions:
             ledger.add(verdict for said in interview.ask(seen, after) for verdict in bench.verdicts(said))
             report(engine.name, job.done, job.total, f"{job.broken} broken" if job.broken else "")
     if job.broken == job.total:
@@ -182,7 +173,9 @@ class _Job:
         """How many clips were found broken."""
         return len(self._bad)
 
-    def seen(self, set_aside: Callable[[Broken], None]) -> Iterator[tuple[list[Seen], SeenClip | None]]:
+    def seen(
+        self, set_aside: Callable[[Broken], None]
+    ) -> Generator[tuple[list[Seen], SeenClip | None], None, None]:
         """Yield the clips of each portion and the clip seen after them; None if there is no other clip.
 
         Args:
