@@ -21,8 +21,9 @@ from vidapt.measure.compare import Comparison, compare
 from vidapt.measure.evaluate import Evaluation, billiards_judge, evaluate
 from vidapt.measure.report import write_report
 from vidapt.models.generate import Decoding
+from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, load_recipe
-from vidapt.training.run import Reporter, train
+from vidapt.training.run import train
 from vidapt.worlds.billiards import simulate
 
 HOME, VENUE, RECIPE = "billiards-home", "club", "billiards-adapt.yaml"

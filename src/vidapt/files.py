@@ -88,6 +88,7 @@ def write_folder(path: Path) -> Iterator[Path]:
                 yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
+                    file.chmod(0o644)
                     _sync(file)
             temporary.chmod(0o755)
             if path.exists():

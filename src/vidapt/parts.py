@@ -50,7 +50,9 @@ def _outside(family: Family, kind: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(family, f"cannot import the part {kind!r}: {error}", "write it as package.module:Class")
+        raise ConfigError(
+            family, f"cannot import the part {kind!r}: {error}", "write it as package.module:Class"
+        ) from error
 
 
 def configure(family: Family, spec: Mapping[str, Any]) -> Any:

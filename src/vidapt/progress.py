@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -21,8 +22,19 @@ from rich.progress import (
 PLAIN_SECONDS = 10.0
 
 
+class Reporter(Protocol):
+    """What long work calls to show how far it is."""
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` units of `task`."""
+
+
+def silent(task: str, done: int, total: int, note: str = "") -> None:
+    """Show nothing."""
+
+
 class ProgressReporter:
-    """Called as `report(task, done, total, note)`; draws bars, or prints plain lines where there is no terminal."""
+    """A `Reporter` that draws bars, or prints plain lines where there is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import vidapt
 from vidapt.captioning.engine import CAPTION_PROMPT, Engine, SeenClip
@@ -21,16 +21,10 @@ from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_li
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
+from vidapt.progress import Reporter, silent
 
 BATCH_TOKENS, BATCH_CLIPS = 8192, 32
 """Clips answered together: as many as make so many tokens, and no more than so many."""
-
-
-class Reporter(Protocol):
-    """Shows how far the work is."""
-
-    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` units of `task`."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,7 @@ def caption_folder(
     recursive: bool = True,
     albums: bool = False,
     overwrite: bool = False,
-    report: Reporter | None = None,
+    report: Reporter = silent,
 ) -> Summary:
     """Caption clips into a file of one row per clip, whose columns are those of `CaptionRow`.
 
@@ -147,7 +141,6 @@ def caption_folder(
         VidaptError: If the disk is full; finished rows are kept.
     """
     started = time.monotonic()
-    report = report or _silence
     check_target(out)
     job = _job(engine, prompt, decoding or Decoding())
     found = find_clips(source, recursive=recursive, albums=albums)
@@ -173,10 +166,6 @@ def caption_folder(
         ignored=found.ignored,
         seconds=time.monotonic() - started,
     )
-
-
-def _silence(task: str, done: int, total: int, note: str = "") -> None:
-    del task, done, total, note
 
 
 def _beside(out: Path, what: str) -> Path:

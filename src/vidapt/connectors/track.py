@@ -76,10 +76,7 @@ class Part(nn.Module):
         )
         self.scene = nn.Linear(width_in, cfg.hidden) if cfg.scene else None
         self.name = nn.Parameter(torch.randn(cfg.slots + cfg.scene, cfg.hidden) * 0.5)
-        layer = nn.TransformerEncoderLayer(
-            cfg.hidden, cfg.heads, 2 * cfg.hidden, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.mix = nn.TransformerEncoder(layer, cfg.layers, enable_nested_tensor=False) if cfg.layers else None
+        self.mix = _mixing_layers(cfg) if cfg.layers else None
         self.out = nn.Sequential(nn.LayerNorm(cfg.hidden), nn.Linear(cfg.hidden, width_out))
 
     def plan(self, grid: Grid) -> tuple[Grid, int]:
@@ -113,7 +110,7 @@ class Part(nn.Module):
         if self.scene is not None:
             found = 0 if seen.extra is None else seen.extra.shape[1]
             if seen.extra is None or found != self.cfg.scene:
-                raise ValueError(f"the connector passes on {self.cfg.scene} scene tokens, the tower gives {found}")
+                raise ValueError(f"{self.cfg.scene} scene tokens are passed on, the tower gives {found}")
             tokens = torch.cat([tokens, self.scene(seen.extra)], dim=1)
         tokens = tokens + self.name
         if self.mix is not None:
@@ -136,6 +133,19 @@ class Part(nn.Module):
         return series.reshape(n, k, -1)
 
 
+def _mixing_layers(cfg: Part.Config) -> nn.TransformerEncoder:
+    layer = nn.TransformerEncoderLayer(
+        cfg.hidden,
+        cfg.heads,
+        2 * cfg.hidden,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+    return nn.TransformerEncoder(layer, cfg.layers, enable_nested_tensor=False)
+
+
 def _centres(h: int, w: int, like: Tensor) -> Tensor:
     """[h*w, 2]: x and y of the cells' centres in 0..1, row-major."""
     y = (torch.arange(h, dtype=like.dtype, device=like.device) + 0.5) / h
@@ -145,6 +155,5 @@ def _centres(h: int, w: int, like: Tensor) -> Tensor:
 
 def tiny(width_in: int = 16, width_out: int = 8) -> Part:
     """The smallest sensible instance."""
-    return Part(
-        Part.Config(slots=3, scene=0, frames=3, hidden=16, layers=1, heads=2), width_in=width_in, width_out=width_out
-    )
+    cfg = Part.Config(slots=3, scene=0, frames=3, hidden=16, layers=1, heads=2)
+    return Part(cfg, width_in=width_in, width_out=width_out)

@@ -55,7 +55,8 @@ class Part(nn.Module):
         return Loss(total, float(len(labels)), {"tokens": float(total.detach())})
 
     def _loss(self, model: Any, states: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(model.head(states), labels, reduction="sum", label_smoothing=self.cfg.smoothing)
+        smoothing = self.cfg.smoothing
+        return F.cross_entropy(model.head(states), labels, reduction="sum", label_smoothing=smoothing)
 
 
 def tiny() -> Part:

@@ -70,7 +70,8 @@ class Part(nn.Module):
         parts = self._places(model, features, tracks[:, index])
         if self.heads is not None:
             tokens = model.connect(features).x
-            parts |= {k: self.cfg.events * v for k, v in self.heads(tokens, model.connector.cfg.slots, batch.truth).items()}
+            events = self.heads(tokens, model.connector.cfg.slots, batch.truth)
+            parts |= {name: self.cfg.events * loss for name, loss in events.items()}
         total = sum(parts.values(), start=tracks.new_zeros((), dtype=torch.float32))
         return Loss(total, float(len(tracks)), {name: float(part.detach()) for name, part in parts.items()})
 

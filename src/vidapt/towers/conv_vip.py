@@ -127,7 +127,7 @@ class _ProxyBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, cells: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
-        """cells [N, T, S, C] and proxies [N, M, C], both changed."""
+        """Cells [N, T, S, C] and proxies [N, M, C], both changed."""
         n, t, s, c = cells.shape
         m = proxies.shape[1]
         q, k, v = self._heads(self.before_attention(cells).reshape(n, t * s, c))

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -21,6 +21,7 @@ from vidapt.loading import RUN, locate, open_model, usable_device
 from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Sample
+from vidapt.progress import Reporter
 from vidapt.recipe import Blueprint, Recipe, Stage, missing_files
 from vidapt.training.data import ClipSamples, group_by_clip, read_samples
 from vidapt.training.footage import Footage
@@ -30,13 +31,6 @@ from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.training.truth import read_truth
 
 RECIPE, QUARANTINE = "recipe.json", "quarantine.jsonl"
-
-
-class Reporter(Protocol):
-    """Shows how far the work is."""
-
-    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` units of `task`."""
 
 
 @dataclass
