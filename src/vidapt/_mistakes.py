@@ -51,7 +51,8 @@ def part_problems(data: Any, lines: Lines) -> Iterator[str]:
     """
     if not isinstance(data, dict):
         return
-    for place in (*_in_blueprint(data.get("blueprint")), *_in_stages(data.get("stages"))):
+    outside = (*_in_sources(data.get("data"), ("data",)), *_in_stages(data.get("stages")))
+    for place in (*_in_blueprint(data.get("blueprint")), *outside):
         try:
             parts.configure(place.family, place.spec)
         except ConfigError as error:
@@ -82,13 +83,15 @@ def _in_stages(stages: Any) -> Iterator[_Place]:
             continue
         if isinstance(stage.get("objective"), dict):
             yield _place("objectives", stage["objective"], ("stages", index, "objective"))
-        sources = stage.get("data")
-        for number, source in enumerate(sources if isinstance(sources, list) else ()):
-            if isinstance(source, dict) and isinstance(source.get("format"), str):
-                options = source.get("options") if isinstance(source.get("options"), dict) else {}
-                where = ("stages", index, "data", number)
-                spec = {"kind": source["format"], **(options or {})}
-                yield _Place("formats", spec, (*where, "format"), (*where, "options"))
+        yield from _in_sources(stage.get("data"), ("stages", index, "data"))
+
+
+def _in_sources(sources: Any, where: Where) -> Iterator[_Place]:
+    for index, source in enumerate(sources if isinstance(sources, list) else ()):
+        if isinstance(source, dict) and isinstance(source.get("format"), str):
+            options = source.get("options")
+            spec = {"kind": source["format"], **(options if isinstance(options, dict) else {})}
+            yield _Place("formats", spec, (*where, index, "format"), (*where, index, "options"))
 
 
 def _place(family: parts.Family, spec: dict[str, Any], where: Where) -> _Place:

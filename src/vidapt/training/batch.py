@@ -11,7 +11,7 @@ from vidapt.models.packed import Group, Packed, Span, pack
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features
 from vidapt.training.data import ClipSamples
-from vidapt.training.footage import Footage
+from vidapt.training.footage import Footage, see_frozen
 from vidapt.training.order import Visit
 
 
@@ -64,7 +64,9 @@ class StageBatch:
         """One row per clip."""
         if self._footage.keeps == "features":
             return self._footage.features(self.media)
-        return [self._model.see(views) for views in self.views]
+        if self._footage.tower_trains:
+            return [self._model.see(views) for views in self.views]
+        return [see_frozen(self._model, views) for views in self.views]
 
     def _reading_order(self) -> list[int]:
         """Indices into `media` as separate samples read them: all clips of a sample, sample by sample."""

@@ -18,9 +18,6 @@ from vidapt.recipe import Cache
 from vidapt.training.cache import TensorStore, clip_key, digest, weights_fingerprint
 from vidapt.video import decode, decode_ahead
 
-TOWER_BATCH = 8
-"""Clips per call of a frozen tower."""
-
 Progress = Callable[[int, int], None]
 
 _Cut = tuple[Clip, Tensor, list[str]]
@@ -49,7 +46,7 @@ class Footage:
         needs_views: bool,
         workers: int,
     ) -> None:
-        self.model, self.workers = model, workers
+        self.model, self.workers, self.tower_trains = model, workers, tower_trains
         self._keys: dict[Clip, str] = {}
         self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
@@ -104,10 +101,10 @@ class Footage:
         broken: list[BrokenClip] = []
         done = len(clips) - len(missing)
         progress(done, len(clips))
-        for batch in _batches(self._decoded(missing, broken), TOWER_BATCH):
-            done += len(batch)
+        for cut in self._decoded(missing, broken):
+            done += 1
             if self.store is not None:
-                self._put(batch)
+                self._put(*cut)
                 self.store.check_room(len(clips) - done - len(broken))
             progress(done + len(broken), len(clips))
         if self.store is not None:
@@ -137,24 +134,15 @@ class Footage:
             else:
                 yield clip, self.cut(frames), list(frames.notes)
 
-    def _put(self, batch: Sequence[_Cut]) -> None:
+    def _put(self, clip: Clip, views: Tensor, notes: list[str]) -> None:
         assert self.store is not None
-        if self.keeps == "frames":
-            for clip, views, notes in batch:
-                self.store.put(self.key(clip), {"views": views}, notes)
-            return
-        for members in _equal_shapes([views for _, views, _ in batch]):
-            with torch.inference_mode():
-                seen = self.model.see(torch.stack([batch[i][1] for i in members]).to(self.model.device))
-            for place, i in enumerate(members):
-                clip, _, notes = batch[i]
-                self.store.put(self.key(clip), self._kept_features(seen, place), notes)
-
-    def _kept_features(self, seen: Features, place: int) -> dict[str, Tensor]:
-        tensors = {"x": seen.x[place]}
-        if seen.extra is not None:
-            tensors["extra"] = seen.extra[place]
-        return {name: t if self._dtype is None else t.to(self._dtype) for name, t in tensors.items()}
+        tensors = {"views": views}
+        if self.keeps == "features":
+            seen = see_frozen(self.model, views.unsqueeze(0).to(self.model.device))
+            tensors = {"x": seen.x[0]} if seen.extra is None else {"x": seen.x[0], "extra": seen.extra[0]}
+            if self._dtype is not None:
+                tensors = {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
+        self.store.put(self.key(clip), tensors, notes)
 
     def cut(self, frames: Frames) -> Tensor:
         """[T, 3, h, w] uint8 view of decoded frames."""
@@ -185,6 +173,18 @@ class Footage:
         return [_features(members, dtype, self.model.device) for members in _runs(rows)]
 
 
+@torch.no_grad()
+def see_frozen(model: VideoLM, views: Tensor) -> Features:
+    """What a frozen tower sees of N clips: [N, T, 3, H, W] uint8 in.
+
+    Each clip is seen by itself: convolutions and matrix products may round differently with the number of
+    rows, and features must not depend on which clips were cached before a kill, or stood in the same step.
+    """
+    seen = [model.see(clip) for clip in views.split(1)]
+    extra = [one.extra for one in seen if one.extra is not None]
+    return Features(torch.cat([one.x for one in seen]), torch.cat(extra) if extra else None)
+
+
 def _features(rows: Sequence[Mapping[str, Tensor]], dtype: torch.dtype, device: torch.device) -> Features:
     x = torch.stack([row["x"] for row in rows]).to(device, dtype)
     extra = torch.stack([row["extra"] for row in rows]).to(device, dtype) if "extra" in rows[0] else None
@@ -202,24 +202,6 @@ def _stacked(views: Sequence[Tensor]) -> list[Tensor]:
     if len({v.shape for v in views}) <= 1:
         return [torch.stack(list(views))] if views else []
     return [v.unsqueeze(0) for v in views]
-
-
-def _equal_shapes(views: Sequence[Tensor]) -> list[list[int]]:
-    groups: dict[torch.Size, list[int]] = {}
-    for index, view in enumerate(views):
-        groups.setdefault(view.shape, []).append(index)
-    return list(groups.values())
-
-
-def _batches(items: Iterator[_Cut], size: int) -> Iterator[list[_Cut]]:
-    batch: list[_Cut] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _kept(cache: Cache, *, tower_trains: bool, needs_views: bool) -> str:
