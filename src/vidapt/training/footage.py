@@ -180,7 +180,7 @@ def see_frozen(model: VideoLM, views: Tensor) -> Features:
     Each clip is seen by itself: convolutions and matrix products may round differently with the number of
     rows, and features must not depend on which clips were cached before a kill, or stood in the same step.
     """
-    seen = [model.see(clip) for clip in views.split(1)]
+    seen = [model.see(clip) for clip in torch.split(views, 1)]
     extra = [one.extra for one in seen if one.extra is not None]
     return Features(torch.cat([one.x for one in seen]), torch.cat(extra) if extra else None)
 
