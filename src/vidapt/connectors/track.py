@@ -78,6 +78,8 @@ class Part(nn.Module):
         self.name = nn.Parameter(torch.randn(cfg.slots + cfg.scene, cfg.hidden) * 0.5)
         self.mix = _mixing_layers(cfg) if cfg.layers else None
         self.out = nn.Sequential(nn.LayerNorm(cfg.hidden), nn.Linear(cfg.hidden, width_out))
+        # Added last, so that the language model can tell tokens apart by a constant, not only by place.
+        self.mark = nn.Parameter(torch.randn(cfg.slots + cfg.scene, width_out) * 0.5)
 
     def plan(self, grid: Grid) -> tuple[Grid, int]:
         """Slots stand in a row; scene tokens have no place."""
@@ -116,7 +118,7 @@ class Part(nn.Module):
         if self.mix is not None:
             tokens = self.mix(tokens)
         grid, extra = self.plan(seen.grid)
-        return Tokens(self.out(tokens), grid, extra)
+        return Tokens(self.out(tokens) + self.mark, grid, extra)
 
     def _series(self, tracks: Tracks) -> Tensor:
         """[N, K, frames * numbers]: presence, position, motion and looks of each slot through time."""

@@ -70,7 +70,7 @@ class Part(nn.Module):
         parts = self._places(model, features, tracks[:, index])
         if self.heads is not None:
             tokens = model.connect(features).x
-            events = self.heads(tokens, model.connector.cfg.slots, batch.truth)
+            events = self.heads(tokens, batch.truth)
             parts |= {name: self.cfg.events * loss for name, loss in events.items()}
         total = sum(parts.values(), start=tracks.new_zeros((), dtype=torch.float32))
         return Loss(total, float(len(tracks)), {name: float(part.detach()) for name, part in parts.items()})
@@ -105,8 +105,8 @@ class _EventHeads(nn.Module):
         self.shirt = nn.Linear(width, SHIRTS)
         self.hitter, self.struck = nn.Linear(width, 32), nn.Linear(width, 32)
 
-    def forward(self, tokens: Tensor, slots: int, truth: Any) -> dict[str, Tensor]:
-        things, scene = tokens[:, : self.things], tokens[:, slots:]
+    def forward(self, tokens: Tensor, truth: Any) -> dict[str, Tensor]:
+        things, others = tokens[:, : self.things], tokens[:, self.things :]
         first = self.struck_first(things).squeeze(-1)
         first = torch.cat([torch.zeros_like(first[:, :1]), first[:, 1:]], dim=1)
         pairs = self.hitter(things) @ self.struck(things).transpose(1, 2) / 32**0.5
@@ -119,7 +119,7 @@ class _EventHeads(nn.Module):
             "hits": 0.5 * _binary(pairs, truth["hits"]),
             "cushions": 0.5 * _binary(self.cushions(things), truth["cushions"]),
             "cue": _binary(cue, torch.stack([truth["broken"], truth["cushion_first"]], dim=1)),
-            "shirt": F.cross_entropy(self.shirt(scene.mean(1)), truth["shirt"].long(), reduction="sum"),
+            "shirt": F.cross_entropy(self.shirt(others.mean(1)), truth["shirt"].long(), reduction="sum"),
         }
 
 
