@@ -178,7 +178,7 @@ FILES: dict[str, st.SearchStrategy[Encoding]] = {
     "vp8.webm": of("libvpx", "webm", vpx()),
     "mpeg4.avi": of("mpeg4", "avi", simple(), **on_a_grid),
     "mpeg4.mp4": of("mpeg4", "mp4", simple()),
-    "mpeg2.mpg": of("mpeg2video", "mpeg", simple(), **on_a_grid),
+    "mpeg2.ts": of("mpeg2video", "mpegts", simple()),
     "mjpeg.avi": of("mjpeg", "avi", st.just({}), **on_a_grid),
     "flv1.flv": of("flv", "flv", simple(0)),
 }

@@ -83,7 +83,7 @@ def opened(
         BrokenClip: If it is missing, empty, too large, or holds no video.
     """
     check_file(path, limits)
-    blind = {} if look or not _is_mp4(path) else {"skip_frame": "all"}
+    blind = {} if look or not _is_mp4(path) else {"skip_frame": "all", "analyzeduration": "1"}
     try:
         # "file:" keeps a name such as "concat:a|b" from being understood as anything but a name.
         container = av.open(

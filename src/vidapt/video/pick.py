@@ -152,16 +152,21 @@ def _shown(picture: tuple[VideoFrame, float], rows: tuple[int, ...], findings: F
 
 
 def _timed(source: Source) -> Iterator[tuple[VideoFrame, float]]:
-    """Yield all frames in the order they are shown, with the seconds since the first of them."""
+    """Yield all frames in the order they are shown, with the seconds since the first of them.
+
+    Where the stamps of a broken file go back, the clock stands still.
+    """
     ranks = _ranks(source)
     first: float | None = None
+    latest = 0.0
     for index, frame in enumerate(decoded(source)):
         if ranks is not None:
             moment = ranks[index] if index < len(ranks) else index * _interval(source)
         else:
             moment = float((frame.pts or 0) * source.time_base)
         first = moment if first is None else first
-        yield frame, moment - first
+        latest = max(latest, moment - first)
+        yield frame, latest
 
 
 def _ranks(source: Source) -> list[float] | None:

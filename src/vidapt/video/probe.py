@@ -65,7 +65,7 @@ def probe(path: str | Path, limits: Limits = DEFAULT) -> Probe:
     path = Path(path)
     if is_picture(path):
         return of_album(path, describe(path, limits))
-    with opened(path, limits) as source:
+    with opened(path, limits, look=False) as source:
         described = of_headers(source)
         frame = _first_frame(source)
     height, width = shown_size(frame)

@@ -64,6 +64,8 @@ class RunReader:
         self._entries = Entries(source.stream)
         self._demuxer = source.packets()
         self._indexed = not INDEXED.isdisjoint(source.container.format.name.split(","))
+        # Matroska's index lies at the end of the file; FFmpeg reads it when it seeks for the first time.
+        self._lazy = "matroska" in source.container.format.name
         self._gap = int(SEEK_GAP_S / source.time_base)
         self._packets: list[VideoPacket] = []
         self._starts: list[int] = []  # where the entry points are in self._packets
@@ -104,14 +106,18 @@ class RunReader:
         """Tick of the first picture shown: later packets are shown no earlier than they are decoded."""
         if not self._read() or not self._starts:
             raise UnreliableError("the file does not start with an entry point")
+        first: int | None = None
         while True:
-            shown = [_shown_at(packet) for packet in self._packets if not packet.is_discard]
-            if shown and self._reached >= min(shown):
-                return min(shown)
+            newest = self._packets[-1]
+            if not newest.is_discard:
+                first = _shown_at(newest) if first is None else min(first, _shown_at(newest))
+            if first is not None and self._reached >= first:
+                return first
             if not self._read():
-                if shown:
-                    return min(shown)
-                raise UnreliableError("no picture of the file is shown")
+                break
+        if first is None:
+            raise UnreliableError("no picture of the file is shown")
+        return first
 
     def _reach(self, tick: int) -> list[VideoPacket]:
         """Read until every packet shown by `tick` is known; return them from the nearest entry point on."""
@@ -163,7 +169,10 @@ class RunReader:
             return False
         index = self._source.stream.index_entries
         at = index.search_timestamp(tick) if len(index) else -1
-        return at >= 0 and index[at].timestamp - self._newest >= self._gap
+        if at >= 0 and index[at].timestamp - self._newest >= self._gap:
+            return True
+        lazy, self._lazy = self._lazy, False
+        return lazy
 
     def _seek(self, tick: int) -> None:
         """Continue at the newest entry point shown by `tick`, or where reading had stopped."""
