@@ -1,0 +1,105 @@
+"""The command line as a user meets it: quick to start, plain errors, JSON where a table is printed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vidapt.cli import app
+from vidapt.loading import shipped
+from vidapt.worlds.billiards import simulate
+
+RUN = CliRunner()
+
+
+def _python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", ["vidapt", "vidapt.cli", "vidapt.nouns", "vidapt.recipe", "vidapt.parts"])
+def test_importing_needs_neither_torch_nor_transformers(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+    assert _python(code) == "[]"
+
+
+def test_help_names_every_command() -> None:
+    shown = RUN.invoke(app, ["--help"])
+    assert shown.exit_code == 0
+    assert all(name in shown.output for name in ("train", "eval", "caption", "ask", "demo", "simulate"))
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "caption", "ask", "demo"])
+def test_every_command_has_help(command: str) -> None:
+    assert RUN.invoke(app, [command, "--help"]).exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "pool"
+    simulate(folder, clips=3, seed=7, workers=1)
+    return folder
+
+
+def test_a_wrong_model_offers_the_nearest_name(pool: Path) -> None:
+    shown = RUN.invoke(app, ["ask", str(pool / "clips" / "000000.mp4"), "what?", "--model", "billiards-hone"])
+    assert shown.exit_code == 2
+    assert "billiards-home" in shown.output
+    assert "Traceback" not in shown.output
+
+
+def test_a_missing_clip_is_an_error_with_its_path(tmp_path: Path) -> None:
+    shown = RUN.invoke(app, ["ask", str(tmp_path / "nothing.mp4"), "what?"])
+    assert shown.exit_code == 2
+    assert "nothing.mp4" in shown.output
+
+
+def test_a_missing_recipe_is_an_error(tmp_path: Path) -> None:
+    shown = RUN.invoke(app, ["train", str(tmp_path / "none.yaml")])
+    assert shown.exit_code == 2
+    assert "none.yaml" in shown.output
+
+
+def test_ask_answers_each_question_and_prints_json(pool: Path) -> None:
+    clip = str(pool / "clips" / "000000.mp4")
+    questions = ["how many balls are on the table?", "is there a red ball on the table?"]
+    shown = RUN.invoke(app, ["ask", clip, *questions, "--json"])
+    assert shown.exit_code == 0
+    rows = json.loads(shown.stdout)["answers"]
+    assert [row["question"] for row in rows] == questions
+    assert all(row["answer"] for row in rows)
+
+
+def test_caption_writes_one_row_per_clip_and_survives_an_empty_file(pool: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for clip in (pool / "clips").iterdir():
+        (folder / clip.name).write_bytes(clip.read_bytes())
+    (folder / "empty.mp4").touch()
+    out = tmp_path / "captions.jsonl"
+    shown = RUN.invoke(app, ["caption", str(folder), "--out", str(out), "--workers", "1", "--json"])
+    assert shown.exit_code == 0, shown.output
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [next(iter(row)) for row in rows] == ["key"] * 3
+    assert len({row["key"] for row in rows}) == 3
+    assert json.loads(shown.stdout)["broken"] == 1
+
+
+def test_eval_writes_numbers_and_a_report(pool: Path, tmp_path: Path) -> None:
+    labels = str(pool / "labels.jsonl")
+    shown = RUN.invoke(
+        app, ["eval", "billiards-home", "--data", labels, "--out", str(tmp_path / "m"), "--workers", "1", "--json"]
+    )
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["clips"] == 3
+    assert (tmp_path / "m" / "report.html").stat().st_size > 10_000
+
+
+def test_the_shipped_model_is_small() -> None:
+    weights = shipped()["billiards-home"] / "model.safetensors"
+    assert 0 < weights.stat().st_size <= 25 * 2**20
