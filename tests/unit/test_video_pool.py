@@ -13,7 +13,7 @@ from PIL import Image
 
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.nouns import Clip, Frames
-from vidapt.video import Times, Uniform, decode, decode_ahead, write_mp4
+from vidapt.video import DEFAULT, Times, Uniform, decode, decode_ahead, write_mp4
 from vidapt.video import pool as pool_module
 
 
@@ -56,7 +56,7 @@ def test_clips_come_back_in_order_and_equal_to_plain_decoding(clips: list[Clip],
 def test_a_killed_worker_costs_one_clip(clips: list[Clip], tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     slow.mkdir()
-    Image.new("L", (4000, 4000)).save(tmp_path / "large.png", compress_level=1)
+    Image.new("L", (2500, 2500)).save(tmp_path / "large.png", compress_level=1)
     for number in range(200):
         (slow / f"{number}.png").symlink_to(tmp_path / "large.png")
     given = [clips[0], Clip("slow", slow), *clips[1:]]
@@ -75,11 +75,11 @@ def test_a_killed_worker_costs_one_clip(clips: list[Clip], tmp_path: Path) -> No
 
 
 def test_a_worker_that_hangs_is_given_up(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "_GRACE_S", -119.5)
     results = decode_ahead(clips[:2], Uniform(count=1), workers=1, ahead=1)
     next(results)
     (worker,) = workers()
     worker.suspend()
+    monkeypatch.setattr(pool_module, "_GRACE_S", 0.5 - DEFAULT.wall_s)
     _, second = next(results)
     assert isinstance(second, BrokenClip)
     assert "hung" in second.reason
