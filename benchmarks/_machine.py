@@ -14,6 +14,7 @@ def describe(*packages: str) -> dict[str, object]:
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "load": [round(load, 2) for load in os.getloadavg()],
         "system": platform.system(),
         "python": sys.version.split()[0],
         "versions": {package: _version(package) for package in packages},

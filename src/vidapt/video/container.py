@@ -22,8 +22,8 @@ from vidapt.errors import BrokenClip
 from vidapt.video.limits import Limits
 
 FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,m4v,h264,hevc,"
-    "ivf,mxf,nut,rm,dv,gxf,swf,wtv,yuv4mpegpipe,h263,obu,av1"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,ivf,mxf,nut,dv,"
+    "m4v,h263,h264,hevc,obu"
 )
 """Containers that hold video; not play-lists and scripts, which can name other files or hosts."""
 
@@ -38,7 +38,7 @@ class Source:
         stream: The video stream that is read.
         limits: What the clip may cost.
         deadline: `time.monotonic()` at which patience ends.
-        errors: Packets that could not be decoded so far.
+        errors: Packets that could not be read or decoded so far.
     """
 
     path: Path
@@ -59,10 +59,21 @@ class Source:
             raise BrokenClip(self.path, f"reading it took longer than the limit of {self.limits.wall_s:g} s")
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
-        """Yield the packets of the video stream from the current position, without the closing empty one."""
-        for packet in self.container.demux(self.stream):
+        """Yield the packets of the video stream from the current position on, none of them empty.
+
+        Where the file cannot be read any further it ends.
+        """
+        demuxer = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(demuxer, None)
+            except av.FFmpegError:
+                self.errors += 1
+                return
+            if packet is None:
+                return
             self.check_clock()
-            if packet.size:
+            if packet.size:  # the last packet is empty, and so are AVI's marks for a repeated frame
                 yield packet
 
 
@@ -77,14 +88,14 @@ def opened(
         limits: What it may cost.
         deadline: Moment on the monotonic clock at which patience ends; None starts the clock now.
         look: Whether FFmpeg may decode a few frames to find out what headers do not say. In MP4 the
-            headers say all that reading packets needs, and looking costs more than a tenth of a clip.
+            headers say all that reading packets needs, and looking costs as much as several frames.
 
     Raises:
         BrokenClip: If it is missing, empty, too large, or holds no video.
     """
     check_file(path, limits)
-    blind = {} if look or not _is_mp4(path) else {"skip_frame": "all", "analyzeduration": "1"}
     try:
+        blind = {} if look or not _is_mp4(path) else {"skip_frame": "all", "analyzeduration": "1"}
         # "file:" keeps a name such as "concat:a|b" from being understood as anything but a name.
         container = av.open(
             f"file:{path.resolve()}",

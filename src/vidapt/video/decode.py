@@ -82,7 +82,7 @@ def _judge(described: Probe, times: Sequence[float], findings: Findings) -> tupl
             notes.append(f"{what}; its last frame stands in for {lost} of {len(times)} moments")
     if findings.errors or findings.damaged:
         notes.append(
-            f"it is damaged: {findings.errors} packets cannot be decoded, "
+            f"it is damaged: {findings.errors} packets cannot be used, "
             f"{findings.damaged} of {len(times)} frames are incomplete"
         )
     return tuple(notes)

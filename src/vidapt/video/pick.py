@@ -41,7 +41,7 @@ class Findings:
 
     Attributes:
         end_s: Second the last picture ends, None if the end of the file was not reached.
-        errors: Packets that could not be decoded.
+        errors: Packets that could not be read or decoded.
         damaged: Moments whose picture is damaged.
         plain: Why every frame had to be decoded; empty if that was not so.
     """
@@ -91,6 +91,7 @@ def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterato
         for frame in _decode_run(source, run, set(filled)):
             shown = frame.pts or 0
             yield Shown(tuple(filled[shown]), float((shown - reader.origin) * scale), frame)
+    findings.errors = source.errors
     if reader.end is not None:
         findings.end_s = float((reader.end - reader.origin) * scale)
 

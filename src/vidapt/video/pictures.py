@@ -120,9 +120,11 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _folder(path: Path, limits: Limits) -> Album:
-    files = tuple(
-        sorted((p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()), key=natural)
-    )
+    try:
+        found = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+    except OSError as error:
+        raise BrokenClip(path, f"the folder cannot be read ({error.strerror})") from error
+    files = tuple(sorted(found, key=natural))
     if not files:
         raise BrokenClip(path, "the folder holds no pictures")
     if len(files) > limits.frames:
@@ -138,8 +140,11 @@ def _folder(path: Path, limits: Limits) -> Album:
 
 
 def _plugin(path: Path) -> type[ImageFile.ImageFile] | None:
-    with path.open("rb") as file:
-        head = file.read(16)
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:  # whoever opens it as a video finds out what is wrong
+        return None
     if head[:4] == b"RIFF":
         return WebPImagePlugin.WebPImageFile if head[8:12] == b"WEBP" else None
     return next((plugin for start, plugin in _PLUGINS.items() if head.startswith(start)), None)

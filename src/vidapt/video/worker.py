@@ -8,7 +8,6 @@ taken over by a hostile file can lie about pixels, but run nothing in the proces
 from __future__ import annotations
 
 import json
-import resource
 import signal
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -89,6 +88,8 @@ def _answer(connection: Connection, asked: dict[str, Any]) -> None:
 
 
 def _bound_memory(limits: Limits) -> None:
+    import resource  # not everywhere, and neither are the inherited sockets a worker talks over
+
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = limits.memory_bytes + _OVERHEAD_BYTES
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
