@@ -102,8 +102,9 @@ def _pieces(
             if part_index:
                 pieces.append((clips, False))
                 clips += 1
-            if part:
-                pieces.append((tuple(tokenizer(part, add_special_tokens=False).input_ids), labelled))
+            ids = tuple(tokenizer(part, add_special_tokens=False).input_ids) if part else ()
+            if ids:
+                pieces.append((ids, labelled))
     return pieces
 
 

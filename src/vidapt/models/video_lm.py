@@ -137,8 +137,9 @@ class VideoLM(nn.Module):
         return self.head(self.states(packed, visual))
 
     def head(self, states: Tensor) -> Tensor:
-        """[M, D] states to [M, vocabulary] logits in float32."""
-        logits = self.language.get_output_embeddings()(states).float()
+        """[M, D] states to [M, vocabulary] logits in float32, or float64 where the model is in float64."""
+        logits = self.language.get_output_embeddings()(states)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         assert isinstance(logits, Tensor)
         cap = getattr(self.language.config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits

@@ -13,16 +13,17 @@ from types import FrameType
 def between_steps() -> Iterator[Callable[[], bool]]:
     """Hold back the first Ctrl-C, so that weights are never saved half updated; a second one ends at once.
 
-    Outside the main thread, where signals cannot be caught, nothing is held back.
+    Nothing is held back outside the main thread, where signals cannot be caught, nor where Ctrl-C is ignored,
+    as in a shell's background jobs.
 
     Yields:
         A function that says whether Ctrl-C was pressed.
     """
     pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
         yield pressed.is_set
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: FrameType | None) -> None:
         del number, frame

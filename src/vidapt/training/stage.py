@@ -146,7 +146,7 @@ def _step(
     if not torch.isfinite(mean):
         raise VidaptError(
             f"stage {stage.name}, step {number + 1}",
-            f"the loss is {float(mean)}",
+            f"the loss is {float(mean.detach())}",
             "lower the learning rate; the last checkpoint before this step is kept",
         )
     mean.backward()

@@ -1,0 +1,155 @@
+"""What `train` checks before it begins, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from training_tools import blueprint, recipe, silent, stage, trained, write_clips
+
+from vidapt.errors import CheckpointError, ConfigError, FormatError, VidaptError
+from vidapt.loading import open_model
+from vidapt.objectives.next_token import Part as NextToken
+from vidapt.training.run import train
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    return write_clips(tmp_path / "clips", clips=3, questions=2)
+
+
+def test_every_missing_label_file_is_named_before_anything_is_made(labels: Path, tmp_path: Path) -> None:
+    plan = recipe(
+        stage(labels, "a"),
+        stage(tmp_path / "no.jsonl", "b"),
+        stage(tmp_path / "nor.jsonl", "c"),
+        tokenizer=str(tmp_path / "words"),
+    )
+    with pytest.raises(ConfigError) as caught:
+        train(plan, tmp_path / "runs", silent, workers=0)
+    for name in ("no.jsonl", "nor.jsonl", "words"):
+        assert str(tmp_path / name) in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_clips_of_any_stage_are_named_before_training(labels: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    write_clips(later, clips=3)
+    (later / "1.mp4").unlink()
+    plan = recipe(stage(labels, "a"), stage(later / "labels.jsonl", "b"))
+    with pytest.raises(FormatError, match=r"1\.mp4"):
+        train(plan, tmp_path / "runs", silent, workers=0)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_broken_label_line_is_named_before_training(labels: Path, tmp_path: Path) -> None:
+    with labels.open("a", encoding="utf-8") as file:
+        file.write('{"video": "0.mp4", "question"\n')
+    with pytest.raises(FormatError, match=r"labels\.jsonl:7"):
+        train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0)
+
+
+def test_answers_of_later_stages_are_measured_before_the_first(labels: Path, tmp_path: Path) -> None:
+    plan = recipe(stage(labels, "a"), stage(labels, "b", batching={"max_answer_tokens": 2}))
+    with pytest.raises(FormatError, match="the limit is 2"):
+        train(plan, tmp_path / "runs", silent, workers=0)
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_an_unknown_starting_point_is_named_before_anything_is_made(labels: Path, tmp_path: Path) -> None:
+    plan = recipe(stage(labels), blueprint=None, start=str(tmp_path / "no-model"))
+    with pytest.raises(CheckpointError, match="no-model: there is no such model"):
+        train(plan, tmp_path / "runs", silent, workers=0)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_is_not_a_run_is_left_alone(labels: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "runs" / "run" / "thesis.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine", encoding="utf-8")
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match="exists and is not a run"):
+            train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0, resume=resume)
+    assert [path.name for path in mine.parent.iterdir()] == ["thesis.txt"]
+
+
+def test_filters_that_let_nothing_through_are_refused(labels: Path, tmp_path: Path) -> None:
+    plan = recipe(stage(labels, data=[{"path": str(labels), "types": ["colour"]}]))
+    with pytest.raises(ConfigError, match="no sample that the filters let through"):
+        train(plan, tmp_path / "runs", silent, workers=0)
+
+
+def test_a_broken_clip_costs_its_own_questions_and_is_written_down(labels: Path, tmp_path: Path) -> None:
+    (labels.parent / "1.mp4").write_bytes(b"not a video")
+    plan = recipe(stage(labels, "a", steps=1), stage(labels, "b", steps=1))
+    run = train(plan, tmp_path / "runs", silent, workers=0)
+    rows = [json.loads(line) for line in (run / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["path"] for row in rows] == [str(labels.parent / "1.mp4")]
+    assert rows[0]["reason"]
+    card = json.loads((run / "02-b" / "model" / "card.json").read_text(encoding="utf-8"))
+    assert (card["clips"], card["samples"]) == (2, 4)
+
+
+def test_a_run_of_broken_clips_alone_is_refused(labels: Path, tmp_path: Path) -> None:
+    for clip in labels.parent.glob("*.mp4"):
+        clip.write_bytes(b"")
+    with pytest.raises(ConfigError, match="none of the clips can be used"):
+        train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0)
+
+
+def test_a_run_says_what_made_it(labels: Path, tmp_path: Path) -> None:
+    plan = recipe(stage(labels, steps=3))
+    run = train(plan, tmp_path / "runs", silent, workers=0)
+    card = json.loads((run / "01-a" / "model" / "card.json").read_text(encoding="utf-8"))
+    assert card["recipe_hash"] == plan.fingerprint
+    assert (card["stage"], card["steps"], card["clips"], card["samples"]) == ("a", 3, 3, 6)
+    assert card["versions"].keys() == {"vidapt", "torch", "python"}
+    assert json.loads((run / "recipe.json").read_text(encoding="utf-8"))["name"] == "run"
+    log = [json.loads(line) for line in (run / "01-a" / "work" / "metrics.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 3
+    assert {"loss", "tokens", "rate/connector", "rate/language"} <= log[-1].keys()
+    assert list((run / "01-a" / "work" / "tensorboard").glob("events*"))
+
+
+def test_training_learns(labels: Path, tmp_path: Path) -> None:
+    heard: list[float] = []
+
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        if task == "a":
+            heard.append(float(note.removeprefix("loss ")))
+
+    plan = recipe(stage(labels, steps=40, batching={"clips": 3}))
+    trained(plan, tmp_path / "runs", report=report)
+    assert heard[-1] < heard[0] / 2
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NextToken, "_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(VidaptError, match="stage a, step 1: the loss is nan"):
+        train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0)
+
+
+def test_a_stage_starts_from_the_run_before_and_keeps_its_tokenizer(labels: Path, tmp_path: Path) -> None:
+    first = train(recipe(stage(labels, steps=1)), tmp_path / "runs", silent, workers=0)
+    plan = recipe(stage(labels, steps=1), blueprint=None, start=str(first), name="second")
+    second = train(plan, tmp_path / "runs", silent, workers=0)
+    left, right = (run / "01-a" / "model" / "tokenizer.json" for run in (first, second))
+    assert left.read_bytes() == right.read_bytes()
+
+
+def test_a_given_tokenizer_is_used(labels: Path, tmp_path: Path) -> None:
+    first = train(recipe(stage(labels, steps=1)), tmp_path / "runs", silent, workers=0)
+    words = first / "01-a" / "model"
+    plan = recipe(stage(labels, steps=1), name="second", tokenizer=str(words), blueprint=blueprint())
+    _, tokenizer = open_model(train(plan, tmp_path / "runs", silent, workers=0))
+    assert tokenizer.get_vocab() == open_model(first)[1].get_vocab()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(labels: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'cuda:99' cannot be used"):
+        train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0, device="cuda:99")
+    assert not (tmp_path / "runs").exists()
