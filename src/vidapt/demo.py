@@ -8,12 +8,12 @@ that was stopped goes on where it was.
 from __future__ import annotations
 
 import importlib.resources
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vidapt.captioning.bulk import caption_folder
-from vidapt.captioning.engine import Engine, load
+from vidapt.captioning.engine import CAPTION_PROMPT, Engine, load
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
 from vidapt.formats import open_samples
@@ -21,6 +21,7 @@ from vidapt.measure.compare import Comparison, compare
 from vidapt.measure.evaluate import Evaluation, billiards_judge, evaluate
 from vidapt.measure.report import write_report
 from vidapt.models.generate import Decoding
+from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, load_recipe
 from vidapt.training.run import train
@@ -152,7 +153,7 @@ class _Bench:
         """Accuracy with controls, and claims held against the log."""
         return evaluate(
             engine,
-            list(open_samples(self.test / "labels.jsonl")),
+            [_plainly_asked(sample) for sample in open_samples(self.test / "labels.jsonl")],
             out=out,
             decoding=Decoding(max_new_tokens=LONGEST_ANSWER),
             train_samples=list(open_samples(self.learn / "labels.jsonl")),
@@ -160,6 +161,14 @@ class _Bench:
             workers=self.workers,
             report=lambda _, done, total, note="": self.report(task, done, total, note),
         )
+
+
+def _plainly_asked(sample: Sample) -> Sample:
+    """Captions are asked for as `vidapt caption` asks, so that both models understand the question."""
+    if sample.facts.get("type") != "caption":
+        return sample
+    turns = tuple(replace(t, text=CAPTION_PROMPT) if t.role == "user" else t for t in sample.turns)
+    return replace(sample, turns=turns)
 
 
 def _film(folder: Path, clips: int, seed: int, task: str, workers: int | None, report: Reporter) -> None:

@@ -212,6 +212,7 @@ CLUB = Style(
             "report the run of each ball in order.",
         ),
         "caption": (
+            "describe the video.",
             "sum up the shot.",
             "give a short report of this shot.",
             "what is the outcome of the shot?",
@@ -326,6 +327,7 @@ HALL = Style(
             "tell exactly which ball goes where.",
         ),
         "caption": (
+            "describe the video.",
             "tell what happened.",
             "describe this stroke briefly.",
             "what came of the stroke?",
