@@ -109,7 +109,7 @@ def test_a_missing_file_is_named(saved: Path, name: str) -> None:
 def test_where_there_is_no_model_the_way_to_one_is_said(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such model"):
         locate(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match="neither blueprint.json, run.json nor config.json"):
+    with pytest.raises(CheckpointError, match=r"neither blueprint\.json, run\.json nor config\.json"):
         locate(tmp_path)
     (tmp_path / "run.json").write_text('{"finished": []}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="no stage of this run is finished"):
@@ -244,8 +244,13 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         with files.write_folder(target) as temporary:
             (temporary / "x").write_text(text, encoding="utf-8")
         assert (target / "x").read_text(encoding="utf-8") == text
-    with pytest.raises(KeyboardInterrupt), files.write_folder(target) as temporary:
-        (temporary / "x").write_text("third", encoding="utf-8")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with files.write_folder(target) as temporary:
+            (temporary / "x").write_text("third", encoding="utf-8")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (target / "x").read_text(encoding="utf-8") == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -18,8 +18,8 @@ from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import Prompt
 from vidapt.training.data import group_by_clip
 
-WORDS = ["<pad>", "</s>", "USER", ":", "ASSISTANT", "what", "is", "it", "?", "red", "ball", "and", "blue", "system"]
-ID = {word: index for index, word in enumerate(WORDS)}
+_WORDS = "<pad> </s> USER : ASSISTANT what is it ? red ball and blue system"
+ID = {word: index for index, word in enumerate(_WORDS.split())}
 CLIP = Clip("c", Path("c.mp4"))
 LLAVA = Prompt(start="system ", user="USER : {text}", opening=" ASSISTANT :", media="{media}\n")
 

@@ -76,7 +76,7 @@ def test_targets_can_be_chosen_and_unknown_ones_are_refused() -> None:
     model = video_lm()
     set_trainable(model, Trained(language="lora", lora=LoRA(targets=("q_proj",))))
     assert len(list(adapter_weights(model.language))) == 2 * 2
-    with pytest.raises(ConfigError, match="linear layers here:.*q_proj"):
+    with pytest.raises(ConfigError, match=r"linear layers here: .*q_proj"):
         set_trainable(video_lm(), Trained(language="lora", lora=LoRA(targets=("qproj",))))
 
 
@@ -170,7 +170,7 @@ def test_rates_warm_up_and_decay_to_their_floor() -> None:
     assert factors[9] == pytest.approx(10 / 11)
     assert factors[10] == 1
     assert factors[55] == pytest.approx(0.2 + 0.8 * 0.5)
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert sorted(factors[10:], reverse=True) == factors[10:]
     assert factors[-1] == pytest.approx(0.2, abs=1e-3)
     linear = Optimizer(warmup=0, decay="linear")
     assert [rate_factor(linear, step, 4) for step in range(4)] == [1, 0.75, 0.5, 0.25]

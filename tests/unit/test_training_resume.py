@@ -115,12 +115,16 @@ def test_ctrl_c_in_the_last_step_still_ends_the_run(labels: Path, tmp_path: Path
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
-    with pytest.raises(KeyboardInterrupt), between_steps() as interrupted:
-        assert not interrupted()
-        signal.raise_signal(signal.SIGINT)
-        assert interrupted()
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("went on after the second Ctrl-C")
+    def press_twice() -> None:
+        with between_steps() as interrupted:
+            assert not interrupted()
+            signal.raise_signal(signal.SIGINT)
+            assert interrupted()
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("went on after the second Ctrl-C")
+
+    with pytest.raises(KeyboardInterrupt):
+        press_twice()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -25,6 +25,7 @@ from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.video import write_mp4
 
 SIDE, CELLS, WIDTH = 16, 4, 16
+PROMPT = Prompt(opening="<answer>")
 WORDS = "what is it? the red ball hits the blue one, and 3 others do not. it is green and 12"
 
 
@@ -55,7 +56,7 @@ def blueprint(**changes: Any) -> dict[str, Any]:
         "towers": [{"kind": "frame_vit", "arch": arch}],
         "connector": {"kind": "pool_mlp", "pool": "average"},
         "frames": {"policy": "uniform", "count": 3},
-        "prompt": Prompt(opening="<answer>").model_dump(),
+        "prompt": PROMPT.model_dump(),
         **changes,
         "language": language,
     }
@@ -82,9 +83,9 @@ class ExactNorm(LlamaRMSNorm):
         return self.weight * (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon))
 
 
-def tokenizer(prompt: Prompt = Prompt(opening="<answer>")) -> PreTrainedTokenizerFast:
+def tokenizer() -> PreTrainedTokenizerFast:
     """Bytes and a few words; at most 300 entries."""
-    return learn_tokenizer([WORDS], prompt, 300)
+    return learn_tokenizer([WORDS], PROMPT, 300)
 
 
 def clone_with_own_attention(model: VideoLM) -> VideoLM:
