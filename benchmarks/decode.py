@@ -111,7 +111,7 @@ def with_vidapt(path: Path, wanted: Moments) -> np.ndarray:
 
 
 def with_pyav(path: Path, wanted: Moments, *, stop: bool = True, **scaling: Any) -> np.ndarray:
-    """Decode up to the last frame needed and convert those needed; by default PyAV starts threads for that."""
+    """Decode up to the last frame needed; PyAV starts threads to convert frames unless told not to."""
     taken: list[np.ndarray] = []
     before: av.VideoFrame | None = None
     with av.open(path) as container:
