@@ -153,3 +153,8 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_made(labels: P
     with pytest.raises(ConfigError, match="'cuda:99' cannot be used"):
         train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0, device="cuda:99")
     assert not (tmp_path / "runs").exists()
+
+
+def test_flex_attention_is_refused_where_it_cannot_train(labels: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="FlexAttention cannot train on 'cpu'"):
+        train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0, flex=True)

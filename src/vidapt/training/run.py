@@ -93,7 +93,12 @@ def train(
     run = runs / recipe.name
     state = _read_state(run, recipe, resume=resume)
     model, tokenizer = _starting_point(recipe, run, state, data)
-    model.to(usable_device(device))
+    place = usable_device(device)
+    if flex and place.type != "cuda":
+        raise ConfigError(
+            "flex", f"FlexAttention cannot train on {device!r}", "leave it out, or train on CUDA"
+        )
+    model.to(place)
     prompt = model.blueprint.prompt
     clips = [
         group_by_clip(samples, prompt, tokenizer, stage.batching.max_answer_tokens)
