@@ -1,8 +1,8 @@
-"""The shipped model on held-out clips of its home venue: accuracy per question type, and claims against the log.
+"""The shipped model on held-out clips of its home venue: accuracy per type, and claims against the log.
 
     python benchmarks/home.py [--clips 500] [--out scratch/home]
 
-Simulates the clips (a seed no training uses), evaluates with the majority, blind and shuffled controls, prints
+Simulates the clips (a seed no training uses), evaluates with majority, blind and shuffled controls, prints
 one JSON line at the end and writes benchmarks/results/home.json.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from _machine import describe
-
 from vidapt.captioning.engine import load
 from vidapt.files import write_json
 from vidapt.formats import open_samples

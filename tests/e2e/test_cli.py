@@ -91,13 +91,12 @@ def test_caption_writes_one_row_per_clip_and_survives_an_empty_file(pool: Path, 
 
 
 def test_eval_writes_numbers_and_a_report(pool: Path, tmp_path: Path) -> None:
-    labels = str(pool / "labels.jsonl")
-    shown = RUN.invoke(
-        app, ["eval", "billiards-home", "--data", labels, "--out", str(tmp_path / "m"), "--workers", "1", "--json"]
-    )
+    out = tmp_path / "measured"
+    options = ["--data", str(pool / "labels.jsonl"), "--out", str(out), "--workers", "1", "--json"]
+    shown = RUN.invoke(app, ["eval", "billiards-home", *options])
     assert shown.exit_code == 0, shown.output
     assert json.loads(shown.stdout)["clips"] == 3
-    assert (tmp_path / "m" / "report.html").stat().st_size > 10_000
+    assert (out / "report.html").stat().st_size > 10_000
 
 
 def test_the_shipped_model_is_small() -> None:

@@ -14,7 +14,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
-import vidapt
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.nouns import Clip, Frames
 from vidapt.video import worker
@@ -128,7 +127,7 @@ class _Worker:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        root = str(Path(vidapt.__file__).parents[1])
+        root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         with theirs:
             self._process = subprocess.Popen(
