@@ -99,6 +99,7 @@ def silent(task: str, done: int, total: int, note: str = "") -> None:
     """Report nothing."""
 
 
+@pytest.mark.timeout(900)  # it starts a process, which imports torch; that takes long on a busy machine
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     write_data(tmp_path)
     kill_training_after_its_first_checkpoint(tmp_path)
