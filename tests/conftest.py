@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import settings
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# The same examples in every run, so that a red test means a change.
+# `--hypothesis-profile=default` hunts for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")

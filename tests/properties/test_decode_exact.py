@@ -173,7 +173,6 @@ FILES: dict[str, st.SearchStrategy[Encoding]] = {
     "h264.ts": of("libx264", "mpegts", x264()),
     "h264.avi": of("libx264", "avi", simple(), **on_a_grid),
     "raw.h264": of("libx264", "h264", simple(), **on_a_grid),
-    "hevc.mkv": of("libx265", "matroska", x265()),
     "vp9.webm": of("libvpx-vp9", "webm", vpx()),
     "vp8.webm": of("libvpx", "webm", vpx()),
     "mpeg4.avi": of("mpeg4", "avi", simple(), **on_a_grid),
