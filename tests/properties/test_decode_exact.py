@@ -131,13 +131,6 @@ def x264(draw: st.DrawFn) -> dict[str, str]:
 
 
 @st.composite
-def x265(draw: st.DrawFn) -> dict[str, str]:
-    keyint, bframes, opened = draw(st.integers(1, 40)), draw(st.integers(0, 4)), draw(st.integers(0, 1))
-    text = f"log-level=none:pools=1:keyint={keyint}:min-keyint=1:bframes={bframes}:open-gop={opened}"
-    return {"preset": "ultrafast", "x265-params": text}
-
-
-@st.composite
 def simple(draw: st.DrawFn, most_b_frames: int = 3) -> dict[str, str]:
     return {"g": str(draw(st.integers(1, 40))), "bf": str(draw(st.integers(0, most_b_frames)))}
 
