@@ -36,6 +36,7 @@ def simulate_billiards(
     clips: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 500,
     venue: Annotated[str, typer.Option(help="home, club or hall.")] = "home",
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    statements: Annotated[int, typer.Option(min=1, help="Pairs of true and false statements per clip.")] = 1,
     workers: Workers = None,
 ) -> None:
     """Simulate pool shots: real mp4 clips with labels, questions and the log of what happened."""
@@ -48,6 +49,7 @@ def simulate_billiards(
             clips=clips,
             venue=venue,
             seed=seed,
+            statements=statements,
             workers=workers,
             progress=lambda done, total: report("simulate", done, total),
         )

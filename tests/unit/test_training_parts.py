@@ -189,9 +189,10 @@ def test_an_objective_with_weights_of_its_own_gets_the_same_ones_each_time() -> 
         ),
         blueprint=blueprint(),
     )
-    first = make_objective(plan.stages[0], video_lm(), 3)
-    again = make_objective(plan.stages[0], video_lm(), 3)
-    other = make_objective(plan.stages[0], video_lm(), 4)
+    model = video_lm(connector={"kind": "track", "slots": 3, "scene": 0, "frames": 2, "hidden": 16})
+    first = make_objective(plan.stages[0], model, 3)
+    again = make_objective(plan.stages[0], model, 3)
+    other = make_objective(plan.stages[0], model, 4)
     names = dict(first.named_parameters())
     assert names
     assert all(torch.equal(names[name], weight) for name, weight in again.named_parameters())

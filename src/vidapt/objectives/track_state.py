@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vidapt.nouns import Features
+from vidapt.errors import ConfigError
+from vidapt.nouns import Grid
 from vidapt.objectives._contract import Batch, Loss
 from vidapt.parts import PartConfig
 
@@ -29,7 +30,7 @@ class Part(nn.Module):
         """Options.
 
         Attributes:
-            things: Things whose state is known; they take the first slots.
+            things: Balls whose state is known; they take the first slots, the player the next.
             window: Look at this many neighbouring frames only, which is cheaper, and learn places but not
                 events; None looks at whole clips.
             place: Weight of the regression inside the cell.
@@ -45,12 +46,24 @@ class Part(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.heads: _EventHeads | None = None
+        self.shirt: nn.Linear | None = None
         self.needs_views = cfg.window is not None
-        events = ("pocket", "first_hit", "hits", "cushions", "broken", "cushion_first", "shirt")
-        self.columns: tuple[str, ...] = ("tracks",) if cfg.window else ("tracks", *events)
+        events = () if cfg.window else ("pocket", "first_hit", "hits", "cushions", "broken", "cushion_first")
+        self.columns: tuple[str, ...] = ("tracks", "player", "shirt", *events)
 
     def prepare(self, model: Any) -> None:
-        """Build the heads that read events from the model's visual tokens."""
+        """Build the heads: of the shirt on the player's looks, of events on the model's visual tokens.
+
+        Raises:
+            ConfigError: If the model's connector has no track for each ball and the player.
+        """
+        if getattr(model.connector.cfg, "slots", 0) <= self.cfg.things:
+            raise ConfigError(
+                "objective track_state",
+                f"needs a `track` connector of at least {self.cfg.things + 1} slots",
+                "change the blueprint's connector, or the objective's `things`",
+            )
+        self.shirt = nn.Linear(model.connector.cfg.looks, SHIRTS)
         if not self.cfg.window:
             width = model.language.get_input_embeddings().embedding_dim
             self.heads = _EventHeads(width, self.cfg.things)
@@ -67,7 +80,11 @@ class Part(nn.Module):
         else:
             (features,) = batch.features
             index = _frame_rows(tracks.shape[1], features.grid.t)
-        parts = self._places(model, features, tracks[:, index])
+        found = model.connector.tracks(features)
+        parts = self._places(found, features.grid, _with_player(tracks[:, index], batch.truth["player"]))
+        looks = found.looks[:, :, self.cfg.things].mean(1)
+        assert self.shirt is not None
+        parts["shirt"] = F.cross_entropy(self.shirt(looks), batch.truth["shirt"].long(), reduction="sum")
         if self.heads is not None:
             tokens = model.connect(features).x
             events = self.heads(tokens, batch.truth)
@@ -75,10 +92,12 @@ class Part(nn.Module):
         total = sum(parts.values(), start=tracks.new_zeros((), dtype=torch.float32))
         return Loss(total, float(len(tracks)), {name: float(part.detach()) for name, part in parts.items()})
 
-    def _places(self, model: Any, features: Features, truth: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy over cells and absence, and the distance inside the cell; truth is [N, T, K, 3]."""
-        found = model.connector.tracks(features)
-        grid, things = features.grid, self.cfg.things
+    def _places(self, found: Any, grid: Grid, truth: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy over cells and absence, and the distance inside the cell.
+
+        `found` is what a `track` connector found, truth is [N, T, K, 3].
+        """
+        things = truth.shape[2]
         visible, place = truth[..., 0] > 0.5, truth[..., 1:].float()
         column = (place[..., 0] * grid.w).long().clamp(0, grid.w - 1)
         row = (place[..., 1] * grid.h).long().clamp(0, grid.h - 1)
@@ -106,7 +125,7 @@ class _EventHeads(nn.Module):
         self.hitter, self.struck = nn.Linear(width, 32), nn.Linear(width, 32)
 
     def forward(self, tokens: Tensor, truth: Any) -> dict[str, Tensor]:
-        things, others = tokens[:, : self.things], tokens[:, self.things :]
+        things, player = tokens[:, : self.things], tokens[:, self.things]
         first = self.struck_first(things).squeeze(-1)
         first = torch.cat([torch.zeros_like(first[:, :1]), first[:, 1:]], dim=1)
         pairs = self.hitter(things) @ self.struck(things).transpose(1, 2) / 32**0.5
@@ -119,8 +138,14 @@ class _EventHeads(nn.Module):
             "hits": 0.5 * _binary(pairs, truth["hits"]),
             "cushions": 0.5 * _binary(self.cushions(things), truth["cushions"]),
             "cue": _binary(cue, torch.stack([truth["broken"], truth["cushion_first"]], dim=1)),
-            "shirt": F.cross_entropy(self.shirt(others.mean(1)), truth["shirt"].long(), reduction="sum"),
+            "shirt_token": F.cross_entropy(self.shirt(player), truth["shirt"].long(), reduction="sum"),
         }
+
+
+def _with_player(tracks: Tensor, player: Tensor) -> Tensor:
+    """Join the balls [N, T, K, 3] and the player [N, 2], who is always there, to [N, T, K + 1, 3]."""
+    place = player[:, None, None].expand(-1, tracks.shape[1], 1, -1).to(tracks.dtype)
+    return torch.cat([tracks, torch.cat([torch.ones_like(place[..., :1]), place], -1)], dim=2)
 
 
 def _binary(logits: Tensor, truth: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from vidapt.worlds.billiards.events import Record, name_contacts
 from vidapt.worlds.billiards.physics import Shot, roll
 from vidapt.worlds.billiards.questions import QA, ask
-from vidapt.worlds.billiards.render import render, tracks
+from vidapt.worlds.billiards.render import player_place, render, tracks
 from vidapt.worlds.billiards.shots import plan
 from vidapt.worlds.billiards.styles import STYLES
 from vidapt.worlds.billiards.venues import Venue, find_venue
@@ -47,10 +47,14 @@ class Played:
         """Where the balls are in the picture: see `render.tracks`."""
         return tracks(venue, self.path, self.seen)
 
-    def questions(self, venue: Venue) -> list[QA]:
-        """Everything asked about the clip, in the venue's style."""
+    def player(self, venue: Venue) -> np.ndarray:
+        """Where the player stands in the picture: see `render.player_place`."""
+        return player_place(venue, self.path, self.shot.strike)
+
+    def questions(self, venue: Venue, statements: int = 1) -> list[QA]:
+        """Everything asked about the clip, in the venue's style; see `questions.ask`."""
         rng = np.random.default_rng([self.seed, self.record.index, _WORDS])
-        return ask(self.record, STYLES[venue.style], rng)
+        return ask(self.record, STYLES[venue.style], rng, statements)
 
 
 def play(seed: int, indices: Sequence[int], venue: Venue) -> list[Played]:

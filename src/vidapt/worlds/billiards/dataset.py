@@ -54,6 +54,7 @@ def simulate(
     clips: int,
     venue: str = "home",
     seed: int = 0,
+    statements: int = 1,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -67,6 +68,7 @@ def simulate(
         clips: How many clips.
         venue: Where they are filmed.
         seed: Data sets of different seeds share no clip; below 2**32.
+        statements: Ask about up to this many pairs of a true and a false statement per clip.
         workers: Processes; None means one per core. With 1, everything runs in this process.
         progress: Called with (clips done, clips in all) now and then, from this process.
 
@@ -77,11 +79,11 @@ def simulate(
             is kept, and the same call goes on from there.
     """
     place = find_venue(venue)
-    if clips < 1 or not 0 <= seed < _SEEDS or (workers is not None and workers < 1):
-        found = f"clips={clips}, seed={seed}, workers={workers}"
-        remedy = f"clips and workers must be at least 1, the seed 0 to {_SEEDS - 1}"
+    if min(clips, statements, 1 if workers is None else workers) < 1 or not 0 <= seed < _SEEDS:
+        found = f"clips={clips}, seed={seed}, statements={statements}, workers={workers}"
+        remedy = f"clips, statements and workers must be at least 1, the seed 0 to {_SEEDS - 1}"
         raise ConfigError("simulate", found, remedy)
-    about = _describe(place, seed, clips)
+    about = _describe(place, seed, clips, statements)
     try:
         _claim_folder(out, about)
         _write(out / _ABOUT, json.dumps(about, indent=2).encode())
@@ -90,7 +92,7 @@ def simulate(
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigError(out, f"cannot be made: {error}", "name a new folder") from error
     made: list[_Made] = []
-    for part in _work(out, place.name, seed, clips, workers or os.cpu_count() or 1):
+    for part in _work(out, about, workers or os.cpu_count() or 1):
         made.append(part)
         if progress is not None:
             progress(sum(len(p.events) for p in made), clips)
@@ -117,7 +119,7 @@ def load_records(path: Path) -> list[Record]:
     return records
 
 
-def _describe(venue: Venue, seed: int, clips: int) -> dict[str, Any]:
+def _describe(venue: Venue, seed: int, clips: int, statements: int) -> dict[str, Any]:
     return {
         "world": "billiards",
         "version": VERSION,
@@ -125,6 +127,7 @@ def _describe(venue: Venue, seed: int, clips: int) -> dict[str, Any]:
         "style": venue.style,
         "seed": seed,
         "clips": clips,
+        "statements": statements,
         "frames": FRAMES,
         "fps": FPS,
         "width": venue.size[0],
@@ -163,15 +166,16 @@ def _claim_folder(out: Path, wanted: dict[str, Any]) -> None:
         raise ConfigError(out, more, "ask for as many or more, or name a new folder")
 
 
-def _work(out: Path, venue: str, seed: int, clips: int, workers: int) -> Iterator[_Made]:
+def _work(out: Path, about: dict[str, Any], workers: int) -> Iterator[_Made]:
     """Make all chunks, in any order.
 
     Raises:
         VidaptError: If a worker was killed.
     """
+    clips = about["clips"]
     chunk = max(1, min(_CHUNK, -(-clips // workers)))
     starts = range(0, clips, chunk)
-    jobs = [(out, venue, seed, start, min(start + chunk, clips)) for start in starts]
+    jobs = [(out, about, start, min(start + chunk, clips)) for start in starts]
     if workers == 1 or len(jobs) == 1:
         yield from (_make(*job) for job in jobs)
         return
@@ -206,25 +210,25 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make(out: Path, venue: str, seed: int, first: int, end: int) -> _Made:
+def _make(out: Path, about: dict[str, Any], first: int, end: int) -> _Made:
     """Make the clips `first` to `end` - 1; a clip whose file is there is not filmed again."""
-    place = find_venue(venue)
-    played = play(seed, range(first, end), place)
+    place = find_venue(about["venue"])
+    played = play(about["seed"], range(first, end), place)
     labels = []
     for shot in played:
         path = out / _CLIPS / f"{shot.record.index:06d}.mp4"
         if not path.exists():
             _write(path, encode(shot.film(place)))
-        labels += _label_lines(shot, place)
+        labels += _label_lines(shot, place, about["statements"])
     events = [json.dumps(shot.record.to_json()) for shot in played]
     return _Made(first, labels, events, truth_of(played, place))
 
 
-def _label_lines(shot: Played, venue: Venue) -> list[str]:
+def _label_lines(shot: Played, venue: Venue, statements: int) -> list[str]:
     name = f"{shot.record.index:06d}"
     counts: dict[str, int] = {}
     lines = []
-    for qa in shot.questions(venue):
+    for qa in shot.questions(venue, statements):
         number = counts[qa.type] = counts.get(qa.type, -1) + 1
         row = {
             "id": f"{name}/{qa.type}/{number}",
@@ -244,6 +248,7 @@ def truth_of(played: Sequence[Played], venue: Venue) -> dict[str, np.ndarray]:
         - `tracks` [N, FRAMES, SLOTS, 3] float16: on the table (0 or 1), x and y as shares of the picture.
         - `pocket` [N, SLOTS] int8: -1 not on the table at the start, 0 stays, 1 to 6 a pocket.
         - `first_hit` [N] int8: slot of the ball the white ball hits first, 0 for none.
+        - `player` [N, 2] float16: where the player stands, x and y as shares of the picture.
         - `shirt` [N] int8: place in the venue's list of shirts.
         - `broken`, `cushion_first` [N] int8: 0 or 1.
         - `hits` [N, SLOTS, SLOTS] uint8: 1 if the first slot's ball hits the second's.
@@ -256,6 +261,7 @@ def truth_of(played: Sequence[Played], venue: Venue) -> dict[str, np.ndarray]:
         "tracks": np.stack([shot.tracks(venue) for shot in played]),
         "pocket": np.stack([np.where(shot.shot.on_table, 0, -1) for shot in played]).astype(np.int8),
         "first_hit": np.zeros(count, np.int8),
+        "player": np.stack([shot.player(venue) for shot in played]),
         "shirt": np.array([shirts.index(shot.record.shirt) for shot in played], np.int8),
         "broken": np.array([shot.record.broken for shot in played], np.int8),
         "cushion_first": np.array([shot.record.cushion_first for shot in played], np.int8),

@@ -62,8 +62,8 @@ class QA:
 class _Asker:
     """Phrases questions in one style; words are drawn from `rng`."""
 
-    def __init__(self, style: Style, rng: np.random.Generator) -> None:
-        self.style, self.rng = style, rng
+    def __init__(self, style: Style, rng: np.random.Generator, statements: int) -> None:
+        self.style, self.rng, self.statements = style, rng, statements
 
     def wording(self, kind: str, **slots: str) -> str:
         options = self.style.questions[kind]
@@ -150,22 +150,21 @@ def _exists(asker: _Asker, record: Record) -> list[QA]:
 
 
 def _true_false(asker: _Asker, record: Record) -> list[QA]:
-    """A true statement and a false one that differs from it in one word."""
+    """True statements, each followed by a false one that differs from it in one word."""
     sources = [claim for claim in story(record) if claim.kind in ("hits", "cushion", "pocket")]
     sources += [Claim("pocketed", ball) for ball in record.pocketed]
     if record.first_hit and not record.broken:
         sources.append(Claim("first_hit", WHITE, record.first_hit))
+    pairs: list[QA] = []
     for place in asker.rng.permutation(len(sources)).tolist():
         wrong = falsify(sources[place], record, asker.rng)
         if wrong is not None:
-            statements = ((sources[place], True), (wrong, False))
-            return [
-                asker.yes_no(
-                    "true_false", yes, question=asker.wording("true_false", s=claim.say(asker.style))
-                )
-                for claim, yes in statements
-            ]
-    return []
+            for claim, yes in ((sources[place], True), (wrong, False)):
+                wording = asker.wording("true_false", s=claim.say(asker.style))
+                pairs.append(asker.yes_no("true_false", yes, question=wording))
+        if len(pairs) == 2 * asker.statements:
+            break
+    return pairs
 
 
 def _first_hit(asker: _Asker, record: Record) -> list[QA]:
@@ -215,18 +214,19 @@ _WRITERS: tuple[Callable[[_Asker, Record], list[QA]], ...] = (
 )
 
 
-def ask(record: Record, style: Style, rng: np.random.Generator) -> list[QA]:
+def ask(record: Record, style: Style, rng: np.random.Generator, statements: int = 1) -> list[QA]:
     """Write every question that applies to a clip.
 
     Args:
         record: The truth.
         style: How to phrase it.
         rng: Draws the wordings and which balls are asked about.
+        statements: At most this many pairs of a true and a false statement.
 
     Returns:
         Questions in the order of `QUESTION_TYPES`. Some types do not fit every clip: `which_pocket` needs
         a pocketed ball, `exists` an absent one, `first_hit` a shot that is no break, `false_premise` a
         ball that stayed or is absent, and `true_false` an event (in a break, a pocketing).
     """
-    asker = _Asker(style, rng)
+    asker = _Asker(style, rng, statements)
     return [qa for write in _WRITERS for qa in write(asker, record)]

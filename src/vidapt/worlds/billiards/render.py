@@ -258,3 +258,14 @@ def tracks(venue: Venue, path: np.ndarray, seen: np.ndarray) -> np.ndarray:
     found[..., 0] = seen
     found[..., 1:] = np.where(seen[..., None], shares, 0.0)
     return found
+
+
+def player_place(venue: Venue, path: np.ndarray, strike: np.ndarray) -> np.ndarray:
+    """Where the player stands in the picture, without the sway.
+
+    Returns:
+        [2] float16: x and y as shares of the picture's width and height.
+    """
+    spot = _stand(venue, path[0, 0].astype(np.float64), strike)
+    share: np.ndarray = (project(homography(venue), spot) / np.asarray(venue.size)).astype(np.float16)
+    return share
