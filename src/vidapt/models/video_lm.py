@@ -10,18 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from vidapt import parts
 from vidapt.errors import ConfigError
-from vidapt.models.attention import SHARED_PREFIX
+from vidapt.models._language import language_model
 from vidapt.models.packed import Packed, Span
 from vidapt.nouns import Features, Plan, Tokens
 from vidapt.recipe import Blueprint, LoRA
-
-_LAYERS = {"full_attention", "sliding_attention"}
 
 
 class VideoLM(nn.Module):
@@ -42,7 +38,7 @@ class VideoLM(nn.Module):
         super().__init__()
         self.blueprint = blueprint
         self.towers = nn.ModuleList(parts.build("towers", spec) for spec in blueprint.towers)
-        self.language = _language_model(blueprint.language)
+        self.language = language_model(blueprint.language)
         if blueprint.adapters is not None:
             add_adapters(self.language, blueprint.adapters)
         self.connector = parts.build(
@@ -179,25 +175,3 @@ def _linear_names(language: Any) -> list[str]:
             if isinstance(m, nn.Linear) and m is not head
         }
     )
-
-
-def _language_model(spec: dict[str, Any]) -> Any:
-    fields = dict(spec)
-    kind = fields.pop("model_type", None)
-    try:
-        config = AutoConfig.for_model(kind, **fields)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=SHARED_PREFIX)
-    except (StrictDataclassError, ValueError, TypeError) as error:
-        raise ConfigError(
-            "blueprint.language",
-            f"cannot build a causal language model of model_type {kind!r}: {error}",
-            "give a transformers configuration, such as model_type: llama and its sizes",
-        ) from error
-    layers = set(getattr(config, "layer_types", None) or ())
-    if not model._supports_attention_backend or layers - _LAYERS:
-        raise ConfigError(
-            "blueprint.language",
-            f"{kind} does not let its attention be replaced, so questions would see one another",
-            "use a transformers model with softmax attention in every layer, such as llama or qwen2",
-        )
-    return model
