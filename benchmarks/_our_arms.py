@@ -166,7 +166,9 @@ def first_loss(work: Work, prompt: Prompt | None = None) -> float:
 
 def _footage(model: VideoLM, folder: Path, data: list[ClipSamples]) -> Footage:
     footage = Footage(model, Cache(keep="features"), folder, tower_trains=False, needs_views=False, workers=0)
-    footage.prepare([clip for clips in data for clip in clips.media], lambda done, total: None)
+    footage.prepare(
+        [(clip, len(clips.media)) for clips in data for clip in clips.media], lambda done, total: None
+    )
     return footage
 
 
@@ -181,7 +183,8 @@ def _gradients(
 
 def _loss(model: VideoLM, footage: Footage, data: list[ClipSamples], *, shared: bool) -> tuple[Tensor, float]:
     visits = [Visit(index, tuple(range(len(clips.samples)))) for index, clips in enumerate(data)]
-    batch = StageBatch(model, footage, data, visits, {}, shared_prefix=shared)
+    # Nothing has to be tokenised: LLaVA puts no text between a clip's visual tokens.
+    batch = StageBatch(model, None, footage, data, visits, {}, shared_prefix=shared)
     loss = NextToken(NextToken.Config())(model, batch)
     mean = loss.total / loss.weight
     return mean, float(mean.detach())

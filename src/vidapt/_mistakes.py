@@ -75,6 +75,10 @@ def _in_blueprint(blueprint: Any) -> Iterator[_Place]:
     for family, key in _SINGLE:
         if isinstance(blueprint.get(key), dict):
             yield _place(family, blueprint[key], ("blueprint", key))
+    scenes = blueprint.get("scenes")
+    for scene, resolution in (scenes if isinstance(scenes, dict) else {}).items():
+        if isinstance(resolution, dict):
+            yield _place("resolutions", resolution, ("blueprint", "scenes", scene))
 
 
 def _in_stages(stages: Any) -> Iterator[_Place]:

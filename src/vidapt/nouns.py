@@ -120,17 +120,32 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """One picture that one tower looks at, in every frame of a clip.
+
+    Attributes:
+        size: (height, width) in pixels.
+        tower: Index of the tower.
+    """
+
+    size: tuple[int, int]
+    tower: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Integers only: what will be cut from a clip. Known before any pixel is touched.
 
     Attributes:
         frames: Number of frames decoded.
+        views: What is handed to the towers.
+        size: (height, width) of the file, in pixels.
         decode: (height, width) to resize to while decoding; None keeps the file's own size.
-        views: (height, width) in pixels of each view handed to the tower, one row of frames each.
     """
 
     frames: int
-    views: tuple[tuple[int, int], ...]
+    views: tuple[View, ...]
+    size: tuple[int, int]
     decode: tuple[int, int] | None = None
 
 
@@ -171,3 +186,41 @@ class Tokens:
             raise ValueError(
                 f"{self.grid.cells} cells and {self.extra} extra tokens were promised, {self.x.shape[1]} made"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """N clips with equal plans, cut for the towers.
+
+    Attributes:
+        tensors: One [N, T, 3, h, w] per view of the plan; uint8, or float32 in 0..255.
+        plan: What was cut.
+        together: How many clips each one's conversation is about.
+    """
+
+    tensors: tuple[Tensor, ...]
+    plan: Plan
+    together: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """N clips with equal plans, as the towers saw them.
+
+    Attributes:
+        features: One per view of the plan.
+        plan: What was cut.
+        together: How many clips each one's conversation is about.
+    """
+
+    features: tuple[Features, ...]
+    plan: Plan
+    together: int = 1
+
+
+Span = tuple[Grid, int]
+"""Visual tokens that stand together: those with a place, and how many have none."""
+
+Layout = tuple[Span | str, ...]
+"""What is read of one clip, in order: visual tokens, and text such as the marks of slices. `{index}` in a
+text stands for the clip's number among the conversation's media, counted from 0."""

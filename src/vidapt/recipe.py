@@ -23,6 +23,9 @@ from vidapt.video.choose import Policy, Uniform
 Spec = dict[str, Any]
 """A part: its `kind` and its own fields."""
 
+Scene = Literal["image", "images", "video"]
+"""What a clip is to a conversation: its only still, one of several stills, or footage."""
+
 
 class Strict(BaseModel):
     """Immutable; an unknown key is an error."""
@@ -58,20 +61,23 @@ class Blueprint(Strict):
     """A model as data. Sizes flow from the part that owns them, so none is repeated here.
 
     Attributes:
-        towers: The vision tower (several, when a connector that reads several exists).
+        towers: The vision tower, or two, where the connector reads two.
         connector: Tower features to visual tokens.
         language: A transformers configuration of a causal language model, with its `model_type`.
-        resolution: Frames to views.
+        resolution: Frames to views, and views to what is read.
+        scenes: Other resolutions for a single still, for one of several stills in a conversation, and for
+            clips of more than one frame. A still is a clip of one frame.
         positions: Position ids.
         frames: Which frames of a clip are read.
         prompt: Conversation to text.
         adapters: Low-rank adapters that are part of the model.
     """
 
-    towers: tuple[Spec, ...] = Field(min_length=1, max_length=1)
+    towers: tuple[Spec, ...] = Field(min_length=1, max_length=2)
     connector: Spec
     language: Spec
     resolution: Spec = {"kind": "whole"}
+    scenes: dict[Scene, Spec] = {}
     positions: Spec = {"kind": "rope1d"}
     frames: Policy = Uniform(count=16)
     prompt: Prompt = Prompt()
@@ -83,6 +89,8 @@ class Blueprint(Strict):
             yield "towers", ("towers", index), tower
         yield "connectors", ("connector",), self.connector
         yield "resolutions", ("resolution",), self.resolution
+        for scene, resolution in self.scenes.items():
+            yield "resolutions", ("scenes", scene), resolution
         yield "positions", ("positions",), self.positions
 
 

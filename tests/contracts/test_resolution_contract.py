@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidapt.nouns import Features, Plan
+from vidapt.nouns import Features, Grid, Plan, Tokens
 from vidapt.parts import kinds
 
 SIZES = st.one_of(
@@ -29,13 +29,14 @@ def tiny(kind: str) -> Any:
 @settings(max_examples=40, deadline=None)
 def test_views_have_the_planned_shapes(kind: str, size: tuple[int, int], frames: int, other: Any) -> None:
     config = tiny(kind).cfg
-    part = type(tiny(kind))(config, size=(other[0] * 4, other[0] * 4))
+    part = type(tiny(kind))(config, size=(other[0] * 4, other[0] * 4), width=4)
     plan = part.plan(size, frames)
     decoded = plan.decode or size
     pixels = torch.randint(0, 256, (frames, *decoded, 3), dtype=torch.uint8)
     views = part.cut(pixels, plan)
-    assert [tuple(view.shape) for view in views] == [(frames, 3, *view) for view in plan.views]
-    assert all(view.dtype == torch.uint8 for view in views)
+    assert [tuple(view.shape) for view in views] == [(frames, 3, *view.size) for view in plan.views]
+    assert all(view.dtype in (torch.uint8, torch.float32) for view in views)
+    assert all(view.min() >= 0 and view.max() <= 255 for view in views)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,8 +48,9 @@ def test_plan_is_plain_integers_and_repeatable(kind: str, size: tuple[int, int],
     assert isinstance(plan, Plan)
     assert plan == part.plan(size, frames)
     assert plan.frames == frames
-    sides = [side for view in plan.views for side in view] + list(plan.decode or ())
-    assert sides
+    assert plan.size == size
+    assert plan.views
+    sides = [side for view in plan.views for side in view.size] + list(plan.decode or ())
     assert all(type(side) is int and side > 0 for side in sides)
 
 
@@ -87,10 +89,23 @@ def test_pixels_that_were_not_planned_are_refused(kind: str, pixels: torch.Tenso
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stitch_keeps_the_number_of_clips_and_the_width(kind: str) -> None:
-    part = tiny(kind)
-    plan = part.plan((20, 30), 2)
-    seen = [Features(torch.randn(3, 2, 2, 2, 5)) for _ in plan.views]
-    stitched = part.stitch(seen, plan)
-    assert stitched
-    assert all(f.x.shape[0] == 3 and f.x.shape[-1] == 5 for f in stitched)
+@given(size=SIZES, frames=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_what_is_read_is_known_before_it_is_seen(kind: str, size: tuple[int, int], frames: int) -> None:
+    part = type(tiny(kind))(tiny(kind).cfg, size=(8, 8), width=4)
+    plan = part.plan(size, frames)
+    grids = [Grid(frames, *cells(view.size)) for view in plan.views]
+    seen = [Features(torch.randn(2, grid.t, grid.h, grid.w, 4)) for grid in grids]
+    calls, foreseen = part.stitch(seen, plan), part.stitch_grids(grids, plan)
+    assert [tuple(f.grid for f in call) for call in calls] == foreseen
+    tokens = [Tokens(call[0].x.flatten(1, 3), call[0].grid) for call in calls]
+    read = part.arrange(tokens, plan)
+    expected = part.arrange_spans([(call[0], 0) for call in foreseen], plan)
+    assert tuple(piece if isinstance(piece, str) else (piece.grid, piece.extra) for piece in read) == expected
+    assert any(not isinstance(piece, str) for piece in read)
+    assert all(piece.x.shape[0] == 2 for piece in read if not isinstance(piece, str))
+
+
+def cells(size: tuple[int, int]) -> tuple[int, int]:
+    """Of a tower with patches of 4 pixels."""
+    return max(1, size[0] // 4), max(1, size[1] // 4)

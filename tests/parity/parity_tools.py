@@ -20,9 +20,9 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from vidapt.models.packed import Group, pack
+from vidapt.models.packed import Group, Reading, pack, spell
 from vidapt.models.text import Encoded
-from vidapt.models.video_lm import VideoLM, flatten_tokens
+from vidapt.models.video_lm import VideoLM
 
 SIDE, CELLS = 28, 4
 IMAGE, VIDEO = 60, 61
@@ -136,34 +136,31 @@ def their_pixels(clip: Tensor, processor: Any = None) -> Tensor:
 
 def cut(model: VideoLM, clip: Tensor) -> Tensor:
     """The view our resolution cuts, as frames [T, side, side, 3] that need no further resizing."""
-    plan, _ = model.plan((clip.shape[1], clip.shape[2]), len(clip))
-    (view,) = model.resolution.cut(clip, plan)
-    assert isinstance(view, Tensor)
-    return view.permute(0, 2, 3, 1).contiguous()
+    (view,) = model.cut(clip).tensors
+    return view[0].permute(0, 2, 3, 1).contiguous()
 
 
-def visual_tokens(model: VideoLM, clips: Sequence[Tensor]) -> tuple[list[Any], Tensor | None]:
-    """Spans and tokens of clips, through the same plan, cut, see and connect as everywhere."""
-    spans, tokens = [], []
-    for clip in clips:
-        plan, span = model.plan((clip.shape[1], clip.shape[2]), len(clip))
-        (views,) = model.resolution.cut(clip, plan)
-        tokens.append(model.connect(model.see(views[None])))
-        spans.append(span)
-    return spans, flatten_tokens(tokens)
+def visual_tokens(
+    model: VideoLM, clips: Sequence[Tensor], tokenizer: Any = None
+) -> tuple[list[Reading], Tensor | None]:
+    """What is read of clips and their tokens, through the same plan, cut and look as everywhere."""
+    together = len(clips)
+    layouts = [model.plan((c.shape[1], c.shape[2]), len(c), together)[1] for c in clips]
+    seen = [model.see_views(model.cut(clip, together)) for clip in clips]
+    return [spell(layout, i, tokenizer) for i, layout in enumerate(layouts)], model.visual(seen)
 
 
 @torch.no_grad()
-def our_logits(model: VideoLM, rows: Sequence[Sequence[Tensor]]) -> Tensor:
+def our_logits(model: VideoLM, rows: Sequence[Sequence[Tensor]], tokenizer: Any = None) -> Tensor:
     """[rows, len(AFTER), vocabulary]: logits that predict `AFTER` behind each row's clips."""
     groups, pieces = [], []
     for clips in rows:
-        spans, visual = visual_tokens(model, clips)
+        readings, visual = visual_tokens(model, clips, tokenizer)
         prefix: list[Any] = [tuple(BEFORE)]
         for index in range(len(clips)):
             prefix += [index] if index == 0 else [tuple(BETWEEN), index]
         encoded = Encoded(tuple(prefix), tuple(AFTER), (True,) * len(AFTER))
-        groups.append(Group((encoded,), tuple(spans)))
+        groups.append(Group((encoded,), tuple(readings)))
         pieces.append(visual)
     logits = model(pack(groups, model.positions), torch.cat([p for p in pieces if p is not None]))
     return logits.reshape(len(rows), len(AFTER), -1)

@@ -176,7 +176,7 @@ def test_a_mistake_breaks_parity(
 def test_every_clip_becomes_the_same_number_of_tokens(folder: Path) -> None:
     model, _, _ = open_checkpoint(folder)
     spans = {model.plan((90, 160), frames)[1] for frames in (1, 3, 16)}
-    assert [grid.cells + extra for grid, extra in spans] == [3 * 2 * 3]
+    assert [grid.cells + extra for ((grid, extra),) in spans] == [3 * 2 * 3]
 
 
 def test_writing_gives_the_authors_names_back(folder: Path) -> None:

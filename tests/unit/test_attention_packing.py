@@ -22,7 +22,7 @@ from vidapt.errors import ConfigError
 from vidapt.models.attention import PrefixLayout
 from vidapt.models.packed import Group, Packed, pack
 from vidapt.models.text import Encoded, encode
-from vidapt.models.video_lm import VideoLM, flatten_tokens
+from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features, Sample, Turn
 from vidapt.objectives.next_token import Part as NextToken
 
@@ -104,7 +104,7 @@ class World:
 
     def _batch(self, groups: Sequence[tuple[tuple[Encoded, ...], list[Features]]]) -> GivenBatch:
         rows = [
-            Group(encoded, tuple(self.model.connector.plan(clip.grid) for clip in clips))
+            Group(encoded, tuple((self.model.connector.plan(clip.grid),) for clip in clips))
             for encoded, clips in groups
         ]
         seen = [clip for _, clips in groups for clip in clips]
@@ -232,7 +232,7 @@ def test_flex_attention_gives_what_the_two_calls_give(name: str) -> None:
     world = World(CASES[name], torch.float32)
     batch = world.shared()
     flex = replace(batch.packed, layout=replace(batch.packed.layout, flex=True))
-    visual = flatten_tokens([world.model.connect(clip) for clip in batch.features])
+    visual = world.model.visual(batch.seen)
     with torch.no_grad():
         two_calls = world.model(batch.packed, visual)
         assert torch.allclose(world.model(flex, visual), two_calls, atol=1e-5)
@@ -243,7 +243,7 @@ def test_flex_attention_gives_what_the_two_calls_give(name: str) -> None:
 def test_a_question_is_blind_to_the_others() -> None:
     world = World(CASES["3 questions"], torch.float64)
     batch = world.shared()
-    visual = flatten_tokens([world.model.connect(clip) for clip in batch.features])
+    visual = world.model.visual(batch.seen)
     before = world.model(batch.packed, visual)
     last = batch.packed.layout.owner[0] == 2
     ids = batch.packed.ids.clone()

@@ -78,7 +78,7 @@ def question(*ids: int, before: Sequence[int] = (3,)) -> Encoded:
 
 
 def about(*questions: Encoded) -> Group:
-    return Group(questions, (SPAN,))
+    return Group(questions, ((SPAN,),))
 
 
 def blind(*ids: int) -> Group:
@@ -116,7 +116,7 @@ MIXED: list[tuple[Group, Tensor | None]] = [
     (blind(4, 15, 16), None),
     (about(question(17), question(5, 6, 18, 19), question(20, 21)), clip(3)),
 ]
-SINGLES = [(Group((e,), group.spans), visual) for group, visual in MIXED for e in group.encoded]
+SINGLES = [(Group((e,), group.clips), visual) for group, visual in MIXED for e in group.encoded]
 
 
 def test_greedy_answers_equal_those_of_transformers(model: VideoLM) -> None:

@@ -14,7 +14,7 @@ from training_tools import assert_equal, blueprint, recipe, stage, trained, vide
 
 from vidapt.errors import BrokenClip, BudgetError, ConfigError
 from vidapt.formats import open_samples
-from vidapt.nouns import Clip
+from vidapt.nouns import Clip, Plan, View, Views
 from vidapt.recipe import Cache
 from vidapt.towers import conv_vip
 from vidapt.training import cache as cache_module
@@ -27,8 +27,8 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clips(tmp_path_factory.mktemp("clips"))
 
 
-def clips_of(labels: Path) -> list[Clip]:
-    return list(dict.fromkeys(clip for sample in open_samples(labels) for clip in sample.media))
+def clips_of(labels: Path) -> list[tuple[Clip, int]]:
+    return list(dict.fromkeys((clip, 1) for sample in open_samples(labels) for clip in sample.media))
 
 
 def footage(folder: Path, cache: Cache, **changes: Any) -> Footage:
@@ -61,11 +61,11 @@ def test_a_clip_is_seen_alike_whoever_stands_beside_it() -> None:
     tower = conv_vip.tiny().eval()
     views = torch.randint(0, 255, (5, tower.cfg.frames, 3, *tower.size), dtype=torch.uint8)
 
-    class Model:
-        see = tower
-
-    together = see_frozen(Model(), views)  # type: ignore[arg-type]
-    alone = [see_frozen(Model(), views[i : i + 1]) for i in range(5)]  # type: ignore[arg-type]
+    model = video_lm()
+    model.towers[0] = tower
+    plan = Plan(tower.cfg.frames, (View(tower.size),), tower.size)
+    (together,) = see_frozen(model, Views((views,), plan)).features
+    alone = [see_frozen(model, Views((views[i : i + 1],), plan)).features[0] for i in range(5)]
     assert torch.equal(together.x, torch.cat([one.x for one in alone]))
     assert not together.x.requires_grad
 
@@ -205,13 +205,13 @@ def test_filling_goes_on_where_it_stopped(labels: Path, tmp_path: Path) -> None:
     second = footage(tmp_path / "half", Cache())
     second.prepare(clips, lambda done, total: seen.append((done, total)))
     assert seen == [(2, 4), (3, 4), (4, 4)]
-    left, right = whole.features(clips), second.features(clips)
-    assert torch.equal(left[0].x, right[0].x)
+    left, right = whole.seen(clips), second.seen(clips)
+    assert torch.equal(left[0].features[0].x, right[0].features[0].x)
 
 
 def test_a_clip_under_two_names_is_decoded_once(labels: Path, tmp_path: Path) -> None:
     clips = clips_of(labels)
-    twice = [clips[0], Clip("other", clips[0].path), clips[1]]
+    twice = [clips[0], (Clip("other", clips[0][0].path), 1), clips[1]]
     store = footage(tmp_path, Cache())
     store.prepare(twice, lambda done, total: None)
     assert store.store is not None
@@ -224,7 +224,7 @@ def test_broken_clips_are_named_before_training(labels: Path, tmp_path: Path, ke
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"")
     broken = footage(tmp_path / "cache", Cache(keep=keep)).prepare(
-        [*clips_of(labels), Clip("bad", bad)], lambda done, total: None
+        [*clips_of(labels), (Clip("bad", bad), 1)], lambda done, total: None
     )
     assert [error.path for error in broken] == [bad]
     assert all(isinstance(error, BrokenClip) for error in broken)

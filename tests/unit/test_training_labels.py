@@ -128,7 +128,7 @@ def test_the_head_runs_only_where_a_label_is() -> None:
         for n in (1, 3)
     )  # fmt: skip
     features = random_features(3, torch.float32, 0)
-    group = Group(encoded, (model.connector.plan(features.grid),))
+    group = Group(encoded, ((model.connector.plan(features.grid),),))
     batch = GivenBatch([features], pack([group], model.positions))
     rows: list[int] = []
     head = model.language.get_output_embeddings()

@@ -99,7 +99,7 @@ def logits(model: VideoLM, words: Any) -> Tensor:
     )
     features = random_features(3, torch.float32, 0)
     encoded = encode(sample, model.blueprint.prompt, words)
-    row = Group((encoded,), (model.connector.plan(features.grid),))
+    row = Group((encoded,), ((model.connector.plan(features.grid),),))
     with torch.no_grad():
         return model(pack([row], model.positions), model.connect(features).x[0])
 

@@ -18,7 +18,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from vidapt.models.packed import Packed
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Features
+from vidapt.nouns import Features, Plan, Seen, View, Views
 from vidapt.recipe import Blueprint, Prompt, Recipe
 from vidapt.training.run import train
 from vidapt.training.tokenizer import learn_tokenizer
@@ -101,8 +101,14 @@ class GivenBatch:
 
     features: Sequence[Features]
     packed: Packed
-    views: Sequence[Tensor] = ()
+    views: Sequence[Views] = ()
     truth: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> list[Seen]:
+        """The features as of clips of one view each."""
+        plans = [Plan(one.grid.t, (View((1, 1)),), (1, 1)) for one in self.features]
+        return [Seen((one,), plan) for one, plan in zip(self.features, plans, strict=True)]
 
 
 def random_features(frames: int, dtype: torch.dtype, seed: int) -> Features:

@@ -277,7 +277,7 @@ def _unfinished(todo: Mapping[str, Clip], journal: Journal, batch: int) -> Itera
 def _answered(job: _Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, Answer]:
     """The caption of every sound clip, by its id."""
     sound = [one for one in seen if not isinstance(one, BrokenClip)]
-    answers = job.engine.answer([(one, [job.prompt]) for one in sound], job.decoding)
+    answers = job.engine.answer([((one,), [job.prompt]) for one in sound], job.decoding)
     return {one.clip.id: answer for one, (answer,) in zip(sound, answers, strict=True)}
 
 

@@ -20,13 +20,16 @@ from vidapt.errors import BrokenClip, ConfigError
 from vidapt.loading import locate, open_model
 from vidapt.models.folder import CARD, untied
 from vidapt.models.generate import Answer, Decoding, generate
-from vidapt.models.packed import Group, Span
+from vidapt.models.packed import Group, reading_length, spell
 from vidapt.models.text import Encoded, encode
-from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip, Frames, Sample, Tokens, Turn
+from vidapt.models.video_lm import VideoLM, clip_tokens
+from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn
 from vidapt.video import Policy, Times, Uniform, decode, decode_ahead
 
 CAPTION_PROMPT = "describe the video."
+Media = str | Path | Sequence[str | Path]
+"""One file or folder, or several."""
+
 TOWER_BATCH = 8
 """Clips per call of the tower; with more, a processor's caches overflow and each clip takes longer."""
 
@@ -38,14 +41,14 @@ class SeenClip:
     Attributes:
         clip: What it was.
         tokens: [n, D] visual tokens.
-        span: How many of them have a place.
+        layout: How they are read: which stand together, and the text between them.
         times_s: Moments of the frames used.
         notes: What decoding had to say.
     """
 
     clip: Clip
     tokens: Tensor
-    span: Span
+    layout: Layout
     times_s: tuple[float, ...]
     notes: tuple[str, ...]
 
@@ -77,18 +80,23 @@ class Engine:
         """
         return self.ask(path, prompt, **decoding)
 
-    def ask(self, path: str | Path, question: str, **decoding: Any) -> str:
-        """Answer one question about a clip; `decoding` are fields of `Decoding`.
+    def ask(self, media: Media, question: str, **decoding: Any) -> str:
+        """Answer one question about a clip, or about several; `decoding` are fields of `Decoding`.
+
+        Where the clips stand among the words can be said by marks (`nouns.MEDIA`) in the question.
 
         Raises:
-            BrokenClip: If the clip cannot be used.
+            BrokenClip: If a clip cannot be used.
         """
-        return self.ask_all(path, [question], **decoding)[0]
+        return self.ask_all(media, [question], **decoding)[0]
 
-    def ask_all(self, path: str | Path, questions: Sequence[str], **decoding: Any) -> list[str]:
-        """Answer several questions about a clip, which is seen once."""
-        clip = Clip(id=Path(path).stem, path=Path(path))
-        (seen,) = self.see([(clip, decode(clip, self.model.blueprint.frames, size=self.decode_size))])
+    def ask_all(self, media: Media, questions: Sequence[str], **decoding: Any) -> list[str]:
+        """Answer several questions about a clip (or several clips together), which is seen once."""
+        paths = [media] if isinstance(media, str | Path) else list(media)
+        clips = [Clip(id=Path(path).stem, path=Path(path)) for path in paths]
+        policy = self.model.blueprint.frames
+        decoded = [(clip, decode(clip, policy, size=self.model.decode_size)) for clip in clips]
+        seen = tuple(self.see(decoded, together=len(clips)))
         (answers,) = self.answer([(seen, list(questions))], Decoding(**decoding))
         return [self.text(answer) for answer in answers]
 
@@ -97,13 +105,6 @@ class Engine:
         decoded = self.tokenizer.decode(list(answer.ids), skip_special_tokens=True)
         assert isinstance(decoded, str)
         return decoded.strip()
-
-    @property
-    def decode_size(self) -> tuple[int, int] | None:
-        """(height, width) the decoder resizes to, where the resolution lets it."""
-        size = self.model.resolution.plan((256, 256), 1).decode
-        assert size is None or isinstance(size, tuple)
-        return size
 
     @cached_property
     def fingerprint(self) -> str:
@@ -119,8 +120,9 @@ class Engine:
     @property
     def clip_tokens(self) -> int:
         """How many tokens a clip of high definition becomes, or more than it would."""
-        _, (grid, extra) = self.model.plan((1080, 1920), _most_frames(self.model.blueprint.frames))
-        return int(grid.cells + extra)
+        counts = {1, _most_frames(self.model.blueprint.frames)}
+        layouts = [self.model.plan((1080, 1920), frames)[1] for frames in counts]
+        return max(reading_length(spell(layout, 0, self.tokenizer)) for layout in layouts)
 
     def text_tokens(self, question: str) -> int:
         """How many tokens of text the model reads when it is asked a question about a clip."""
@@ -145,7 +147,7 @@ class Engine:
         whoever needs the same bits again gives the same batches.
         """
         sizes: deque[int] = deque()
-        policy, size = self.model.blueprint.frames, self.decode_size
+        policy, size = self.model.blueprint.frames, self.model.decode_size
         clips = _flattened(batches, sizes)
         decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=ahead)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
@@ -158,44 +160,41 @@ class Engine:
         return [frames if isinstance(frames, BrokenClip) else next(seen) for _, frames in decoded]
 
     @torch.inference_mode()
-    def see(self, clips: Sequence[tuple[Clip, Frames]]) -> list[SeenClip]:
-        """Visual tokens of decoded clips; those of equal shape go through the tower together."""
-        views = [self._view(frames) for _, frames in clips]
-        shapes: dict[torch.Size, list[int]] = {}
-        for index, view in enumerate(views):
-            shapes.setdefault(view.shape, []).append(index)
+    def see(self, clips: Sequence[tuple[Clip, Frames]], together: int = 1) -> list[SeenClip]:
+        """Visual tokens of decoded clips; those with equal plans go through the tower together.
+
+        Args:
+            clips: What was decoded.
+            together: How many clips one conversation is about.
+        """
+        cut = [self.model.cut(torch.from_numpy(frames.pixels), together) for _, frames in clips]
+        plans: dict[Plan, list[int]] = {}
+        for index, views in enumerate(cut):
+            plans.setdefault(views.plan, []).append(index)
         seen: dict[int, SeenClip] = {}
-        for members in shapes.values():
+        for plan, members in plans.items():
             for start in range(0, len(members), TOWER_BATCH):
                 chosen = members[start : start + TOWER_BATCH]
-                tokens = self._tokens(torch.stack([views[index] for index in chosen]))
-                for index, x in zip(chosen, tokens.x, strict=True):
+                columns = zip(*(cut[index].tensors for index in chosen), strict=True)
+                read = self.model.look(
+                    [torch.cat(column).to(self.model.device) for column in columns], plan, together
+                )
+                layout = tuple(p if isinstance(p, str) else (p.grid, p.extra) for p in read)
+                for index, tokens in zip(chosen, clip_tokens(read), strict=True):
                     clip, frames = clips[index]
-                    span, times = (tokens.grid, tokens.extra), tuple(map(float, frames.times_s))
-                    seen[index] = SeenClip(clip, x, span, times, frames.notes)
+                    times = tuple(map(float, frames.times_s))
+                    seen[index] = SeenClip(clip, tokens, layout, times, frames.notes)
         return [seen[index] for index in range(len(clips))]
 
-    def _tokens(self, views: Tensor) -> Tokens:
-        return self.model.connect(self.model.see(views.to(self.model.device)))
-
-    def _view(self, frames: Frames) -> Tensor:
-        pixels = torch.from_numpy(frames.pixels)
-        if self.decode_size is not None:
-            return pixels.permute(0, 3, 1, 2).contiguous()
-        plan = self.model.resolution.plan((pixels.shape[1], pixels.shape[2]), len(pixels))
-        (view,) = self.model.resolution.cut(pixels, plan)
-        assert isinstance(view, Tensor)
-        return view
-
     def answer(
-        self, asked: Sequence[tuple[SeenClip | None, Sequence[str]]], decoding: Decoding
+        self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding
     ) -> list[list[Answer]]:
-        """Answer questions about clips already seen; None asks without any clip.
+        """Answer questions about clips already seen; without a clip, of the question alone.
 
-        Sampling depends on the seed, the clip's id and the question, not on what else is asked.
+        Sampling depends on the seed, the clips' ids and the question, not on what else is asked.
 
         Returns:
-            Per clip, per question, its answer.
+            Per clip (or clips of one conversation), per question, its answer.
 
         Raises:
             FormatError: If a question marks more places for clips than there are.
@@ -205,13 +204,15 @@ class Engine:
         visual: list[Tensor | None] = []
         seeds: list[int] = []
         for seen, questions in asked:
-            media = () if seen is None else (seen.clip,)
-            encoded = [self._encoded(question, media) for question in questions]
+            encoded = [self._encoded(question, tuple(one.clip for one in seen)) for question in questions]
+            readings = tuple(spell(one.layout, index, self.tokenizer) for index, one in enumerate(seen))
+            tokens = torch.cat([one.tokens for one in seen]) if seen else None
             # A question that says itself where the clip stands may have another prefix than its neighbours.
             for _, members in itertools.groupby(encoded, key=lambda e: e.prefix):
-                groups.append(Group(tuple(members), () if seen is None else (seen.span,)))
-                visual.append(None if seen is None else seen.tokens)
-            seeds += [_seed(decoding.seed, "" if seen is None else seen.clip.id, q) for q in questions]
+                groups.append(Group(tuple(members), readings))
+                visual.append(tokens)
+            ids = "\n".join(one.clip.id for one in seen)
+            seeds += [_seed(decoding.seed, ids, question) for question in questions]
         found = generate(self.model, groups, visual, self.stops, decoding, seeds)
         answers = itertools.chain.from_iterable(found)
         return [list(itertools.islice(answers, len(questions))) for _, questions in asked]

@@ -36,7 +36,7 @@ class Asked(Protocol):
         """See clips batch by batch, in order; the same batch gives the same bits."""
 
     def answer(
-        self, asked: Sequence[tuple[SeenClip | None, Sequence[str]]], decoding: Decoding
+        self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding
     ) -> list[list[Answer]]:
         """Answer questions about clips already seen; None asks without any clip."""
 
@@ -190,7 +190,7 @@ class Interview:
         new = [q for q in dict.fromkeys(q for row in texts for q in row) if q not in self.blind]
         for start in range(0, len(new), self.questions):
             batch = new[start : start + self.questions]
-            (answers,) = self.engine.answer([(None, batch)], self.decoding)
+            (answers,) = self.engine.answer([((), batch)], self.decoding)
             self.blind.update(zip(batch, map(self.engine.text, answers), strict=True))
         return [tuple(self.blind[question] for question in row) for row in texts]
 
@@ -199,7 +199,7 @@ class Interview:
         found: list[list[str]] = [[] for _ in asked]
         for batch in _batches([len(group.samples) for _, group in asked], self.questions):
             rows = [
-                (asked[owner][0], [sample.question for _, sample in asked[owner][1].samples[part]])
+                ((asked[owner][0],), [sample.question for _, sample in asked[owner][1].samples[part]])
                 for owner, part in batch
             ]
             for (owner, _), answers in zip(batch, self.engine.answer(rows, self.decoding), strict=True):

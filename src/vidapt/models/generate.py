@@ -128,7 +128,7 @@ def _read_prefixes(
     model: VideoLM, groups: Sequence[Group], visual: Sequence[Tensor | None]
 ) -> tuple[_Rows, list[float]]:
     """Read each group's prefix; also returns the position behind each."""
-    layouts = [prefix_layout(group.encoded[0].prefix, group.spans) for group in groups]
+    layouts = [prefix_layout(group.encoded[0].prefix, group.clips) for group in groups]
     numbered = [model.positions.ids(spans) for _, _, spans in layouts]
     ids, mask = _right_aligned([ids for ids, _, _ in layouts])
     slots = torch.zeros_like(mask)

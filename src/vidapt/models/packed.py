@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,34 @@ from torch import Tensor
 
 from vidapt.models.attention import PrefixLayout
 from vidapt.models.text import Encoded
-from vidapt.nouns import Grid
+from vidapt.nouns import Layout, Span
 
-Span = tuple[Grid, int]
-"""Visual tokens of one clip: those with a place, and how many have none."""
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Ids of text that stands between a clip's visual tokens."""
+
+    ids: tuple[int, ...]
+
+
+Reading = tuple[Span | Words, ...]
+"""What is read of one clip: its layout with the text as ids."""
+
+
+def spell(layout: Layout, index: int, tokenizer: Any) -> Reading:
+    """Turn a layout's texts into ids.
+
+    Args:
+        layout: What is read of a clip.
+        index: Number of the clip among the conversation's media.
+        tokenizer: A transformers tokenizer.
+    """
+    return tuple(
+        Words(tuple(tokenizer(piece.replace("{index}", str(index)), add_special_tokens=False).input_ids))
+        if isinstance(piece, str)
+        else piece
+        for piece in layout
+    )
 
 
 @dataclass(frozen=True)
@@ -23,11 +47,11 @@ class Group:
 
     Attributes:
         encoded: The samples; their prefixes are equal.
-        spans: Visual tokens of each clip in the prefix.
+        clips: What is read of each clip in the prefix.
     """
 
     encoded: tuple[Encoded, ...]
-    spans: tuple[Span, ...]
+    clips: tuple[Reading, ...]
 
 
 @dataclass(frozen=True)
@@ -129,7 +153,7 @@ def _row(group: Group, positions: Any, first_sample: int) -> _Row:
     prefix, early = group.encoded[0].prefix, group.encoded[0].early
     if any((encoded.prefix, encoded.early) != (prefix, early) for encoded in group.encoded):
         raise ValueError("samples of one group must have one prefix")
-    ids, slots, spans = prefix_layout(prefix, group.spans)
+    ids, slots, spans = prefix_layout(prefix, group.clips)
     place, after = positions.ids(spans)
     row = _Row(ids, slots, len(ids), [], place, [], [], [])
     pieces = [place]
@@ -162,33 +186,41 @@ def _answers_in_prefix(group: Group) -> list[int]:
     found: list[int] = []
     at = 0
     for index, piece in enumerate(first.prefix):
-        length = _visual(group.spans[piece]) if isinstance(piece, int) else len(piece)
+        length = reading_length(group.clips[piece]) if isinstance(piece, int) else len(piece)
         if index in first.early:
             found += range(at, at + length)
         at += length
     return found
 
 
-def _visual(span: Span) -> int:
-    grid, extra = span
-    return grid.cells + extra
+def reading_length(reading: Reading) -> int:
+    """Number of positions that a clip takes, with the text between its tokens."""
+    return sum(len(p.ids) if isinstance(p, Words) else p[0].cells + p[1] for p in reading)
 
 
 def prefix_layout(
-    prefix: Sequence[Any], spans: Sequence[Span]
+    prefix: Sequence[Any], clips: Sequence[Reading]
 ) -> tuple[list[int], list[bool], list[int | Span]]:
     """Ids and visual slots of a prefix, and its spans for the positions part."""
     ids: list[int] = []
     slots: list[bool] = []
     order: list[int | Span] = []
-    for piece in prefix:
-        if isinstance(piece, int):
-            count = _visual(spans[piece])
+    for piece in _flat(prefix, clips):
+        if isinstance(piece, Words):
+            ids += piece.ids
+            slots += [False] * len(piece.ids)
+            order.append(len(piece.ids))
+        else:
+            count = piece[0].cells + piece[1]
             ids += [0] * count
             slots += [True] * count
-            order.append(spans[piece])
-        else:
-            ids += piece
-            slots += [False] * len(piece)
-            order.append(len(piece))
+            order.append(piece)
     return ids, slots, order
+
+
+def _flat(prefix: Sequence[Any], clips: Sequence[Reading]) -> Iterator[Span | Words]:
+    for piece in prefix:
+        if isinstance(piece, int):
+            yield from clips[piece]
+        else:
+            yield Words(piece)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
-from vidapt.models.packed import Packed, Span
-from vidapt.nouns import Features, Plan, Tokens
-from vidapt.recipe import Blueprint, LoRA
+from vidapt.models.packed import Packed
+from vidapt.nouns import Features, Layout, Plan, Seen, Tokens, Views
+from vidapt.recipe import Blueprint, LoRA, Scene
 
 
 class VideoLM(nn.Module):
@@ -37,15 +37,17 @@ class VideoLM(nn.Module):
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
         self.blueprint = blueprint
-        self.towers = nn.ModuleList(parts.build("towers", spec) for spec in blueprint.towers)
+        self.towers: Any = nn.ModuleList(parts.build("towers", spec) for spec in blueprint.towers)
         self.language = language_model(blueprint.language)
         if blueprint.adapters is not None:
             add_adapters(self.language, blueprint.adapters)
+        width = self.language.get_input_embeddings().embedding_dim
+        widths = tuple(tower.width for tower in self.towers)
         self.connector = parts.build(
             "connectors",
             blueprint.connector,
-            width_in=self.tower.width,
-            width_out=self.language.get_input_embeddings().embedding_dim,
+            width_in=widths[0] if len(widths) == 1 else widths,
+            width_out=width,
         )
         self.fixed = frozenset(
             f"{part}.{name}"
@@ -53,12 +55,19 @@ class VideoLM(nn.Module):
             for name, weight in module.named_parameters()
             if not weight.requires_grad
         )
-        self.resolution = parts.build("resolutions", blueprint.resolution, size=self.tower.size)
+        self.resolution = parts.build("resolutions", blueprint.resolution, size=self.tower.size, width=width)
+        self._scenes = {
+            scene: parts.build("resolutions", spec, size=self.tower.size, width=width)
+            for scene, spec in blueprint.scenes.items()
+        }
+        # Those that learn something are registered, so that it is trained and saved.
+        self.scenes = nn.ModuleDict({k: v for k, v in self._scenes.items() if isinstance(v, nn.Module)})
         self.positions = parts.build("positions", blueprint.positions)
+        self.tie_weights()
 
     @property
     def tower(self) -> Any:
-        """The (only) vision tower."""
+        """The (first) vision tower."""
         return self.towers[0]
 
     @property
@@ -68,21 +77,91 @@ class VideoLM(nn.Module):
         assert isinstance(weight, Tensor)
         return weight.device
 
-    def plan(self, size: tuple[int, int], frames: int) -> tuple[Plan, Span]:
-        """What will be cut from a clip of `size` = (height, width), and how many tokens it becomes."""
-        plan = self.resolution.plan(size, frames)
-        (view,) = plan.views
-        return plan, self.connector.plan(self.tower.grid(frames, view))
+    def tie_weights(self) -> None:
+        """Make one of what is one: tied word embeddings, and the newline that all scenes share."""
+        self.language.tie_weights()
+        learned = [part for part in (self.resolution, *self._scenes.values()) if hasattr(part, "newline")]
+        for part in learned[1:]:
+            part.newline = learned[0].newline
 
-    def see(self, views: Tensor) -> Features:
-        """Tower features of N clips: [N, T, 3, H, W] uint8 in."""
-        features = self.tower(views)
+    def resolution_for(self, frames: int, together: int = 1) -> Any:
+        """The resolution part for a clip of some frames in a conversation about some clips."""
+        scene: Scene = "video" if frames > 1 else "image" if together == 1 else "images"
+        return self._scenes.get(scene, self.resolution)
+
+    @property
+    def decode_size(self) -> tuple[int, int] | None:
+        """(height, width) to which the decoder resizes, where every resolution lets it."""
+        resolutions = (self.resolution, *self._scenes.values())
+        sizes: set[tuple[int, int] | None] = {part.plan((256, 256), 1).decode for part in resolutions}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    def plan(self, size: tuple[int, int], frames: int, together: int = 1) -> tuple[Plan, Layout]:
+        """What will be cut from a clip, and what will be read of it.
+
+        Args:
+            size: (height, width) of the file, in pixels.
+            frames: How many are decoded.
+            together: How many clips the conversation is about.
+        """
+        plan = self.resolution_for(frames, together).plan(size, frames)
+        return plan, self.layout(plan, together)
+
+    def layout(self, plan: Plan, together: int = 1) -> Layout:
+        """What will be read of a clip that is cut by a plan."""
+        resolution = self.resolution_for(plan.frames, together)
+        grids = [self.towers[view.tower].grid(plan.frames, view.size) for view in plan.views]
+        spans = [self.connector.plan(*call) for call in resolution.stitch_grids(grids, plan)]
+        layout: Layout = resolution.arrange_spans(spans, plan)
+        return layout
+
+    def cut(self, pixels: Tensor, together: int = 1) -> Views:
+        """Views of one decoded clip, [T, H, W, 3] uint8."""
+        frames, height, width = pixels.shape[:3]
+        resolution = self.resolution_for(frames, together)
+        plan = resolution.plan((height, width), frames)
+        if plan.decode == (height, width) and self.decode_size is not None:
+            tensors = [pixels.permute(0, 3, 1, 2).contiguous()]
+        else:
+            tensors = resolution.cut(pixels, plan)
+        return Views(tuple(tensor.unsqueeze(0) for tensor in tensors), plan, together)
+
+    def see_views(self, views: Views) -> Seen:
+        """What the towers see of N clips; views of one size go through their tower together."""
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for index, (tensor, view) in enumerate(zip(views.tensors, views.plan.views, strict=True)):
+            alike.setdefault((view.tower, tensor.shape, tensor.dtype), []).append(index)
+        seen: dict[int, Features] = {}
+        for (tower, *_), members in alike.items():
+            features = self.see(torch.cat([views.tensors[index] for index in members]), tower)
+            seen |= zip(members, _split(features, len(members)), strict=True)
+        return Seen(tuple(seen[index] for index in range(len(views.tensors))), views.plan, views.together)
+
+    def read(self, seen: Seen) -> list[Tokens | str]:
+        """Visual tokens and text of N clips in reading order, as their layout promises."""
+        resolution = self.resolution_for(seen.plan.frames, seen.together)
+        tokens = [self.connect(*call) for call in resolution.stitch(seen.features, seen.plan)]
+        read: list[Tokens | str] = resolution.arrange(tokens, seen.plan)
+        return read
+
+    def look(self, views: Sequence[Tensor], plan: Plan, together: int = 1) -> list[Tokens | str]:
+        """What is read of N clips, from one [N, T, 3, h, w] per view of their plan."""
+        return self.read(self.see_views(Views(tuple(views), plan, together)))
+
+    def visual(self, seen: Sequence[Seen]) -> Tensor | None:
+        """Visual tokens of clips in order as [V, D]; None when there are none."""
+        tokens = [clip_tokens(self.read(one)).flatten(0, 1) for one in seen]
+        return torch.cat(tokens) if tokens else None
+
+    def see(self, views: Tensor, tower: int = 0) -> Features:
+        """Features one tower makes of N clips: [N, T, 3, H, W] in."""
+        features = self.towers[tower](views)
         assert isinstance(features, Features)
         return features
 
-    def connect(self, features: Features) -> Tokens:
-        """Visual tokens of N clips."""
-        tokens = self.connector(features)
+    def connect(self, *features: Features) -> Tokens:
+        """Visual tokens of N clips: one call of the connector."""
+        tokens = self.connector(*features)
         assert isinstance(tokens, Tokens)
         return tokens
 
@@ -141,9 +220,15 @@ class VideoLM(nn.Module):
         return torch.tanh(logits / cap) * cap if cap else logits
 
 
-def flatten_tokens(tokens: Sequence[Tokens]) -> Tensor | None:
-    """Visual tokens of several clips in order as [V, D]; None when there are none."""
-    return torch.cat([t.x.flatten(0, 1) for t in tokens]) if tokens else None
+def clip_tokens(read: Sequence[Tokens | str]) -> Tensor:
+    """[N, n, D]: all visual tokens of each of N clips, in reading order."""
+    return torch.cat([piece.x for piece in read if not isinstance(piece, str)], dim=1)
+
+
+def _split(features: Features, count: int) -> list[Features]:
+    """Features of `count` views that were stacked along the first axis."""
+    extras = [None] * count if features.extra is None else features.extra.chunk(count)
+    return [Features(x, extra) for x, extra in zip(features.x.chunk(count), extras, strict=True)]
 
 
 def add_adapters(language: nn.Module, lora: LoRA) -> None:

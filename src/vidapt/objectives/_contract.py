@@ -8,25 +8,24 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from vidapt.nouns import Features
+from vidapt.nouns import Seen, Views
 
 
 class Batch(Protocol):
     """What a training step offers an objective.
 
     Attributes:
-        views: Frames of the clips, [N, T, 3, H, W] uint8, neighbours of equal shape stacked; empty when
-            only their features were kept.
-        features: Tower features of the clips, in the same order; computed on first use from `views`.
+        views: The clips as they are cut, in order; all of them stacked where their plans are equal.
+        seen: The clips as the towers see them, in the same order; one row per clip and row of text.
         packed: The text, laid out for the model.
         truth: Columns the objective asked for, one row per clip.
     """
 
     @property
-    def views(self) -> Sequence[Tensor]: ...
+    def views(self) -> Sequence[Views]: ...
 
     @property
-    def features(self) -> Sequence[Features]: ...
+    def seen(self) -> Sequence[Seen]: ...
 
     @property
     def packed(self) -> Any: ...

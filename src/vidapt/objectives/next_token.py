@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -42,8 +41,7 @@ class Part(nn.Module):
 
     def forward(self, model: Any, batch: Batch) -> Loss:
         """Sum of the labels' cross-entropy; the weight is their number."""
-        tokens = [model.connect(features).x.flatten(0, 1) for features in batch.features]
-        states = model.states(batch.packed, torch.cat(tokens) if tokens else None)
+        states = model.states(batch.packed, model.visual(batch.seen))
         labels = batch.packed.labels
         total = sum(
             (

@@ -72,13 +72,13 @@ class Part(nn.Module):
         """Sum over clips; the weight is their number."""
         tracks = batch.truth["tracks"]
         if self.cfg.window:
-            (views,) = batch.views
+            ((views,),) = (cut.tensors for cut in batch.views)
             first = int(torch.randint(views.shape[1] - self.cfg.window + 1, ()))
             times = range(first, first + self.cfg.window)
             features = model.see(views[:, first : first + self.cfg.window])
             index = _frame_rows(tracks.shape[1], views.shape[1])[list(times)]
         else:
-            (features,) = batch.features
+            ((features,),) = (seen.features for seen in batch.seen)
             index = _frame_rows(tracks.shape[1], features.grid.t)
         found = model.connector.tracks(features)
         parts = self._places(found, features.grid, _with_player(tracks[:, index], batch.truth["player"]))

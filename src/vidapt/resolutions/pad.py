@@ -6,22 +6,22 @@ mean colour CLIP was trained with, so that the padding is near zero after normal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from vidapt.nouns import Features, Plan
+from vidapt.nouns import Plan, View
 from vidapt.parts import PartConfig
+from vidapt.resolutions._one_by_one import OneByOne
 from vidapt.resolutions._resize import NARROW, Filter, check_frames, check_plan, resize
 
 
-class Part:
+class Part(OneByOne):
     """Cut one padded view of the tower's native size from every frame.
 
     Args:
         cfg: Colour and filter.
         size: (height, width) of the tower, in pixels.
+        width: Of the language model; nothing is learned here.
     """
 
     class Config(PartConfig):
@@ -35,7 +35,7 @@ class Part:
         colour: tuple[int, int, int] = (122, 116, 104)
         filter: Filter = "bicubic"
 
-    def __init__(self, cfg: Config, *, size: tuple[int, int]) -> None:
+    def __init__(self, cfg: Config, *, size: tuple[int, int], width: int = 0) -> None:
         self.cfg, self.size = cfg, size
 
     def plan(self, size: tuple[int, int], frames: int) -> Plan:
@@ -49,7 +49,7 @@ class Part:
             ValueError: If a side or `frames` is not positive.
         """
         check_plan(size, frames)
-        return Plan(frames=frames, views=(self.size,))
+        return Plan(frames, (View(self.size),), size)
 
     def cut(self, pixels: Tensor, plan: Plan) -> list[Tensor]:
         """Cut the planned views.
@@ -67,10 +67,6 @@ class Part:
         check_frames(pixels, plan)
         # One frame at a time: the square of a wide frame is much larger than the frame.
         return [torch.cat([self._square(frame[None].permute(0, 3, 1, 2)) for frame in pixels])]
-
-    def stitch(self, features: Sequence[Features], plan: Plan) -> list[Features]:
-        """Return the features as they are: one view needs no stitching."""
-        return list(features)
 
     def _square(self, frame: Tensor) -> Tensor:
         height, width = frame.shape[-2:]

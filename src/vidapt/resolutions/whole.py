@@ -6,23 +6,24 @@ LLaVA-NeXT-Video and PLLaVA inherit; squashing is SigLIP's (Zhai et al. 2023).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import model_validator
 from torch import Tensor
 
-from vidapt.nouns import Features, Plan
+from vidapt.nouns import Plan, View
 from vidapt.parts import PartConfig
+from vidapt.resolutions._one_by_one import OneByOne
 from vidapt.resolutions._resize import NARROW, Filter, check_frames, check_plan, resize
 
 
-class Part:
+class Part(OneByOne):
     """Cut one view of the tower's native size from every frame.
 
     Args:
         cfg: How frames are made to fit.
         size: (height, width) of the tower, in pixels.
+        width: Of the language model; nothing is learned here.
     """
 
     class Config(PartConfig):
@@ -45,7 +46,7 @@ class Part:
                 raise ValueError("in_decoder needs `fit: squash` and `filter: area` or `bilinear`")
             return self
 
-    def __init__(self, cfg: Config, *, size: tuple[int, int]) -> None:
+    def __init__(self, cfg: Config, *, size: tuple[int, int], width: int = 0) -> None:
         self.cfg, self.size = cfg, size
 
     def plan(self, size: tuple[int, int], frames: int) -> Plan:
@@ -59,7 +60,7 @@ class Part:
             ValueError: If a side or `frames` is not positive.
         """
         check_plan(size, frames)
-        return Plan(frames=frames, views=(self.size,), decode=self.size if self.cfg.in_decoder else None)
+        return Plan(frames, (View(self.size),), size, decode=self.size if self.cfg.in_decoder else None)
 
     def cut(self, pixels: Tensor, plan: Plan) -> list[Tensor]:
         """Cut the planned views.
@@ -79,10 +80,6 @@ class Part:
         if self.cfg.fit == "crop":
             frames = self._short_side(frames)
         return [resize(frames, self.size, self.cfg.filter).contiguous()]
-
-    def stitch(self, features: Sequence[Features], plan: Plan) -> list[Features]:
-        """Return the features as they are: one view needs no stitching."""
-        return list(features)
 
     def _short_side(self, frames: Tensor) -> Tensor:
         """Resize so that the frame just covers the tower's size, then cut out the centre."""

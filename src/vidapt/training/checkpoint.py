@@ -135,8 +135,8 @@ def _changing(model: VideoLM, objective: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = dict(trainable(model, objective))
     busy = {name.partition(".")[0] for name in found}
     kept = model.state_dict()
-    for part in sorted(busy & set(PARTS)):
-        buffers = getattr(model, part).named_buffers(prefix=part)
+    for member in sorted(busy & {member for members in PARTS.values() for member in members}):
+        buffers = getattr(model, member).named_buffers(prefix=member)
         found |= {name: buffer for name, buffer in buffers if name in kept}
     return found
 

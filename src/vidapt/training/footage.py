@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ from torch import Tensor
 import vidapt
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip, Features, Frames
+from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
 from vidapt.recipe import Cache
 from vidapt.training.cache import TensorStore, clip_key, digest, weights_fingerprint
 from vidapt.video import decode, decode_ahead
 
 Progress = Callable[[int, int], None]
 
-_Cut = tuple[Clip, Tensor, list[str]]
-"""A clip, its [T, 3, h, w] uint8 view, and what decoding had to say."""
+Item = tuple[Clip, int]
+"""A clip, and how many clips are read together in its conversation."""
+
+_Cut = tuple[Item, Views, list[str]]
+"""A clip, its views, and what decoding had to say."""
 
 
 class Footage:
@@ -47,7 +51,7 @@ class Footage:
         workers: int,
     ) -> None:
         self.model, self.workers, self.tower_trains = model, workers, tower_trains
-        self._keys: dict[Clip, str] = {}
+        self._keys: dict[Item, str] = {}
         self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
         self.store: TensorStore | None = None
@@ -62,33 +66,30 @@ class Footage:
 
     def _frames_depend_on(self) -> list[Any]:
         blueprint = self.model.blueprint
+        sizes = [tower.size for tower in self.model.towers]
         # A later version may decode or cut differently.
         made = [vidapt.__version__, av.__version__]
-        return [*made, blueprint.frames.model_dump(mode="json"), blueprint.resolution, self.model.tower.size]
+        cut = [blueprint.resolution, blueprint.scenes]
+        return [*made, blueprint.frames.model_dump(mode="json"), cut, sizes]
 
     def _frames_name(self) -> str:
         return "frames-" + digest(self._frames_depend_on())
 
     def _features_name(self, cache: Cache) -> str:
-        tower = weights_fingerprint(self.model.tower.state_dict())
+        towers = weights_fingerprint(self.model.towers.state_dict())
         return "features-" + digest(
-            self._frames_depend_on(), tower, cache.dtype, self.model.blueprint.towers[0]
+            self._frames_depend_on(), towers, cache.dtype, self.model.blueprint.towers
         )
 
-    @property
-    def decode_size(self) -> tuple[int, int] | None:
-        """(height, width) the decoder resizes to, where the resolution lets it."""
-        size = self.model.resolution.plan((256, 256), 1).decode
-        assert size is None or isinstance(size, tuple)
-        return size
+    def key(self, item: Item) -> str:
+        """The clip's key in the store; it differs for stills that are cut in another way among others."""
+        if item not in self._keys:
+            clip, together = item
+            one_of_several = together > 1 and "images" in self.model.blueprint.scenes
+            self._keys[item] = digest(clip_key(clip), "images") if one_of_several else clip_key(clip)
+        return self._keys[item]
 
-    def key(self, clip: Clip) -> str:
-        """The clip's key in the store."""
-        if clip not in self._keys:
-            self._keys[clip] = clip_key(clip)
-        return self._keys[clip]
-
-    def prepare(self, clips: Sequence[Clip], progress: Progress) -> list[BrokenClip]:
+    def prepare(self, items: Sequence[Item], progress: Progress) -> list[BrokenClip]:
         """Decode every clip once: fill the store with what is missing, or, when nothing is kept, only look.
 
         Returns:
@@ -97,111 +98,142 @@ class Footage:
         Raises:
             BudgetError: If the store would become larger than it may, as soon as that can be foreseen.
         """
-        missing = self._missing(clips)
+        missing = self._missing(items)
         broken: list[BrokenClip] = []
-        done = len(clips) - len(missing)
-        progress(done, len(clips))
+        done = len(items) - len(missing)
+        progress(done, len(items))
         for cut in self._decoded(missing, broken):
             done += 1
             if self.store is not None:
                 self._put(*cut)
-                self.store.check_room(len(clips) - done - len(broken))
-            progress(done + len(broken), len(clips))
+                self.store.check_room(len(items) - done - len(broken))
+            progress(done + len(broken), len(items))
         if self.store is not None:
             self.store.flush()
         return broken
 
-    def _missing(self, clips: Sequence[Clip]) -> list[Clip]:
+    def _missing(self, items: Sequence[Item]) -> list[Item]:
         """Clips that are not in the store, each content once."""
         if self.store is None:
-            return list(clips)
-        unique = {self.key(clip): clip for clip in reversed(clips)}
+            return list(items)
+        unique = {self.key(item): item for item in reversed(items)}
         absent = set(self.store.missing(list(unique)))
-        return [clip for clip in clips if self.key(clip) in absent and unique[self.key(clip)] is clip]
+        return [item for item in items if self.key(item) in absent and unique[self.key(item)] is item]
 
-    def _decoded(self, clips: Sequence[Clip], broken: list[BrokenClip]) -> Iterator[_Cut]:
+    def _decoded(self, items: Sequence[Item], broken: list[BrokenClip]) -> Iterator[_Cut]:
         """Views of clips: those that are kept first, then the others as they are decoded."""
-        kept, others = self._frames, list(clips)
+        kept, others = self._frames, list(items)
         if kept is not None:
-            others = [clip for clip in clips if self.key(clip) not in kept]
-            for clip in clips:
-                if self.key(clip) in kept:
-                    yield clip, kept.get(self.key(clip))["views"], kept.note(self.key(clip))
-        policy = self.model.blueprint.frames
-        for clip, frames in decode_ahead(others, policy, size=self.decode_size, workers=self.workers):
+            others = [item for item in items if self.key(item) not in kept]
+            for item in items:
+                if self.key(item) in kept:
+                    yield item, self._kept_views(kept, item), kept.note(self.key(item))["notes"]
+        policy, size = self.model.blueprint.frames, self.model.decode_size
+        decoded = decode_ahead((clip for clip, _ in others), policy, size=size, workers=self.workers)
+        for item, (_, frames) in zip(others, decoded, strict=True):
             if isinstance(frames, BrokenClip):
                 broken.append(frames)
             else:
-                yield clip, self.cut(frames), list(frames.notes)
+                yield item, self.cut(frames, item[1]), list(frames.notes)
 
-    def _put(self, clip: Clip, views: Tensor, notes: list[str]) -> None:
+    def _put(self, item: Item, views: Views, notes: list[str]) -> None:
         assert self.store is not None
-        tensors = {"views": views}
         if self.keeps == "features":
-            seen = see_frozen(self.model, views.unsqueeze(0).to(self.model.device))
-            tensors = {"x": seen.x[0]} if seen.extra is None else {"x": seen.x[0], "extra": seen.extra[0]}
-            if self._dtype is not None:
-                tensors = {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
-        self.store.put(self.key(clip), tensors, notes)
+            device = self.model.device
+            seen = see_frozen(self.model, replace(views, tensors=tuple(t.to(device) for t in views.tensors)))
+            tensors = _named(seen.features, self._dtype)
+        else:
+            tensors = {f"{index}.views": tensor[0] for index, tensor in enumerate(views.tensors)}
+        note = {"notes": notes, "frames": views.plan.frames, "size": views.plan.size}
+        self.store.put(self.key(item), tensors, note)
 
-    def cut(self, frames: Frames) -> Tensor:
-        """[T, 3, h, w] uint8 view of decoded frames."""
-        height, width = frames.pixels.shape[1:3]
-        pixels = torch.from_numpy(frames.pixels)
-        if self.decode_size is not None:
-            return pixels.permute(0, 3, 1, 2).contiguous()
-        plan = self.model.resolution.plan((height, width), len(frames))
-        (view,) = self.model.resolution.cut(pixels, plan)
-        assert isinstance(view, Tensor)
-        return view
+    def cut(self, frames: Frames, together: int = 1) -> Views:
+        """Views of decoded frames."""
+        return self.model.cut(torch.from_numpy(frames.pixels), together)
 
-    def views(self, clips: Sequence[Clip]) -> list[Tensor]:
-        """Views of clips, stacked where all shapes are equal: [N, T, 3, H, W] each."""
-        return _stacked([self._views(clip) for clip in clips])
+    def views(self, items: Sequence[Item]) -> list[Views]:
+        """Views of clips, all stacked where all their plans are equal."""
+        cut = [self._views(item) for item in items]
+        if len({(one.plan, one.together) for one in cut}) != 1:
+            return cut
+        columns = zip(*(one.tensors for one in cut), strict=True)
+        return [replace(cut[0], tensors=tuple(torch.cat(column) for column in columns))]
 
-    def _views(self, clip: Clip) -> Tensor:
+    def _views(self, item: Item) -> Views:
         if self.store is not None:
-            return self.store.get(self.key(clip))["views"]
-        return self.cut(decode(clip, self.model.blueprint.frames, size=self.decode_size))
+            return self._kept_views(self.store, item)
+        clip, together = item
+        return self.cut(decode(clip, self.model.blueprint.frames, size=self.model.decode_size), together)
 
-    def features(self, clips: Sequence[Clip]) -> list[Features]:
-        """Kept features of clips, stacked where all shapes are equal, in the model's number format."""
+    def _kept_views(self, store: TensorStore, item: Item) -> Views:
+        key = self.key(item)
+        tensors, plan = store.get(key), self._plan(store.note(key), item[1])
+        return Views(
+            tuple(tensors[f"{index}.views"][None] for index in range(len(plan.views))), plan, item[1]
+        )
+
+    def _plan(self, note: Mapping[str, Any], together: int) -> Plan:
+        height, width = note["size"]
+        return self.model.plan((height, width), note["frames"], together)[0]
+
+    def seen(self, items: Sequence[Item]) -> list[Seen]:
+        """Kept features of clips, all stacked where all plans are equal, in the model's number format."""
         if self.store is None or self.keeps != "features":
             raise ConfigError("cache.keep", "features are not kept in this stage")
-        rows = [self.store.get(self.key(clip)) for clip in clips]
-        dtype = next(self.model.connector.parameters()).dtype
-        return [_features(members, dtype, self.model.device) for members in _runs(rows)]
+        dtype, device = next(self.model.connector.parameters()).dtype, self.model.device
+        keys = [self.key(item) for item in items]
+        plans = [self._plan(self.store.note(key), item[1]) for key, item in zip(keys, items, strict=True)]
+        rows = [self.store.get(key) for key in keys]
+        alike = len({(plan, item[1]) for plan, item in zip(plans, items, strict=True)}) == 1
+        members = [range(len(items))] if alike else [range(i, i + 1) for i in range(len(items))]
+        return [
+            Seen(
+                tuple(
+                    _stacked([rows[i] for i in group], view, dtype, device)
+                    for view in range(len(plans[group[0]].views))
+                ),
+                plans[group[0]],
+                items[group[0]][1],
+            )
+            for group in members
+        ]
 
 
 @torch.no_grad()
-def see_frozen(model: VideoLM, views: Tensor) -> Features:
-    """What a frozen tower sees of N clips: [N, T, 3, H, W] uint8 in.
+def see_frozen(model: VideoLM, views: Views) -> Seen:
+    """What frozen towers see of N clips.
 
     Each clip is seen by itself: convolutions and matrix products may round differently with the number of
     rows, and features must not depend on which clips were cached before a kill, or stood in the same step.
     """
-    seen = [model.see(clip) for clip in torch.split(views, 1)]
-    extra = [one.extra for one in seen if one.extra is not None]
-    return Features(torch.cat([one.x for one in seen]), torch.cat(extra) if extra else None)
+    count = len(views.tensors[0])
+    alone = [replace(views, tensors=tuple(t[i : i + 1] for t in views.tensors)) for i in range(count)]
+    columns = zip(*(model.see_views(clip).features for clip in alone), strict=True)
+    return Seen(tuple(_joined(column) for column in columns), views.plan, views.together)
 
 
-def _features(rows: Sequence[Mapping[str, Tensor]], dtype: torch.dtype, device: torch.device) -> Features:
-    x = torch.stack([row["x"] for row in rows]).to(device, dtype)
-    extra = torch.stack([row["extra"] for row in rows]).to(device, dtype) if "extra" in rows[0] else None
-    return Features(x, extra)
+def _joined(rows: Sequence[Features]) -> Features:
+    extra = [one.extra for one in rows if one.extra is not None]
+    return Features(torch.cat([one.x for one in rows]), torch.cat(extra) if extra else None)
 
 
-def _runs(rows: Sequence[Mapping[str, Tensor]]) -> list[list[Mapping[str, Tensor]]]:
-    """All rows in one list if their shapes are equal, else each by itself."""
-    if len({row["x"].shape for row in rows}) <= 1:
-        return [list(rows)] if rows else []
-    return [[row] for row in rows]
+def _named(features: Sequence[Features], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Features of one clip by name, in the store's number format."""
+    tensors: dict[str, Tensor] = {}
+    for index, one in enumerate(features):
+        tensors[f"{index}.x"] = one.x[0]
+        if one.extra is not None:
+            tensors[f"{index}.extra"] = one.extra[0]
+    return tensors if dtype is None else {name: tensor.to(dtype) for name, tensor in tensors.items()}
 
 
-def _stacked(views: Sequence[Tensor]) -> list[Tensor]:
-    if len({v.shape for v in views}) <= 1:
-        return [torch.stack(list(views))] if views else []
-    return [v.unsqueeze(0) for v in views]
+def _stacked(
+    rows: Sequence[Mapping[str, Tensor]], view: int, dtype: torch.dtype, device: torch.device
+) -> Features:
+    x = torch.stack([row[f"{view}.x"] for row in rows]).to(device, dtype)
+    if f"{view}.extra" not in rows[0]:
+        return Features(x)
+    return Features(x, torch.stack([row[f"{view}.extra"] for row in rows]).to(device, dtype))
 
 
 def _kept(cache: Cache, *, tower_trains: bool, needs_views: bool) -> str:

@@ -13,7 +13,23 @@ from vidapt.errors import ConfigError
 from vidapt.models.video_lm import VideoLM, add_adapters
 from vidapt.recipe import Optimizer, Trained
 
-PARTS = ("towers", "connector", "language")
+PARTS: dict[str, tuple[str, ...]] = {
+    "towers": ("towers",),
+    # What a resolution learns (a newline) speaks the language model's language, as the connector does.
+    "connector": ("connector", "resolution", "scenes"),
+    "language": ("language",),
+}
+"""What a recipe calls a part, and the members of a model that belong to it."""
+
+_PART_OF = {member: part for part, members in PARTS.items() for member in members}
+
+
+def _modules(model: VideoLM) -> Iterator[tuple[str, nn.Module]]:
+    for part, members in PARTS.items():
+        for member in members:
+            module = getattr(model, member)
+            if isinstance(module, nn.Module):
+                yield part, module
 
 
 def set_trainable(model: VideoLM, trained: Trained) -> None:
@@ -26,8 +42,8 @@ def set_trainable(model: VideoLM, trained: Trained) -> None:
     """
     if trained.language == "lora":
         _ensure_adapters(model, trained)
-    for part in PARTS:
-        getattr(model, part).requires_grad_(getattr(trained, part) == "full")
+    for part, module in _modules(model):
+        module.requires_grad_(getattr(trained, part) == "full")
     for name in model.fixed:
         model.get_parameter(name).requires_grad_(False)
     if trained.language == "lora":
@@ -60,8 +76,8 @@ def adapter_weights(language: nn.Module) -> Iterator[nn.Parameter]:
 
 def training_mode(model: VideoLM, trained: Trained) -> None:
     """Dropout and the like only in parts that learn."""
-    for part in PARTS:
-        getattr(model, part).train(getattr(trained, part) != "frozen")
+    for part, module in _modules(model):
+        module.train(getattr(trained, part) != "frozen")
 
 
 def trainable(model: VideoLM, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -77,7 +93,8 @@ def make_optimizer(model: VideoLM, objective: nn.Module, settings: Optimizer) ->
     """AdamW (Loshchilov & Hutter, 2019) with a rate per part; vectors and scalars do not decay."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, weight in trainable(model, objective):
-        groups.setdefault((name.partition(".")[0], weight.ndim > 1), []).append(weight)
+        member = name.partition(".")[0]
+        groups.setdefault((_PART_OF.get(member, member), weight.ndim > 1), []).append(weight)
     described: list[dict[str, Any]] = [
         {
             "params": weights,

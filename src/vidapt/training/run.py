@@ -216,6 +216,7 @@ class StageRun:
             seed=self.recipe.seed,
             folder=folder / "work",
             clips=clips,
+            tokenizer=tokenizer,
             truth=read_truth(clips, getattr(objective, "columns", ())),
             footage=footage,
             objective=objective,
@@ -230,7 +231,7 @@ class StageRun:
 
     def _usable(self, footage: Footage) -> list[ClipSamples]:
         """Clips without the broken ones, which are written down with their reasons."""
-        media = list(dict.fromkeys(clip for c in self.clips for clip in c.media))
+        media = list(dict.fromkeys((clip, len(c.media)) for c in self.clips for clip in c.media))
         task = f"{self.stage.name}: read clips"
         broken = footage.prepare(media, lambda done, total: self.report(task, done, total))
         if not broken:

@@ -46,6 +46,7 @@ class StageWork:
         seed: The recipe's seed.
         folder: Where checkpoints and logs go.
         clips: The data.
+        tokenizer: The model's.
         truth: A simulator's columns, one row per clip.
         footage: Views or features.
         objective: Built and prepared.
@@ -57,6 +58,7 @@ class StageWork:
     seed: int
     folder: Path
     clips: Sequence[ClipSamples]
+    tokenizer: Any
     truth: Mapping[str, Tensor]
     footage: Footage
     objective: nn.Module
@@ -129,6 +131,7 @@ def _step(
     stage = work.stage
     batch = StageBatch(
         model,
+        work.tokenizer,
         work.footage,
         work.clips,
         order.step(number),
