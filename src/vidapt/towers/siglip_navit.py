@@ -1,0 +1,159 @@
+"""SigLIP for pictures of any size: each patch takes the position of its place in a fixed square table.
+
+Source: the vision tower of MiniCPM-V 2.6 (Yao et al. 2024, arXiv 2408.01800), which is SigLIP (Zhai et al.
+2023, arXiv 2303.15343) with positions by fraction, after Patch n' Pack (Dehghani et al. 2023, arXiv
+2307.06304) and Idefics2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from vidapt.nouns import Features, Grid
+from vidapt.parts import PartConfig
+
+Compat = Literal["published", "exact"]
+
+
+class Part(nn.Module):
+    """A vision transformer that sees each frame in its own proportions.
+
+    Frames of one call have one size, so nothing is padded or masked; the original pads to the longest and
+    masks, which gives the same.
+
+    Args:
+        cfg: Architecture, position rule and normalisation.
+
+    Attributes:
+        net: The transformers model, without a pooling head.
+        width: C.
+        patch: Side of a patch in pixels.
+        size: (height, width) in pixels at which each position of the table is used once.
+        mean: Subtracted from pixels in 0..1, per channel.
+        std: Divided by, per channel.
+    """
+
+    class Config(PartConfig):
+        """Architecture, position rule and normalisation.
+
+        Attributes:
+            arch: A transformers configuration of SigLIP's vision model, as a dict.
+            compat: Which row (or column) of the table the i-th of n patches takes. `exact` is
+                floor(i * rows / n). `published` is the original's comparison of 32-bit fractions, with
+                which the weights were trained; for some n (25, 49, 50, 55, 58 among the first sixty) a
+                fraction falls just short of its boundary and takes the row before.
+            frames_at_once: Frames computed together; bounds memory, does not change the result.
+            mean: Per channel, in 0..1.
+            std: Per channel, in 0..1.
+        """
+
+        arch: dict[str, Any]
+        compat: Compat = "published"
+        frames_at_once: int = Field(default=16, ge=1)
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+        @field_validator("arch")
+        @classmethod
+        def _siglip(cls, arch: dict[str, Any]) -> dict[str, Any]:
+            kind = arch.get("model_type")
+            if kind != "siglip_vision_model":
+                raise ValueError(f"model_type {kind!r} is unknown; known: siglip_vision_model")
+            return arch
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        self.cfg = cfg
+        config = AutoConfig.for_model(**{**cfg.arch, "vision_use_head": False})
+        # Float32 unless the caller converts: a dtype written into a published config must not decide here.
+        self.net = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+        self.width: int = config.hidden_size
+        self.patch: int = config.patch_size
+        self.size: tuple[int, int] = (config.image_size, config.image_size)
+        self.mean, self.std = cfg.mean, cfg.std
+        self._table: int = config.image_size // config.patch_size
+
+    def grid(self, frames: int, view: tuple[int, int]) -> Grid:
+        """The grid that views of a size give.
+
+        Args:
+            frames: T.
+            view: (height, width) in pixels.
+        """
+        return Grid(frames, view[0] // self.patch, view[1] // self.patch)
+
+    def forward(self, views: Tensor) -> Features:
+        """See the frames.
+
+        Args:
+            views: [N, T, 3, H, W] uint8, or floats in 0..255.
+
+        Returns:
+            Features with x [N, T, h, w, C], after the last layer and its norm.
+        """
+        batch, frames = views.shape[:2]
+        grid = self.grid(frames, (views.shape[-2], views.shape[-1]))
+        positions = self._positions(grid).to(views.device)
+        chunks = torch.split(views.flatten(0, 1), self.cfg.frames_at_once)
+        seen = torch.cat([self._see(chunk, positions) for chunk in chunks])
+        return Features(seen.reshape(batch, frames, grid.h, grid.w, self.width))
+
+    def _see(self, frames: Tensor, positions: Tensor) -> Tensor:
+        """[n, 3, H, W] pixels, [h * w] positions -> [n, h * w, C]."""
+        patches = self.net.embeddings.patch_embedding(self._normalise(frames)).flatten(2).transpose(1, 2)
+        state: Tensor = patches + self.net.embeddings.position_embedding(positions)
+        for layer in self.net.encoder.layers:
+            state = layer(state, None)
+        normed = self.net.post_layernorm(state)
+        assert isinstance(normed, Tensor)
+        return normed
+
+    def _positions(self, grid: Grid) -> Tensor:
+        """[h * w] long: where in the table, row by row, each patch of a frame stands."""
+        rows, columns = (buckets(count, self._table, self.cfg.compat) for count in (grid.h, grid.w))
+        return (rows[:, None] * self._table + columns).flatten()
+
+    def _normalise(self, frames: Tensor) -> Tensor:
+        mean = torch.tensor(self.mean, device=frames.device).view(3, 1, 1)
+        std = torch.tensor(self.std, device=frames.device).view(3, 1, 1)
+        pixels = (frames.float() / 255 - mean) / std
+        return pixels.to(self.net.embeddings.patch_embedding.weight.dtype)
+
+
+def buckets(count: int, table: int, compat: Compat) -> Tensor:
+    """Which of `table` rows each of `count` patches takes.
+
+    Args:
+        count: Patches along one side of a picture.
+        table: Rows of the position table.
+        compat: See `Part.Config`.
+
+    Returns:
+        [count] long, on the CPU, never falling.
+    """
+    if compat == "exact":
+        return torch.arange(count) * table // count
+    # The original divides by an integer tensor, so its step, unlike the boundaries' step, has 32 bits.
+    step = float(torch.tensor(1 / count, dtype=torch.float32))
+    fractions = torch.arange(0, 1 - 1e-6, step)
+    boundaries = torch.arange(1 / table, 1.0, 1 / table)
+    return torch.bucketize(fractions, boundaries, right=True)
+
+
+def tiny() -> Part:
+    """The smallest sensible instance: one layer, a 3 x 3 table, random weights."""
+    arch = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 12,
+        "patch_size": 4,
+    }
+    return Part(Part.Config(arch=arch))
