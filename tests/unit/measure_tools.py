@@ -57,7 +57,7 @@ class FakeEngine:
     def answer(self, asked: Sequence[tuple[Any, Sequence[str]]], decoding: Any) -> list[list[str]]:
         if self.dies_after is not None and len(self.asked) >= self.dies_after:
             raise KeyboardInterrupt
-        rows = [(None if seen is None else seen.clip.id, tuple(questions)) for seen, questions in asked]
+        rows = [(seen[0].clip.id if seen else None, tuple(questions)) for seen, questions in asked]
         self.asked.append(rows)
         return [[self.rule(clip, question) for question in questions] for clip, questions in rows]
 
