@@ -1,0 +1,176 @@
+"""Qwen2-VL: frames at close to their own size, pairs of frames, 2 x 2 cells a token, positions of three axes.
+
+Source: Wang et al. 2024, arXiv 2409.12191; the released configurations; qwen-vl-utils for the limits of
+videos, which the released processor files of 2024 do not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import Qwen2VLTextConfig
+
+from vidapt.errors import CheckpointError
+from vidapt.hub import _composed
+from vidapt.hub._files import read_json_if_there
+from vidapt.hub._keys import Rule, rename
+from vidapt.recipe import Blueprint, Prompt, Spec
+from vidapt.video.choose import Every
+
+FAMILY = "qwen2_vl"
+
+CLAIMS = (("qwen2_vl", "Qwen2VLForConditionalGeneration"),)
+"""(model_type, architecture) of the configurations this family opens."""
+
+CARRIED: tuple[str, ...] = ()
+"""Tensors of the layout that vidapt does not use; there are none."""
+
+RULES = (
+    *_composed.RECOMPUTED,
+    Rule(r".*\.rotary_pos_emb\.inv_freq", None, "computed from the configuration"),
+    Rule(r"(?:model\.)?visual\.merger\.ln_q\.(.*)", r"connector.norm.\1"),
+    Rule(r"(?:model\.)?visual\.merger\.mlp\.([02]\..*)", r"connector.mlp.\1"),
+    Rule(r"(?:model\.)?visual\.((?:patch_embed|blocks)\..*)", r"towers.0.net.\1"),
+    Rule(r"model\.(?:language_model\.)?((?:embed_tokens|layers|norm)\..*)", r"language.model.\1"),
+    Rule(r"lm_head\.(.*)", r"language.lm_head.\1"),
+)
+"""The hub's layout, which transformers also saves, and the one in memory since transformers 5."""
+
+TO_HUB = (
+    Rule(r"connector\.norm\.(.*)", r"visual.merger.ln_q.\1"),
+    Rule(r"connector\.mlp\.([02]\..*)", r"visual.merger.mlp.\1"),
+    Rule(r"towers\.0\.net\.(.*)", r"visual.\1"),
+    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"\1"),
+)
+"""Our names to the hub's layout. Adapters have no place in it and must be merged before."""
+
+PROMPT = Prompt(
+    start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>",
+    user="\n<|im_start|>user\n{text}<|im_end|>",
+    opening="\n<|im_start|>assistant\n",
+    end="<|im_end|>",
+    media="<|vision_start|>{media}<|vision_end|>",
+)
+"""The released chat template; each line break stands in front of a turn here, so that none is an answer's."""
+
+_BLOCK = 28 * 28
+"""Pixels that become one token."""
+
+_STILL = (4 * _BLOCK, 1280 * _BLOCK)
+_VIDEO = (128 * _BLOCK, 768 * _BLOCK)
+"""Least and most pixels of a frame where no file says otherwise."""
+
+_VIDEO_TOKENS, _VIDEO_SHARE = 128_000, 0.9
+"""The context the released limits assume, and how much of it a video may take."""
+
+
+def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
+    """Describe the model of a checkpoint.
+
+    Args:
+        config: Its `config.json`, flat (2024) or with a `text_config`.
+        folder: Where the rest of it lies.
+
+    Raises:
+        CheckpointError: If it uses something vidapt has no part for.
+    """
+    where = folder / "config.json"
+    arch = _vision(config, where)
+    merge, slices = int(arch.get("spatial_merge_size", 2)), int(arch.get("temporal_patch_size", 2))
+    factor = int(arch.get("patch_size", 14)) * merge
+    still, video = _settings(folder, "preprocessor_config.json", "image_processor"), _video_settings(folder)
+    common = {"kind": "native", "factor": factor, "frames_per_slice": slices}
+    normalise = {name: tuple(still[f"image_{name}"]) for name in ("mean", "std") if f"image_{name}" in still}
+    return Blueprint(
+        towers=({"kind": "qwen2_vit", "arch": arch, **normalise},),
+        connector={"kind": "merge_mlp", "stride": merge},
+        language=_language(config),
+        resolution={**common, **_limits(still, _STILL), "kernel": "pillow"},
+        scenes={
+            "video": {**common, **_limits(video, _VIDEO), **_total(video, factor), "kernel": "torch"},
+        },
+        positions={"kind": "mrope"},
+        frames=Every(rate=video.get("fps") or 2.0, cap=video.get("max_frames") or 768, at="endpoints"),
+        prompt=PROMPT,
+    )
+
+
+def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
+    """Key table from the checkpoint's names to ours."""
+    del blueprint  # the names are the same for every size
+    return RULES
+
+
+def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Rename a model's tensors to the hub's layout.
+
+    Args:
+        state: `state_dict()` of a VideoLM of this family, adapters merged.
+        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
+
+    Raises:
+        CheckpointError: If a tensor has no place in that layout.
+    """
+    del carried
+    names = rename(state, TO_HUB, "state_dict", FAMILY).names
+    return {names[key]: tensor for key, tensor in state.items()}
+
+
+def _vision(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    """The vision tower's configuration; files of 2024 give it the whole model's type, or none."""
+    arch = config.get("vision_config")
+    if not isinstance(arch, dict):
+        raise CheckpointError(where, "has no `vision_config`", "fetch config.json again")
+    kind = arch.get("model_type", "qwen2_vl")
+    if kind not in ("qwen2_vl", "qwen2_vl_vision"):
+        raise CheckpointError(where, f"vision_config is of model_type {kind!r}", "known: qwen2_vl_vision")
+    return {**_composed.cleaned(arch), "model_type": "qwen2_vl_vision"}
+
+
+def _language(config: Mapping[str, Any]) -> Spec:
+    """The text model's configuration; files of 2024 hold it flat among the rest."""
+    text = config.get("text_config")
+    if not isinstance(text, dict):
+        known = {*Qwen2VLTextConfig().to_dict(), "rope_scaling", "rope_theta"}
+        text = {key: value for key, value in config.items() if key in known}
+    tied = bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))
+    return {**_composed.cleaned(text), "model_type": "qwen2_vl_text", "tie_word_embeddings": tied}
+
+
+def _settings(folder: Path, own: str, section: str) -> dict[str, Any]:
+    """What the processor files say about stills or videos; empty if there are none.
+
+    Raises:
+        CheckpointError: If frames are prepared in a way the resolution does not offer.
+    """
+    fields = read_json_if_there(folder / own)
+    if fields is None:
+        fields = (read_json_if_there(folder / "processor_config.json") or {}).get(section) or {}
+    if fields.get("resample", 3) != 3 or not fields.get("do_resize", True):
+        raise CheckpointError(
+            folder / own, f"resample {fields.get('resample')!r} cannot be reproduced", "known: 3 bicubic"
+        )
+    return fields
+
+
+def _video_settings(folder: Path) -> dict[str, Any]:
+    return _settings(folder, "video_preprocessor_config.json", "video_processor")
+
+
+def _limits(fields: Mapping[str, Any], default: tuple[int, int]) -> Spec:
+    """Least and most pixels of a frame."""
+    size = fields.get("size") or {}
+    least = fields.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or default[0]
+    most = fields.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or default[1]
+    return {"min_pixels": int(least), "max_pixels": int(most)}
+
+
+def _total(fields: Mapping[str, Any], factor: int) -> Spec:
+    """Pixels of a whole video, unless a file says that there is no such limit."""
+    if fields.get("cap_pixels_per_frame") is False:
+        return {}
+    tokens = int(fields.get("max_video_tokens") or _VIDEO_TOKENS)
+    return {"total_pixels": int(tokens * factor**2 * _VIDEO_SHARE)}
