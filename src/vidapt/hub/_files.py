@@ -37,6 +37,19 @@ class Stored:
     shape: Shape
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A tensor that was read from a file beside the model's own weights.
+
+    Attributes:
+        file: Name of the file within the folder.
+        tensor: As stored.
+    """
+
+    file: str
+    tensor: Tensor
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 

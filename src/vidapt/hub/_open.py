@@ -6,13 +6,12 @@ they are; only a change of number format copies.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import pkgutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,46 +24,13 @@ from transformers import AutoTokenizer
 
 import vidapt.hub
 from vidapt.errors import CheckpointError, ConfigError
-from vidapt.hub._files import Stored, load, read_json, stored
+from vidapt.hub._files import Beside, Stored, load, read_json, stored
 from vidapt.hub._keys import check, rename
+from vidapt.hub._report import LoadReport
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
 _META = torch.device("meta")
-
-
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """What became of every tensor.
-
-    Attributes:
-        family: Whose key table was used.
-        folder: The checkpoint.
-        files: Weight files read.
-        matched: The model's keys that were filled.
-        missing: Keys that stayed empty; never any, since that is an error.
-        unexpected: Tensors without a place; never any, since that is an error.
-        initialised: Keys that were asked to start from random values.
-        ignored: Tensors of the checkpoint that are not used, and why.
-        dtype: Number format of the weights in memory.
-        fingerprint: SHA-256 over names, formats, shapes and bytes of what was matched. It does not
-            depend on how the checkpoint is sharded or which layout its names follow.
-    """
-
-    family: str
-    folder: str
-    files: tuple[str, ...]
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    initialised: tuple[str, ...]
-    ignored: dict[str, str]
-    dtype: str
-    fingerprint: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
 
 
 def families() -> dict[str, ModuleType]:
@@ -121,7 +87,9 @@ def open_checkpoint(
     """
     config = read_json(folder / "config.json")
     family = family_of(config, folder / "config.json")
-    tensors = stored(folder)
+    # Some families keep towers in files of their own, beside the model's weights.
+    beside: Mapping[str, Beside] = family.beside(config, folder) if hasattr(family, "beside") else {}
+    tensors = stored(folder) | {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
     model = _build(family, config, folder, edit)
     table = rename(tensors, family.rules(model.blueprint), folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
@@ -130,18 +98,17 @@ def open_checkpoint(
         ignored |= dict.fromkeys(left_out, "a new connector was asked for")
         names = {old: new for old, new in names.items() if old not in ignored}
         _renew_connector(model, dtype)
-    fingerprint = _fill(model, names, tensors, folder, dtype)
+    fingerprint = _fill(model, names, tensors, folder, dtype, beside)
     report = LoadReport(
         family=family.FAMILY,
         folder=str(folder),
         files=tuple(sorted({entry.file for entry in tensors.values()})),
-        matched=tuple(sorted(names.values())),
+        names=names,
         missing=(),
         unexpected=(),
         initialised=tuple(sorted(_keys_under(model, "connector."))) if new_connector else (),
         ignored=ignored,
         dtype="as stored" if dtype is None else str(dtype).removeprefix("torch."),
-        fingerprint=fingerprint,
     )
     return model.eval(), _tokenizer(folder), report
 
@@ -217,8 +184,9 @@ def _fill(
     tensors: Mapping[str, Stored],
     folder: Path,
     dtype: torch.dtype | None,
-) -> str:
-    """Put every tensor in its place; return the fingerprint of what was read."""
+    beside: Mapping[str, Beside],
+) -> None:
+    """Put every tensor in its place."""
     real = {key: tensor for key, tensor in model.state_dict().items() if tensor.device != _META}
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if key not in real}
     found = {new: tensors[old].shape for old, new in names.items()}
@@ -228,16 +196,15 @@ def _fill(
     wanted = {k: s for k, s in shapes.items() if k in found or not any(t in found for t in twins.get(k, ()))}
     check(wanted, found, origin, folder)
     state, digests = dict(real), {}
-    for old, tensor in load(folder, {old: tensors[old] for old in names}):
+    read = load(folder, {old: tensors[old] for old in names if old not in beside})
+    for old, tensor in chain(read, ((old, beside[old].tensor) for old in names if old in beside)):
         digests[names[old]] = _digest(tensor)
         state[names[old]] = tensor if dtype is None else tensor.to(dtype)
     _agree(state, twins, digests, folder)
     for key in shapes.keys() - state.keys():
         state[key] = next(state[twin] for twin in twins[key] if twin in state)
     model.load_state_dict(state, strict=True, assign=True)
-    model.language.tie_weights()
-    lines = "".join(f"{key} {digest}\n" for key, digest in sorted(digests.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    model.tie_weights()
 
 
 def _twins(model: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -253,27 +220,15 @@ def _twins(model: nn.Module) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _agree(
-    state: Mapping[str, Tensor],
-    twins: Mapping[str, tuple[str, ...]],
-    digests: Mapping[str, str],
-    folder: Path,
-) -> None:
+def _agree(state: Mapping[str, Tensor], twins: Mapping[str, tuple[str, ...]], folder: Path) -> None:
     for key, others in twins.items():
         for other in others:
-            if key in state and other in state and digests[key] != digests[other]:
+            if key in state and other in state and not torch.equal(state[key], state[other]):
                 raise CheckpointError(
                     folder,
                     f"{key} and {other} are one tensor in the config but differ in the files",
                     "set tie_word_embeddings to false in config.json's text_config",
                 )
-
-
-def _digest(tensor: Tensor) -> str:
-    flat = tensor.detach().contiguous().reshape(-1)
-    digest = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)}\n".encode())
-    digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _tokenizer(folder: Path) -> Any:
