@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -98,7 +98,10 @@ def open_checkpoint(
         ignored |= dict.fromkeys(left_out, "a new connector was asked for")
         names = {old: new for old, new in names.items() if old not in ignored}
         _renew_connector(model, dtype)
-    fingerprint = _fill(model, names, tensors, folder, dtype, beside)
+    own = {old: tensors[old] for old in names if old not in beside}
+    others = [(old, beside[old].tensor) for old in names if old in beside]
+    read = lambda: chain(load(folder, own), others)  # noqa: E731 - read twice: now, and for the fingerprint
+    _fill(model, names, tensors, folder, dtype, read())
     report = LoadReport(
         family=family.FAMILY,
         folder=str(folder),
@@ -109,6 +112,7 @@ def open_checkpoint(
         initialised=tuple(sorted(_keys_under(model, "connector."))) if new_connector else (),
         ignored=ignored,
         dtype="as stored" if dtype is None else str(dtype).removeprefix("torch."),
+        read=read,
     )
     return model.eval(), _tokenizer(folder), report
 
@@ -184,7 +188,7 @@ def _fill(
     tensors: Mapping[str, Stored],
     folder: Path,
     dtype: torch.dtype | None,
-    beside: Mapping[str, Beside],
+    read: Iterable[tuple[str, Tensor]],
 ) -> None:
     """Put every tensor in its place."""
     real = {key: tensor for key, tensor in model.state_dict().items() if tensor.device != _META}
@@ -195,12 +199,10 @@ def _fill(
     # Of parameters that are one and the same, a checkpoint may hold only one.
     wanted = {k: s for k, s in shapes.items() if k in found or not any(t in found for t in twins.get(k, ()))}
     check(wanted, found, origin, folder)
-    state, digests = dict(real), {}
-    read = load(folder, {old: tensors[old] for old in names if old not in beside})
-    for old, tensor in chain(read, ((old, beside[old].tensor) for old in names if old in beside)):
-        digests[names[old]] = _digest(tensor)
+    state = dict(real)
+    for old, tensor in read:
         state[names[old]] = tensor if dtype is None else tensor.to(dtype)
-    _agree(state, twins, digests, folder)
+    _agree(state, twins, folder)
     for key in shapes.keys() - state.keys():
         state[key] = next(state[twin] for twin in twins[key] if twin in state)
     model.load_state_dict(state, strict=True, assign=True)
