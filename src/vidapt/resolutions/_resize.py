@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from vidapt.nouns import Plan
 
-Filter = Literal["bicubic", "bilinear", "area"]
+Filter = Literal["bicubic", "bilinear", "area", "pillow"]
 
 NARROW = 8
 """Frames longer than this many times their short side are treated apart, so that memory stays bounded."""
@@ -48,7 +50,8 @@ def resize(frames: Tensor, size: tuple[int, int], how: Filter) -> Tensor:
     Args:
         frames: [T, 3, H, W] uint8 on the CPU.
         size: (height, width) wanted.
-        how: `bicubic` and `bilinear` are antialiased; `area` is the plain mean of the pixels covered.
+        how: `bicubic` and `bilinear` are antialiased; `area` is the plain mean of the pixels covered;
+            `pillow` is Pillow's bicubic filter, which differs from torch's by one level in a few pixels.
 
     Returns:
         [T, 3, height, width] uint8.
@@ -58,7 +61,29 @@ def resize(frames: Tensor, size: tuple[int, int], how: Filter) -> Tensor:
     if how == "area":
         # Frame by frame: this filter has no uint8 kernel, and a long clip in floats is four times as large.
         return torch.stack([_area(frame, size) for frame in frames])
+    if how == "pillow":
+        return pillow(frames, size, "bicubic")
     return F.interpolate(frames, size=size, mode=how, antialias=True, align_corners=False)
+
+
+def pillow(frames: Tensor, size: tuple[int, int], how: Literal["bicubic", "bilinear"]) -> Tensor:
+    """Resize as Pillow does, to the bit.
+
+    Args:
+        frames: [T, 3, H, W] uint8 on the CPU.
+        size: (height, width) wanted.
+        how: Resampling filter; both are antialiased.
+
+    Returns:
+        [T, 3, height, width] uint8.
+    """
+    filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    resized = torch.empty(len(frames), 3, *size, dtype=torch.uint8)
+    for target, frame in zip(resized, frames, strict=True):
+        picture = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
+        picture = picture.resize((size[1], size[0]), filters[how])
+        target.copy_(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+    return resized
 
 
 def _area(frame: Tensor, size: tuple[int, int]) -> Tensor:

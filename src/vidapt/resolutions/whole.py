@@ -42,7 +42,7 @@ class Part(OneByOne):
 
         @model_validator(mode="after")
         def _decoder_can(self) -> Part.Config:
-            if self.in_decoder and (self.fit != "squash" or self.filter == "bicubic"):
+            if self.in_decoder and (self.fit != "squash" or self.filter in ("bicubic", "pillow")):
                 raise ValueError("in_decoder needs `fit: squash` and `filter: area` or `bilinear`")
             return self
 
