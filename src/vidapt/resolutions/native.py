@@ -44,7 +44,8 @@ class Part(OneByOne):
             max_aspect: Frames whose long side is more times the short one are refused, as the original
                 does; None takes all.
             kernel: Who filters bicubically: `pillow`, as the original's stills are, or `torch`, as its
-                videos are. They differ by one level of 255 in a few pixels; torch is faster.
+                videos are. They round differently (and clip overshoots, where contrast is extreme);
+                torch is faster.
         """
 
         factor: int = Field(default=28, ge=1)
