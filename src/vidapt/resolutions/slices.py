@@ -11,16 +11,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from vidapt.nouns import Grid, Layout, Plan, Span, Tokens, View
 from vidapt.parts import PartConfig
 from vidapt.resolutions._one_by_one import OneByOne
-from vidapt.resolutions._resize import check_frames, check_plan
+from vidapt.resolutions._resize import check_frames, check_plan, pillow
 
 Marks = tuple[str, str]
 """What is written in front of something and behind it."""
@@ -131,11 +129,12 @@ class Part(OneByOne):
             ValueError: If the pixels are not what was planned for.
         """
         check_frames(pixels, plan)
-        views = [_resized(pixels, plan.views[0].size)]
+        frames = pixels.permute(0, 3, 1, 2)
+        views = [pillow(frames, plan.views[0].size, "bicubic")]
         cells = self.cells(plan.size, plan.frames)
         if cells is not None:
             height, width = plan.views[1].size
-            refined = _resized(pixels, (height * cells.rows, width * cells.columns))
+            refined = pillow(frames, (height * cells.rows, width * cells.columns), "bicubic")
             rows = torch.split(refined, height, dim=2)
             views += [cell.contiguous() for row in rows for cell in torch.split(row, width, dim=3)]
         return views
@@ -189,15 +188,6 @@ class Part(OneByOne):
 def _whole(length: float, unit: int) -> int:
     """The nearest multiple of a unit (of two equally near ones the even), at least one."""
     return max(round(length / unit) * unit, unit)
-
-
-def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """[T, H, W, 3] uint8 -> [T, 3, height, width] uint8; torch's kernel differs from Pillow's by a level."""
-    frames = np.empty((len(pixels), *size, 3), dtype=np.uint8)
-    for index, frame in enumerate(pixels.numpy()):
-        picture = Image.fromarray(np.ascontiguousarray(frame))
-        frames[index] = np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BICUBIC))
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
 
 
 def _moments(tokens: Tokens) -> list[Tokens]:
