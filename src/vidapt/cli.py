@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +30,21 @@ Workers = Annotated[int | None, typer.Option(help="Decoding processes; one per c
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_MODEL = "billiards-home"
+
+
+class ExportTo(StrEnum):
+    """Layouts that `export` writes."""
+
+    hf = "hf"
+    merged = "merged"
+
+
+class NumberFormat(StrEnum):
+    """Number formats of stored weights."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 @simulate_app.command("billiards")
@@ -147,7 +164,7 @@ def caption(
         from vidapt.captioning.engine import load
         from vidapt.models.generate import Decoding
 
-        engine = load(model, device=device)
+        engine = load(model, device=device, tell=_tell)
         with progress() as report:
             summary = caption_folder(
                 engine,
@@ -170,22 +187,58 @@ def caption(
 def ask(
     clip: Annotated[Path, typer.Argument(help="A video, a picture or a folder of frames.")],
     question: Annotated[list[str], typer.Argument(help="One or more questions.")],
+    also: Annotated[
+        list[Path] | None, typer.Option(help="A further clip or picture the questions are about.")
+    ] = None,
     model: Model = DEFAULT_MODEL,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Answer questions about one clip."""
+    """Answer questions about a clip, or about several together."""
     with _plain_errors():
         from vidapt.captioning.engine import load
 
-        answers = load(model, device=device).ask_all(clip, question, max_new_tokens=max_tokens)
+        engine = load(model, device=device, tell=_tell)
+        media = [clip, *(also or ())]
+        answers = engine.ask_all(media, question, max_new_tokens=max_tokens)
     if as_json:
         rows = [{"question": q, "answer": a} for q, a in zip(question, answers, strict=True)]
         typer.echo(json.dumps({"clip": str(clip), "answers": rows}, ensure_ascii=False))
         return
     for answer in answers:
         typer.echo(answer)
+
+
+@app.command()
+def families(as_json: Json = False) -> None:
+    """List the published architectures that can be opened."""
+    with _plain_errors():
+        from vidapt.hub import describe_families
+
+        rows = describe_families()
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows]))
+        return
+    _table(["family", "what it is", "tokens per clip", "licence of the published weights"],
+           [[row.name, row.title, row.tokens, row.licence] for row in rows])  # fmt: skip
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A shipped model's name, a run, or a checkpoint's folder.")],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    to: Annotated[
+        ExportTo, typer.Option(help="hf: the layout it was published in; merged: vidapt's, without adapters.")
+    ] = ExportTo.hf,
+    dtype: Annotated[NumberFormat, typer.Option(help="Number format of the weights.")] = NumberFormat.float32,
+) -> None:
+    """Write a model for other tools: transformers (and so vLLM) opens what `--to hf` writes."""
+    with _plain_errors():
+        from vidapt.loading import export_model
+
+        export_model(model, out, to=to.value, dtype=dtype.value)
+    typer.echo(out)
 
 
 @app.command()
@@ -214,6 +267,10 @@ def demo(
 def _named(model: str) -> str:
     """A model's name as it is; its folder as seen from here, not from the recipe."""
     return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+def _tell(report: Any) -> None:
+    typer.secho(report.line(), err=True, dim=True)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,15 @@ from vidapt.errors import CheckpointError, ConfigError, nearest
 if TYPE_CHECKING:
     import torch
 
+    from vidapt.hub import LoadReport
     from vidapt.models.video_lm import VideoLM
 
 RUN = "run.json"
 BLUEPRINT = "blueprint.json"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+"""What is fetched of a checkpoint; nothing that could run code."""
 
 
 def shipped() -> dict[str, Path]:
@@ -29,7 +36,8 @@ def locate(name: str | Path) -> Path:
 
     Args:
         name: A shipped model's name, a run's folder (its last finished stage counts), a model's folder,
-            or a published checkpoint's folder.
+            a published checkpoint's folder, or its `organisation/name` on the model hub, which is
+            downloaded (safetensors and configuration only) or taken from the hub's cache.
 
     Raises:
         CheckpointError: If there is no such model; the nearest shipped name is offered.
@@ -39,6 +47,8 @@ def locate(name: str | Path) -> Path:
         known = shipped()
         if str(name) in known:
             return known[str(name)]
+        if _HUB_ID.fullmatch(str(name)):
+            return _downloaded(str(name))
         raise CheckpointError(
             path, "there is no such model", f"give a folder or a shipped name; {nearest(str(name), known)}"
         )
@@ -49,6 +59,21 @@ def locate(name: str | Path) -> Path:
     raise CheckpointError(
         path, "holds neither blueprint.json, run.json nor config.json", "give a model's folder"
     )
+
+
+def _downloaded(name: str) -> Path:
+    """Folder of a checkpoint of the model hub, in the hub's own cache."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_FETCHED)))
+    except Exception as error:  # the hub client raises errors of several libraries
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            name,
+            f"is neither a folder nor a model that could be fetched: {reason}",
+            "check the path or the name, or download the checkpoint and give its folder",
+        ) from error
 
 
 def _last_stage(run: Path) -> Path:
@@ -66,7 +91,10 @@ def _last_stage(run: Path) -> Path:
 
 
 def open_model(
-    name: str | Path, dtype: torch.dtype | None = None, device: str = "cpu"
+    name: str | Path,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+    tell: Callable[[LoadReport], object] | None = None,
 ) -> tuple[VideoLM, Any]:
     """A model in evaluation mode and its tokenizer.
 
@@ -74,6 +102,7 @@ def open_model(
         name: See `locate`.
         dtype: Number format of the weights; None is float32.
         device: Where it runs.
+        tell: Called with what became of every tensor, where a published checkpoint is opened.
 
     Raises:
         CheckpointError: If there is no such model, or its weights do not fit exactly.
@@ -90,7 +119,9 @@ def open_model(
     else:
         from vidapt.hub import open_checkpoint
 
-        model, tokenizer, _ = open_checkpoint(folder, dtype=dtype or torch.float32)
+        model, tokenizer, report = open_checkpoint(folder, dtype=dtype or torch.float32)
+        if tell is not None:
+            tell(report)
     return model.to(place), tokenizer
 
 
@@ -109,3 +140,32 @@ def usable_device(name: str) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ConfigError("device", f"{name!r} cannot be used: {reason}", "use cpu") from error
     return device
+
+
+def export_model(name: str | Path, out: Path, *, to: str, dtype: str) -> None:
+    """Write a model for other tools; see `hub.export_hf` and `hub.export_merged`.
+
+    Args:
+        name: See `locate`.
+        out: A new folder.
+        to: `hf` or `merged`.
+        dtype: Name of torch's number format.
+
+    Raises:
+        CheckpointError: If the model cannot be opened or has no such layout, or the folder exists.
+    """
+    import torch
+
+    from vidapt.hub import export_hf, export_merged
+
+    folder, stored_as = locate(name), getattr(torch, dtype)
+    model, tokenizer = open_model(name)
+    if to == "hf":
+        export_hf(out, model, tokenizer, stored_as)
+    else:
+        card = (
+            json.loads((folder / "card.json").read_text(encoding="utf-8"))
+            if (folder / "card.json").is_file()
+            else {}
+        )
+        export_merged(out, model, tokenizer, {**card, "merged_from": str(name)}, stored_as)

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vidapt.errors import BrokenClip, ConfigError
+from vidapt.hub import LoadReport
 from vidapt.loading import locate, open_model
 from vidapt.models.folder import CARD, untied
 from vidapt.models.generate import Answer, Decoding, generate
@@ -243,18 +244,24 @@ def _flattened(batches: Iterable[Sequence[Clip]], sizes: deque[int]) -> Iterator
         yield from batch
 
 
-def load(name: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Engine:
+def load(
+    name: str | Path,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+    tell: Callable[[LoadReport], object] | None = None,
+) -> Engine:
     """Open a model by name or path.
 
     Args:
-        name: A shipped model's name, a run, a model's folder or a published checkpoint's folder.
+        name: A shipped model's name, a run, a model's folder, or a published checkpoint's folder or id.
         dtype: Number format of the weights; None is float32.
         device: Where it runs.
+        tell: Called with what became of every tensor, where a published checkpoint is opened.
 
     Raises:
         CheckpointError: If there is no such model, or its weights do not fit exactly.
     """
-    model, tokenizer = open_model(name, dtype, device)
+    model, tokenizer = open_model(name, dtype, device, tell)
     folder = locate(name)
     card = json.loads((folder / CARD).read_text(encoding="utf-8")) if (folder / CARD).is_file() else {}
     return Engine(model, tokenizer, _called(name), card)

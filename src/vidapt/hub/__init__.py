@@ -4,7 +4,19 @@ Each family is one module of this folder. It says which configurations it claims
 their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 """
 
+from vidapt.hub._describe import FamilyRow, describe_families
+from vidapt.hub._export import export_hf, export_merged
 from vidapt.hub._open import families, family_of, is_published, open_checkpoint
 from vidapt.hub._report import LoadReport
 
-__all__ = ["LoadReport", "families", "family_of", "is_published", "open_checkpoint"]
+__all__ = [
+    "FamilyRow",
+    "LoadReport",
+    "describe_families",
+    "export_hf",
+    "export_merged",
+    "families",
+    "family_of",
+    "is_published",
+    "open_checkpoint",
+]

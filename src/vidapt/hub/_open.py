@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -27,10 +27,21 @@ from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub._files import Beside, Stored, load, read_json, stored
 from vidapt.hub._keys import check, rename
 from vidapt.hub._report import LoadReport
+from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
 _META = torch.device("meta")
+
+_KEPT = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.json",
+)
+"""Files of a checkpoint that say how it is used and hold no weights; the tokenizer writes its own."""
 
 
 def families() -> dict[str, ModuleType]:
@@ -100,7 +111,10 @@ def open_checkpoint(
         _renew_connector(model, dtype)
     own = {old: tensors[old] for old in names if old not in beside}
     others = [(old, beside[old].tensor) for old in names if old in beside]
-    read = lambda: chain(load(folder, own), others)  # noqa: E731 - read twice: now, and for the fingerprint
+
+    def read() -> Iterable[tuple[str, Tensor]]:
+        return chain(load(folder, own), others)
+
     _fill(model, names, tensors, folder, dtype, read())
     report = LoadReport(
         family=family.FAMILY,
@@ -114,6 +128,7 @@ def open_checkpoint(
         dtype="as stored" if dtype is None else str(dtype).removeprefix("torch."),
         read=read,
     )
+    model.origin = _origin(family, folder, tensors)
     return model.eval(), _tokenizer(folder), report
 
 
@@ -233,9 +248,18 @@ def _agree(state: Mapping[str, Tensor], twins: Mapping[str, tuple[str, ...]], fo
                 )
 
 
+def _origin(family: ModuleType, folder: Path, tensors: Mapping[str, Stored]) -> Origin:
+    """What is needed to write the model back as it was published."""
+    files = {name: (folder / name).read_text(encoding="utf-8") for name in _KEPT if (folder / name).is_file()}
+    carried: Sequence[str] = getattr(family, "CARRIED", ())
+    wanted = {old: key for key in carried for old in tensors if old == key or old.endswith(f".{key}")}
+    found = load(folder, {old: tensors[old] for old in wanted})
+    return Origin(family.FAMILY, files, {wanted[old]: tensor.clone() for old, tensor in found})
+
+
 def _tokenizer(folder: Path) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             folder,

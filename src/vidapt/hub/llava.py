@@ -24,6 +24,9 @@ from vidapt.video.choose import Uniform
 
 FAMILY = "llava"
 
+TOKENS = "frames x 576 (24 x 24 patches of 14 pixels at 336)"
+LICENCE = "Llama 2 community licence (Vicuna); Apache-2.0 (Mistral)"
+
 _AUTHORS = "LlavaLlamaForCausalLM"
 
 CLAIMS = (("llava", "LlavaForConditionalGeneration"), ("llava", _AUTHORS), ("llava_llama", _AUTHORS))

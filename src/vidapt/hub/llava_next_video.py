@@ -22,6 +22,9 @@ from vidapt.video.choose import Uniform
 
 FAMILY = "llava_next_video"
 
+TOKENS = "frames x 12 x 12 = 144 a frame; stills as in llava_next"
+LICENCE = "Llama 2 community licence (Vicuna); Apache-2.0 (Mistral); Yi licence (34B)"
+
 CLAIMS = (("llava_next_video", "LlavaNextVideoForConditionalGeneration"),)
 """(model_type, architecture) of the configurations this family opens."""
 

@@ -26,8 +26,14 @@ from vidapt.video.choose import Uniform
 
 FAMILY = "pllava"
 
+TOKENS = "16 x 12 x 12 = 2304 (or the shape of its config, such as 16 x 8 x 8), however many frames"
+LICENCE = "Llama 2 community licence (7B, 13B); Yi licence (34B)"
+
 CLAIMS = (("pllava", "PllavaForConditionalGeneration"),)
 """(model_type, architecture) of the configurations this family opens."""
+
+KEEPS_ADAPTERS = True
+"""The published files hold the adapters apart."""
 
 ALPHA = 4.0
 """The alpha of the authors' scripts for inference: a scale of 1/32 at their rank of 128."""

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
+from vidapt.models.origin import read_origin, save_origin
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
@@ -45,6 +46,8 @@ def save_model(
         save_file(tensors, str(temporary / WEIGHTS), metadata={"format": "pt"})
         (temporary / BLUEPRINT).write_text(model.blueprint.model_dump_json(indent=2) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(temporary)
+        if model.origin is not None:
+            save_origin(temporary, model.origin)
         (temporary / CARD).write_text(
             json.dumps(dict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -89,6 +92,7 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[VideoL
         raise CheckpointError(
             folder, f"its tokenizer cannot be read: {error}", "copy the model's folder again"
         ) from error
+    model.origin = read_origin(folder)
     return model.to(dtype).eval(), tokenizer
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
+from vidapt.models.origin import Origin
 from vidapt.models.packed import Packed
 from vidapt.nouns import Features, Layout, Plan, Seen, Tokens, Views
 from vidapt.recipe import Blueprint, LoRA, Scene
@@ -27,6 +28,7 @@ class VideoLM(nn.Module):
         blueprint: What it is made of. Weights are random until loaded.
 
     Attributes:
+        origin: The published checkpoint it was opened from, if it was.
         fixed: Names of weights that a tower or connector froze when it was made, because it never uses
             them; no stage trains them.
 
@@ -37,6 +39,7 @@ class VideoLM(nn.Module):
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
         self.blueprint = blueprint
+        self.origin: Origin | None = None
         self.towers: Any = nn.ModuleList(parts.build("towers", spec) for spec in blueprint.towers)
         self.language = language_model(blueprint.language)
         if blueprint.adapters is not None:

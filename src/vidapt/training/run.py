@@ -157,7 +157,8 @@ def _starting_point(
     if state.finished:
         return open_model(run)
     if recipe.start is not None:
-        return open_model(recipe.start)
+        report = run / "load_report.json"
+        return open_model(recipe.start, tell=lambda told: write_json(report, told.to_dict()))
     assert recipe.blueprint is not None
     tokenizer = _tokenizer(recipe, recipe.blueprint, data)
     language = {

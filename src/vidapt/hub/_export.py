@@ -1,0 +1,99 @@
+"""Write a model for others to use: in its family's hub layout, or as a vidapt model without adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from torch import Tensor
+
+from vidapt.errors import CheckpointError
+from vidapt.files import write_folder
+from vidapt.hub._open import families
+from vidapt.models.folder import save_model, untied
+from vidapt.models.video_lm import VideoLM
+
+_SHARD = "5GB"
+
+
+def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
+    """Write a model in the hub's layout of the family it was opened from, adapters merged.
+
+    Where transformers has a class for the family, it opens the folder and gives the same logits. A family
+    whose published files hold adapters keeps them.
+
+    Args:
+        folder: Must not exist.
+        model: Opened from a published checkpoint, or adapted from one.
+        tokenizer: Saved beside it.
+        dtype: Store weights in this format; None keeps theirs.
+
+    Raises:
+        CheckpointError: If the folder exists, or the model has no published layout.
+    """
+    _refuse_existing(folder)
+    origin = model.origin
+    if origin is None:
+        raise CheckpointError(
+            "export", "this model was not opened from a published checkpoint", "write it with `--to merged`"
+        )
+    family = families()[origin.family]
+    state = untied(model) if getattr(family, "KEEPS_ADAPTERS", False) else merged_state(model)
+    tensors = family.to_hub(state, origin.carried)
+    with write_folder(folder) as temporary:
+        save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)
+        tokenizer.save_pretrained(temporary)
+        for name, text in origin.files.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+
+
+def export_merged(
+    folder: Path, model: VideoLM, tokenizer: Any, card: dict[str, Any], dtype: torch.dtype | None = None
+) -> None:
+    """Write a vidapt model whose adapters are part of its weights.
+
+    Raises:
+        CheckpointError: If the folder exists.
+    """
+    _refuse_existing(folder)
+    blueprint = model.blueprint.model_copy(update={"adapters": None})
+    with torch.device("meta"):
+        plain = VideoLM(blueprint)
+    plain.load_state_dict(merged_state(model), strict=False, assign=True)
+    plain.tie_weights()
+    plain.origin = model.origin
+    save_model(folder, plain, tokenizer, card, dtype)
+
+
+def merged_state(model: VideoLM) -> dict[str, Tensor]:
+    """The state dict with every low-rank adapter added to the layer it stands on; shared weights once."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    state = untied(model)
+    for name, layer in model.named_modules():
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        for key in [key for key in state if key.startswith(f"{name}.")]:
+            tail = key.removeprefix(f"{name}.")
+            tensor = state.pop(key)
+            if tail.startswith("base_layer."):
+                state[f"{name}.{tail.removeprefix('base_layer.')}"] = tensor
+        weight = state[f"{name}.weight"]
+        # In float32, so that a small change is not lost before it is rounded once.
+        change = sum(layer.get_delta_weight(adapter).float() for adapter in layer.active_adapters)
+        state[f"{name}.weight"] = (weight.float() + change).to(weight.dtype)
+    return state
+
+
+def _stored_as(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    return {
+        name: (t.to(dtype) if dtype is not None and t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in tensors.items()
+    }
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise CheckpointError(folder, "exists", "name a new folder")
