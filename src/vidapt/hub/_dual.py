@@ -1,0 +1,220 @@
+"""Open dual encoders: sizes are read from the tensors' shapes, and every tensor finds its place or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidapt.errors import CheckpointError, ConfigError
+from vidapt.hub._files import INDEX, WEIGHTS, load, read_json_if_there, stored
+from vidapt.hub._keys import Renamed, check
+from vidapt.hub._open import parameters_on_meta
+from vidapt.hub._pickled import read_pickled
+from vidapt.hub._report import LoadReport
+from vidapt.models._text_tower import Text
+from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
+from vidapt.recipe import Spec
+
+HEAD = 64
+"""Every published CLIP splits its width into heads of 64."""
+
+_PICKLED = (".pt", ".pth", ".bin")
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Read the tensors of a file or folder, and its `config.json` if it has one.
+
+    Args:
+        path: A `.pt` file; a folder with safetensors; or a folder with one `.pt` file.
+
+    Raises:
+        CheckpointError: If there is nothing to read, or it is damaged.
+    """
+    if not path.is_dir():
+        return read_pickled(path), None
+    config = read_json_if_there(path / "config.json")
+    if (path / WEIGHTS).is_file() or (path / INDEX).is_file():
+        return dict(load(path, stored(path))), config
+    files = pickled_files(path)
+    if len(files) != 1:
+        raise CheckpointError(
+            path, f"has no {WEIGHTS}, and {len(files)} files of pickled weights", "give the file itself"
+        )
+    return read_pickled(files[0]), config
+
+
+def pickled_files(folder: Path) -> list[Path]:
+    """Files of pickled weights in a folder."""
+    return sorted(file for file in folder.iterdir() if file.suffix in _PICKLED)
+
+
+class Shapes:
+    """Sizes of CLIP's towers, read from tensors under our names.
+
+    Args:
+        tensors: By our names.
+        where: Their file, for errors.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], where: Path) -> None:
+        self._tensors, self._where = tensors, where
+
+    def side(self, key: str, axis: int) -> int:
+        """Length of an axis of a tensor.
+
+        Raises:
+            CheckpointError: If there is no such tensor or axis.
+        """
+        tensor = self._tensors.get(key)
+        if tensor is None or tensor.ndim <= axis:
+            raise CheckpointError(
+                self._where, f"{key} is missing, or no such tensor", "the file is of another model"
+            )
+        return int(tensor.shape[axis])
+
+    def vision(self, place: str, projection: str | None = None) -> Spec:
+        """Configuration of a vision tower.
+
+        Args:
+            place: Name of its module.
+            projection: Name of the [E, C] projection, where it matters.
+
+        Raises:
+            CheckpointError: If a tensor that tells a size is missing, or sizes contradict one another.
+        """
+        patch = self.side(f"{place}.embeddings.patch_embedding.weight", 2)
+        cells = self.side(f"{place}.embeddings.position_embedding.weight", 0) - 1
+        rows = round(max(0, cells) ** 0.5)
+        if rows < 1 or rows * rows != cells:
+            raise CheckpointError(
+                self._where, f"positions for {cells} patches, which is no square", "the file is damaged"
+            )
+        sizes = {"image_size": rows * patch, "patch_size": patch}
+        if projection is not None:
+            sizes["projection_dim"] = self.side(projection, 0)
+        return self._tower("clip_vision_model", place, sizes)
+
+    def text(self, place: str, table: str, projection: str) -> Spec:
+        """Configuration of a text tower.
+
+        Args:
+            place: Name of its module.
+            table: Name of the table of positions.
+            projection: Name of the [E, width] projection.
+
+        Raises:
+            CheckpointError: As `vision`.
+        """
+        sizes = {
+            "vocab_size": self.side(f"{place}.embeddings.token_embedding.weight", 0),
+            "max_position_embeddings": self.side(table, 0),
+            "projection_dim": self.side(projection, 0),
+            # Only transformers' own pooling reads these, and they must lie in the vocabulary.
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+            "pad_token_id": 0,
+        }
+        return self._tower("clip_text_model", place, sizes)
+
+    def _tower(self, kind: str, place: str, sizes: Mapping[str, int]) -> Spec:
+        width = self.side(f"{place}.encoder.layers.0.layer_norm1.weight", 0)
+        if width % HEAD:
+            raise CheckpointError(
+                self._where, f"a width of {width} does not split into heads of {HEAD}", "it is no CLIP"
+            )
+        stem = f"{place}.encoder.layers."
+        layers = {key[len(stem) :].partition(".")[0] for key in self._tensors if key.startswith(stem)}
+        return {
+            "model_type": kind,
+            "hidden_act": "quick_gelu",
+            "layer_norm_eps": 1e-5,
+            "hidden_size": width,
+            "intermediate_size": self.side(f"{stem}0.mlp.fc1.weight", 0),
+            "num_hidden_layers": len(layers),
+            "num_attention_heads": width // HEAD,
+            **sizes,
+        }
+
+
+def build(tower: Spec, text: Text, width: int, where: Path) -> DualEncoder:
+    """A dual encoder without memory for its weights.
+
+    Raises:
+        CheckpointError: If sizes that were read do not make one.
+    """
+    try:
+        with parameters_on_meta():
+            return DualEncoder(DualBlueprint(tower=tower, text=text, width=width))
+    except (ConfigError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(where, f"describes no dual encoder: {error}", "fetch it again") from error
+
+
+def fill(
+    model: DualEncoder,
+    table: Renamed,
+    tensors: Mapping[str, Tensor],
+    initial: Mapping[str, Tensor],
+    *,
+    family: str,
+    where: Path,
+    dtype: torch.dtype | None,
+) -> LoadReport:
+    """Put every tensor in its place.
+
+    Args:
+        model: Made by `build`.
+        table: The file's names to ours.
+        tensors: By the file's names.
+        initial: Weights that the file does not hold and that start from these values: named exceptions.
+        family: For the report.
+        where: File or folder.
+        dtype: Number format of the weights in memory; None keeps each as it is stored.
+
+    Raises:
+        CheckpointError: Naming every tensor that is missing, unknown or of another shape.
+    """
+    own = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if tensor.is_meta}
+    found = {new: tuple(tensors[old].shape) for old, new in table.names.items()}
+    origin = {new: f"{old} in {where.name}" for old, new in table.names.items()}
+    check({key: shape for key, shape in own.items() if key not in initial}, found, origin, where)
+    odd = [old for old in table.names if not tensors[old].is_floating_point()]
+    if odd:
+        raise CheckpointError(where, f"{odd[0]!r} holds {tensors[odd[0]].dtype}", "weights must be floats")
+    given = {**{new: tensors[old] for old, new in table.names.items()}, **initial}
+    state = {key: tensor if dtype is None else tensor.to(dtype) for key, tensor in given.items()}
+    model.load_state_dict({**model.state_dict(), **state}, strict=True, assign=True)
+    model.eval()
+    return LoadReport(
+        family=family,
+        folder=str(where),
+        files=(where.name,),
+        names=table.names,
+        missing=(),
+        unexpected=(),
+        initialised=tuple(sorted(initial)),
+        ignored=dict(table.ignored),
+        dtype="as stored" if dtype is None else str(dtype).removeprefix("torch."),
+        read=lambda: _pairs(table.names, tensors),
+    )
+
+
+def under_our_names(table: Renamed, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by our names."""
+    return {new: tensors[old] for old, new in table.names.items()}
+
+
+def no_video_lm(family: str, where: Path) -> CheckpointError:
+    """What to say where a dual encoder is asked for captions."""
+    return CheckpointError(
+        where,
+        f"a {family} model compares clips with texts and writes none",
+        f"open it with vidapt.hub.{family}.open_dual_encoder, or use it as a tower",
+    )
+
+
+def _pairs(names: Iterable[str], tensors: Mapping[str, Tensor]) -> Sequence[tuple[str, Tensor]]:
+    return [(name, tensors[name]) for name in names]

@@ -1,0 +1,265 @@
+"""Long-CLIP: CLIP that reads 248 tokens; and CLIP itself in OpenAI's layout, which can be stretched to it.
+
+Source: Zhang et al. 2024, "Long-CLIP: Unlocking the Long-Text Capability of CLIP" (arXiv 2403.15378), and the
+authors' `.pt` files, which keep the layout of OpenAI's CLIP: query, key and value in one tensor, projections
+multiplied from the right. There is no configuration beside them: sizes are read from the tensors' shapes, and
+heads have 64 numbers. The authors' loader rounds most weights to 16 bits; here they stay as they are stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidapt.errors import CheckpointError
+from vidapt.hub import _dual
+from vidapt.hub._keys import Renamed, Rule, rename
+from vidapt.hub._report import LoadReport
+from vidapt.models._text_tower import KEPT, Text, stretch
+from vidapt.models.dual_encoder import DualEncoder
+from vidapt.recipe import Blueprint, Spec
+
+FAMILY = "long_clip"
+
+CLAIMS = (("long_clip", "CLIP"),)
+"""(model_type, architecture) that a `config.json` beside the authors' file may give to name it."""
+
+_POSITIONS = "text.net.embeddings.position_embedding."
+_FIRST, _REST, _ONLY = f"{_POSITIONS}first", f"{_POSITIONS}rest", f"{_POSITIONS}weight"
+
+_LETTERS = ("q", "k", "v")
+_RIGHT = ("visual.proj", "text_projection")
+"""Projections that the authors multiply from the right, as they are called before `.weight`."""
+
+# Pairs of names within a layer: the authors' (once query, key and value are apart), transformers'.
+_WITHIN_LAYER = (
+    ("attn", "self_attn"),
+    ("ln_1", "layer_norm1"),
+    ("ln_2", "layer_norm2"),
+    ("mlp.c_fc", "mlp.fc1"),
+    ("mlp.c_proj", "mlp.fc2"),
+)
+
+# Pairs of names of the vision tower outside its layers: the authors' behind `visual.`, transformers'.
+_VISION = (
+    ("conv1.weight", "embeddings.patch_embedding.weight"),
+    ("class_embedding", "embeddings.class_embedding"),
+    ("positional_embedding", "embeddings.position_embedding.weight"),
+    ("ln_pre.weight", "pre_layrnorm.weight"),
+    ("ln_pre.bias", "pre_layrnorm.bias"),
+    ("ln_post.weight", "post_layernorm.weight"),
+    ("ln_post.bias", "post_layernorm.bias"),
+)
+
+
+def _layers(theirs: str, ours: str) -> tuple[Rule, ...]:
+    return tuple(
+        Rule(
+            rf"{theirs}transformer\.resblocks\.(\d+)\.{re.escape(a)}\.(.*)",
+            rf"{ours}.encoder.layers.\1.{b}.\2",
+        )
+        for a, b in _WITHIN_LAYER
+    )
+
+
+def vision_rules(prefix: str, place: str) -> tuple[Rule, ...]:
+    """Key table of the vision tower, behind `apart`.
+
+    Args:
+        prefix: Regular expression in front of the authors' names.
+        place: Our name of the tower.
+    """
+    visual = rf"{prefix}(?:module\.)?visual\."
+    return (
+        *(Rule(rf"{visual}{re.escape(theirs)}", f"{place}.net.{ours}") for theirs, ours in _VISION),
+        Rule(rf"{visual}proj\.weight", f"{place}.projection.weight"),
+        *_layers(visual, f"{place}.net"),
+    )
+
+
+RULES = (
+    *vision_rules("", "tower"),
+    *_layers(r"(?:module\.)?", "text.net"),
+    Rule(r"(?:module\.)?token_embedding\.weight", "text.net.embeddings.token_embedding.weight"),
+    Rule(r"(?:module\.)?positional_embedding", _FIRST),
+    Rule(r"(?:module\.)?positional_embedding_res", _REST),
+    Rule(r"(?:module\.)?ln_final\.(weight|bias)", r"text.net.final_layer_norm.\1"),
+    Rule(r"(?:module\.)?(text_projection\.weight|logit_scale)", r"\1"),
+    Rule(
+        r"(?:module\.)?(?:input_resolution|context_length|vocab_size)", None, "a number the shapes tell, too"
+    ),
+)
+
+TO_HUB = (
+    *(Rule(rf"tower\.net\.{re.escape(ours)}", f"visual.{theirs}") for theirs, ours in _VISION),
+    *(
+        Rule(
+            rf"{place}\.net\.encoder\.layers\.(\d+)\.{re.escape(ours)}\.(.*)",
+            rf"{theirs_place}transformer.resblocks.\1.{theirs}.\2",
+        )
+        for place, theirs_place in (("tower", "visual."), ("text", ""))
+        for theirs, ours in _WITHIN_LAYER
+    ),
+    Rule(r"tower\.projection\.weight", "visual.proj.weight"),
+    Rule(r"text\.net\.embeddings\.token_embedding\.weight", "token_embedding.weight"),
+    Rule(rf"{re.escape(_POSITIONS)}(?:first|weight)", "positional_embedding"),
+    Rule(re.escape(_REST), "positional_embedding_res"),
+    Rule(r"text\.net\.final_layer_norm\.(.*)", r"ln_final.\1"),
+    Rule(r"(text_projection\.weight|logit_scale)", r"\1"),
+)
+
+
+def open_dual_encoder(
+    path: Path,
+    *,
+    lengthen: bool = False,
+    dtype: torch.dtype | None = torch.float32,
+) -> tuple[DualEncoder, LoadReport]:
+    """Open Long-CLIP, or CLIP in the same layout.
+
+    Args:
+        path: The authors' `.pt` file.
+        lengthen: Accept CLIP with its one table of positions and stretch it, as Long-CLIP's training begins;
+            the report names both tables.
+        dtype: Number format of the weights in memory; None keeps each as it is stored.
+
+    Returns:
+        The model in evaluation mode, and what became of every tensor.
+
+    Raises:
+        CheckpointError: If the file is damaged, would run code, is of another family, or does not fit.
+    """
+    raw, _ = _dual.read_weights(path)
+    tensors = apart(raw, path)
+    table = rename(tensors, RULES, path, FAMILY)
+    ours = _dual.under_our_names(table, tensors)
+    long = _REST in ours
+    initial: dict[str, Tensor] = {}
+    if lengthen:
+        initial = _lengthened(ours, path)
+        names = {old: new for old, new in table.names.items() if new != _FIRST}
+        table = Renamed(names, {**table.ignored, "positional_embedding": "stretched into two tables"})
+    elif not long:
+        table = Renamed({o: _ONLY if n == _FIRST else n for o, n in table.names.items()}, table.ignored)
+    ours = {**_dual.under_our_names(table, tensors), **initial}
+    shapes = _dual.Shapes(ours, path)
+    tower = vision_tower(ours, "tower", path, output="patches")
+    text = shapes.text("text.net", _FIRST if _FIRST in ours else _ONLY, "text_projection.weight")
+    model = _dual.build(
+        tower,
+        Text(arch=text, kept=KEPT if _REST in ours else None),
+        shapes.side("text_projection.weight", 0),
+        path,
+    )
+    report = _dual.fill(model, table, tensors, initial, family=FAMILY, where=path, dtype=dtype)
+    return model, report
+
+
+def vision_tower(ours: Mapping[str, Tensor], place: str, where: Path, output: str) -> Spec:
+    """Specification of the tower whose tensors are given.
+
+    Args:
+        ours: Tensors by our names.
+        place: Our name of the tower.
+        where: File they come from, for errors.
+        output: What the tower hands on.
+
+    Raises:
+        CheckpointError: If tensors that tell its sizes are missing.
+    """
+    arch = _dual.Shapes(ours, where).vision(f"{place}.net", f"{place}.projection.weight")
+    return {"kind": "long_clip", "arch": arch, "output": output}
+
+
+def apart(tensors: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
+    """Part query, key and value, and turn the projections.
+
+    Args:
+        tensors: By the authors' names.
+        where: Their file, for errors.
+
+    Returns:
+        `attn.in_proj_weight` as `attn.q_proj.weight` and so on, `visual.proj` as `visual.proj.weight`; all
+        else as it is.
+
+    Raises:
+        CheckpointError: If a tensor cannot be parted.
+    """
+    parted: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        fused = re.fullmatch(r"(.*attn\.)in_proj_(weight|bias)", key)
+        if fused:
+            if not tensor.ndim or tensor.shape[0] % 3:
+                raise CheckpointError(
+                    where, f"{key} {list(tensor.shape)} is not query, key and value", "the file is damaged"
+                )
+            pieces = zip(_LETTERS, tensor.chunk(3), strict=True)
+            parted |= {f"{fused[1]}{letter}_proj.{fused[2]}": piece for letter, piece in pieces}
+        elif key.removeprefix("module.") in _RIGHT:
+            if tensor.ndim != 2:
+                raise CheckpointError(where, f"{key} is no matrix", "the file is damaged")
+            parted[f"{key}.weight"] = tensor.T.contiguous()
+        else:
+            parted[key] = tensor
+    return parted
+
+
+def together(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `apart`."""
+    joined: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        piece = re.fullmatch(r"(.*attn\.)([qkv])_proj\.(weight|bias)", key)
+        if piece is None:
+            plain = key.removesuffix(".weight")
+            joined |= {plain: tensor.T.contiguous()} if plain in _RIGHT else {key: tensor}
+        elif piece[2] == "q":
+            names = [f"{piece[1]}{letter}_proj.{piece[3]}" for letter in _LETTERS]
+            joined[f"{piece[1]}in_proj_{piece[3]}"] = torch.cat([tensors[name] for name in names])
+    return joined
+
+
+def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
+    """Refuse: a dual encoder is no video-language model.
+
+    Raises:
+        CheckpointError: Always.
+    """
+    raise _dual.no_video_lm(FAMILY, folder)
+
+
+def rules(blueprint: Any) -> tuple[Rule, ...]:
+    """Key table from the authors' names, behind `apart`, to ours."""
+    del blueprint  # the names are the same for every size
+    return RULES
+
+
+def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Rename a model's tensors to the authors' layout.
+
+    Args:
+        state: `state_dict()` of a DualEncoder of this family.
+        carried: Tensors of the original that vidapt has no use for; this family has none.
+
+    Raises:
+        CheckpointError: If a tensor has no place in that layout.
+    """
+    del carried
+    names = rename(state, TO_HUB, "state_dict", FAMILY).names
+    return together({names[key]: tensor for key, tensor in state.items()})
+
+
+def _lengthened(ours: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
+    if _REST in ours or _FIRST not in ours:
+        raise CheckpointError(
+            where, "is no CLIP with one table of positions", "open it without `lengthen`: it is Long-CLIP"
+        )
+    try:
+        table = stretch(ours[_FIRST].float())
+    except ValueError as error:
+        raise CheckpointError(where, str(error), "give CLIP's own weights") from error
+    return {_FIRST: table, _REST: table.clone()}

@@ -1,0 +1,148 @@
+"""A video tower and a text tower that meet in one space: the cosine of two vectors says how well they fit.
+
+Source: CLIP (Radford et al. 2021, arXiv 2103.00020), CLIP-ViP (Xue et al. 2022, arXiv 2209.06430) and
+Long-CLIP (Zhang et al. 2024, arXiv 2403.15378).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidapt import parts
+from vidapt.errors import ConfigError
+from vidapt.models._text_tower import Text, TextTower
+from vidapt.nouns import Features, Plan
+from vidapt.recipe import Spec, Strict
+from vidapt.video.choose import Policy, Uniform
+
+LOGIT_SCALE = 4.6
+"""Of a new model, as CLIP-ViP starts: cosines are multiplied by e^4.6, which is close to 100."""
+
+
+class DualBlueprint(Strict):
+    """A dual encoder as data.
+
+    Attributes:
+        tower: The vision tower: one that can pool what it saw, such as `clip_vip` and `long_clip`.
+        text: The text tower.
+        width: E, of the space in which both meet.
+        resolution: Frames to the tower's view.
+        frames: Which frames of a clip are read.
+    """
+
+    tower: Spec
+    text: Text
+    width: int = Field(ge=1)
+    resolution: Spec = Field(default_factory=lambda: {"kind": "whole", "fit": "squash"})
+    frames: Policy = Uniform(count=12)
+
+
+class DualEncoder(nn.Module):
+    """A dual encoder.
+
+    Args:
+        blueprint: What it is made of. Weights are random until loaded.
+
+    Attributes:
+        tower: The vision tower.
+        visual_projection: Tower width to E, without bias; absent where the tower projects by itself.
+        text: The text tower.
+        text_projection: Text width to E, without bias.
+        logit_scale: Natural logarithm of the factor on cosines.
+
+    Raises:
+        ConfigError: If a part cannot be used.
+    """
+
+    def __init__(self, blueprint: DualBlueprint) -> None:
+        super().__init__()
+        self.blueprint = blueprint
+        self.tower = parts.build("towers", blueprint.tower)
+        if not hasattr(self.tower, "pool"):
+            raise ConfigError(
+                "tower", f"{blueprint.tower['kind']!r} has no `pool`", "known: clip_vip, long_clip"
+            )
+        # A tower freezes what its features do not need; pooling needs all of it.
+        self.tower.requires_grad_(True)
+        self.visual_projection: nn.Module = nn.Identity()
+        if not self.tower.projected:
+            self.visual_projection = nn.Linear(self.tower.width, blueprint.width, bias=False)
+        self.text = TextTower(blueprint.text)
+        self.text_projection = nn.Linear(self.text.width, blueprint.width, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(LOGIT_SCALE))
+        self.resolution = parts.build(
+            "resolutions", blueprint.resolution, size=self.tower.size, width=blueprint.width
+        )
+
+    def plan(self, size: tuple[int, int], frames: int) -> Plan:
+        """What will be cut from a clip.
+
+        Args:
+            size: (height, width) of the file, in pixels.
+            frames: How many are decoded.
+        """
+        plan: Plan = self.resolution.plan(size, frames)
+        return plan
+
+    def cut(self, pixels: Tensor) -> Tensor:
+        """The view of one decoded clip: [T, H, W, 3] uint8 -> [1, T, 3, h, w]."""
+        (view,) = self.resolution.cut(pixels, self.plan((pixels.shape[1], pixels.shape[2]), len(pixels)))
+        assert isinstance(view, Tensor)
+        return view.unsqueeze(0)
+
+    def encode_video(self, views: Tensor) -> Tensor:
+        """Vectors of clips.
+
+        Args:
+            views: [N, T, 3, h, w] uint8, or floats in 0..255.
+
+        Returns:
+            [N, E] of unit length.
+        """
+        return self.stand_for(self.tower(views))
+
+    def stand_for(self, seen: Features) -> Tensor:
+        """The vectors that stand for clips, from what the tower saw of them.
+
+        Args:
+            seen: Of N clips.
+
+        Returns:
+            [N, E] of unit length: the mean over the frames, where the tower pools each by itself.
+        """
+        each = F.normalize(self.visual_projection(self.tower.pool(seen)), dim=-1)
+        return F.normalize(each.mean(dim=1), dim=-1)
+
+    def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Vectors of texts.
+
+        Args:
+            ids: [N, L] long, each text with its end mark, which has the largest id.
+            mask: [N, L], 1 where a token is real; needed only where padding stands in front.
+
+        Returns:
+            [N, E] of unit length.
+
+        Raises:
+            ConfigError: If the texts are too long for the text tower.
+        """
+        return F.normalize(self.text_projection(self.text(ids, mask)), dim=-1)
+
+    def similarity(self, videos: Tensor, texts: Tensor) -> Tensor:
+        """Scaled cosines.
+
+        Args:
+            videos: [N, E] of unit length.
+            texts: [M, E] of unit length.
+
+        Returns:
+            [N, M] logits.
+        """
+        return self.logit_scale.exp() * videos @ texts.T
+
+    def forward(self, views: Tensor, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits of every clip with every text, [N, M]; the arguments are those of the two encoders."""
+        return self.similarity(self.encode_video(views), self.encode_text(ids, mask))
