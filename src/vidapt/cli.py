@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vidapt.errors import VidaptError
+from vidapt.errors import ConfigError, VidaptError
+
+if TYPE_CHECKING:
+    from vidapt.captioning.engine import Engine
 
 app = typer.Typer(
     name="vidapt",
@@ -28,8 +31,10 @@ app.add_typer(simulate_app, name="simulate")
 Model = Annotated[str, typer.Option(help="A shipped model's name, a run's folder or a checkpoint's folder.")]
 Workers = Annotated[int | None, typer.Option(help="Decoding processes; one per core by default.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Place = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto spreads over all devices.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_MODEL = "billiards-home"
+BITS: dict[int, Literal[4, 8]] = {4: 4, 8: 8}
 
 
 class ExportTo(StrEnum):
@@ -45,6 +50,12 @@ class NumberFormat(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+Format = Annotated[NumberFormat, typer.Option(help="Number format of the weights.")]
+BitsOption = Annotated[
+    int | None, typer.Option("--bits", min=4, max=8, help="4 or 8: quantise the language model.")
+]
 
 
 @simulate_app.command("billiards")
@@ -153,7 +164,9 @@ def caption(
         bool, typer.Option("--overwrite", help="Replace captions by another model or prompt.")
     ] = False,
     workers: Workers = None,
-    device: Device = "cpu",
+    device: Place = "cpu",
+    dtype: Format = NumberFormat.float32,
+    bits: BitsOption = None,
     as_json: Json = False,
 ) -> None:
     """Caption every clip of a folder: one row each, broken clips set aside with their reasons."""
@@ -161,10 +174,9 @@ def caption(
 
     with _plain_errors():
         from vidapt.captioning.bulk import caption_folder
-        from vidapt.captioning.engine import load
         from vidapt.models.generate import Decoding
 
-        engine = load(model, device=device, tell=_tell)
+        engine = _engine(model, device, dtype, bits)
         with progress() as report:
             summary = caption_folder(
                 engine,
@@ -192,14 +204,14 @@ def ask(
     ] = None,
     model: Model = DEFAULT_MODEL,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
-    device: Device = "cpu",
+    device: Place = "cpu",
+    dtype: Format = NumberFormat.float32,
+    bits: BitsOption = None,
     as_json: Json = False,
 ) -> None:
     """Answer questions about a clip, or about several together."""
     with _plain_errors():
-        from vidapt.captioning.engine import load
-
-        engine = load(model, device=device, tell=_tell)
+        engine = _engine(model, device, dtype, bits)
         media = [clip, *(also or ())]
         answers = engine.ask_all(media, question, max_new_tokens=max_tokens)
     if as_json:
@@ -231,7 +243,7 @@ def export(
     to: Annotated[
         ExportTo, typer.Option(help="hf: the layout it was published in; merged: vidapt's, without adapters.")
     ] = ExportTo.hf,
-    dtype: Annotated[NumberFormat, typer.Option(help="Number format of the weights.")] = NumberFormat.float32,
+    dtype: Format = NumberFormat.float32,
 ) -> None:
     """Write a model for other tools: transformers (and so vLLM) opens what `--to hf` writes."""
     with _plain_errors():
@@ -269,8 +281,19 @@ def _named(model: str) -> str:
     return str(Path(model).resolve()) if Path(model).exists() else model
 
 
-def _tell(report: Any) -> None:
-    typer.secho(report.line(), err=True, dim=True)
+def _engine(model: str, device: str, dtype: NumberFormat, bits: int | None) -> Engine:
+    """Open a model; what became of a published checkpoint's tensors is told on the error stream."""
+    import torch
+
+    from vidapt.captioning.engine import load
+
+    if bits is not None and bits not in BITS:
+        raise ConfigError("--bits", f"{bits} bits are not offered", "use 4 or 8")
+
+    def tell(report: Any) -> None:
+        typer.secho(report.line(), err=True, dim=True)
+
+    return load(model, getattr(torch, dtype.value), device, tell, None if bits is None else BITS[bits])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from vidapt.hub import LoadReport
+    from vidapt.models.placement import Bits
     from vidapt.models.video_lm import VideoLM
 
 RUN = "run.json"
@@ -95,23 +96,27 @@ def open_model(
     dtype: torch.dtype | None = None,
     device: str = "cpu",
     tell: Callable[[LoadReport], object] | None = None,
+    bits: Bits | None = None,
 ) -> tuple[VideoLM, Any]:
     """A model in evaluation mode and its tokenizer.
 
     Args:
         name: See `locate`.
         dtype: Number format of the weights; None is float32.
-        device: Where it runs.
+        device: Where it runs; `auto` spreads the language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.
+        bits: Quantise the language model, for answering only; needs bitsandbytes.
 
     Raises:
         CheckpointError: If there is no such model, or its weights do not fit exactly.
-        ConfigError: If there is no such device.
+        ConfigError: If there is no such device, or bitsandbytes is needed and absent.
     """
     import torch
 
+    from vidapt.models.placement import quantize, spread
+
     folder = locate(name)
-    place = usable_device(device)
+    place = None if device == "auto" else usable_device(device)
     if (folder / BLUEPRINT).is_file():
         from vidapt.models.folder import open_model as open_own
 
@@ -122,6 +127,11 @@ def open_model(
         model, tokenizer, report = open_checkpoint(folder, dtype=dtype or torch.float32)
         if tell is not None:
             tell(report)
+    if bits is not None:
+        quantize(model, bits)
+    if place is None:
+        spread(model)
+        return model, tokenizer
     return model.to(place), tokenizer
 
 

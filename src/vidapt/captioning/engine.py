@@ -22,6 +22,7 @@ from vidapt.loading import locate, open_model
 from vidapt.models.folder import CARD, untied
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, reading_length, spell
+from vidapt.models.placement import Bits
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM, clip_tokens
 from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn
@@ -249,19 +250,21 @@ def load(
     dtype: torch.dtype | None = None,
     device: str = "cpu",
     tell: Callable[[LoadReport], object] | None = None,
+    bits: Bits | None = None,
 ) -> Engine:
     """Open a model by name or path.
 
     Args:
         name: A shipped model's name, a run, a model's folder, or a published checkpoint's folder or id.
         dtype: Number format of the weights; None is float32.
-        device: Where it runs.
+        device: Where it runs; `auto` spreads the language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.
+        bits: Quantise the language model to 4 or 8 bits; needs bitsandbytes.
 
     Raises:
         CheckpointError: If there is no such model, or its weights do not fit exactly.
     """
-    model, tokenizer = open_model(name, dtype, device, tell)
+    model, tokenizer = open_model(name, dtype, device, tell, bits)
     folder = locate(name)
     card = json.loads((folder / CARD).read_text(encoding="utf-8")) if (folder / CARD).is_file() else {}
     return Engine(model, tokenizer, _called(name), card)

@@ -1,0 +1,75 @@
+"""Where a model's weights lie and how small they are: spread over devices, or quantised, for answering only.
+
+Sources: accelerate's dispatching of layers, and bitsandbytes' LLM.int8 (Dettmers et al. 2022) and NF4
+(Dettmers et al. 2023, "QLoRA").
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from vidapt.errors import ConfigError
+from vidapt.models.video_lm import VideoLM
+
+Bits = Literal[4, 8]
+
+
+def quantize(model: VideoLM, bits: Bits) -> None:
+    """Store the language model's linear layers in 4 (NF4) or 8 bits, in place.
+
+    Its output layer keeps its format. The weights become small when the model is moved to its device.
+
+    Raises:
+        ConfigError: If bitsandbytes is not installed.
+    """
+    try:
+        import bitsandbytes as bnb
+    except ImportError as error:
+        raise ConfigError("bits", f"needs bitsandbytes: {error}", "pip install 'vidapt[quant]'") from error
+    head = model.language.get_output_embeddings()
+    for name, layer in list(model.language.named_modules()):
+        if type(layer) is nn.Linear and layer is not head:
+            parent, _, child = name.rpartition(".")
+            setattr(model.language.get_submodule(parent), child, _small(bnb, layer, bits))
+
+
+def _small(bnb: Any, layer: nn.Linear, bits: Bits) -> nn.Module:
+    weight, shape = layer.weight.detach(), (layer.in_features, layer.out_features)
+    bias = layer.bias is not None
+    with torch.device("meta"):
+        small: Any = (
+            bnb.nn.Linear4bit(*shape, bias=bias, compute_dtype=weight.dtype, quant_type="nf4")
+            if bits == 4
+            else bnb.nn.Linear8bitLt(*shape, bias=bias, has_fp16_weights=False)
+        )
+    small.weight = (
+        bnb.nn.Params4bit(weight, requires_grad=False, quant_type="nf4", module=small)
+        if bits == 4
+        else bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+    )
+    small.bias = layer.bias
+    assert isinstance(small, nn.Module)
+    return small
+
+
+def spread(model: VideoLM, device_map: dict[str, Any] | None = None, offload: str | None = None) -> None:
+    """Put the language model's layers on several devices, in place; the rest lies with the word embeddings.
+
+    Args:
+        model: In evaluation mode.
+        device_map: Module of the language model to device; None fills the devices there are in order.
+        offload: Folder for layers mapped to `disk`.
+    """
+    from accelerate import dispatch_model, infer_auto_device_map
+
+    language = model.language
+    chosen = device_map or infer_auto_device_map(
+        language, no_split_module_classes=list(language._no_split_modules or ())
+    )
+    dispatch_model(language, chosen, offload_dir=offload)
+    for part in (model.towers, model.connector, model.resolution, model.scenes):
+        if isinstance(part, nn.Module):
+            part.to(model.device)
