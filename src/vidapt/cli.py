@@ -283,8 +283,6 @@ def _named(model: str) -> str:
 
 def _engine(model: str, device: str, dtype: NumberFormat, bits: int | None) -> Engine:
     """Open a model; what became of a published checkpoint's tensors is told on the error stream."""
-    import torch
-
     from vidapt.captioning.engine import load
 
     if bits is not None and bits not in BITS:
@@ -293,7 +291,7 @@ def _engine(model: str, device: str, dtype: NumberFormat, bits: int | None) -> E
     def tell(report: Any) -> None:
         typer.secho(report.line(), err=True, dim=True)
 
-    return load(model, getattr(torch, dtype.value), device, tell, None if bits is None else BITS[bits])
+    return load(model, dtype.value, device, tell, None if bits is None else BITS[bits])
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def _last_stage(run: Path) -> Path:
 
 def open_model(
     name: str | Path,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: str = "cpu",
     tell: Callable[[LoadReport], object] | None = None,
     bits: Bits | None = None,
@@ -102,7 +102,7 @@ def open_model(
 
     Args:
         name: See `locate`.
-        dtype: Number format of the weights; None is float32.
+        dtype: Number format of the weights or its name; None is float32.
         device: Where it runs; `auto` spreads the language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.
         bits: Quantise the language model, for answering only; needs bitsandbytes.
@@ -116,15 +116,16 @@ def open_model(
     from vidapt.models.placement import quantize, spread
 
     folder = locate(name)
+    kept = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
     place = None if device == "auto" else usable_device(device)
     if (folder / BLUEPRINT).is_file():
         from vidapt.models.folder import open_model as open_own
 
-        model, tokenizer = open_own(folder, dtype or torch.float32)
+        model, tokenizer = open_own(folder, kept)
     else:
         from vidapt.hub import open_checkpoint
 
-        model, tokenizer, report = open_checkpoint(folder, dtype=dtype or torch.float32)
+        model, tokenizer, report = open_checkpoint(folder, dtype=kept)
         if tell is not None:
             tell(report)
     if bits is not None:

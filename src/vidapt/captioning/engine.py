@@ -247,7 +247,7 @@ def _flattened(batches: Iterable[Sequence[Clip]], sizes: deque[int]) -> Iterator
 
 def load(
     name: str | Path,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: str = "cpu",
     tell: Callable[[LoadReport], object] | None = None,
     bits: Bits | None = None,
@@ -256,7 +256,7 @@ def load(
 
     Args:
         name: A shipped model's name, a run, a model's folder, or a published checkpoint's folder or id.
-        dtype: Number format of the weights; None is float32.
+        dtype: Number format of the weights or its name; None is float32.
         device: Where it runs; `auto` spreads the language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.
         bits: Quantise the language model to 4 or 8 bits; needs bitsandbytes.
