@@ -13,18 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minicpm_v_reference import Mistakes, Reference
 from parity_tools import TOLERANCE, film
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.errors import CheckpointError
 from vidapt.hub import minicpm_v, open_checkpoint
+from vidapt.hub._export import export_hf
 from vidapt.models.generate import Decoding, generate
 from vidapt.models.packed import Group, pack, spell
 from vidapt.models.text import encode
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Sample, Turn
+from vidapt.recipe import Blueprint
 from vidapt.video import write_mp4
 
 QUESTION, ANSWER = "What happens?", "A red ball."
@@ -151,6 +153,23 @@ def test_what_is_seen_is_what_was_planned(
     assert tuple(p if isinstance(p, str) else (p.grid, p.extra) for p in read) == layout
 
 
+def test_frames_joined_in_three_dimensions_are_one_picture_to_the_text(folder: Path) -> None:
+    """As in 4.5: the same weights read up to three frames together, each group in one pair of marks."""
+
+    def joined(blueprint: Blueprint) -> Blueprint:
+        connector = {**blueprint.connector, "join": 3, "seconds": 1.0}
+        return blueprint.model_copy(update={"connector": connector})
+
+    model, _, _ = open_checkpoint(folder, edit=joined)
+    _, layout = model.plan((60, 110), 4)
+    text = "".join(piece if isinstance(piece, str) else "#" for piece in layout)
+    one = "<image>#</image><slice>#</slice><slice>#</slice>"
+    assert text == f"{one}\n{one}"
+    with torch.no_grad():
+        read = model.read(model.see_views(model.cut(VIDEO[0])))
+    assert tuple(p if isinstance(p, str) else (p.grid, p.extra) for p in read) == layout
+
+
 def test_a_conversation_reads_as_the_chat_template_writes_it(opened: tuple[VideoLM, Any]) -> None:
     model, tokenizer = opened
     turns = (Turn("user", "One?"), Turn("assistant", "Yes."), Turn("user", "Two?"), Turn("assistant", "No."))
@@ -186,17 +205,21 @@ def test_a_last_layer_that_was_taken_away_is_not_looked_for(folder: Path, tmp_pa
         open_checkpoint(kept)
 
 
-def test_going_back_gives_the_same_files(folder: Path, opened: tuple[VideoLM, Any], tmp_path: Path) -> None:
-    state = minicpm_v.to_hub(opened[0].state_dict())
-    original = load_file(folder / "model.safetensors")
+def test_going_back_gives_the_same_files(folder: Path, tmp_path: Path) -> None:
+    model, tokenizer, report = open_checkpoint(folder)
+    back = tmp_path / "back"
+    export_hf(back, model, tokenizer)
+    state, original = load_file(back / "model.safetensors"), load_file(folder / "model.safetensors")
     assert state.keys() == original.keys()
     assert all(torch.equal(state[key], original[key]) for key in original)
-    back = copy(folder, tmp_path / "back")
-    save_file({key: tensor.contiguous() for key, tensor in state.items()}, back / "model.safetensors")
-    assert open_checkpoint(back)[2].fingerprint == open_checkpoint(folder)[2].fingerprint
+    assert json.loads((back / "config.json").read_text()) == theirs.CONFIG
+    reopened = open_checkpoint(back)
+    assert reopened[2].fingerprint == report.fingerprint
+    (ours,) = our_logits(reopened[:2], [VIDEO])
+    torch.testing.assert_close(ours.double(), their_logits(folder, VIDEO), atol=TOLERANCE, rtol=0)
     adapter = "language.model.layers.0.self_attn.q_proj.lora_A.default.weight"
     with pytest.raises(CheckpointError, match=adapter):
-        minicpm_v.to_hub({**opened[0].state_dict(), adapter: torch.zeros(2, 2)})
+        minicpm_v.to_hub({**model.state_dict(), adapter: torch.zeros(2, 2)})
 
 
 @pytest.mark.parametrize(
