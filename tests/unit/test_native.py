@@ -104,7 +104,7 @@ def test_the_kernels_of_stills_and_videos_agree_but_for_rounding() -> None:
         cuts += part.cut(frames, part.plan((90, 160), 3))
     assert cuts[0].is_contiguous()
     assert cuts[1].is_contiguous()
-    assert (cuts[0].int() - cuts[1].int()).abs().max() <= 1
+    assert (cuts[0].int() - cuts[1].int()).abs().max() <= 2  # two passes, each rounded
 
 
 def test_limits_in_the_wrong_order_are_refused() -> None:
