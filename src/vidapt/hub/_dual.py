@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub._files import INDEX, WEIGHTS, load, read_json_if_there, stored
-from vidapt.hub._keys import Renamed, check
+from vidapt.hub._keys import Renamed, Shape, check
 from vidapt.hub._open import parameters_on_meta
 from vidapt.hub._pickled import read_pickled
 from vidapt.hub._report import LoadReport
@@ -53,15 +53,15 @@ def pickled_files(folder: Path) -> list[Path]:
 
 
 class Shapes:
-    """Sizes of CLIP's towers, read from tensors under our names.
+    """Sizes of CLIP's towers, read from the shapes of tensors.
 
     Args:
-        tensors: By our names.
-        where: Their file, for errors.
+        shapes: By our names.
+        where: The tensors' file, for errors.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], where: Path) -> None:
-        self._tensors, self._where = tensors, where
+    def __init__(self, shapes: Mapping[str, Shape], where: Path) -> None:
+        self._shapes, self._where = shapes, where
 
     def side(self, key: str, axis: int) -> int:
         """Length of an axis of a tensor.
@@ -69,12 +69,12 @@ class Shapes:
         Raises:
             CheckpointError: If there is no such tensor or axis.
         """
-        tensor = self._tensors.get(key)
-        if tensor is None or tensor.ndim <= axis:
+        shape = self._shapes.get(key)
+        if shape is None or len(shape) <= axis:
             raise CheckpointError(
                 self._where, f"{key} is missing, or no such tensor", "the file is of another model"
             )
-        return int(tensor.shape[axis])
+        return shape[axis]
 
     def vision(self, place: str, projection: str | None = None) -> Spec:
         """Configuration of a vision tower.
@@ -127,7 +127,7 @@ class Shapes:
                 self._where, f"a width of {width} does not split into heads of {HEAD}", "it is no CLIP"
             )
         stem = f"{place}.encoder.layers."
-        layers = {key[len(stem) :].partition(".")[0] for key in self._tensors if key.startswith(stem)}
+        layers = {key[len(stem) :].partition(".")[0] for key in self._shapes if key.startswith(stem)}
         return {
             "model_type": kind,
             "hidden_act": "quick_gelu",
@@ -200,6 +200,11 @@ def fill(
         dtype="as stored" if dtype is None else str(dtype).removeprefix("torch."),
         read=lambda: _pairs(table.names, tensors),
     )
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shapes by name."""
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
 
 
 def under_our_names(table: Renamed, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ numbers as in every published CLIP.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ from transformers import CLIPConfig
 from vidapt.errors import CheckpointError
 from vidapt.hub import _dual
 from vidapt.hub._composed import cleaned
-from vidapt.hub._keys import Rule, rename
+from vidapt.hub._keys import Rule, Shape, rename
 from vidapt.hub._report import LoadReport
 from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import Blueprint, Spec
 
 FAMILY = "clip_vip"
+
+TOKENS = "compares clips with texts; as a tower, frames x 196 patches and 4 proxies (16 pixels at 224)"
+LICENCE = "MIT (XPretrain)"
 
 CLAIMS = (("clip_vip", "VidCLIP"),)
 """(model_type, architecture) that a `config.json` beside the authors' file may give to name it."""
@@ -63,10 +67,24 @@ RULES = (
     Rule(rf"{_PREFIX}((?:visual|text)_projection\.weight|logit_scale)", r"\1"),
 )
 
+
+def vision_to_hub(prefix: str, place: str) -> tuple[Rule, ...]:
+    """Key table of the vision tower, back to the authors' names.
+
+    Args:
+        prefix: What stands in front of them.
+        place: Our name of the tower.
+    """
+    theirs, ours = f"{prefix}clipmodel.vision_model.", re.escape(place)
+    return (
+        Rule(rf"{ours}\.added", f"{theirs}embeddings.added_cls"),
+        Rule(rf"{ours}\.temporal", f"{theirs}embeddings.temporal_embedding"),
+        Rule(rf"{ours}\.net\.(.*)", rf"{theirs}\1"),
+    )
+
+
 TO_HUB = (
-    Rule(r"tower\.added", "clipmodel.vision_model.embeddings.added_cls"),
-    Rule(r"tower\.temporal", "clipmodel.vision_model.embeddings.temporal_embedding"),
-    Rule(r"tower\.net\.(.*)", r"clipmodel.vision_model.\1"),
+    *vision_to_hub("", "tower"),
     Rule(r"text\.net\.(.*)", r"clipmodel.text_model.\1"),
     Rule(r"((?:visual|text)_projection\.weight|logit_scale)", r"clipmodel.\1"),
 )
@@ -99,18 +117,17 @@ def open_dual_encoder(
     ours = _dual.under_our_names(table, tensors)
     arch, text = _archs(ours, config, path)
     initial = _initial(ours, arch, seed, path) if start_from_image else {}
-    given = {**ours, **initial}
-    tower = vision_tower(given, "tower", arch, path)
+    tower = vision_tower(_dual.shapes_of({**ours, **initial}), "tower", arch, path)
     model = _dual.build(tower, Text(arch=text), int(arch["projection_dim"]), path)
     report = _dual.fill(model, table, tensors, initial, family=FAMILY, where=path, dtype=dtype)
     return model, report
 
 
-def vision_tower(ours: Mapping[str, Tensor], place: str, arch: Spec, where: Path) -> Spec:
+def vision_tower(ours: Mapping[str, Shape], place: str, arch: Spec, where: Path) -> Spec:
     """Specification of the tower whose tensors are given.
 
     Args:
-        ours: Tensors by our names.
+        ours: Shapes of tensors by our names.
         place: Our name of the tower.
         arch: The tower's transformers configuration.
         where: File they come from, for errors.
@@ -167,7 +184,7 @@ def _archs(ours: Mapping[str, Tensor], config: Mapping[str, Any] | None, where: 
         vision, text = whole.vision_config.to_dict(), whole.text_config.to_dict()
         vision["projection_dim"] = text["projection_dim"] = whole.projection_dim
         return cleaned(vision), cleaned(text)
-    shapes = _dual.Shapes(ours, where)
+    shapes = _dual.Shapes(_dual.shapes_of(ours), where)
     vision = shapes.vision("tower.net", "visual_projection.weight")
     return vision, shapes.text("text.net", _TABLE, "text_projection.weight")
 

@@ -3,7 +3,8 @@
 Source: motern88/HiLight (2024), its report and released code. The checkpoint holds Gemma and the mining
 module; its `config.json` names the files of the two towers by `mm_vision_tower` and `mm_vision_tower_aux`,
 which are paths on the authors' machines. Only their last component counts here: the published file of that
-name, or a folder of that name with one such file in it, must lie beside `config.json`.
+name, or a folder of that name with one such file in it, must lie beside `config.json`. A model that vidapt
+writes holds its towers itself.
 
 Trained under transformers 4.38, where Gemma's `gelu` was the exact one, and where visual tokens were
 multiplied by the square root of the width together with the words; both are kept.
@@ -21,12 +22,15 @@ from transformers import GemmaConfig
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed, _dual, clip_vip, long_clip
 from vidapt.hub._files import Beside, stored
-from vidapt.hub._keys import Rule, rename
+from vidapt.hub._keys import Rule, Shape, rename
 from vidapt.hub._pickled import read_pickled
 from vidapt.recipe import Blueprint, Prompt, Spec
 from vidapt.video.choose import Uniform
 
 FAMILY = "hilight"
+
+TOKENS = "32 tokens for each of 12 frames = 384"
+LICENCE = "none stated by the authors; Gemma's terms of use for the language model"
 
 CLAIMS = (("hilight_gemma", "HiLightGemmaForCausalLM"),)
 """(model_type, architecture) of the configurations this family opens."""
@@ -42,7 +46,10 @@ GEMMA = Prompt(
 )
 
 _MAIN, _AUX = "mm_vision_tower", "mm_vision_tower_aux"
-"""Fields of the configuration; with a colon behind them they stand in front of the towers' own names."""
+"""Fields of the configuration that name the towers' files."""
+
+_OWN = {_MAIN: "model.vision_tower.", _AUX: "model.vision_tower_aux."}
+"""What stands in front of the names of a tower that is kept with the model, as it is when one is written."""
 
 _MINING = "model.token_mining."
 _LAYERS = (
@@ -56,29 +63,26 @@ _LAYERS = (
 
 _UNUSED = "HiLight uses the vision tower only"
 
+
+def _unused(field: str, names: str) -> Rule:
+    return Rule(rf"{field}:(?:module\.)?(?:clipmodel\.)?(?:{names})", None, _UNUSED)
+
+
 RULES = (
     *_composed.RECOMPUTED,
-    *clip_vip.vision_rules(f"{_MAIN}:", "towers.0"),
-    *long_clip.vision_rules(f"{_AUX}:", "towers.1"),
-    Rule(
-        rf"{_MAIN}:(?:module\.)?(?:clipmodel\.)?(?:text_model|text_projection|visual_projection)\..*",
-        None,
-        _UNUSED,
-    ),
-    Rule(rf"{_MAIN}:(?:module\.)?(?:clipmodel\.)?logit_scale", None, _UNUSED),
-    Rule(rf"{_AUX}:(?:module\.)?(?:transformer|token_embedding|ln_final|text_projection)\..*", None, _UNUSED),
-    Rule(
-        rf"{_AUX}:(?:module\.)?(?:positional_embedding(?:_res)?|logit_scale)"
-        rf"|{_AUX}:(?:module\.)?(?:input_resolution|context_length|vocab_size)",
-        None,
-        _UNUSED,
-    ),
+    *clip_vip.vision_rules(rf"(?:{_MAIN}:|model\.vision_tower\.)", "towers.0"),
+    *long_clip.vision_rules(rf"(?:{_AUX}:|model\.vision_tower_aux\.)", "towers.1"),
+    _unused(_MAIN, r"text_model\..*|(?:text|visual)_projection\.weight|logit_scale"),
+    _unused(_AUX, r"(?:transformer|token_embedding|ln_final|text_projection)\..*"),
+    _unused(_AUX, r"positional_embedding(?:_res)?|logit_scale"),
+    _unused(_AUX, r"input_resolution|context_length|vocab_size"),
     *(Rule(rf"model\.token_mining\.{theirs}\.(.*)", rf"connector.{ours}.\1") for theirs, ours in _LAYERS),
     Rule(r"(model\.(?:embed_tokens|layers|norm)\..*|lm_head\..*)", r"language.\1"),
 )
 
 TO_HUB = (
-    Rule(r"towers\..*", None, "stays in a file of its own"),
+    *clip_vip.vision_to_hub(_OWN[_MAIN], "towers.0"),
+    *long_clip.vision_to_hub(_OWN[_AUX], "towers.1"),
     *(Rule(rf"connector\.{ours}\.(.*)", rf"{_MINING}{theirs}.\1") for theirs, ours in _LAYERS),
     Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"\1"),
 )
@@ -95,15 +99,16 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     Raises:
         CheckpointError: If a tower's file is missing, damaged, or of another model.
     """
-    read = beside(config, folder)
-    ours = {new: read[old].tensor for old, new in rename(read, RULES, folder, FAMILY).names.items()}
+    held = {key: it.shape for key, it in stored(folder).items()}
+    held |= {key: tuple(it.tensor.shape) for key, it in beside(config, folder).items()}
+    ours = {new: held[old] for old, new in rename(held, RULES, folder, FAMILY).names.items()}
     arch = _dual.Shapes(ours, folder).vision("towers.0.net")
     return Blueprint(
         towers=(
             clip_vip.vision_tower(ours, "towers.0", arch, folder),
             long_clip.vision_tower(ours, "towers.1", folder, output="feature"),
         ),
-        connector={"kind": "token_mining", **_mining(folder)},
+        connector={"kind": "token_mining", **_mining(ours)},
         language=_language(config),
         resolution={"kind": "both"},
         frames=Uniform(count=12, at="endpoints"),
@@ -112,7 +117,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
 
 
 def beside(config: Mapping[str, Any], folder: Path) -> dict[str, Beside]:
-    """Read the towers' files.
+    """Read the files of those towers that are not kept with the model.
 
     Args:
         config: The checkpoint's `config.json`.
@@ -124,8 +129,11 @@ def beside(config: Mapping[str, Any], folder: Path) -> dict[str, Beside]:
     Raises:
         CheckpointError: If a file is missing, damaged, or would run code.
     """
+    held = stored(folder)
     found: dict[str, Beside] = {}
-    for field in (_MAIN, _AUX):
+    for field, own in _OWN.items():
+        if any(key.startswith(own) for key in held):
+            continue
         file = _locate(config, field, folder)
         tensors = read_pickled(file)
         if field == _AUX:
@@ -142,7 +150,7 @@ def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
 
 
 def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the authors' layout, which leaves the towers in their own files.
+    """Rename a model's tensors to the authors' layout, with the towers in it: they may have been trained.
 
     Args:
         state: `state_dict()` of a VideoLM of this family, adapters merged.
@@ -153,7 +161,7 @@ def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = N
     """
     del carried
     names = rename(state, TO_HUB, "state_dict", FAMILY).names
-    return {new: state[key] for key, new in names.items()}
+    return {names[key]: tensor for key, tensor in state.items()}
 
 
 def _locate(config: Mapping[str, Any], field: str, folder: Path) -> Path:
@@ -175,15 +183,12 @@ def _locate(config: Mapping[str, Any], field: str, folder: Path) -> Path:
     return files[0]
 
 
-def _mining(folder: Path) -> Spec:
-    """Variant of the mining module, by what the files hold of it."""
-    held = {
-        key.removeprefix(_MINING): it.shape for key, it in stored(folder).items() if key.startswith(_MINING)
-    }
-    widen = held.get("LongCLIP_projector.0.weight")
+def _mining(ours: Mapping[str, Shape]) -> Spec:
+    """Variant of the mining module, by which layers there are."""
+    widen = ours.get("connector.widen.0.weight")
     if widen:
         return {"variant": "released", "rows": widen[0]}
-    return {"variant": "v2" if "tokenizer_projector.3.weight" in held else "v1"}
+    return {"variant": "v2" if "connector.out.3.weight" in ours else "v1"}
 
 
 def _language(config: Mapping[str, Any]) -> Spec:

@@ -18,13 +18,16 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _dual
-from vidapt.hub._keys import Renamed, Rule, rename
+from vidapt.hub._keys import Renamed, Rule, Shape, rename
 from vidapt.hub._report import LoadReport
 from vidapt.models._text_tower import KEPT, Text, stretch
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import Blueprint, Spec
 
 FAMILY = "long_clip"
+
+TOKENS = "compares frames with texts of up to 248 tokens; as a tower, one feature for each frame"
+LICENCE = "Apache-2.0"
 
 CLAIMS = (("long_clip", "CLIP"),)
 """(model_type, architecture) that a `config.json` beside the authors' file may give to name it."""
@@ -95,17 +98,35 @@ RULES = (
     ),
 )
 
-TO_HUB = (
-    *(Rule(rf"tower\.net\.{re.escape(ours)}", f"visual.{theirs}") for theirs, ours in _VISION),
-    *(
+
+def _layers_to_hub(prefix: str, place: str) -> tuple[Rule, ...]:
+    return tuple(
         Rule(
-            rf"{place}\.net\.encoder\.layers\.(\d+)\.{re.escape(ours)}\.(.*)",
-            rf"{theirs_place}transformer.resblocks.\1.{theirs}.\2",
+            rf"{re.escape(place)}\.net\.encoder\.layers\.(\d+)\.{re.escape(ours)}\.(.*)",
+            rf"{prefix}transformer.resblocks.\1.{theirs}.\2",
         )
-        for place, theirs_place in (("tower", "visual."), ("text", ""))
         for theirs, ours in _WITHIN_LAYER
-    ),
-    Rule(r"tower\.projection\.weight", "visual.proj.weight"),
+    )
+
+
+def vision_to_hub(prefix: str, place: str) -> tuple[Rule, ...]:
+    """Key table of the vision tower, back to the names behind `apart`.
+
+    Args:
+        prefix: What stands in front of them.
+        place: Our name of the tower.
+    """
+    ours = re.escape(place)
+    return (
+        *(Rule(rf"{ours}\.net\.{re.escape(b)}", f"{prefix}visual.{a}") for a, b in _VISION),
+        Rule(rf"{ours}\.projection\.weight", f"{prefix}visual.proj.weight"),
+        *_layers_to_hub(f"{prefix}visual.", place),
+    )
+
+
+TO_HUB = (
+    *vision_to_hub("", "tower"),
+    *_layers_to_hub("", "text"),
     Rule(r"text\.net\.embeddings\.token_embedding\.weight", "token_embedding.weight"),
     Rule(rf"{re.escape(_POSITIONS)}(?:first|weight)", "positional_embedding"),
     Rule(re.escape(_REST), "positional_embedding_res"),
@@ -147,8 +168,9 @@ def open_dual_encoder(
     elif not long:
         table = Renamed({o: _ONLY if n == _FIRST else n for o, n in table.names.items()}, table.ignored)
     ours = {**_dual.under_our_names(table, tensors), **initial}
-    shapes = _dual.Shapes(ours, path)
-    tower = vision_tower(ours, "tower", path, output="patches")
+    sizes = _dual.shapes_of(ours)
+    shapes = _dual.Shapes(sizes, path)
+    tower = vision_tower(sizes, "tower", path, output="patches")
     text = shapes.text("text.net", _FIRST if _FIRST in ours else _ONLY, "text_projection.weight")
     model = _dual.build(
         tower,
@@ -160,11 +182,11 @@ def open_dual_encoder(
     return model, report
 
 
-def vision_tower(ours: Mapping[str, Tensor], place: str, where: Path, output: str) -> Spec:
+def vision_tower(ours: Mapping[str, Shape], place: str, where: Path, output: str) -> Spec:
     """Specification of the tower whose tensors are given.
 
     Args:
-        ours: Tensors by our names.
+        ours: Shapes of tensors by our names.
         place: Our name of the tower.
         where: File they come from, for errors.
         output: What the tower hands on.
