@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.nouns import Clip, Frames
 from vidapt.video import Every, Keyframes, Limits, Policy, Times, Uniform, decode, probe, write_mp4
+from vidapt.video.bursts import in_bursts
+from vidapt.video.pick import Shown
 
 
 def grey(levels: list[int], height: int = 48, width: int = 64) -> np.ndarray:
@@ -213,3 +216,26 @@ def test_what_is_no_clip_is_not_written(tmp_path: Path, frames: np.ndarray, rate
 def test_more_frames_than_the_limit_are_refused(video: Path) -> None:
     with pytest.raises(BrokenClip, match="30 frames are wanted"):
         take(video, Uniform(count=30), limits=Limits(frames=20))
+
+
+@pytest.mark.parametrize("held", [0, 2 * 48 * 64, 2**24])
+def test_how_many_pictures_are_held_changes_nothing(
+    video: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr("vidapt.video.bursts.HELD_PIXELS", held)
+    frames = take(video, Times(times=(1.8, 0.0, 1.0, 1.0, 0.3)))
+    assert levels(frames) == [180, 0, 100, 100, 20]
+
+
+def test_no_more_pictures_are_held_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidapt.video.bursts.HELD_PIXELS", 3 * 48 * 64)
+    decoded = 0
+
+    def pictures() -> Iterator[Shown]:
+        nonlocal decoded
+        for row in range(8):
+            decoded += 1
+            yield Shown((row,), float(row), av.VideoFrame(64, 48, "yuv420p"))
+
+    ahead = [(shown.rows[0], decoded - shown.rows[0]) for shown in in_bursts(pictures())]
+    assert ahead == [(0, 3), (1, 2), (2, 1), (3, 3), (4, 2), (5, 1), (6, 2), (7, 1)]

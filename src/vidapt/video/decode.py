@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vidapt.errors import BrokenClip
 from vidapt.nouns import Clip, Frames
+from vidapt.video.bursts import in_bursts
 from vidapt.video.choose import Keyframes, Policy, choose, span
 from vidapt.video.container import Source, opened
 from vidapt.video.limits import DEFAULT, Limits
@@ -63,7 +64,7 @@ def _from_video(
     canvas = Canvas(source.path, len(times), size, source.limits)
     shown_s: NDArray[np.float64] = np.zeros(len(times))
     findings = Findings()
-    for shown in pick(source, times, findings):
+    for shown in in_bursts(pick(source, times, findings)):
         canvas.put(shown.rows, shown.frame)
         shown_s[list(shown.rows)] = shown.time_s
     return Frames(canvas.pixels, shown_s, _judge(described, times, findings))
