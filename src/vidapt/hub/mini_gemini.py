@@ -1,0 +1,268 @@
+"""Mini-Gemini and Mini-Gemini-HD: CLIP's cells ask a ConvNeXt's finer map what lies inside them.
+
+Source: Li et al. 2024, "Mini-Gemini: Mining the Potential of Multi-modality Vision Language Models" (arXiv
+2403.18814), and the authors' code, which was first called `mini_gemini` and later `mgm`. Their files hold
+both towers beside the language model: CLIP under `model.vision_tower`, the stem and stages of OpenCLIP's
+ConvNeXt, by timm's names, under `model.vision_tower_aux`. The configuration tells the towers' sizes only by
+the path of a folder on the authors' machines, so they are read from the tensors' shapes.
+
+The models are trained on stills. Of footage every frame is looked at as if it were one; how many frames are
+taken follows from the positions that the language model has.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vidapt.errors import CheckpointError
+from vidapt.hub import _composed
+from vidapt.hub._files import Stored, stored
+from vidapt.hub._keys import Rule, rename
+from vidapt.hub._prompts import prompt_for
+from vidapt.recipe import Blueprint, Prompt, Spec
+from vidapt.video.choose import Uniform
+
+FAMILY = "mini_gemini"
+
+TOKENS = "576 a frame; HD: 5 x 576 = 2880 a frame"
+LICENCE = "CC BY-NC 4.0"
+
+CLAIMS = (("mini_gemini", "MiniGeminiLlamaForCausalLM"), ("mgm", "MGMLlamaForCausalLM"))
+"""(model_type, architecture) of the configurations this family opens."""
+
+CARRIED: tuple[str, ...] = ()
+
+LLAMA_3 = Prompt(
+    start=(
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
+        "You are a helpful language and vision assistant. You are able to understand the visual content that "
+        "the user provides, and assist the user with a variety of tasks using natural language.<|eot_id|>"
+    ),
+    user="<|start_header_id|>user<|end_header_id|>\n\n{text}<|eot_id|>",
+    # The authors' template heads the answers, too, as the system's.
+    opening="<|start_header_id|>system<|end_header_id|>\n\n",
+    end="<|eot_id|>",
+    media="{media}\n",
+)
+
+_CLIP = "model.vision_tower.vision_tower.vision_model."
+_AUX = "model.vision_tower_aux."
+_BLOCK = r"model\.vision_tower_aux\.vision_stages\.(\d+)\.blocks\.(\d+)\."
+_OUR_BLOCK = r"towers\.1\.stages\.(\d+)\.layers\.(\d+)\."
+
+_HEAD = 64
+"""Every published CLIP splits its width into heads of 64."""
+
+_LLAMA_3_VOCABULARY = 128000
+"""Llama 3 shares its architecture with Vicuna and Yi; the size of its vocabulary tells it apart."""
+
+_TEXT = 1024
+"""Positions left free for the conversation when the number of frames is chosen."""
+
+_LANGUAGE = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "attention_bias",
+    "mlp_bias",
+    "tie_word_embeddings",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+)
+"""What of the configuration is the language model's; the rest is the authors' own."""
+
+# Pairs of names within a ConvNeXt block: timm's, transformers'.
+_WITHIN_BLOCK = (
+    ("gamma", "layer_scale_parameter"),
+    ("conv_dw", "dwconv"),
+    ("norm", "layernorm"),
+    ("mlp.fc1", "pwconv1"),
+    ("mlp.fc2", "pwconv2"),
+)
+
+RULES = (
+    *_composed.RECOMPUTED,
+    Rule(r"model\.vision_tower\.vision_tower\.(?:vision_model\.)?(.*)", r"towers.0.net.\1"),
+    Rule(r"model\.vision_tower_aux\.vision_stem\.0\.(.*)", r"towers.1.stem.patch_embeddings.\1"),
+    Rule(r"model\.vision_tower_aux\.vision_stem\.1\.(.*)", r"towers.1.stem.layernorm.\1"),
+    Rule(
+        r"model\.vision_tower_aux\.vision_stages\.(\d+)\.downsample\.(.*)",
+        r"towers.1.stages.\1.downsampling_layer.\2",
+    ),
+    *(
+        Rule(rf"{_BLOCK}{re.escape(theirs)}(\..*)?", rf"towers.1.stages.\1.layers.\2.{ours}\3")
+        for theirs, ours in _WITHIN_BLOCK
+    ),
+    Rule(r"model\.vlm_uni_query_projector\.(.*)", r"connector.query.\1"),
+    Rule(r"model\.vlm_uni_aux_projector\.(.*)", r"connector.key.\1"),
+    Rule(r"model\.vlm_uni_val_projector\.(.*)", r"connector.value.\1"),
+    Rule(r"model\.mm_projector\.(.*)", r"connector.mlp.\1"),
+    Rule(r"(model\.(?:embed_tokens|layers|norm)\..*|lm_head\..*)", r"language.\1"),
+)
+
+TO_HUB = (
+    Rule(r"towers\.0\.net\.(.*)", rf"{_CLIP}\1"),
+    Rule(r"towers\.1\.stem\.patch_embeddings\.(.*)", rf"{_AUX}vision_stem.0.\1"),
+    Rule(r"towers\.1\.stem\.layernorm\.(.*)", rf"{_AUX}vision_stem.1.\1"),
+    Rule(
+        r"towers\.1\.stages\.(\d+)\.downsampling_layer\.(.*)",
+        rf"{_AUX}vision_stages.\1.downsample.\2",
+    ),
+    *(
+        Rule(rf"{_OUR_BLOCK}{ours}(\..*)?", rf"{_AUX}vision_stages.\1.blocks.\2.{theirs}\3")
+        for theirs, ours in _WITHIN_BLOCK
+    ),
+    Rule(r"connector\.query\.(.*)", r"model.vlm_uni_query_projector.\1"),
+    Rule(r"connector\.key\.(.*)", r"model.vlm_uni_aux_projector.\1"),
+    Rule(r"connector\.value\.(.*)", r"model.vlm_uni_val_projector.\1"),
+    Rule(r"connector\.mlp\.(.*)", r"model.mm_projector.\1"),
+    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"\1"),
+)
+"""Our names to the authors'. Adapters have no place in that layout and must be merged before."""
+
+
+def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
+    """Describe the model of a checkpoint; the towers' sizes are read from its files.
+
+    Args:
+        config: Its `config.json`.
+        folder: Where the rest of it lies.
+
+    Raises:
+        CheckpointError: If it uses something vidapt has no part for, or lacks a tower.
+    """
+    where = folder / "config.json"
+    _check(config, where)
+    tensors = stored(folder)
+    clip = _clip(tensors, folder)
+    grid = int(config.get("image_grid", 1))
+    overview = grid > 1 and bool(config.get("image_global", False))
+    language = {"model_type": "llama", **{key: config[key] for key in _LANGUAGE if key in config}}
+    tokens = (grid**2 + int(overview)) * (clip["image_size"] // clip["patch_size"]) ** 2
+    positions = int(language.get("max_position_embeddings", 2048))
+    return Blueprint(
+        towers=(
+            {"kind": "frame_vit", "arch": clip, "layer": int(config.get("mm_vision_select_layer", -2))},
+            {"kind": "convnext", "arch": _convnext(tensors, folder)},
+        ),
+        connector={"kind": "patch_mining", "depth": _depth(config, where)},
+        language=language,
+        resolution={
+            "kind": "two_scale",
+            "fine": int(config.get("image_size_aux", 320)),
+            "fit": "pad" if config.get("image_aspect_ratio") == "pad" else "crop",
+            "grid": grid,
+            "overview": overview,
+        },
+        frames=Uniform(count=max(1, (positions - _TEXT) // tokens), pad=False),
+        prompt=_prompt(language, folder),
+    )
+
+
+def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
+    """Key table from the checkpoint's names to ours."""
+    del blueprint  # the names are the same for every size
+    return RULES
+
+
+def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Rename a model's tensors to the authors' layout.
+
+    Args:
+        state: `state_dict()` of a VideoLM of this family, adapters merged.
+        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
+
+    Raises:
+        CheckpointError: If a tensor has no place in that layout.
+    """
+    del carried
+    names = rename(state, TO_HUB, "state_dict", FAMILY).names
+    return {names[key]: tensor for key, tensor in state.items()}
+
+
+def _check(config: Mapping[str, Any], where: Path) -> None:
+    feature = config.get("mm_vision_select_feature", "patch")
+    if feature != "patch":
+        raise CheckpointError(where, f"mm_vision_select_feature is {feature!r}", "only 'patch' is supported")
+    if config.get("mm_use_im_start_end"):
+        raise CheckpointError(where, "mm_use_im_start_end is set", "no published model marks its images")
+
+
+def _depth(config: Mapping[str, Any], where: Path) -> int:
+    kind = str(config.get("mm_projector_type", "linear"))
+    match = re.fullmatch(r"mlp(\d+)x_gelu", kind)
+    if match is None:
+        raise CheckpointError(where, f"mm_projector_type is {kind!r}", "known: mlp2x_gelu, mlp3x_gelu, ...")
+    return int(match[1])
+
+
+def _clip(tensors: Mapping[str, Stored], folder: Path) -> Spec:
+    named = {re.sub(r"(vision_tower\.)(?!vision_)", r"\1vision_model.", key): e for key, e in tensors.items()}
+    hidden, _, patch, _ = _shape(named, f"{_CLIP}embeddings.patch_embedding.weight", folder)
+    places, _ = _shape(named, f"{_CLIP}embeddings.position_embedding.weight", folder)
+    inner, _ = _shape(named, f"{_CLIP}encoder.layers.0.mlp.fc1.weight", folder)
+    return {
+        "model_type": "clip_vision_model",
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": _count(named, rf"{re.escape(_CLIP)}encoder\.layers\.(\d+)\..*"),
+        "num_attention_heads": max(1, hidden // _HEAD),
+        # CLIP's table of places is that of a square, with one more for the class token.
+        "image_size": math.isqrt(places - 1) * patch,
+        "patch_size": patch,
+    }
+
+
+def _convnext(tensors: Mapping[str, Stored], folder: Path) -> Spec:
+    stages = _count(tensors, rf"{re.escape(_AUX)}vision_stages\.(\d+)\..*")
+    stem = _shape(tensors, f"{_AUX}vision_stem.0.weight", folder)
+    first = [f"{_AUX}vision_stages.{stage}.blocks.0." for stage in range(stages)]
+    return {
+        "model_type": "convnext",
+        "hidden_sizes": [_shape(tensors, f"{name}norm.weight", folder)[0] for name in first],
+        "depths": [
+            _count(tensors, rf"{re.escape(_AUX)}vision_stages\.{stage}\.blocks\.(\d+)\..*")
+            for stage in range(stages)
+        ],
+        "patch_size": stem[-1],
+        # Some of the larger ConvNeXts do not scale their layers.
+        "layer_scale_init_value": 1e-6 if all(f"{name}gamma" in tensors for name in first) else 0.0,
+    }
+
+
+def _shape(tensors: Mapping[str, Stored], key: str, folder: Path) -> tuple[int, ...]:
+    if key not in tensors:
+        raise CheckpointError(
+            folder,
+            f"{key!r}, from which a tower's size is read, is missing",
+            "the folder needs both towers' weights beside the language model's, as the authors publish them",
+        )
+    return tensors[key].shape
+
+
+def _count(tensors: Mapping[str, Stored], pattern: str) -> int:
+    return len({match[1] for key in tensors if (match := re.fullmatch(pattern, key))})
+
+
+def _prompt(language: Mapping[str, Any], folder: Path) -> Prompt:
+    if int(language.get("vocab_size", 0)) >= _LLAMA_3_VOCABULARY:
+        return LLAMA_3
+    return prompt_for(language, folder)
