@@ -222,3 +222,22 @@ def test_an_unknown_venue_is_refused_and_the_nearest_name_offered():
         sample_clip(0, 0, "clbu")
     with pytest.raises(ConfigError, match="club, hall, home"):
         find_venue("stadium")
+
+
+def test_the_shirt_is_where_the_player_is_said_to_stand(scene):
+    """Films that differ in the shirt alone differ around that place, and nowhere far from it."""
+    size = np.array(scene.venue.size)
+    for played in scene.played:
+        other = next(name for name, _ in scene.venue.shirts if name != played.record.shirt)
+        changed = (
+            (
+                played.film(scene.venue)
+                != replace(played, record=replace(played.record, shirt=other)).film(scene.venue)
+            )
+            .any(-1)
+            .any(0)
+        )
+        rows, columns = np.nonzero(changed)
+        x, y = played.player(scene.venue).astype(float) * size
+        assert abs(np.median(columns) + 0.5 - np.clip(x, 0, size[0])) < 0.05 * size[0]
+        assert abs(np.median(rows) + 0.5 - np.clip(y, 0, size[1])) < 0.05 * size[0]

@@ -230,6 +230,27 @@ def test_statements_said_to_be_true_happened_and_those_said_to_be_false_did_not(
     assert all(kinds[kind, value] >= 8 for kind in ("first_hit", "pocketed") for value in ("yes", "no"))
 
 
+def test_more_statements_begin_with_the_same_ones_and_stay_in_pairs(clips):
+    more = 0
+    for clip in clips:
+        asked = [
+            [
+                qa
+                for qa in ask(clip.record, clip.style, np.random.default_rng(4), statements)
+                if qa.type == "true_false"
+            ]
+            for statements in (1, 3)
+        ]
+        assert asked[1][: len(asked[0])] == asked[0]
+        assert len(asked[1]) <= 6
+        assert [qa.value for qa in asked[1]] == ["yes", "no"] * (len(asked[1]) // 2)
+        more += len(asked[1]) > len(asked[0])
+        for qa in asked[1]:
+            kind, a, b = heard(clip.style, quoted(clip, qa.question))
+            assert qa.value == ("yes" if happened(clip, kind, a, b) else "no"), qa
+    assert more > len(clips) / 2
+
+
 def test_a_false_statement_differs_from_its_true_twin_in_one_word_and_stays_plausible(clips):
     strangers = total = 0
     for clip in clips:
