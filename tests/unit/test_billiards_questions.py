@@ -12,6 +12,7 @@ from vidapt.metrics.match import is_match
 from vidapt.worlds.billiards import QUESTION_TYPES, STYLES, VENUES, false_statements
 from vidapt.worlds.billiards.clips import play
 from vidapt.worlds.billiards.language import NUMBERS, Style, normalise
+from vidapt.worlds.billiards.questions import ask
 from vidapt.worlds.billiards.table import POCKETS, SIDES
 
 CLIPS = 112
