@@ -25,12 +25,15 @@ from vidapt.models.packed import Group, reading_length, spell
 from vidapt.models.placement import Bits
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM, clip_tokens
-from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn
+from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn, Views
 from vidapt.video import Policy, Times, Uniform, decode, decode_ahead
 
 CAPTION_PROMPT = "describe the video."
 Media = str | Path | Sequence[str | Path]
 """One file or folder, or several."""
+
+AHEAD_FRAMES = 512
+"""Frames decoded ahead of the model at most; 512 of high definition are three gigabytes."""
 
 TOWER_BATCH = 8
 """Clips per call of the tower; with more, a processor's caches overflow and each clip takes longer."""
@@ -151,39 +154,65 @@ class Engine:
         sizes: deque[int] = deque()
         policy, size = self.model.blueprint.frames, self.model.decode_size
         clips = _flattened(batches, sizes)
-        decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=ahead)
+        room = max(1, min(ahead, AHEAD_FRAMES // _most_frames(policy)))
+        decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=room)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for first in decoded:
                 yield self._see_sound([first, *itertools.islice(decoded, sizes.popleft() - 1)])
 
     def _see_sound(self, decoded: Sequence[tuple[Clip, Frames | BrokenClip]]) -> list[SeenClip | BrokenClip]:
-        sound = [(clip, frames) for clip, frames in decoded if not isinstance(frames, BrokenClip)]
-        seen = iter(self.see(sound))
-        return [frames if isinstance(frames, BrokenClip) else next(seen) for _, frames in decoded]
+        cut = [
+            frames if isinstance(frames, BrokenClip) else self._cut(clip, frames) for clip, frames in decoded
+        ]
+        sound = [
+            (clip, frames, views)
+            for (clip, frames), views in zip(decoded, cut, strict=True)
+            if not isinstance(frames, BrokenClip) and not isinstance(views, BrokenClip)
+        ]
+        seen = iter(self._look(sound))
+        return [views if isinstance(views, BrokenClip) else next(seen) for views in cut]
 
-    @torch.inference_mode()
+    def _cut(self, clip: Clip, frames: Frames, together: int = 1) -> Views | BrokenClip:
+        """A clip's views; or why no view can be cut, such as a shape that the model's tower cannot take."""
+        try:
+            return self.model.cut(torch.from_numpy(frames.pixels), together)
+        except ValueError as error:
+            return BrokenClip(clip.path, str(error))
+
     def see(self, clips: Sequence[tuple[Clip, Frames]], together: int = 1) -> list[SeenClip]:
         """Visual tokens of decoded clips; those with equal plans go through the tower together.
 
         Args:
             clips: What was decoded.
             together: How many clips one conversation is about.
+
+        Raises:
+            BrokenClip: If no view can be cut from one.
         """
-        cut = [self.model.cut(torch.from_numpy(frames.pixels), together) for _, frames in clips]
-        plans: dict[Plan, list[int]] = {}
-        for index, views in enumerate(cut):
-            plans.setdefault(views.plan, []).append(index)
+        sound = []
+        for clip, frames in clips:
+            views = self._cut(clip, frames, together)
+            if isinstance(views, BrokenClip):
+                raise views
+            sound.append((clip, frames, views))
+        return self._look(sound)
+
+    @torch.inference_mode()
+    def _look(self, clips: Sequence[tuple[Clip, Frames, Views]]) -> list[SeenClip]:
+        plans: dict[tuple[Plan, int], list[int]] = {}
+        for index, (_, _, views) in enumerate(clips):
+            plans.setdefault((views.plan, views.together), []).append(index)
         seen: dict[int, SeenClip] = {}
-        for plan, members in plans.items():
+        for (plan, together), members in plans.items():
             for start in range(0, len(members), TOWER_BATCH):
                 chosen = members[start : start + TOWER_BATCH]
-                columns = zip(*(cut[index].tensors for index in chosen), strict=True)
+                columns = zip(*(clips[index][2].tensors for index in chosen), strict=True)
                 read = self.model.look(
                     [torch.cat(column).to(self.model.device) for column in columns], plan, together
                 )
                 layout = tuple(p if isinstance(p, str) else (p.grid, p.extra) for p in read)
                 for index, tokens in zip(chosen, clip_tokens(read), strict=True):
-                    clip, frames = clips[index]
+                    clip, frames, _ = clips[index]
                     times = tuple(map(float, frames.times_s))
                     seen[index] = SeenClip(clip, tokens, layout, times, frames.notes)
         return [seen[index] for index in range(len(clips))]

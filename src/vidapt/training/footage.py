@@ -133,8 +133,13 @@ class Footage:
         for item, (_, frames) in zip(others, decoded, strict=True):
             if isinstance(frames, BrokenClip):
                 broken.append(frames)
-            else:
-                yield item, self.cut(frames, item[1]), list(frames.notes)
+                continue
+            try:
+                views = self.cut(frames, item[1])
+            except ValueError as error:  # such as a shape that the model's tower cannot take
+                broken.append(BrokenClip(item[0].path, str(error)))
+                continue
+            yield item, views, list(frames.notes)
 
     def _put(self, item: Item, views: Views, notes: list[str]) -> None:
         assert self.store is not None
