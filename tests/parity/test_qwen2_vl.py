@@ -12,18 +12,24 @@ import parity_tools as tools
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from typer.testing import CliRunner
 
+from vidapt.captioning.engine import load
+from vidapt.cli import app
 from vidapt.errors import CheckpointError
 from vidapt.hub import open_checkpoint, qwen2_vl
 from vidapt.hub._open import parameters_on_meta
 from vidapt.models.generate import Decoding, generate
-from vidapt.models.packed import Group
+from vidapt.models.packed import Group, pack
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
+from vidapt.nouns import Clip
 from vidapt.recipe import Blueprint
+from vidapt.video import decode, write_mp4
 
 P = 4
 LIMITS = {"shortest_edge": 4 * 64, "longest_edge": 24 * 64}
@@ -40,7 +46,7 @@ CONVERSATIONS = {
 }
 
 
-def oracle_of(**changes: Any) -> Qwen2VLForConditionalGeneration:
+def oracle_of(vocabulary: int = 64, **changes: Any) -> Qwen2VLForConditionalGeneration:
     torch.manual_seed(0)
     text = {
         "hidden_size": 32,
@@ -48,7 +54,7 @@ def oracle_of(**changes: Any) -> Qwen2VLForConditionalGeneration:
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "vocab_size": 64,
+        "vocab_size": vocabulary,
         "initializer_range": 0.3,
         "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [1, 1, 2]},
         "bos_token_id": 1,
@@ -65,7 +71,7 @@ def oracle_of(**changes: Any) -> Qwen2VLForConditionalGeneration:
     }
     special = {"image_token_id": tools.IMAGE, "video_token_id": tools.VIDEO}
     special |= {"vision_start_token_id": 58, "vision_end_token_id": 59}
-    config = Qwen2VLConfig(text_config=text, vision_config=vision, **special, **changes)
+    config = Qwen2VLConfig(text_config=text, vision_config=vision, **{**special, **changes})
     return tools.shake(Qwen2VLForConditionalGeneration(config))
 
 
@@ -128,12 +134,22 @@ class Theirs:
         model: Ours; its resolution cuts the frames, which the processor's tests compare.
         clips: [T, H, W, 3] each.
         words: Ids behind the last clip.
+        before: Ids in front of the first.
     """
 
-    def __init__(self, oracle: Any, model: VideoLM, clips: Sequence[Tensor], words: Sequence[int]) -> None:
+    def __init__(
+        self,
+        oracle: Any,
+        model: VideoLM,
+        clips: Sequence[Tensor],
+        words: Sequence[int],
+        before: Sequence[int] = tools.BEFORE,
+    ) -> None:
         self.oracle = oracle
-        self.clips, self.ids, self.kinds = [], [*tools.BEFORE], [0] * len(tools.BEFORE)
-        self.pieces: list[Any] = [len(tools.BEFORE)]
+        self.ids: list[int] = []
+        self.kinds: list[int] = []
+        self.pieces: list[Any] = []
+        self._text(before)
         given: dict[str, list[Any]] = {}
         for index, clip in enumerate(clips):
             if index:
@@ -145,7 +161,7 @@ class Theirs:
             given.setdefault(f"pixel_values{suffix}", []).append(patches(view[0]))
             given.setdefault(f"{name}_grid_thw", []).append(torch.tensor([[t, h, w]]))
             count = t * h * w // 4
-            self.ids += [tools.IMAGE if name == "image" else tools.VIDEO] * count
+            self.ids += [getattr(oracle.config, f"{name}_token_id")] * count
             self.kinds += [1 if name == "image" else 2] * count
             self.pieces.append((t, h // 2, w // 2))
         self._text(words)
@@ -213,6 +229,16 @@ def test_a_still_is_prepared_and_read_as_by_the_originals_processor(oracle: Any,
     conversation.given = dict(made)
     theirs = tools.at_after(conversation.logits())
     torch.testing.assert_close(tools.our_logits(model, [[OTHER]]), theirs, atol=tools.TOLERANCE, rtol=0)
+
+
+def test_questions_behind_one_clip_do_not_see_each_other(model: VideoLM) -> None:
+    (reading,), visual = tools.visual_tokens(model, [LONG])
+    texts = [(9, 10, 11), (20, 21, 22, 23), (30, 31)]
+    encoded = [Encoded((tuple(tools.BEFORE), 0), ids, (True,) * len(ids)) for ids in texts]
+    with torch.no_grad():
+        together = model(pack([Group(tuple(encoded), (reading,))], model.positions), visual)
+        alone = [model(pack([Group((one,), (reading,))], model.positions), visual) for one in encoded]
+    torch.testing.assert_close(together, torch.cat(alone), atol=tools.TOLERANCE, rtol=0)
 
 
 class _Swapped:
@@ -298,6 +324,51 @@ def test_greedy_words_equal_transformers_in_a_batch_of_mixed_lengths(oracle: Any
     for (clips, words), (answer,) in zip(rows, answers, strict=True):
         assert list(answer.ids) == Theirs(oracle, model, clips, words).write(32)
         assert len(set(answer.ids)) > 3
+
+
+def bytes_tokenizer() -> PreTrainedTokenizerFast:
+    """A token for every byte, and one for each of the special marks."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(
+        ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
+
+
+def test_captions_a_clip_as_the_original_would(tmp_path: Path) -> None:
+    tokenizer = bytes_tokenizer()
+    pads = dict(zip(("image_token_id", "video_token_id"), (260, 261), strict=True))
+    oracle = oracle_of(vocabulary=len(tokenizer), **pads)
+    folder = save(oracle, tmp_path / "model")
+    tokenizer.save_pretrained(folder)
+    (tmp_path / "clips").mkdir()
+    write_mp4(tmp_path / "clips" / "a.mp4", tools.film(9, 48, 80).numpy(), 3)
+    engine = load(folder)
+    frames = decode(Clip("a", tmp_path / "clips" / "a.mp4"), engine.model.blueprint.frames)
+    assert len(frames) == 6  # two for each of three seconds
+    before = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+    after = "<|vision_end|>What happens?<|im_end|>\n<|im_start|>assistant\n"
+    theirs = Theirs(
+        oracle,
+        engine.model,
+        [torch.from_numpy(frames.pixels)],
+        tokenizer(after).input_ids,
+        tokenizer(before).input_ids,
+    )
+    written = theirs.write(24)
+    if tokenizer.eos_token_id in written:
+        written = written[: written.index(tokenizer.eos_token_id)]
+    expected = tokenizer.decode(written, skip_special_tokens=True).strip()
+    assert len(expected) > 3
+    out = tmp_path / "captions.jsonl"
+    asked = ["--model", str(folder), "--out", str(out), "--prompt", "What happens?", "--max-tokens", "24"]
+    result = CliRunner().invoke(app, ["caption", str(tmp_path / "clips"), *asked, "--workers", "0"])
+    assert result.exit_code == 0, result.output
+    (row,) = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert row["caption"] == expected
 
 
 def in_memory(key: str) -> str:

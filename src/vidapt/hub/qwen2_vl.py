@@ -22,6 +22,9 @@ from vidapt.video.choose import Every
 
 FAMILY = "qwen2_vl"
 
+TOKENS = "frames / 2 (rounded up) x h / 28 x w / 28, after both sides are brought to multiples of 28"
+LICENCE = "Apache-2.0 (2B, 7B)"
+
 CLAIMS = (("qwen2_vl", "Qwen2VLForConditionalGeneration"),)
 """(model_type, architecture) of the configurations this family opens."""
 
