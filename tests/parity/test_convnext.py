@@ -76,3 +76,18 @@ def test_a_view_without_anything_left_for_the_last_stage_is_refused(tower: Part)
 def test_another_architecture_is_refused() -> None:
     with pytest.raises(ValidationError, match="convnext"):
         Part.Config(arch={"model_type": "convnextv2"})
+
+
+def test_the_published_size_has_the_published_number_of_parameters() -> None:
+    """ConvNeXt-L of ImageNet has 197,767,336, of which 1,540,072 are in its norm and head."""
+    arch = {
+        "model_type": "convnext",
+        "hidden_sizes": [192, 384, 768, 1536],
+        "depths": [3, 3, 27, 3],
+        "image_size": 768,
+    }
+    with torch.device("meta"):
+        tower = Part(Part.Config(arch=arch))
+    assert sum(weight.numel() for weight in tower.parameters()) == 197_767_336 - 1_540_072
+    assert tower.width == 2880
+    assert tower.grid(1, tower.size) == Grid(1, 192, 192)
