@@ -37,10 +37,12 @@ class Prompt(Strict):
     """How a conversation becomes text.
 
     A sample reads `start`, then per user turn `user` and `opening`, then `answer`, `end`. In the user's
-    text each media mark becomes `media` with the visual tokens in place of `{media}`.
+    text each media mark becomes `media` with the visual tokens in place of `{media}`. Where a conversation
+    begins with a system turn of its own, `system` stands in the place of `start`, if the template has one.
     """
 
     start: str = ""
+    system: str | None = None
     user: str = "{text}"
     opening: str = ""
     answer: str = "{text}"

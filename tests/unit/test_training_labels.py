@@ -144,3 +144,15 @@ def test_the_head_runs_only_where_a_label_is() -> None:
         chunked = NextToken(NextToken.Config(head_rows=4))(model, batch)
     assert rows == [4] * (labels // 4) + ([labels % 4] if labels % 4 else [])
     assert float(chunked.total) == pytest.approx(float(whole.total), rel=1e-6)
+
+
+def test_a_system_turn_of_its_own_takes_the_place_of_the_usual_one() -> None:
+    usual = LLAVA.model_copy(update={"start": "system blue "})
+    replaced = usual.model_copy(update={"system": "system {text} "})
+    turns = (Turn("user", "what ?"), Turn("assistant", "blue"))
+    own = Sample("", (CLIP,), (Turn("system", "red ball"), *turns))
+    assert encode(own, replaced, words()).prefix == (ids("system red ball USER :"), 0)
+    assert encode(Sample("", (CLIP,), turns), replaced, words()).prefix == (ids("system blue USER :"), 0)
+    # A template that has no place for it reads it behind the usual one.
+    spaced = Sample("", (CLIP,), (Turn("system", "red ball "), *turns))
+    assert encode(spaced, usual, words()).prefix == (ids("system blue red ball USER :"), 0)

@@ -19,6 +19,7 @@ VICUNA = Prompt(
         "<s>A chat between a curious user and an artificial intelligence assistant. "
         "The assistant gives helpful, detailed, and polite answers to the user's questions. "
     ),
+    system="<s>{text} ",
     user="USER: {text}",
     opening=" ASSISTANT:",
     media="{media}\n",
@@ -26,6 +27,7 @@ VICUNA = Prompt(
 
 YI = Prompt(
     start="<|im_start|>system\nAnswer the questions.<|im_end|>",
+    system="<|im_start|>system\n{text}<|im_end|>",
     user="<|im_start|>user\n{text}<|im_end|>",
     opening="<|im_start|>assistant\n",
     end="<|im_end|>",

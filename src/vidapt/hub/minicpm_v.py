@@ -38,6 +38,7 @@ VERSION = 2.6
 
 PROMPT = Prompt(
     start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>",
+    system="<|im_start|>system\n{text}<|im_end|>",
     user="\n<|im_start|>user\n{text}<|im_end|>\n",
     opening="<|im_start|>assistant\n",
     end="<|im_end|>",

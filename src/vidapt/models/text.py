@@ -86,8 +86,12 @@ def _pieces(
     turns: Sequence[Turn], prompt: Prompt, tokenizer: Any, *, open_answer: bool
 ) -> list[tuple[Piece, bool]]:
     """Stretches of ids (and clip indices) with whether each is part of an answer."""
-    stretches: list[tuple[str, bool]] = [(prompt.start, False)]
+    own_system = prompt.system is not None and bool(turns) and turns[0].role == "system"
+    start = str(prompt.system).replace("{text}", turns[0].text) if own_system else prompt.start
+    stretches: list[tuple[str, bool]] = [(start, False)]
     for index, turn in enumerate(turns):
+        if own_system and index == 0:
+            continue
         if turn.role == "system":
             stretches.append((turn.text, False))
         elif turn.role == "user":

@@ -44,5 +44,5 @@ def learn_tokenizer(texts: Iterable[str], prompt: Prompt, vocabulary: int) -> An
 
 def _marks(prompt: Prompt) -> list[str]:
     fields = prompt.model_dump().values()
-    found = [mark for field in fields for mark in re.findall(r"<[^<>\s]+>", field)]
+    found = [mark for field in fields for mark in re.findall(r"<[^<>\s]+>", field or "")]
     return list(dict.fromkeys([PAD, START, *found]))
