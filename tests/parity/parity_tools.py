@@ -79,6 +79,7 @@ def next_video() -> LlavaNextVideoForConditionalGeneration:
         text_config=text_config(),
         image_token_index=IMAGE,
         video_token_index=VIDEO,
+        image_grid_pinpoints=[[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE], [3 * SIDE, SIDE]],
     )
     return shake(LlavaNextVideoForConditionalGeneration(config))
 

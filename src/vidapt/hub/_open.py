@@ -155,12 +155,15 @@ def parameters_on_meta() -> Iterator[None]:
 
 
 def _claimants(config: Mapping[str, Any]) -> list[ModuleType]:
+    """Families that claim a configuration; one that knows a closer sign (`NARROWS`, `narrows`) goes first."""
+    known = list(families().values())
+    closer = [m for m in known if _claims(getattr(m, "NARROWS", ()), config) and m.narrows(config)]
+    return closer or [m for m in known if _claims(m.CLAIMS, config)]
+
+
+def _claims(claims: Sequence[tuple[str, str]], config: Mapping[str, Any]) -> bool:
     kind, architectures = config.get("model_type"), config.get("architectures") or [None]
-    return [
-        module
-        for module in families().values()
-        if any(kind == k and architectures[0] in (a, None) for k, a in module.CLAIMS)
-    ]
+    return any(kind == k and architectures[0] in (a, None) for k, a in claims)
 
 
 def _build(

@@ -15,10 +15,10 @@ from vidapt.errors import CheckpointError
 from vidapt.hub._files import read_json_if_there
 from vidapt.recipe import Spec
 
-_FILTERS = {2: "bilinear", 3: "bicubic"}
+FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for filters."""
 
-_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +47,28 @@ def read_pixels(folder: Path, side: int, *, video: bool) -> Pixels:
     Raises:
         CheckpointError: If frames are prepared in a way no resolution part does.
     """
-    where, fields = _settings(folder, video=video)
-    mean = tuple(fields.get("image_mean", _CLIP_MEAN))
-    std = tuple(fields.get("image_std", _CLIP_STD))
+    where, fields = settings(folder, video=video)
+    mean = tuple(fields.get("image_mean", CLIP_MEAN))
+    std = tuple(fields.get("image_std", CLIP_STD))
     resample = fields.get("resample", 3)
-    if resample not in _FILTERS or not fields.get("do_resize", True):
+    if resample not in FILTERS or not fields.get("do_resize", True):
         raise CheckpointError(
             where, f"resample {resample!r} cannot be reproduced", "known: 2 bilinear, 3 bicubic"
         )
     fit = _fit(fields, side, where)
     if fit == "pad":
         colour = [int(255 * channel) for channel in mean]
-        return Pixels({"kind": "pad", "colour": colour, "filter": _FILTERS[resample]}, mean, std)
-    return Pixels({"kind": "whole", "fit": fit, "filter": _FILTERS[resample]}, mean, std)
+        return Pixels({"kind": "pad", "colour": colour, "filter": FILTERS[resample]}, mean, std)
+    return Pixels({"kind": "whole", "fit": fit, "filter": FILTERS[resample]}, mean, std)
 
 
-def _settings(folder: Path, *, video: bool) -> tuple[Path, dict[str, Any]]:
-    """The file that decides, and what it says; an empty dict if there is none."""
+def settings(folder: Path, *, video: bool) -> tuple[Path, dict[str, Any]]:
+    """The file that decides, and what it says; an empty dict if there is none.
+
+    Args:
+        folder: The checkpoint.
+        video: Whether the video processor's settings go before the image processor's.
+    """
     places = [("preprocessor_config.json", None), ("processor_config.json", "image_processor")]
     if video:
         places = [
@@ -88,9 +93,12 @@ def _fit(fields: Mapping[str, Any], side: int, where: Path) -> str:
             f"frames of {sorted(size | crop)} pixels are prepared for a tower of {side}",
             "only processors that resize to the tower's own size can be reproduced",
         )
-    if fields.get("do_pad"):
+    if fields.get("do_pad") and "image_grid_pinpoints" not in fields:  # there it is said of batches of tiles
         return "pad"
-    return "crop" if fields.get("do_center_crop", True) else "squash"
+    # SigLIP's processors, which do not crop, name two sides; CLIP's name the shortest, and what is cut out.
+    given = fields.get("size")
+    squashes = "crop_size" not in fields and isinstance(given, dict) and "height" in given
+    return "crop" if fields.get("do_center_crop", not squashes) else "squash"
 
 
 def _sides(size: Any) -> set[int]:

@@ -1,0 +1,122 @@
+"""LLaVA-OneVision: SigLIP; up to 36 tiles of a still, one view of each of several stills, small frames.
+
+Source: Li et al. 2024, arXiv 2408.03326; transformers' port of it; the authors' own files, among them those
+of LLaVA-Video (arXiv 2410.02713), which differ in where the newline stands in a video.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vidapt.errors import CheckpointError
+from vidapt.hub import _anyres, _composed, llava_next
+from vidapt.hub._keys import Rule
+from vidapt.hub._prompts import prompt_for
+from vidapt.hub.llava_next_video import NEWLINES, POOLS
+from vidapt.recipe import Blueprint
+from vidapt.video.choose import Uniform
+
+FAMILY = "llava_onevision"
+
+TOKENS = "one still: 729 + shrunk unpadded tiles + newlines, up to about 9 x 729; several: 730 each; frames: 14 x 14 = 196 each + 1"
+LICENCE = "Apache-2.0"
+
+CLAIMS = (
+    ("llava_onevision", "LlavaOnevisionForConditionalGeneration"),
+    ("llava_qwen", "LlavaQwenForCausalLM"),
+    ("llava", "LlavaQwenForCausalLM"),
+)
+"""(model_type, architecture) of the configurations this family opens."""
+
+CARRIED: tuple[str, ...] = ()
+"""Tensors of the layout that vidapt does not use; there are none."""
+
+RULES = _anyres.RULES
+
+GRIDS = tuple((rows, columns) for rows in range(1, 7) for columns in range(1, 7))
+"""(rows, columns) of tiles of the published models, in their order."""
+
+
+def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
+    """Describe the model of a checkpoint.
+
+    Stills and videos are normalised by the image processor's statistics: SigLIP knows only one kind, whatever
+    a video processor's defaults are.
+
+    Args:
+        config: Its `config.json`.
+        folder: Where the rest of it lies.
+
+    Raises:
+        CheckpointError: If it uses something vidapt has no part for.
+    """
+    where = folder / "config.json"
+    authors = _anyres.is_authors(config)
+    tower, language = _anyres.tower_and_language(config, where)
+    stills = _anyres.pixels_of_stills(config, folder, tower, GRIDS)
+    llava_next.check_merging(config, where)
+    pool, place = config.get("mm_spatial_pool_mode") or "bilinear", config.get("mm_newline_position")
+    if pool not in POOLS or (place or "one_token") not in NEWLINES:
+        raise CheckpointError(
+            where,
+            f"mm_spatial_pool_mode is {pool!r} and mm_newline_position {place!r}",
+            f"known: {', '.join(POOLS)}; {', '.join(NEWLINES)}",
+        )
+    return Blueprint(
+        towers=({**tower, "mean": stills.mean, "std": stills.std},),
+        connector={"kind": "pool_mlp", "bias": _composed.check_projector(config, where)},
+        language=language,
+        resolution={
+            **stills.resolution,
+            "most_tiles": _most_tiles(config, where),
+            "rounding": "authors" if authors else "hf",
+        },
+        scenes={
+            "images": {
+                "kind": "framed",
+                "fit": "pad",
+                "colour": [int(255 * channel) for channel in stills.mean],
+                "filter": "pillow",
+                "newline": "one",
+            },
+            "video": {"kind": "framed", "pool": POOLS[pool], "newline": NEWLINES[place or "one_token"]},
+        },
+        frames=Uniform(count=32, at="endpoints", pad=False),
+        prompt=_anyres.prompt_for_language(language) or prompt_for(language, folder),
+    )
+
+
+def _most_tiles(config: Mapping[str, Any], where: Path) -> int | None:
+    """Limit of `anyres_max_9`; None for `anyres`, which has none."""
+    ratio = config.get("vision_aspect_ratio") or config.get("image_aspect_ratio") or "anyres_max_9"
+    limit = re.fullmatch(r"anyres(?:_max_([1-9]\d*))?", ratio)
+    if limit is None:
+        raise CheckpointError(
+            where, f"the aspect ratio is {ratio!r}", "known: anyres, anyres_max_9 and so on"
+        )
+    return int(limit[1]) if limit[1] else None
+
+
+def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
+    """Key table from the checkpoint's names to ours."""
+    del blueprint  # the names are the same for every size
+    return RULES
+
+
+def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Rename a model's tensors to the hub's layout.
+
+    Args:
+        state: `state_dict()` of a VideoLM of this family, adapters merged.
+        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
+
+    Raises:
+        CheckpointError: If a tensor has no place in that layout.
+    """
+    del carried
+    return _anyres.to_hub(state, FAMILY)
