@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers import PretrainedConfig
+
 from vidapt.errors import CheckpointError
 from vidapt.hub._keys import Rule
 from vidapt.recipe import Spec
@@ -91,6 +93,17 @@ def check_projector(config: Mapping[str, Any], where: Path) -> bool:
     if act != "gelu":
         raise CheckpointError(where, f"projector_hidden_act is {act!r}", "only the exact `gelu` is supported")
     return bool(config.get("multimodal_projector_bias", True))
+
+
+def flat_language(config: Mapping[str, Any], kind: type[PretrainedConfig]) -> Spec:
+    """The language model's fields of a flat configuration, among which the authors' own stand.
+
+    Older files give rotary positions as `rope_theta` and `rope_scaling`, which transformers still translates.
+    """
+    known = {*kind().to_dict(), "rope_theta", "rope_scaling"}
+    return cleaned({key: value for key, value in config.items() if key in known}) | {
+        "model_type": kind.model_type
+    }
 
 
 def cleaned(config: Mapping[str, Any]) -> dict[str, Any]:

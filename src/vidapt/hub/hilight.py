@@ -192,9 +192,8 @@ def _mining(ours: Mapping[str, Shape]) -> Spec:
 
 
 def _language(config: Mapping[str, Any]) -> Spec:
-    fields = GemmaConfig().to_dict()
-    language = {key: value for key, value in config.items() if key in fields or key == "rope_theta"}
+    language = _composed.flat_language(config, GemmaConfig)
     if language.get("hidden_act") == "gelu":
         # transformers 5 takes this name for the tanh approximation; 4.38 computed what it says.
         language["hidden_act"] = "gelu_python"
-    return {**_composed.cleaned(language), "model_type": "gemma"}
+    return language

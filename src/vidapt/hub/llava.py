@@ -118,7 +118,7 @@ def _authors(config: Mapping[str, Any], where: Path) -> tuple[Spec, Spec]:
     aspect = config.get("image_aspect_ratio", "square")
     if aspect not in ("pad", "square"):
         raise CheckpointError(where, f"image_aspect_ratio is {aspect!r}", "tiling of images is not supported")
-    fields = LlamaConfig().to_dict()
-    language = {key: value for key, value in config.items() if key in fields} | {"model_type": "llama"}
     layer = int(config.get("mm_vision_select_layer", -2))
-    return {"kind": "frame_vit", "arch": _NAMED_TOWERS[name], "layer": layer}, _composed.cleaned(language)
+    return {"kind": "frame_vit", "arch": _NAMED_TOWERS[name], "layer": layer}, _composed.flat_language(
+        config, LlamaConfig
+    )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers import LlamaConfig
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
@@ -64,30 +65,6 @@ _LLAMA_3_VOCABULARY = 128000
 
 _TEXT = 1024
 """Positions left free for the conversation when the number of frames is chosen."""
-
-_LANGUAGE = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "hidden_act",
-    "max_position_embeddings",
-    "initializer_range",
-    "rms_norm_eps",
-    "rope_theta",
-    "rope_scaling",
-    "rope_parameters",
-    "attention_bias",
-    "mlp_bias",
-    "tie_word_embeddings",
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
-)
-"""What of the configuration is the language model's; the rest is the authors' own."""
 
 # Pairs of names within a ConvNeXt block: timm's, transformers'.
 _WITHIN_BLOCK = (
@@ -155,7 +132,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     clip = _clip(tensors, folder)
     grid = int(config.get("image_grid", 1))
     overview = grid > 1 and bool(config.get("image_global", False))
-    language = {"model_type": "llama", **{key: config[key] for key in _LANGUAGE if key in config}}
+    language = _composed.flat_language(config, LlamaConfig)
     tokens = (grid**2 + int(overview)) * (clip["image_size"] // clip["patch_size"]) ** 2
     positions = int(language.get("max_position_embeddings", 2048))
     return Blueprint(

@@ -25,9 +25,6 @@ FAMILY = "minicpm_v"
 TOKENS = "64 x (1 + slices) an image, at most 640; 64 to 192 a frame of footage"
 LICENCE = "MiniCPM model licence: free for research, and for commerce after registering"
 
-TOKENS = "64 a slice, at most 10 pictures of a still (640), and its marks; frames: 64 to 192 each"
-LICENCE = "MiniCPM Model License (free for research; registration for commercial use)"
-
 CLAIMS = (("minicpmv", "MiniCPMV"),)
 """(model_type, architecture) of the configurations this family opens."""
 

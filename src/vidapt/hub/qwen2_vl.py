@@ -52,6 +52,7 @@ TO_HUB = (
 
 PROMPT = Prompt(
     start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>",
+    system="<|im_start|>system\n{text}<|im_end|>",
     user="\n<|im_start|>user\n{text}<|im_end|>",
     opening="\n<|im_start|>assistant\n",
     end="<|im_end|>",
@@ -137,8 +138,7 @@ def _language(config: Mapping[str, Any]) -> Spec:
     """The text model's configuration; files of 2024 hold it flat among the rest."""
     text = config.get("text_config")
     if not isinstance(text, dict):
-        known = {*Qwen2VLTextConfig().to_dict(), "rope_scaling", "rope_theta"}
-        text = {key: value for key, value in config.items() if key in known}
+        text = _composed.flat_language(config, Qwen2VLTextConfig)
     tied = bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))
     return {**_composed.cleaned(text), "model_type": "qwen2_vl_text", "tie_word_embeddings": tied}
 
