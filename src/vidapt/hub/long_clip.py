@@ -221,7 +221,8 @@ def apart(tensors: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
                     where, f"{key} {list(tensor.shape)} is not query, key and value", "the file is damaged"
                 )
             pieces = zip(_LETTERS, tensor.chunk(3), strict=True)
-            parted |= {f"{fused[1]}{letter}_proj.{fused[2]}": piece for letter, piece in pieces}
+            # Copied, since tensors that share memory cannot be saved apart.
+            parted |= {f"{fused[1]}{letter}_proj.{fused[2]}": piece.clone() for letter, piece in pieces}
         elif key.removeprefix("module.") in _RIGHT:
             if tensor.ndim != 2:
                 raise CheckpointError(where, f"{key} is no matrix", "the file is damaged")
