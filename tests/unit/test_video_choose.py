@@ -37,12 +37,17 @@ def test_every_takes_a_steady_rate_below_its_cap_and_spreads_evenly_above_it() -
     assert choose(Every(rate=0.5, cap=8), CLIP) == pytest.approx((0, 2, 4, 6, 8))
     assert choose(Every(rate=2, cap=4), CLIP) == choose(Uniform(count=4), CLIP)
     assert choose(Every(rate=0.01, cap=4), CLIP) == (0.0,)
+    assert choose(Every(rate=0.01, cap=8, least=3), CLIP) == choose(Uniform(count=3), CLIP)
+    assert choose(Every(rate=0.5, cap=8, least=3), CLIP) == choose(Every(rate=0.5, cap=8), CLIP)
 
 
 def test_a_still_gives_copies_or_one_frame() -> None:
     assert choose(Uniform(count=3), STILL) == (0.0, 0.0, 0.0)
     assert choose(Uniform(count=3, pad=False), STILL) == (0.0,)
     assert choose(Every(), STILL) == (0.0,)
+    assert len(choose(Every(least=4), STILL)) == 1
+    with pytest.raises(ValueError, match="more than `cap`"):
+        Every(cap=2, least=3)
 
 
 def test_without_padding_no_more_moments_than_frames_are_chosen() -> None:

@@ -23,7 +23,7 @@ from vidapt.video.choose import Uniform
 
 FAMILY = "llava_onevision"
 
-TOKENS = "one still: 729 + shrunk unpadded tiles + newlines, up to about 9 x 729; several: 730 each; frames: 14 x 14 = 196 each + 1"
+TOKENS = "still: 729 + tiles, shrunk, with newlines (1485 to 8686); several: 730 each; frames: 196 each + 1"
 LICENCE = "Apache-2.0"
 
 CLAIMS = (

@@ -97,7 +97,9 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             "video": {**common, **_limits(video, _VIDEO), **_total(video, factor), "kernel": "torch"},
         },
         positions={"kind": "mrope"},
-        frames=Every(rate=video.get("fps") or 2.0, cap=video.get("max_frames") or 768, at="endpoints"),
+        frames=Every(
+            rate=video.get("fps") or 2.0, cap=video.get("max_frames") or 768, at="endpoints", least=4
+        ),
         prompt=PROMPT,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vidapt.errors import BrokenClip
 from vidapt.video.probe import Probe
@@ -43,13 +43,21 @@ class Every(_Policy):
     Attributes:
         rate: Frames per second.
         cap: The most frames chosen.
-        at: How the frames are spread when there would be more than `cap`.
+        at: How the frames are spread when there would be more than `cap`, or fewer than `least`.
+        least: The fewest frames chosen, if the file has as many.
     """
 
     policy: Literal["every"] = "every"
     rate: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     cap: int = Field(default=64, ge=1)
     at: At = "midpoints"
+    least: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Every:
+        if self.least > self.cap:
+            raise ValueError(f"`least` is {self.least}, more than `cap`, which is {self.cap}")
+        return self
 
 
 class Keyframes(_Policy):
@@ -115,8 +123,10 @@ def choose(
         count = policy.count if policy.pad else min(policy.count, _frames_within(probe, start, end))
         return _uniform(count, policy.at, start, end, _last(probe, start, end))
     wanted = max(1, math.floor((end - start) * policy.rate + 1e-6))
-    if wanted > policy.cap:
-        return _uniform(policy.cap, policy.at, start, end, _last(probe, start, end))
+    least = min(policy.least, _frames_within(probe, start, end))
+    if not least <= wanted <= policy.cap:
+        count = min(max(wanted, least), policy.cap)
+        return _uniform(count, policy.at, start, end, _last(probe, start, end))
     return tuple(start + index / policy.rate for index in range(wanted))
 
 
