@@ -51,8 +51,9 @@ def test_rows_of_a_batch_equal_transformers_one_by_one(oracle: Any, model: Video
     torch.testing.assert_close(tools.our_logits(model, rows), torch.cat(each), atol=tools.TOLERANCE, rtol=0)
 
 
-def test_frames_of_a_clip_are_read_as_stills_one_after_the_other(oracle: Any, model: VideoLM) -> None:
+def test_frames_may_be_read_as_stills_one_after_the_other(oracle: Any, folder: Path) -> None:
     """The class reads no videos: the same tokens come from several images without text between them."""
+    model, _, _ = open_checkpoint(folder, edit=lambda plan: plan.model_copy(update={"scenes": {}}))
     clip = tools.film(2, 90, 160)
     ours = tools.our_logits(model, [[clip]])
     frames = anyres.next_processor()(
@@ -62,6 +63,13 @@ def test_frames_of_a_clip_are_read_as_stills_one_after_the_other(oracle: Any, mo
     with torch.no_grad():
         theirs = oracle(input_ids=tools.their_ids([count], tools.IMAGE), **frames).logits
     torch.testing.assert_close(ours, tools.at_after(theirs), atol=tools.TOLERANCE, rtol=0)
+
+
+def test_of_footage_the_whole_view_of_each_frame_is_read(model: VideoLM) -> None:
+    clip = tools.film(3, 90, 160)
+    (read,) = model.read(model.see_views(model.cut(clip)))
+    wholes = [model.read(model.see_views(model.cut(frame[None])))[0] for frame in clip]
+    assert torch.equal(read.x, torch.cat([whole.x for whole in wholes], dim=1))  # type: ignore[union-attr]
 
 
 def test_a_strip_that_leaves_transformers_no_map_leaves_us_its_middle(oracle: Any, model: VideoLM) -> None:

@@ -15,8 +15,10 @@ from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Conf
 
 from vidapt.errors import CheckpointError, nearest
 from vidapt.hub import _composed
+from vidapt.hub._chat import prompt_of
 from vidapt.hub._keys import Rule, rename
 from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, FILTERS, Pixels, settings
+from vidapt.hub._prompts import prompt_for
 from vidapt.recipe import Prompt, Spec
 
 CHATML = Prompt(
@@ -162,13 +164,18 @@ def pixels_of_stills(
     return Pixels(spec, tuple(fields.get("image_mean", mean)), tuple(fields.get("image_std", std)))
 
 
-def prompt_for_language(language: Mapping[str, Any]) -> Prompt | None:
-    """Template of a language model that LLaVA-1.5 did not know; None for those it did."""
+def prompt(language: Mapping[str, Any], folder: Path) -> Prompt:
+    """The checkpoint's own template where it has one, else the one its language model was trained with.
+
+    Raises:
+        CheckpointError: If no template is known for this language model.
+    """
+    llama_3 = int(language.get("vocab_size", 0)) >= _LLAMA_3_VOCABULARY
     if language["model_type"] == "qwen2":
-        return CHATML
-    if language["model_type"] == "llama" and int(language.get("vocab_size", 0)) >= _LLAMA_3_VOCABULARY:
-        return LLAMA_3
-    return None
+        return prompt_of(folder, CHATML)
+    if language["model_type"] == "llama" and llama_3:
+        return prompt_of(folder, LLAMA_3)
+    return prompt_of(folder, prompt_for(language, folder))
 
 
 def to_hub(state: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:

@@ -70,7 +70,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         language=language,
         resolution=resolution,
         frames=Uniform(count=16, at="endpoints", pad=False),
-        prompt=_anyres.CHATML,
+        prompt=_anyres.prompt(language, folder),
     )
 
 

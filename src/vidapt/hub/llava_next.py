@@ -15,7 +15,6 @@ from torch import Tensor
 from vidapt.errors import CheckpointError
 from vidapt.hub import _anyres, _composed
 from vidapt.hub._keys import Rule
-from vidapt.hub._prompts import prompt_for
 from vidapt.recipe import Blueprint
 from vidapt.video.choose import Uniform
 
@@ -67,8 +66,10 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         connector={"kind": "pool_mlp", "bias": _composed.check_projector(config, where)},
         language=language,
         resolution={**pixels.resolution, "rounding": rounding},
+        # No footage was trained on; of a frame the whole view is read, and not up to 2928 tokens.
+        scenes={"video": {"kind": "framed", "filter": "pillow"}},
         frames=Uniform(count=1, pad=False),
-        prompt=_anyres.prompt_for_language(language) or prompt_for(language, folder),
+        prompt=_anyres.prompt(language, folder),
     )
 
 

@@ -18,7 +18,6 @@ from vidapt.errors import CheckpointError, nearest
 from vidapt.hub import _anyres, _composed, llava_next
 from vidapt.hub._keys import Rule
 from vidapt.hub._preprocess import read_pixels
-from vidapt.hub._prompts import prompt_for
 from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
 
@@ -83,7 +82,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         resolution={**stills.resolution, "rounding": rounding},
         scenes={"video": {"kind": "framed", **video, **_pooling(config, where)}},
         frames=Uniform(count=16, at="endpoints", pad=False),
-        prompt=_anyres.prompt_for_language(language) or prompt_for(language, folder),
+        prompt=_anyres.prompt(language, folder),
     )
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from vidapt.errors import CheckpointError
 from vidapt.hub import _anyres, _composed, llava_next
 from vidapt.hub._keys import Rule
-from vidapt.hub._prompts import prompt_for
 from vidapt.hub.llava_next_video import NEWLINES, POOLS
 from vidapt.recipe import Blueprint
 from vidapt.video.choose import Uniform
@@ -87,7 +86,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             "video": {"kind": "framed", "pool": POOLS[pool], "newline": NEWLINES[place or "one_token"]},
         },
         frames=Uniform(count=32, at="endpoints", pad=False),
-        prompt=_anyres.prompt_for_language(language) or prompt_for(language, folder),
+        prompt=_anyres.prompt(language, folder),
     )
 
 
