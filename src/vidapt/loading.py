@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RUN = "run.json"
 BLUEPRINT = "blueprint.json"
+ADAPTER = "adapter_config.json"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -37,8 +38,9 @@ def locate(name: str | Path) -> Path:
 
     Args:
         name: A shipped model's name, a run's folder (its last finished stage counts), a model's folder,
-            a published checkpoint's folder, or its `organisation/name` on the model hub, which is
-            downloaded (safetensors and configuration only) or taken from the hub's cache.
+            a published checkpoint's folder, that of low-rank adapters (peft) on one, or its
+            `organisation/name` on the model hub, which is downloaded (safetensors and configuration only)
+            or taken from the hub's cache.
 
     Raises:
         CheckpointError: If there is no such model; the nearest shipped name is offered.
@@ -55,10 +57,10 @@ def locate(name: str | Path) -> Path:
         )
     if (path / RUN).is_file():
         return _last_stage(path)
-    if (path / BLUEPRINT).is_file() or (path / "config.json").is_file():
+    if any((path / name).is_file() for name in (BLUEPRINT, "config.json", ADAPTER)):
         return path
     raise CheckpointError(
-        path, "holds neither blueprint.json, run.json nor config.json", "give a model's folder"
+        path, f"holds neither {BLUEPRINT}, {RUN}, config.json nor {ADAPTER}", "give a model's folder"
     )
 
 
@@ -123,9 +125,7 @@ def open_model(
 
         model, tokenizer = open_own(folder, kept)
     else:
-        from vidapt.hub import open_checkpoint
-
-        model, tokenizer, report = open_checkpoint(folder, dtype=kept)
+        model, tokenizer, report = _open_published(folder, kept)
         if tell is not None:
             tell(report)
     if bits is not None:
@@ -134,6 +134,17 @@ def open_model(
         spread(model)
         return model, tokenizer
     return model.to(place), tokenizer
+
+
+def _open_published(folder: Path, dtype: torch.dtype) -> tuple[VideoLM, Any, LoadReport]:
+    """A published checkpoint, or low-rank adapters on the one that their folder names."""
+    from vidapt.hub import base_of, open_adapter, open_checkpoint
+
+    if (folder / "config.json").is_file():
+        return open_checkpoint(folder, dtype=dtype)
+    named = base_of(folder)
+    beside = folder / named
+    return open_adapter(folder, locate(beside if beside.exists() else named), dtype)
 
 
 def usable_device(name: str) -> torch.device:

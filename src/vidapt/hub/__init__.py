@@ -4,6 +4,7 @@ Each family is one module of this folder. It says which configurations it claims
 their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 """
 
+from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._describe import FamilyRow, describe_families
 from vidapt.hub._export import export_hf, export_merged
 from vidapt.hub._open import families, family_of, is_published, open_checkpoint
@@ -12,11 +13,13 @@ from vidapt.hub._report import LoadReport
 __all__ = [
     "FamilyRow",
     "LoadReport",
+    "base_of",
     "describe_families",
     "export_hf",
     "export_merged",
     "families",
     "family_of",
     "is_published",
+    "open_adapter",
     "open_checkpoint",
 ]
