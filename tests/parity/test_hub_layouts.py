@@ -155,8 +155,10 @@ def test_the_authors_configuration_is_understood(tmp_path: Path) -> None:
         "image_aspect_ratio": "pad",
         "torch_dtype": "float16",
         "use_mm_proj": True,
+        "rope_theta": 5_000_000.0,
     }
     blueprint = llava.blueprint(config, tmp_path)
+    assert blueprint.language["rope_theta"] == 5_000_000.0
     assert blueprint.resolution["kind"] == "pad"
     assert blueprint.towers[0]["arch"]["image_size"] == 336
     assert blueprint.language["hidden_size"] == 4096

@@ -123,9 +123,7 @@ def tower_and_language(config: Mapping[str, Any], where: Path) -> tuple[Spec, Sp
     if "siglip" not in arch["model_type"]:  # of SigLIP the authors' code reads the last layer left, always
         layer = int(config.get("mm_vision_select_layer", layer))
     kind = next(_AUTHORS[n] for n in config["architectures"] if n in _AUTHORS)
-    fields = kind().to_dict()
-    language = _composed.cleaned({key: value for key, value in config.items() if key in fields})
-    return {"kind": "frame_vit", "arch": arch, "layer": layer}, language | {"model_type": kind.model_type}
+    return {"kind": "frame_vit", "arch": arch, "layer": layer}, _composed.flat_language(config, kind)
 
 
 def pixels_of_stills(

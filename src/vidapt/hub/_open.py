@@ -40,6 +40,7 @@ _KEPT = (
     "processor_config.json",
     "video_preprocessor_config.json",
     "chat_template.json",
+    "chat_template.jinja",
 )
 """Files of a checkpoint that say how it is used and hold no weights; the tokenizer writes its own."""
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import numpy as np
-import torch
-from PIL import Image
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from vidapt.nouns import Plan, View
 from vidapt.parts import PartConfig
 from vidapt.resolutions._one_by_one import OneByOne
-from vidapt.resolutions._resize import check_frames, check_plan, resize
+from vidapt.resolutions._resize import check_frames, check_plan, pillow, resize
 
 
 class Part(OneByOne):
@@ -102,10 +99,7 @@ class Part(OneByOne):
         (view,) = plan.views
         if self.cfg.kernel == "torch":
             return [resize(pixels.permute(0, 3, 1, 2), view.size, "bicubic").contiguous()]
-        cut = torch.empty(len(pixels), 3, *view.size, dtype=torch.uint8)
-        for target, frame in zip(cut, pixels, strict=True):
-            target.copy_(_pillow(frame, view.size).permute(2, 0, 1))
-        return [cut]
+        return [pillow(pixels.permute(0, 3, 1, 2), view.size, "bicubic")]
 
     def _fitted(self, size: tuple[int, int], frames: int) -> tuple[int, int]:
         """(height, width) in whole blocks; the area stays within the limits as far as blocks allow."""
@@ -127,12 +121,6 @@ class Part(OneByOne):
             return self.cfg.max_pixels
         share = self.cfg.total_pixels * self.cfg.frames_per_slice // frames
         return max(min(self.cfg.max_pixels, share), int(self.cfg.min_pixels * 1.05))
-
-
-def _pillow(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """[H, W, 3] uint8 -> [h, w, 3] uint8."""
-    image = Image.fromarray(frame.numpy()).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image))
 
 
 def tiny() -> Part:
