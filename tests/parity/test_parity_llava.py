@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyres_tools
 import parity_tools as tools
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, SiglipVisionConfig
 
 from vidapt.hub import open_checkpoint
+from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
 
@@ -105,3 +107,18 @@ def test_a_siglip_tower_is_read_in_full(tmp_path: Path) -> None:
     clips = [tools.film(2, 90, 160)]
     expected = theirs(oracle, [tools.cut(model, clip) for clip in clips], tools.image_processor(**settings))
     torch.testing.assert_close(tools.our_logits(model, [clips]), expected, atol=tools.TOLERANCE, rtol=0)
+
+
+def test_greedy_words_equal_transformers_in_a_batch_of_mixed_lengths(
+    folder: Path, oracle: LlavaForConditionalGeneration
+) -> None:
+    model, _, _ = open_checkpoint(folder)
+    wide, clip = tools.film(1, 90, 160), tools.film(3, 40, 28)
+    rows = [([wide, clip], [7, 8, 9]), ([clip], [11]), ([wide], [20, 21, 22, 23])]
+
+    def given(model: VideoLM, clips: Sequence[Tensor]) -> dict[str, Tensor]:
+        return {"pixel_values": torch.cat([tools.their_pixels(tools.cut(model, clip)) for clip in clips])}
+
+    for (clips, words), ours in zip(rows, anyres_tools.our_words(model, rows), strict=True):
+        assert ours == anyres_tools.Theirs(oracle, model, clips, given, words).write(32)
+        assert len(set(ours)) > 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyres_tools
 import parity_tools as tools
 import pytest
 import torch
@@ -88,14 +90,42 @@ def authors_key(key: str, adapters: dict[str, Any]) -> str:
 def equations(
     oracle: LlavaForConditionalGeneration,
     adapters: Adapters,
-    frames: Tensor,
+    clips: Sequence[Tensor],
     scale: float,
 ) -> Tensor:
-    """Logits that predict `AFTER`, from frames [T, side, side, 3], in float64."""
-    model = tools.llava().double()
+    """Logits that predict `AFTER`, from clips of frames [T, side, side, 3], in float64."""
+    model = adapted(oracle, adapters, scale)
+    return tools.at_after(
+        model.lm_head(
+            model.model.language_model(inputs_embeds=sequence(model, clips, tools.AFTER)).last_hidden_state
+        )
+    )
+
+
+def adapted(
+    oracle: LlavaForConditionalGeneration, adapters: Adapters, scale: float
+) -> LlavaForConditionalGeneration:
+    """The original in float64 with its adapters merged."""
+    model = tools.llava().double().eval()
     model.load_state_dict(oracle.state_dict())
     for name, (a, b) in adapters.items():
         model.model.language_model.get_submodule(name).weight += scale * b.double() @ a.double()
+    return model
+
+
+@torch.no_grad()
+def sequence(model: LlavaForConditionalGeneration, clips: Sequence[Tensor], after: Sequence[int]) -> Tensor:
+    """[1, L, D] embeddings: words before, the clips' tokens, words after."""
+    words = model.get_input_embeddings()
+    pieces = [words(torch.tensor(tools.BEFORE))]
+    for index, frames in enumerate(clips):
+        pieces += [words(torch.tensor(tools.BETWEEN))] if index else []
+        pieces.append(pooled(model, frames))
+    return torch.cat([*pieces, words(torch.tensor(list(after)))])[None]
+
+
+def pooled(model: LlavaForConditionalGeneration, frames: Tensor) -> Tensor:
+    """The tokens of one clip: every frame through tower and projector, then means over the bins."""
     pixels = tools.their_pixels(frames).double()
     seen = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
     one, two = model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2
@@ -103,17 +133,14 @@ def equations(
     hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
     cells = (hidden @ two.weight.T + two.bias).unflatten(1, (tools.CELLS, tools.CELLS))
     t, h, w = SHAPE
-    tokens = [
-        cells[in_time, row][:, :, column].mean((0, 1, 2))
-        for in_time in (bin_of(i, t, len(frames)) for i in range(t))
-        for row in (bin_of(j, h, tools.CELLS) for j in range(h))
-        for column in (bin_of(k, w, tools.CELLS) for k in range(w))
-    ]
-    words = model.get_input_embeddings()
-    before, after = words(torch.tensor(tools.BEFORE)), words(torch.tensor(tools.AFTER))
-    sequence = torch.cat([before, torch.stack(tokens), after])[None]
-    states = model.model.language_model(inputs_embeds=sequence).last_hidden_state
-    return tools.at_after(model.lm_head(states))
+    return torch.stack(
+        [
+            cells[in_time, row][:, :, column].mean((0, 1, 2))
+            for in_time in (bin_of(i, t, len(frames)) for i in range(t))
+            for row in (bin_of(j, h, tools.CELLS) for j in range(h))
+            for column in (bin_of(k, w, tools.CELLS) for k in range(w))
+        ]
+    )
 
 
 def bin_of(index: int, bins: int, size: int) -> slice:
@@ -131,7 +158,7 @@ def test_logits_equal_the_equations_at_the_published_alpha(
     assert model.blueprint.adapters.rank == RANK
     assert model.blueprint.adapters.targets == TARGETS
     assert not report.ignored
-    expected = equations(oracle, adapters, tools.cut(model, CLIP), scale=4 / RANK)
+    expected = equations(oracle, adapters, [tools.cut(model, CLIP)], scale=4 / RANK)
     torch.testing.assert_close(
         tools.our_logits(model, [[CLIP]]).double(), expected, atol=tools.TOLERANCE, rtol=0
     )
@@ -147,9 +174,9 @@ def test_alpha_can_be_changed_when_opening(
     model, _, _ = open_checkpoint(folder, edit=lambda blueprint: pllava.with_alpha(blueprint, alpha))
     ours = tools.our_logits(model, [[CLIP]]).double()
     frames = tools.cut(model, CLIP)
-    expected = equations(oracle, adapters, frames, scale=alpha / RANK)
+    expected = equations(oracle, adapters, [frames], scale=alpha / RANK)
     torch.testing.assert_close(ours, expected, atol=tools.TOLERANCE, rtol=0)
-    published = equations(oracle, adapters, frames, scale=4 / RANK)
+    published = equations(oracle, adapters, [frames], scale=4 / RANK)
     assert (ours - published).abs().max() > 100 * tools.TOLERANCE
 
 
@@ -168,7 +195,7 @@ def test_a_mistake_breaks_parity(
         return blueprint.model_copy(update={"connector": {**blueprint.connector, **mistake}})
 
     model, _, _ = open_checkpoint(folder, edit=edit)
-    expected = equations(oracle, adapters, tools.cut(model, CLIP), scale=4 / RANK)
+    expected = equations(oracle, adapters, [tools.cut(model, CLIP)], scale=4 / RANK)
     difference = (tools.our_logits(model, [[CLIP]]).double() - expected).abs().max()
     assert difference > 100 * tools.TOLERANCE
 
@@ -197,9 +224,64 @@ def test_a_checkpoint_without_adapters_opens_and_refuses_an_alpha(
     model, _, _ = open_checkpoint(tmp_path)
     assert model.blueprint.adapters is None
     frames = tools.cut(model, CLIP)
-    expected = equations(oracle, {}, frames, scale=0)
+    expected = equations(oracle, {}, [frames], scale=0)
     torch.testing.assert_close(
         tools.our_logits(model, [[CLIP]]).double(), expected, atol=tools.TOLERANCE, rtol=0
     )
     with pytest.raises(CheckpointError, match="no adapters"):
         pllava.with_alpha(model.blueprint, 4)
+
+
+STILL, OTHER = tools.film(1, 61, 47, seed=2), tools.film(1, 40, 90, seed=3)
+CONVERSATIONS = {
+    "image": [STILL],
+    "several images": [STILL, OTHER, tools.film(1, 28, 28, seed=4)],
+    "video": [CLIP],
+    "image and videos": [STILL, CLIP, tools.film(3, 33, 44, seed=5)],
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_conversations_equal_the_equations(
+    folder: Path, oracle: LlavaForConditionalGeneration, adapters: Adapters, name: str
+) -> None:
+    model, _, _ = open_checkpoint(folder)
+    clips = CONVERSATIONS[name]
+    expected = equations(oracle, adapters, [tools.cut(model, clip) for clip in clips], scale=4 / RANK)
+    ours = tools.our_logits(model, [clips]).double()
+    torch.testing.assert_close(ours, expected, atol=tools.TOLERANCE, rtol=0)
+
+
+def test_pictures_of_a_batch_do_not_mix_as_the_originals_do(
+    folder: Path, oracle: LlavaForConditionalGeneration, adapters: Adapters
+) -> None:
+    """The original pools the pictures of a batch as if they were frames of one clip."""
+    model, _, _ = open_checkpoint(folder)
+    rows = [[STILL], [OTHER]]
+    cut = [[tools.cut(model, clip) for clip in clips] for clips in rows]
+    expected = torch.cat([equations(oracle, adapters, clips, scale=4 / RANK) for clips in cut])
+    ours = tools.our_logits(model, rows).double()
+    torch.testing.assert_close(ours, expected, atol=tools.TOLERANCE, rtol=0)
+    mixed = equations(oracle, adapters, [torch.cat([frames for (frames,) in cut])], scale=4 / RANK)
+    assert (ours - mixed).abs().max() > 100 * tools.TOLERANCE
+
+
+def test_greedy_words_equal_transformers_in_a_batch_of_mixed_lengths(
+    folder: Path, oracle: LlavaForConditionalGeneration, adapters: Adapters
+) -> None:
+    model, _, _ = open_checkpoint(folder)
+    rows = [([STILL, CLIP], [7, 8, 9]), ([CLIP], [11]), ([OTHER], [20, 21, 22, 23])]
+    theirs = adapted(oracle, adapters, 4 / RANK)
+    for (clips, words), ours in zip(rows, anyres_tools.our_words(model, rows), strict=True):
+        given = sequence(theirs, [tools.cut(model, clip) for clip in clips], words)
+        with torch.no_grad():
+            written = theirs.generate(
+                inputs_embeds=given,
+                attention_mask=torch.ones(given.shape[:2], dtype=torch.long),
+                do_sample=False,
+                max_new_tokens=32,
+                min_new_tokens=32,
+                pad_token_id=0,
+            )
+        assert ours == written[0].tolist()
+        assert len(set(ours)) > 1

@@ -7,6 +7,7 @@ they are; only a change of number format copies.
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -261,9 +262,22 @@ def _origin(family: ModuleType, folder: Path, tensors: Mapping[str, Stored]) -> 
     return Origin(family.FAMILY, files, {wanted[old]: tensor.clone() for old, tensor in found})
 
 
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """While a tokenizer is read, transformers remarks on model types it has no class for."""
+    logger = logging.getLogger("transformers.configuration_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _tokenizer(folder: Path) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        with _without_remarks():
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             folder,
