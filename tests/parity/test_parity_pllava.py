@@ -102,6 +102,7 @@ def equations(
     )
 
 
+@torch.no_grad()
 def adapted(
     oracle: LlavaForConditionalGeneration, adapters: Adapters, scale: float
 ) -> LlavaForConditionalGeneration:

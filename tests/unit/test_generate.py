@@ -234,6 +234,38 @@ def test_sampling_follows_the_models_probabilities(model: VideoLM, monkeypatch: 
     assert (expected > 0.05).sum() >= 2, "a certain choice would prove little"
 
 
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.8, 0.9), (1.7, 0.6)])
+def test_sampled_answers_equal_those_of_transformers_given_the_same_draws(
+    model: VideoLM, monkeypatch: pytest.MonkeyPatch, temperature: float, top_p: float
+) -> None:
+    """transformers draws from one generator for all rows, so its draw is replaced by ours, and nothing else."""
+    stream = torch.Generator().manual_seed(5)
+
+    def draw(probabilities: Tensor, num_samples: int) -> Tensor:
+        sums = probabilities.double().cumsum(-1)
+        return torch.searchsorted(sums, torch.rand((), generator=stream) * sums[:, -1:], right=True)
+
+    visual = clip(4)
+    words = model.language.get_input_embeddings()
+    embedded = torch.cat([words(torch.tensor([3])), visual, words(torch.tensor([5, 6, 7]))])[None]
+    monkeypatch.setattr(torch, "multinomial", draw)
+    expected = model.language.generate(
+        inputs_embeds=embedded,
+        attention_mask=torch.ones(1, embedded.shape[1], dtype=torch.long),
+        max_new_tokens=32,
+        do_sample=True,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=0,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    sampled = Decoding(max_new_tokens=32, temperature=temperature, top_p=top_p, seed=5)
+    answer = one(model, about(question(5, 6, 7)), visual, sampled)
+    assert answer.ids == tuple(expected[0].tolist())
+    assert answer != one(model, about(question(5, 6, 7)), visual), "greedy words would prove little"
+
+
 def test_a_small_share_of_probability_is_greedy(model: VideoLM) -> None:
     group, tokens = SINGLES[0]
     narrow = replace(WARM, top_p=1e-6)

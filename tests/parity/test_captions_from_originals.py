@@ -1,0 +1,53 @@
+"""`vidapt caption` on a folder saved by each family's original class, with real files and no change of code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyres_tools
+import numpy as np
+import parity_tools as tools
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from vidapt.cli import app
+from vidapt.video import write_mp4
+
+ORIGINALS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "llava": (tools.llava, tools.image_processor),
+    "llava_next": (anyres_tools.next_model, anyres_tools.next_processor),
+    "llava_next_video": (anyres_tools.next_video_model, anyres_tools.next_processor),
+    "llava_interleave": (anyres_tools.interleave_model, anyres_tools.siglip_processor),
+    "llava_onevision": (anyres_tools.onevision_model, anyres_tools.onevision_processor),
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video, a wide and a tall still, and a file that is none of these."""
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    write_mp4(folder / "video.mp4", rng.integers(0, 255, (20, 48, 64, 3), dtype=np.uint8), 10)
+    Image.fromarray(rng.integers(0, 255, (30, 90, 3), dtype=np.uint8)).save(folder / "wide.png")
+    Image.fromarray(rng.integers(0, 255, (90, 30, 3), dtype=np.uint8)).save(folder / "tall.png")
+    (folder / "broken.mp4").write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize("family", ORIGINALS)
+def test_a_folder_of_the_original_class_captions_files(family: str, clips: Path, tmp_path: Path) -> None:
+    make, processor = ORIGINALS[family]
+    checkpoint = anyres_tools.save(make(), processor(), tmp_path / "checkpoint")
+    out = tmp_path / "captions.jsonl"
+    command = ["caption", str(clips), "--model", str(checkpoint), "--out", str(out)]
+    run = CliRunner().invoke(app, [*command, "--max-tokens", "4", "--workers", "0", "--json"])
+    assert run.exit_code == 0, run.output
+    assert f"{family}: " in run.stderr
+    rows = {row["key"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert set(rows) == {"video.mp4", "wide.png", "tall.png"}
+    assert rows["video.mp4"]["frames"] >= 1
+    assert all(row["visual_tokens"] > 0 for row in rows.values())
