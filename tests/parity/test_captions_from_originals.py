@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from vidapt.captioning.engine import load
 from vidapt.cli import app
 from vidapt.video import write_mp4
 
@@ -47,7 +48,16 @@ def test_a_folder_of_the_original_class_captions_files(family: str, clips: Path,
     run = CliRunner().invoke(app, [*command, "--max-tokens", "4", "--workers", "0", "--json"])
     assert run.exit_code == 0, run.output
     assert f"{family}: " in run.stderr
-    rows = {row["key"]: row for row in map(json.loads, out.read_text().splitlines())}
+    rows = {row["clip"]: row for row in map(json.loads, out.read_text().splitlines())}
     assert set(rows) == {"video.mp4", "wide.png", "tall.png"}
-    assert rows["video.mp4"]["frames"] >= 1
+    assert len(rows["video.mp4"]["frames"]) >= 1
+    assert len(rows["tall.png"]["frames"]) == 1
     assert all(row["visual_tokens"] > 0 for row in rows.values())
+
+
+def test_every_end_the_checkpoint_names_ends_an_answer(tmp_path: Path) -> None:
+    checkpoint = anyres_tools.save(tools.llava(), tools.image_processor(), tmp_path / "checkpoint")
+    (checkpoint / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 9]}))
+    assert {7, 9} <= set(load(checkpoint).stops)
+    (checkpoint / "generation_config.json").write_text(json.dumps({"eos_token_id": 11}))
+    assert 11 in load(checkpoint).stops

@@ -74,7 +74,7 @@ class Engine:
         self.model, self.tokenizer, self.name, self.card = model, tokenizer, name, dict(card or {})
         end = model.blueprint.prompt.end
         ids = tokenizer(end.strip(), add_special_tokens=False).input_ids if end.strip() else []
-        stops = {tokenizer.eos_token_id, *ids[:1]} - {None}
+        stops = {tokenizer.eos_token_id, *ids[:1], *_published_stops(model)} - {None}
         self.stops: tuple[int, ...] = tuple(sorted(stops))
 
     def caption(self, path: str | Path, prompt: str = CAPTION_PROMPT, **decoding: Any) -> str:
@@ -254,6 +254,13 @@ class Engine:
         if not encoded.ids:
             raise ConfigError("question", "is empty", "ask something")
         return encoded
+
+
+def _published_stops(model: VideoLM) -> list[int]:
+    """Ids that end an answer by the checkpoint's `generation_config.json`."""
+    text = model.origin.files.get("generation_config.json") if model.origin is not None else None
+    ids = json.loads(text).get("eos_token_id") if text else None
+    return [ids] if isinstance(ids, int) else [i for i in ids or () if isinstance(i, int)]
 
 
 def _most_frames(policy: Policy) -> int:

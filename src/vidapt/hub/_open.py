@@ -24,7 +24,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import AutoTokenizer
 
 import vidapt.hub
-from vidapt.errors import CheckpointError, ConfigError
+from vidapt.errors import CheckpointError, ConfigError, nearest
 from vidapt.hub._files import Beside, Stored, load, read_json, stored
 from vidapt.hub._keys import check, rename
 from vidapt.hub._report import LoadReport
@@ -72,7 +72,7 @@ def family_of(config: Mapping[str, Any], where: Path) -> ModuleType:
     raise CheckpointError(
         where,
         f"model_type {config.get('model_type')!r}, architectures {config.get('architectures')!r}: not known",
-        f"known model types: {', '.join(known)}",
+        nearest(str(config.get("model_type")), known),
     )
 
 
