@@ -1,4 +1,4 @@
-"""`vidapt caption` on a folder saved by each family's original class, with real files and no change of code."""
+"""`vidapt caption` on a folder saved by each family's original class, with real files."""
 
 from __future__ import annotations
 

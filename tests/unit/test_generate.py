@@ -238,7 +238,7 @@ def test_sampling_follows_the_models_probabilities(model: VideoLM, monkeypatch: 
 def test_sampled_answers_equal_those_of_transformers_given_the_same_draws(
     model: VideoLM, monkeypatch: pytest.MonkeyPatch, temperature: float, top_p: float
 ) -> None:
-    """transformers draws from one generator for all rows, so its draw is replaced by ours, and nothing else."""
+    """transformers draws from one generator for all rows; its draw alone is replaced by ours."""
     stream = torch.Generator().manual_seed(5)
 
     def draw(probabilities: Tensor, num_samples: int) -> Tensor:
