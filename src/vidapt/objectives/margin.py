@@ -1,8 +1,9 @@
 """Short and right beats long and wrong: a true text keeps a distance from its falsified copies.
 
 Source: the hinge loss of VSE++ (Faghri et al. 2018, arXiv 1707.05612), on negatives made by changing a fact,
-as in NegCLIP (Yuksekgonul et al. 2023, arXiv 2210.01936). Random negatives differ from the true text in so many
-words that a model need not read any one of them; a copy with one wrong colour can be told by that word alone.
+as in NegCLIP (Yuksekgonul et al. 2023, arXiv 2210.01936). Random negatives differ from the true text in so
+many words that a model need not read any one of them; a copy with one wrong colour can be told by that word
+alone.
 """
 
 from __future__ import annotations
