@@ -52,7 +52,7 @@ def part_problems(data: Any, lines: Lines) -> Iterator[str]:
     if not isinstance(data, dict):
         return
     outside = (*_in_sources(data.get("data"), ("data",)), *_in_stages(data.get("stages")))
-    for place in (*_in_blueprint(data.get("blueprint")), *outside):
+    for place in (*_in_blueprint(data.get("blueprint")), *_in_dual(data.get("dual")), *outside):
         try:
             parts.configure(place.family, place.spec)
         except ConfigError as error:
@@ -81,13 +81,33 @@ def _in_blueprint(blueprint: Any) -> Iterator[_Place]:
             yield _place("resolutions", resolution, ("blueprint", "scenes", scene))
 
 
+def _in_dual(dual: Any) -> Iterator[_Place]:
+    places: tuple[tuple[parts.Family, str], ...] = (("towers", "tower"), ("resolutions", "resolution"))
+    for family, key in places:
+        if isinstance(dual, dict) and isinstance(dual.get(key), dict):
+            yield _place(family, dual[key], ("dual", key))
+
+
 def _in_stages(stages: Any) -> Iterator[_Place]:
     for index, stage in enumerate(stages if isinstance(stages, list) else ()):
         if not isinstance(stage, dict):
             continue
         if isinstance(stage.get("objective"), dict):
-            yield _place("objectives", stage["objective"], ("stages", index, "objective"))
+            where: Where = ("stages", index, "objective")
+            yield _place("objectives", stage["objective"], where)
+            yield from _in_terms(stage["objective"].get("terms"), (*where, "terms"))
         yield from _in_sources(stage.get("data"), ("stages", index, "data"))
+        sets = stage.get("retrieval")
+        for name, sources in (sets if isinstance(sets, dict) else {}).items():
+            yield from _in_sources(sources, ("stages", index, "retrieval", name))
+
+
+def _in_terms(terms: Any, where: Where) -> Iterator[_Place]:
+    """The summands of an objective; `name` and `weight` are the sum's."""
+    for index, term in enumerate(terms if isinstance(terms, list) else ()):
+        if isinstance(term, dict):
+            own = {key: value for key, value in term.items() if key not in ("name", "weight")}
+            yield _place("objectives", own, (*where, index))
 
 
 def _in_sources(sources: Any, where: Where) -> Iterator[_Place]:

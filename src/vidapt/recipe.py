@@ -15,6 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vidapt import parts
+from vidapt._dual import DualBlueprint as DualBlueprint
+from vidapt._dual import Pairing as Pairing
+from vidapt._dual import RetrievalSet
+from vidapt._dual import Text as Text
 from vidapt._mistakes import part_problems
 from vidapt._yaml import apply_overrides, describe, in_order, parse_yaml
 from vidapt.errors import ConfigError
@@ -126,16 +130,24 @@ Sources = Annotated[tuple[DataSource, ...], BeforeValidator(_sources)]
 
 
 class Trained(Strict):
-    """Which parts learn. `frozen` parts run without gradients; a frozen tower's features are cached."""
+    """Which parts learn. `frozen` parts run without gradients; a frozen tower's features are cached.
+
+    A video-language model has towers, connector and language; a dual encoder has towers, text and
+    projections, to which its temperature belongs.
+    """
 
     towers: Literal["frozen", "full"] = "frozen"
     connector: Literal["frozen", "full"] = "full"
     language: Literal["frozen", "full", "lora"] = "full"
     lora: LoRA = LoRA()
+    text: Literal["frozen", "full"] = "full"
+    projections: Literal["frozen", "full"] = "full"
 
     @model_validator(mode="after")
     def _something_learns(self) -> Trained:
-        if (self.towers, self.connector, self.language) == ("frozen",) * 3:
+        dual = self.model_fields_set & {"text", "projections"}
+        parts_of = [(self.towers, self.connector, self.language), (self.towers, self.text, self.projections)]
+        if set(parts_of[bool(dual)]) == {"frozen"}:
             raise ValueError("every part is frozen: nothing would be trained")
         return self
 
@@ -146,6 +158,8 @@ class Rates(Strict):
     towers: float = Field(2e-6, gt=0)
     connector: float = Field(1e-4, gt=0)
     language: float = Field(2e-5, gt=0)
+    text: float = Field(2e-6, gt=0)
+    projections: float = Field(2e-6, gt=0)
     objective: float = Field(1e-3, gt=0)
 
 
@@ -155,6 +169,7 @@ class Optimizer(Strict):
     rates: Rates = Rates()
     weight_decay: float = Field(0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(1e-8, gt=0)
     warmup: float = Field(0.03, ge=0, lt=1)
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     floor: float = Field(0.0, ge=0, le=1)
@@ -193,7 +208,11 @@ class Cache(Strict):
 
 
 class Stage(Strict):
-    """One stretch of training; without `data` of its own it learns from the recipe's."""
+    """One stretch of training; without `data` of its own it learns from the recipe's.
+
+    Alignment also reads `pairs`, and measures `retrieval` on each set whenever it saves; the best model by
+    each set is kept.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     data: Sources = ()
@@ -201,6 +220,8 @@ class Stage(Strict):
     train: Trained = Trained()
     optimizer: Optimizer = Optimizer()
     batching: Batching = Batching()
+    pairs: Pairing = Pairing()
+    retrieval: dict[RetrievalSet, Sources] = {}
     cache: Cache = Cache()
     epochs: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)
@@ -225,9 +246,14 @@ class Recipe(Strict):
 
     Attributes:
         name: Name of the run's folder.
-        start: A run's folder, a checkpoint's folder or a shipped model's name; None when `blueprint`
-            describes a model to be made from nothing.
-        blueprint: The model, when there is no `start`.
+        start: A run's folder, a checkpoint's folder or a shipped model's name; None when `blueprint` or
+            `dual` describes a model to be made from nothing. A dual encoder may also start from its
+            authors' `.pt` file.
+        accept: Weights that a dual encoder may start from although they lack something, which then begins
+            as published: `image_clip` has no temporal table and no proxies, `short_clip` has positions for
+            77 tokens, which are stretched.
+        blueprint: The video-language model, when there is no `start`.
+        dual: The dual encoder, when there is no `start`.
         tokenizer: Folder of a tokenizer, or None to learn one of `vocabulary` entries from the labels.
         vocabulary: Size of a learned tokenizer.
         data: What stages learn from that have no `data` of their own.
@@ -237,7 +263,9 @@ class Recipe(Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     start: str | None = None
+    accept: tuple[Literal["image_clip", "short_clip"], ...] = ()
     blueprint: Blueprint | None = None
+    dual: DualBlueprint | None = None
     tokenizer: Path | None = None
     vocabulary: int = Field(1024, ge=257)
     data: Sources = ()
@@ -246,8 +274,8 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Recipe:
-        if (self.start is None) == (self.blueprint is None):
-            raise ValueError("give either `start` (an existing model) or `blueprint` (a new one)")
+        if sum(origin is not None for origin in (self.start, self.blueprint, self.dual)) != 1:
+            raise ValueError("give either `start` (an existing model) or `blueprint` or `dual` (a new one)")
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stage names must differ, got {names}")
@@ -302,7 +330,11 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     def absolute(sources: tuple[DataSource, ...]) -> tuple[DataSource, ...]:
         return tuple(s.model_copy(update={"path": (folder / s.path).resolve()}) for s in sources)
 
-    stages = tuple(stage.model_copy(update={"data": absolute(stage.data)}) for stage in recipe.stages)
+    def settled(stage: Stage) -> Stage:
+        sets = {name: absolute(sources) for name, sources in stage.retrieval.items()}
+        return stage.model_copy(update={"data": absolute(stage.data), "retrieval": sets})
+
+    stages = tuple(settled(stage) for stage in recipe.stages)
     update: dict[str, Any] = {"data": absolute(recipe.data), "stages": stages}
     if recipe.tokenizer is not None:
         update["tokenizer"] = (folder / recipe.tokenizer).resolve()
@@ -314,6 +346,8 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
 def missing_files(recipe: Recipe) -> list[Path]:
     """Label files the recipe names that do not exist."""
     paths = [source.path for stage in recipe.stages for source in recipe.sources(stage)]
+    sets = [sources for stage in recipe.stages for sources in stage.retrieval.values()]
+    paths += [source.path for sources in sets for source in sources]
     if recipe.tokenizer is not None:
         paths.append(recipe.tokenizer)
     return sorted({path for path in paths if not path.exists()})

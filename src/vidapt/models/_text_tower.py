@@ -11,28 +11,16 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from pydantic import Field
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from vidapt.errors import ConfigError
-from vidapt.recipe import Strict
+from vidapt.recipe import Text
+
+__all__ = ["FACTOR", "KEPT", "Text", "TextTower", "TwoTables", "stretch"]
 
 KEPT, FACTOR = 20, 4
 """Long-CLIP's: 20 rows stay, the 57 others become 228; 248 in all."""
-
-
-class Text(Strict):
-    """A text tower as data.
-
-    Attributes:
-        arch: A transformers configuration as a dict; `model_type` is `clip_text_model`.
-        kept: Read the first so many positions from one table, which is frozen, and the others from a second
-            one; None has one table.
-    """
-
-    arch: dict[str, Any]
-    kept: int | None = Field(default=None, ge=0)
 
 
 class TextTower(nn.Module):
@@ -82,15 +70,29 @@ class TextTower(nn.Module):
         Raises:
             ConfigError: If the texts are too long.
         """
+        return self.layers(ids, mask)[-1]
+
+    def layers(self, ids: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """The embedded tokens, what each layer makes of them, and at last `states`.
+
+        Args:
+            ids: As `states` takes them.
+            mask: As `states` takes it.
+
+        Returns:
+            [N, L, width] each: embedding, layers 1 to n, and the last one once more after the last norm.
+
+        Raises:
+            ConfigError: If the texts are too long.
+        """
         if ids.shape[1] > self.positions:
             raise ConfigError(
                 "text",
                 f"a caption of {ids.shape[1]} tokens; this text tower reads {self.positions}",
                 "shorten it, or use a model for longer texts, such as Long-CLIP",
             )
-        states = self.net(input_ids=ids, attention_mask=mask).last_hidden_state
-        assert isinstance(states, Tensor)
-        return states
+        out = self.net(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return [*out.hidden_states, out.last_hidden_state]
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """The vector that stands for each text: that of its end mark, which is the largest id.
@@ -102,7 +104,18 @@ class TextTower(nn.Module):
         Returns:
             [N, width].
         """
-        states = self.states(ids, mask)
+        return self.pool(self.states(ids, mask), ids)
+
+    def pool(self, states: Tensor, ids: Tensor) -> Tensor:
+        """The vector that stands for each text, out of those of its tokens.
+
+        Args:
+            states: [N, L, any width].
+            ids: [N, L] long.
+
+        Returns:
+            [N, any width].
+        """
         return states[torch.arange(len(ids), device=ids.device), ids.argmax(-1)]
 
 

@@ -8,36 +8,18 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from vidapt import parts
 from vidapt.errors import ConfigError
-from vidapt.models._text_tower import Text, TextTower
+from vidapt.models._text_tower import TextTower
 from vidapt.nouns import Features, Plan
-from vidapt.recipe import Spec, Strict
-from vidapt.video.choose import Policy, Uniform
+from vidapt.recipe import DualBlueprint
+
+__all__ = ["DualBlueprint", "DualEncoder"]
 
 LOGIT_SCALE = 4.6
 """Of a new model, as CLIP-ViP starts: cosines are multiplied by e^4.6, which is close to 100."""
-
-
-class DualBlueprint(Strict):
-    """A dual encoder as data.
-
-    Attributes:
-        tower: The vision tower: one that can pool what it saw, such as `clip_vip` and `long_clip`.
-        text: The text tower.
-        width: E, of the space in which both meet.
-        resolution: Frames to the tower's view.
-        frames: Which frames of a clip are read.
-    """
-
-    tower: Spec
-    text: Text
-    width: int = Field(ge=1)
-    resolution: Spec = Field(default_factory=lambda: {"kind": "whole", "fit": "squash"})
-    frames: Policy = Uniform(count=12)
 
 
 class DualEncoder(nn.Module):
@@ -52,6 +34,7 @@ class DualEncoder(nn.Module):
         text: The text tower.
         text_projection: Text width to E, without bias.
         logit_scale: Natural logarithm of the factor on cosines.
+        fixed: Names of weights that a tower froze when it was made; no stage trains them.
 
     Raises:
         ConfigError: If a part cannot be used.
@@ -76,6 +59,12 @@ class DualEncoder(nn.Module):
         self.resolution = parts.build(
             "resolutions", blueprint.resolution, size=self.tower.size, width=blueprint.width
         )
+        self.fixed = frozenset(name for name, weight in self.named_parameters() if not weight.requires_grad)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.logit_scale.device
 
     def plan(self, size: tuple[int, int], frames: int) -> Plan:
         """What will be cut from a clip.

@@ -1,0 +1,91 @@
+"""Dual encoders and their pairs as data. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vidapt.video.choose import Policy, Uniform
+
+RetrievalSet = Literal["in_domain", "general"]
+"""What an alignment stage measures retrieval on: the clips it adapts to, and others."""
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Text(_Data):
+    """A dual encoder's text tower as data.
+
+    Attributes:
+        arch: A transformers configuration as a dict; `model_type` is `clip_text_model`.
+        kept: Read the first so many positions from one table, which is frozen, and the others from a second
+            one; None has one table.
+    """
+
+    arch: dict[str, Any]
+    kept: int | None = Field(default=None, ge=0)
+
+
+class DualBlueprint(_Data):
+    """A dual encoder as data.
+
+    Attributes:
+        tower: The vision tower: one that can pool what it saw, such as `clip_vip` and `long_clip`.
+        text: The text tower.
+        width: E, of the space in which both meet.
+        resolution: Frames to the tower's view.
+        frames: Which frames of a clip are read.
+    """
+
+    tower: dict[str, Any]
+    text: Text
+    width: int = Field(ge=1)
+    resolution: dict[str, Any] = {"kind": "whole", "fit": "squash"}
+    frames: Policy = Uniform(count=12)
+
+
+class Pairing(_Data):
+    """How labels become pairs of a clip and a text, and which pairs share a step; for alignment only.
+
+    Attributes:
+        captions: `answers` takes everything that is answered; `statements` takes what questions state where
+            the answer says that it is true, and what is false as a falsified copy of it.
+        statement: Regular expression of a whole question whose first group is its statement.
+        true: Answers that call a statement true.
+        tokens: Pad every text to so many tokens, its marks included; None pads to the longest of a step.
+        longer: What becomes of a text with more tokens than that, or than the text tower reads.
+        alike: Clips of one group may fit one another's texts. `clip` groups nothing; `text` groups clips
+            with near-duplicate captions; `fact` groups clips by a fact of their samples.
+        fact: Its name.
+        similar: Share of words (of both texts together) that two captions must have in common to be near
+            duplicates; 1 asks for the same words.
+        batches: Where clips of one group go: `apart` spreads them over steps, so that what counts as wrong
+            is wrong; `together` puts them side by side; `any` leaves it to chance. The texts of one clip
+            beyond `batching.questions` are treated likewise, and `any` keeps them apart.
+    """
+
+    captions: Literal["answers", "statements"] = "answers"
+    statement: str = "(.+)"
+    true: tuple[str, ...] = ("yes", "true", "right", "correct")
+    tokens: int | None = Field(None, ge=3)
+    longer: Literal["skip", "truncate"] = "skip"
+    alike: Literal["clip", "text", "fact"] = "clip"
+    fact: str | None = None
+    similar: float = Field(1.0, gt=0, le=1)
+    batches: Literal["any", "apart", "together"] = "apart"
+
+    @model_validator(mode="after")
+    def _whole(self) -> Pairing:
+        try:
+            groups = re.compile(self.statement).groups
+        except re.error as error:
+            raise ValueError(f"`statement` is no regular expression: {error}") from None
+        if not groups:
+            raise ValueError("`statement` needs a group in parentheses around what is stated")
+        if (self.alike == "fact") != (self.fact is not None):
+            raise ValueError("`alike: fact` and `fact` belong together")
+        return self
