@@ -14,11 +14,12 @@ from training_tools import assert_equal, blueprint, recipe, stage, trained, vide
 
 from vidapt.errors import BrokenClip, BudgetError, ConfigError
 from vidapt.formats import open_samples
+from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.nouns import Clip, Plan, View, Views
 from vidapt.recipe import Cache
 from vidapt.towers import conv_vip
 from vidapt.training import cache as cache_module
-from vidapt.training.cache import TensorStore, clip_key, weights_fingerprint
+from vidapt.training.cache import TensorStore, clip_key
 from vidapt.training.footage import Footage, see_frozen
 
 

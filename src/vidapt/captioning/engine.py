@@ -19,6 +19,7 @@ from torch import Tensor
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.hub import LoadReport
 from vidapt.loading import locate, open_model
+from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.models.folder import CARD, untied
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, reading_length, spell
@@ -116,10 +117,7 @@ class Engine:
         """Hash of everything an answer depends on: blueprint, tokenizer, weights and their number format."""
         seen = hashlib.sha256(self.model.blueprint.model_dump_json().encode())
         seen.update(self.tokenizer.backend_tokenizer.to_str().encode())
-        for name, tensor in sorted(untied(self.model).items()):
-            seen.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-            seen.update(content.numpy().data)
+        seen.update(weights_fingerprint(untied(self.model)).encode())
         return seen.hexdigest()[:24]
 
     @property

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -37,18 +36,6 @@ def clip_key(clip: Clip) -> str:
     files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
     seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return digest(str(clip.path.resolve()), seen, clip.start_s, clip.end_s)
-
-
-def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Hash of names, shapes and values of weights."""
-    seen = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        seen.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        seen.update(
-            tensor.view(torch.uint8).numpy().tobytes() if tensor.dim() else str(tensor.item()).encode()
-        )
-    return seen.hexdigest()[:24]
 
 
 class TensorStore:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 import vidapt
 from vidapt.errors import BrokenClip, ConfigError
+from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
 from vidapt.recipe import Cache
-from vidapt.training.cache import TensorStore, clip_key, digest, weights_fingerprint
+from vidapt.training.cache import TensorStore, clip_key, digest
 from vidapt.video import decode, decode_ahead
 
 Progress = Callable[[int, int], None]
