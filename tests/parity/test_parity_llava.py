@@ -115,10 +115,12 @@ def test_greedy_words_equal_transformers_in_a_batch_of_mixed_lengths(
     model, _, _ = open_checkpoint(folder)
     wide, clip = tools.film(1, 90, 160), tools.film(3, 40, 28)
     rows = [([wide, clip], [7, 8, 9]), ([clip], [11]), ([wide], [20, 21, 22, 23])]
+    written_in_all: set[int] = set()
 
     def given(model: VideoLM, clips: Sequence[Tensor]) -> dict[str, Tensor]:
         return {"pixel_values": torch.cat([tools.their_pixels(tools.cut(model, clip)) for clip in clips])}
 
     for (clips, words), ours in zip(rows, anyres_tools.our_words(model, rows), strict=True):
         assert ours == anyres_tools.Theirs(oracle, model, clips, given, words).write(32)
-        assert len(set(ours)) > 1
+        written_in_all |= set(ours)
+    assert len(written_in_all) > 5, "one repeated word would prove little"

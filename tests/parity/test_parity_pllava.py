@@ -272,6 +272,7 @@ def test_greedy_words_equal_transformers_in_a_batch_of_mixed_lengths(
 ) -> None:
     model, _, _ = open_checkpoint(folder)
     rows = [([STILL, CLIP], [7, 8, 9]), ([CLIP], [11]), ([OTHER], [20, 21, 22, 23])]
+    written_in_all: set[int] = set()
     theirs = adapted(oracle, adapters, 4 / RANK)
     for (clips, words), ours in zip(rows, anyres_tools.our_words(model, rows), strict=True):
         given = sequence(theirs, [tools.cut(model, clip) for clip in clips], words)
@@ -285,4 +286,5 @@ def test_greedy_words_equal_transformers_in_a_batch_of_mixed_lengths(
                 pad_token_id=0,
             )
         assert ours == written[0].tolist()
-        assert len(set(ours)) > 1
+        written_in_all |= set(ours)
+    assert len(written_in_all) > 5, "one repeated word would prove little"
