@@ -223,6 +223,41 @@ def ask(
 
 
 @app.command()
+def look(
+    clip: Annotated[Path, typer.Argument(help="A video, a picture or a folder of frames.")],
+    out: Annotated[Path, typer.Option(help="FILE.gif, FILE.mp4 or FILE.png (one sheet).")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Shipped model, run or checkpoint; several stand side by side.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer, counted from 1; the last by default.")] = None,
+    head: Annotated[int | None, typer.Option(help="Head, counted from 1; the mean by default.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Whose attention: class, proxies, 'proxy 1', ... or received.")
+    ] = None,
+    rollout: Annotated[bool, typer.Option("--rollout", help="Through all layers up to --layer.")] = False,
+    word: Annotated[str | None, typer.Option(help="Where this word is, for dual encoders.")] = None,
+    level: Annotated[
+        str, typer.Option(help="Where word and patches are compared: layer:3, encoder, projected, ...")
+    ] = "projected",
+    slot: Annotated[int | None, typer.Option(help="Slot of a `track` connector, from 1; 0 is all.")] = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Draw what models attend to over the frames, with a number for its noise under each."""
+    with _plain_errors():
+        from vidapt.measure.look import Wanted
+        from vidapt.measure.look import look as draw
+
+        wanted = Wanted(layer, head, token, rollout, word, level, slot)
+        looked = draw(clip, out, model or [DEFAULT_MODEL], wanted, device=device)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "models": [one.to_dict() for one in looked]}))
+        return
+    _table(["model", "map", "entropy", "on high-norm patches"], [one.row() for one in looked])
+    typer.echo(out)
+
+
+@app.command()
 def families(as_json: Json = False) -> None:
     """List the published architectures that can be opened."""
     with _plain_errors():
