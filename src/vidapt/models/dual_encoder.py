@@ -105,6 +105,20 @@ class DualEncoder(nn.Module):
         each = F.normalize(self.visual_projection(self.tower.pool(seen)), dim=-1)
         return F.normalize(each.mean(dim=1), dim=-1)
 
+    def project_cells(self, cells: Tensor) -> Tensor:
+        """Bring every patch to the space in which clips and texts meet, as if it stood for the clip alone.
+
+        Args:
+            cells: [N, P, C] as the tower's last layer leaves them.
+
+        Returns:
+            [N, P, E], not of unit length.
+        """
+        alone = cells.flatten(0, 1)
+        pooled = self.tower.pool(Features(alone[:, None, None, None], extra=alone[:, None]))
+        projected: Tensor = self.visual_projection(pooled)
+        return projected.reshape(*cells.shape[:2], -1)
+
     def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Vectors of texts.
 

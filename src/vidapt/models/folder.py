@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from vidapt.errors import CheckpointError
@@ -36,24 +36,30 @@ def save_model(
         dtype: Store floating weights in this format; None keeps theirs.
     """
     with write_folder(folder) as temporary:
-        tensors = {
-            name: (t.to(dtype) if dtype is not None and t.is_floating_point() else t)
-            .detach()
-            .cpu()
-            .contiguous()
-            for name, t in untied(model).items()
-        }
-        save_file(tensors, str(temporary / WEIGHTS), metadata={"format": "pt"})
+        write_tensors(temporary, model, dtype)
         (temporary / BLUEPRINT).write_text(model.blueprint.model_dump_json(indent=2) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(temporary)
         if model.origin is not None:
             save_origin(temporary, model.origin)
-        (temporary / CARD).write_text(
-            json.dumps(dict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        write_card(temporary, card)
 
 
-def untied(model: VideoLM) -> dict[str, Tensor]:
+def write_tensors(folder: Path, model: nn.Module, dtype: torch.dtype | None = None) -> None:
+    """Write a model's weights into a folder; floating ones in `dtype`, if it is given."""
+    tensors = {
+        name: (t.to(dtype) if dtype is not None and t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in untied(model).items()
+    }
+    save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write a model's provenance into its folder."""
+    text = json.dumps(dict(card), indent=2, ensure_ascii=False)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def untied(model: nn.Module) -> dict[str, Tensor]:
     """The state dict with weights that share memory named once."""
     seen: set[tuple[int, torch.Size]] = set()
     kept: dict[str, Tensor] = {}
@@ -78,22 +84,40 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[VideoL
             shape; each is named.
     """
     blueprint = read_blueprint(folder)
+    tensors = read_tensors(folder)
+    model = VideoLM(blueprint)
+    fit_weights(model, tensors, folder / WEIGHTS)
+    tokenizer = read_tokenizer(folder)
+    model.origin = read_origin(folder)
+    return model.to(dtype).eval(), tokenizer
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """The weights of a model's folder.
+
+    Raises:
+        CheckpointError: If they are missing or damaged.
+    """
     try:
-        tensors = load_file(folder / WEIGHTS)
+        return load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             folder / WEIGHTS, f"cannot be read: {error}", "copy the model's folder again"
         ) from error
-    model = VideoLM(blueprint)
-    fit_weights(model, tensors, folder / WEIGHTS)
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model's folder.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
     try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        return PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             folder, f"its tokenizer cannot be read: {error}", "copy the model's folder again"
         ) from error
-    model.origin = read_origin(folder)
-    return model.to(dtype).eval(), tokenizer
 
 
 def read_blueprint(folder: Path) -> Blueprint:
@@ -112,7 +136,7 @@ def read_blueprint(folder: Path) -> Blueprint:
         raise CheckpointError(folder / BLUEPRINT, f"is not a blueprint: {error}") from error
 
 
-def fit_weights(model: VideoLM, tensors: Mapping[str, Tensor], where: Path) -> None:
+def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
     """Copy weights into a model, strictly.
 
     Raises:

@@ -1,0 +1,72 @@
+"""A dual encoder as a folder: blueprint, weights, tokenizer and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from vidapt.errors import CheckpointError
+from vidapt.files import write_folder
+from vidapt.models.dual_encoder import DualEncoder
+from vidapt.models.folder import WEIGHTS, fit_weights, read_tensors, read_tokenizer, write_card, write_tensors
+from vidapt.recipe import DualBlueprint
+
+BLUEPRINT = "dual.json"
+"""Another name than a video-language model's blueprint has, so that neither is taken for the other."""
+
+_TOKENIZER = "tokenizer.json"
+
+
+def save_dual(folder: Path, model: DualEncoder, tokenizer: Any | None, card: Mapping[str, Any]) -> None:
+    """Write a dual encoder's folder in one step.
+
+    Args:
+        folder: Replaced if it exists.
+        model: Its weights and blueprint.
+        tokenizer: Saved beside them; None if there is none.
+        card: Provenance: recipe, stage, versions, numbers.
+    """
+    with write_folder(folder) as temporary:
+        write_tensors(temporary, model)
+        (temporary / BLUEPRINT).write_text(model.blueprint.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if tokenizer is not None:
+            tokenizer.save_pretrained(temporary)
+        write_card(temporary, card)
+
+
+def is_dual_folder(folder: Path) -> bool:
+    """Whether a folder holds a dual encoder saved by `save_dual`."""
+    return (folder / BLUEPRINT).is_file()
+
+
+def open_dual(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[DualEncoder, Any | None]:
+    """Read what `save_dual` wrote: the model in evaluation mode, and its tokenizer, if it has one.
+
+    Raises:
+        CheckpointError: If a file is missing or damaged, or any tensor is missing, unknown or of another
+            shape; each is named.
+    """
+    model = DualEncoder(read_dual_blueprint(folder))
+    fit_weights(model, read_tensors(folder), folder / WEIGHTS)
+    tokenizer = read_tokenizer(folder) if (folder / _TOKENIZER).is_file() else None
+    return model.to(dtype).eval(), tokenizer
+
+
+def read_dual_blueprint(folder: Path) -> DualBlueprint:
+    """The blueprint of a dual encoder's folder.
+
+    Raises:
+        CheckpointError: If it is missing or not understood.
+    """
+    try:
+        return DualBlueprint.model_validate_json((folder / BLUEPRINT).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            folder, f"holds no {BLUEPRINT}", "give the folder of a saved dual encoder"
+        ) from error
+    except ValidationError as error:
+        raise CheckpointError(folder / BLUEPRINT, f"is not a blueprint: {error}") from error
