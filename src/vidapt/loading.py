@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RUN = "run.json"
 BLUEPRINT = "blueprint.json"
 ADAPTER = "adapter_config.json"
+DUAL = "dual.json"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -57,11 +58,23 @@ def locate(name: str | Path) -> Path:
         )
     if (path / RUN).is_file():
         return _last_stage(path)
-    if any((path / name).is_file() for name in (BLUEPRINT, "config.json", ADAPTER)):
+    if any((path / name).is_file() for name in (BLUEPRINT, "config.json", ADAPTER, DUAL)):
         return path
     raise CheckpointError(
         path, f"holds neither {BLUEPRINT}, {RUN}, config.json nor {ADAPTER}", "give a model's folder"
     )
+
+
+def locate_dual(name: str | Path) -> Path:
+    """File or folder of a dual encoder: what `locate` finds, or an authors' file, or a folder with one.
+
+    Raises:
+        CheckpointError: If there is no such model.
+    """
+    path = Path(name)
+    if path.is_file() or (path.is_dir() and not (path / RUN).is_file()):
+        return path
+    return locate(name)
 
 
 def _downloaded(name: str) -> Path:
@@ -120,6 +133,10 @@ def open_model(
     folder = locate(name)
     kept = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
     place = None if device == "auto" else usable_device(device)
+    if (folder / DUAL).is_file():
+        raise CheckpointError(
+            folder, "a dual encoder compares clips with texts and writes none", "match clips with it instead"
+        )
     if (folder / BLUEPRINT).is_file():
         from vidapt.models.folder import open_model as open_own
 

@@ -1,0 +1,112 @@
+"""Open any dual encoder: its family is the one that knows the tensors' names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from vidapt.errors import CheckpointError
+from vidapt.hub import _dual, clip_vip, long_clip
+from vidapt.hub._keys import Rule
+from vidapt.hub._report import LoadReport
+from vidapt.models.dual_encoder import DualEncoder
+from vidapt.models.dual_folder import is_dual_folder, open_dual
+from vidapt.models.folder import WEIGHTS, read_tensors, read_tokenizer
+
+Lack = Literal["image_clip", "short_clip"]
+"""What weights may lack: a temporal table and proxies, or positions for more than 77 tokens."""
+
+OWN = "dual_encoder"
+"""What a load report calls a folder that vidapt saved."""
+
+_FAMILIES: tuple[tuple[str, tuple[Rule, ...]], ...] = (
+    (clip_vip.FAMILY, clip_vip.RULES),
+    (long_clip.FAMILY, long_clip.RULES),
+)
+_TEMPORAL, _STRETCHED = ("added_cls", "temporal_embedding"), ("positional_embedding_res",)
+
+
+def open_dual_encoder(
+    path: str | Path,
+    *,
+    accept: Collection[Lack] = (),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[DualEncoder, Any | None, LoadReport]:
+    """Open a dual encoder that was published or saved.
+
+    Args:
+        path: An authors' `.pt` file, a folder with published weights, or a folder that vidapt saved.
+        accept: Weights that may begin as published although they lack something; see `recipe.Recipe`. What
+            begins so is named in the report. Weights that lack nothing are opened as they are.
+        seed: Of what begins at random.
+        dtype: Number format of the weights in memory.
+
+    Returns:
+        The model in evaluation mode; its tokenizer, or None where there is no `tokenizer.json` in the folder
+        or beside the file; and what became of every tensor.
+
+    Raises:
+        CheckpointError: If it is damaged, would run code, is of no known family, or does not fit.
+    """
+    path = Path(path)
+    if is_dual_folder(path):
+        model, tokenizer = open_dual(path, dtype)
+        return model, tokenizer, _own_report(path, model, dtype)
+    keys = list(_dual.read_weights(path)[0])
+    if family_of_dual(keys, path) == clip_vip.FAMILY:
+        begins = "image_clip" in accept and not _has(keys, _TEMPORAL)
+        model, report = clip_vip.open_dual_encoder(path, start_from_image=begins, seed=seed, dtype=dtype)
+    else:
+        lengthen = "short_clip" in accept and not _has(keys, _STRETCHED)
+        model, report = long_clip.open_dual_encoder(path, lengthen=lengthen, dtype=dtype)
+    folder = path if path.is_dir() else path.parent
+    tokenizer = read_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
+    return model, tokenizer, report
+
+
+def family_of_dual(keys: Iterable[str], where: Path) -> str:
+    """The family whose key table knows most of the names.
+
+    Raises:
+        CheckpointError: If none knows any.
+    """
+    names = list(keys)
+    known = {
+        family: sum(any(re.fullmatch(rule.pattern, name) for rule in rules) for name in names)
+        for family, rules in _FAMILIES
+    }
+    best = max(known, key=lambda family: known[family])
+    if not known[best]:
+        raise CheckpointError(
+            where, f"is no dual encoder: no name is known, such as {names[:2]}", f"known: {', '.join(known)}"
+        )
+    return best
+
+
+def _has(keys: Iterable[str], endings: tuple[str, ...]) -> bool:
+    return any(key.endswith(endings) for key in keys)
+
+
+def _own_report(folder: Path, model: DualEncoder, dtype: torch.dtype) -> LoadReport:
+    return LoadReport(
+        family=OWN,
+        folder=str(folder),
+        files=(WEIGHTS,),
+        names={name: name for name in model.state_dict()},
+        missing=(),
+        unexpected=(),
+        initialised=(),
+        ignored={},
+        dtype=str(dtype).removeprefix("torch."),
+        read=partial(_tensors, folder),
+    )
+
+
+def _tensors(folder: Path) -> list[tuple[str, torch.Tensor]]:
+    return list(read_tensors(folder).items())
