@@ -19,7 +19,8 @@ class Pairs:
         videos: [N, E], unit length, with gradient.
         texts: [M, E], unit length, with gradient.
         clip_of: [M] long, the clip that each text is about.
-        group: [N] long; clips of one number are look-alikes, such as near-duplicates.
+        group: [N] long; clips of one number are look-alikes, such as near-duplicates. Numbers hold across
+            processes.
         scale: Scalar, the factor on cosines.
         token_mask: [M, L] bool, which tokens are real.
         patches: Level to [N, P, C_v].
@@ -46,7 +47,8 @@ class Term:
 
     Attributes:
         value: Scalar, with gradient.
-        chance: What the value is when nothing has been learned, for the log; nan where there is no such number.
+        chance: What the value is when nothing has been learned, for the log; nan where there is no such
+            number.
         gauges: Further numbers for the log.
     """
 
