@@ -17,6 +17,7 @@ from vidapt.errors import ConfigError, VidaptError
 
 if TYPE_CHECKING:
     from vidapt.captioning.engine import Engine
+    from vidapt.captioning.match import Matched, MatchedSet
 
 app = typer.Typer(
     name="vidapt",
@@ -50,6 +51,13 @@ class NumberFormat(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class ScoredBy(StrEnum):
+    """How a language model scores a statement."""
+
+    asked = "asked"
+    said = "said"
 
 
 Format = Annotated[NumberFormat, typer.Option(help="Number format of the weights.")]
@@ -257,6 +265,54 @@ def look(
     typer.echo(out)
 
 
+@app.command("match")
+def match_statements(
+    clip: Annotated[
+        Path | None, typer.Argument(help="A video, a picture or a folder of frames; none with --data.")
+    ] = None,
+    statement: Annotated[list[str] | None, typer.Argument(help="What may be seen in it.")] = None,
+    false: Annotated[
+        list[str] | None, typer.Option(help="A statement known to be false; the others then count as true.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Labels with captions or statements, or a simulated world's folder.")
+    ] = None,
+    retrieval: Annotated[
+        bool, typer.Option("--retrieval", help="With --data: also find clips by text and texts by clip.")
+    ] = False,
+    by_rule: Annotated[
+        int, typer.Option(min=0, help="With --data: false copies to make where a row has none.")
+    ] = 0,
+    lexicon: Annotated[Path | None, typer.Option(help="For --by-rule: a lexicon of your own.")] = None,
+    by: Annotated[
+        ScoredBy, typer.Option(help="A language model is asked whether it is true, or would have said so.")
+    ] = ScoredBy.asked,
+    model: Model = DEFAULT_MODEL,
+    workers: Workers = None,
+    device: Place = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Score statements against a clip, or those of a whole set, and retrieve one by the other."""
+    from vidapt.progress import progress
+
+    with _plain_errors():
+        if (clip is None) == (data is None):
+            raise ConfigError("match", "give a clip with statements, or --data", "see vidapt match --help")
+        from vidapt.captioning.match import match, match_set
+        from vidapt.captioning.matchers import By, open_matcher
+        from vidapt.labelling.cases import read_cases
+
+        cases = [] if data is None else read_cases(data, by_rule=by_rule, lexicon=lexicon)
+        matcher = open_matcher(model, By(by.value), device, _tell)
+        if clip is not None:
+            matched = match(matcher, clip, statement or [], false or [])
+            _show_match(matched, as_json=as_json)
+            return
+        with progress() as report:
+            found = match_set(matcher, cases, with_retrieval=retrieval, workers=workers, report=report)
+    _show_match_set(found, as_json=as_json)
+
+
 @app.command()
 def families(as_json: Json = False) -> None:
     """List the published architectures that can be opened."""
@@ -311,6 +367,33 @@ def demo(
     typer.echo(f"report: {result.report}")
 
 
+def _show_match(matched: Matched, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(matched.to_dict(), ensure_ascii=False))
+        return
+    _table(["statement", matched.unit, "softmax"], matched.rows())
+    if matched.margin is not None:
+        typer.echo(f"worst true above best false: {matched.margin:.3f}")
+
+
+def _show_match_set(found: MatchedSet, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        return
+    if found.rows():
+        head = ["true against false", "pairs", "true wins", "95 % interval", f"margin ({found.unit})"]
+        _table(head, found.rows())
+    if found.retrieval_rows():
+        _table(["find", "R@1", "R@5", "R@10", "median rank", "mean rank"], found.retrieval_rows())
+    for clip, reason in found.broken.items():
+        typer.secho(f"left out: {clip}: {reason}", err=True, dim=True)
+
+
+def _tell(report: Any) -> None:
+    """Say on the error stream what became of a published checkpoint's tensors."""
+    typer.secho(report.line(), err=True, dim=True)
+
+
 def _named(model: str) -> str:
     """A model's name as it is; its folder as seen from here, not from the recipe."""
     return str(Path(model).resolve()) if Path(model).exists() else model
@@ -323,10 +406,7 @@ def _engine(model: str, device: str, dtype: NumberFormat, bits: int | None) -> E
     if bits is not None and bits not in BITS:
         raise ConfigError("--bits", f"{bits} bits are not offered", "use 4 or 8")
 
-    def tell(report: Any) -> None:
-        typer.secho(report.line(), err=True, dim=True)
-
-    return load(model, dtype.value, device, tell, None if bits is None else BITS[bits])
+    return load(model, dtype.value, device, _tell, None if bits is None else BITS[bits])
 
 
 @contextmanager

@@ -46,12 +46,12 @@ def test_false_ones_are_made_by_rule_where_there_are_none(tmp_path: Path) -> Non
         {"caption": "x", "facts": {"true": ["a red ball."], "false": ["kept"]}},
         {"caption": "nothing to change"},
     )
-    first, kept, without = read_cases(path, by_rule=3)
-    assert len(first.false) == 3
-    assert first.kind == "colour"
-    assert "a red ball." not in first.false
+    *made, kept, without = read_cases(path, by_rule=3)
+    assert [(case.true, case.kind) for case in made] == [(("a red ball.",), "colour")] * 3
+    assert len({case.false for case in made} | {("a red ball.",)}) == 4
+    assert len({case.id for case in made}) == 3
     assert (kept.false, without.false) == (("kept",), ())
-    assert read_cases(path, by_rule=3, seed=1)[0].false != first.false
+    assert [case.false for case in read_cases(path, by_rule=3, seed=1)[:3]] != [case.false for case in made]
     mine = tmp_path / "mine.yaml"
     mine.write_text("facts: {thing: [[ball, cube]]}", encoding="utf-8")
     assert read_cases(path, by_rule=3, lexicon=mine)[0].false == ("a red cube.",)

@@ -50,7 +50,7 @@ def read_cases(
 
     Args:
         path: Label file, or a simulated world's folder.
-        by_rule: Make up to so many false statements for each row that has none, by changing its true ones.
+        by_rule: Make up to so many false copies of each true statement of a row without false ones.
         lexicon: For `by_rule`; None is the one that comes with the package.
         seed: Of what is made.
         count: Pairs per clip of a simulated world.
@@ -64,7 +64,7 @@ def read_cases(
     cases = [case for sample in open_samples(path) for case in _of_row(sample)]
     if by_rule:
         words = read_lexicon(lexicon)
-        cases = [_with_false(case, words, seed, by_rule) for case in cases]
+        cases = [one for case in cases for one in _with_false(case, words, seed, by_rule)]
     if not cases:
         raise FormatError(
             path, "holds no statement", 'give captions, or rows with "facts": {"true": [...], "false": [...]}'
@@ -95,12 +95,15 @@ def _texts(facts: Mapping[str, Any], key: str, sample: Sample) -> tuple[str, ...
     return tuple(given)
 
 
-def _with_false(case: Case, words: Lexicon, seed: int, count: int) -> Case:
-    if case.false:
-        return case
-    made = [c for text in case.true for c in falsify(text, words, seed=seed, count=count)][:count]
-    kind = made[0].fact if len({change.fact for change in made}) == 1 else case.kind
-    return Case(case.id, case.clip, case.true, tuple(change.text for change in made), kind)
+def _with_false(case: Case, words: Lexicon, seed: int, count: int) -> Iterator[Case]:
+    """A case for each false copy, so that each is of the kind of its own fact."""
+    made = (
+        [] if case.false else [(t, c) for t in case.true for c in falsify(t, words, seed=seed, count=count)]
+    )
+    if not made:
+        yield case
+    for number, (text, change) in enumerate(made):
+        yield Case(f"{case.id}/{number}", case.clip, (text,), (change.text,), change.fact)
 
 
 def _of_world(folder: Path, seed: int, count: int) -> list[Case]:

@@ -1,0 +1,337 @@
+"""How well statements fit clips: one clip with some statements, or a whole set of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from vidapt.captioning.matchers import Matcher
+from vidapt.errors import BrokenClip, ConfigError
+from vidapt.labelling.cases import Case
+from vidapt.metrics.intervals import Interval, mean_interval
+from vidapt.metrics.retrieval import Retrieval, dual_softmax, retrieval
+from vidapt.nouns import Clip
+from vidapt.progress import Reporter, silent
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A statement about a clip.
+
+    Attributes:
+        text: As it was given.
+        score: In the model's unit; higher fits better.
+        share: Softmax over all statements about the clip.
+        true: Whether it is known to be true.
+    """
+
+    text: str
+    score: float
+    share: float
+    true: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """A clip with its statements.
+
+    Attributes:
+        clip: Its path.
+        model: Name of the model.
+        unit: What the scores are.
+        statements: In the order given: those taken to be true, then those known to be false.
+        margin: Score of the worst true statement above that of the best false one; None without false ones.
+    """
+
+    clip: str
+    model: str
+    unit: str
+    statements: tuple[Scored, ...]
+    margin: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {"statements": [asdict(one) for one in self.statements]}
+
+    def rows(self) -> list[list[str]]:
+        """As a table: statement, score, share."""
+        return [
+            [one.text if one.true else f"(false) {one.text}", f"{one.score:.3f}", f"{one.share:.3f}"]
+            for one in self.statements
+        ]
+
+
+def match(matcher: Matcher, path: Path, statements: Sequence[str], false: Sequence[str] = ()) -> Matched:
+    """Score statements about one clip.
+
+    Args:
+        matcher: The model.
+        path: A video, a still or a folder of frames.
+        statements: To be compared.
+        false: Further ones that are known to be false.
+
+    Raises:
+        ConfigError: If there is no statement, or one is empty or too long for the model.
+        BrokenClip: If the clip cannot be used.
+    """
+    texts = [*statements, *false]
+    if not texts:
+        raise ConfigError("statements", "none is given", 'write vidapt match CLIP "what may be seen"')
+    if not all(text.strip() for text in texts):
+        raise ConfigError("statements", "one is empty", "say something about the clip")
+    (seen,) = matcher.watch([Clip(path.stem, path)], 0)
+    if isinstance(seen, BrokenClip):
+        raise seen
+    scores = matcher.scores(seen, texts)
+    good, bad = scores[: len(statements)], scores[len(statements) :]
+    scored = tuple(
+        Scored(text, score, share, index < len(statements))
+        for index, (text, score, share) in enumerate(
+            zip(texts, scores, shares(scores, matcher.sharpness), strict=True)
+        )
+    )
+    return Matched(str(path), matcher.name, matcher.unit, scored, margin(good, bad))
+
+
+def shares(scores: Sequence[float], sharpness: float) -> list[float]:
+    """Softmax of scores multiplied by a factor."""
+    powers = np.exp(sharpness * (np.asarray(scores, dtype=np.float64) - max(scores)))
+    found: list[float] = (powers / powers.sum()).tolist()
+    return found
+
+
+def margin(true: Sequence[float], false: Sequence[float]) -> float | None:
+    """Score of the worst true statement above that of the best false one; None if there are not both."""
+    return min(true) - max(false) if true and false else None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How true statements fare against false ones about the same clip.
+
+    Attributes:
+        pairs: Pairs of a true and a false statement.
+        wins: Share of pairs whose true statement has the higher score, a tie counting half; chance is 0.5.
+        margin: Mean margin of a row's worst true statement above its best false one.
+    """
+
+    pairs: int
+    wins: Interval
+    margin: Interval
+
+    def row(self, name: str) -> list[str]:
+        """As a line of a table: name, pairs, wins, its interval, margin."""
+        wins = self.wins
+        return [
+            name,
+            str(self.pairs),
+            f"{wins.value:.3f}",
+            f"{wins.low:.3f} to {wins.high:.3f}",
+            f"{self.margin.value:.3f}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedSet:
+    """A set of clips with their statements.
+
+    Attributes:
+        model: Name of the model.
+        unit: What the scores are.
+        clips: How many were used.
+        broken: What is wrong with the others, by their id.
+        all: Of all rows with true and false statements; None if there is no such row.
+        kinds: The same of each kind of row.
+        longer: The same of the pairs whose false statement has more words than the true one.
+        retrieval: Text from clip and clip from text among all true statements, if it was asked for.
+        dual_softmax: The same after dual softmax, which uses the other queries; for cosines only.
+    """
+
+    model: str
+    unit: str
+    clips: int
+    broken: dict[str, str]
+    all: Told | None
+    kinds: dict[str, Told]
+    longer: Told | None
+    retrieval: dict[str, Retrieval] | None = None
+    dual_softmax: dict[str, Retrieval] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        tables = {"retrieval": self.retrieval, "dual_softmax": self.dual_softmax}
+        ways = {
+            key: None if table is None else {way: found.to_dict() for way, found in table.items()}
+            for key, table in tables.items()
+        }
+        told = {
+            "all": self.all and asdict(self.all),
+            "longer": self.longer and asdict(self.longer),
+            "kinds": {kind: asdict(one) for kind, one in self.kinds.items()},
+        }
+        about = {"model": self.model, "unit": self.unit, "clips": self.clips, "broken": self.broken}
+        return about | told | ways
+
+    def rows(self) -> list[list[str]]:
+        """As a table: kind, pairs, wins, its interval, margin."""
+        rows = [] if self.all is None else [self.all.row("all")]
+        rows += [told.row(kind) for kind, told in self.kinds.items()]
+        return rows if self.longer is None else [*rows, self.longer.row("longer but false")]
+
+    def retrieval_rows(self) -> list[list[str]]:
+        """As a table: way, recalls, median and mean rank."""
+        tables = (("", self.retrieval), (", dual softmax", self.dual_softmax))
+        return [
+            [
+                f"{way}{suffix}",
+                *(f"{found.recall[k]:.3f}" for k in sorted(found.recall)),
+                f"{found.median_rank:g}",
+                f"{found.mean_rank:.2f}",
+            ]
+            for suffix, table in tables
+            for way, found in (table or {}).items()
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A case with the scores of its statements."""
+
+    case: Case
+    true: tuple[float, ...]
+    false: tuple[float, ...]
+
+
+def match_set(
+    matcher: Matcher,
+    cases: Sequence[Case],
+    *,
+    with_retrieval: bool = False,
+    workers: int | None = None,
+    report: Reporter = silent,
+) -> MatchedSet:
+    """Score the statements of many clips, each of which is seen once.
+
+    Clips that cannot be used cost no more than their own rows, and are named.
+
+    Args:
+        matcher: The model.
+        cases: Statements about clips.
+        with_retrieval: Also score every clip with all true statements of the set. A statement that is given
+            as true of several clips fits all of them.
+        workers: Decoding processes; None is one per core.
+        report: Told after each clip how far the work is.
+
+    Raises:
+        ConfigError: If a statement is too long for the model, or no clip can be used.
+    """
+    by_clip: dict[tuple[Path, float, float | None], list[Case]] = {}
+    for case in cases:
+        by_clip.setdefault((case.clip.path, case.clip.start_s, case.clip.end_s), []).append(case)
+    groups = list(by_clip.values())
+    texts = list(dict.fromkeys(text for case in cases for text in case.true)) if with_retrieval else []
+    rows: list[_Row] = []
+    table: list[list[float]] = []
+    right: list[list[bool]] = []
+    broken: dict[str, str] = {}
+    for group, seen in zip(groups, _seen(matcher, groups, workers, report), strict=True):
+        if isinstance(seen, BrokenClip):
+            broken[group[0].clip.id] = seen.reason
+            continue
+        rows += _scored(matcher, seen, group)
+        if texts:
+            told = {text for case in group for text in case.true}
+            table.append(matcher.scores(seen, texts))
+            right.append([text in told for text in texts])
+    if len(broken) == len(groups):
+        raise ConfigError("data", f"no clip can be used: {next(iter(broken.values()))}", "check the clips")
+    found = MatchedSet(
+        model=matcher.name,
+        unit=matcher.unit,
+        clips=len(groups) - len(broken),
+        broken=broken,
+        all=_told(rows),
+        kinds=_by_kind(rows),
+        longer=_told(_longer(rows)),
+        retrieval=_ways(table, right) if table else None,
+        dual_softmax=_ways(table, right, dual_softmax) if table and matcher.cosines else None,
+    )
+    return found
+
+
+def _seen(
+    matcher: Matcher, groups: Sequence[Sequence[Case]], workers: int | None, report: Reporter
+) -> Iterator[Any | BrokenClip]:
+    """What the model sees of each group's clip."""
+    count = (os.cpu_count() or 1) if workers is None else workers
+    stream = matcher.watch([group[0].clip for group in groups], count)
+    with contextlib.closing(cast("Generator[Any, None, None]", stream)):
+        for number, seen in enumerate(stream, start=1):
+            yield seen
+            report("match", number, len(groups))
+
+
+def _scored(matcher: Matcher, seen: Any, group: Sequence[Case]) -> Iterator[_Row]:
+    """The rows of one clip; all its statements are scored together."""
+    texts = list(dict.fromkeys(text for case in group for text in (*case.true, *case.false)))
+    score = dict(zip(texts, matcher.scores(seen, texts), strict=True))
+    for case in group:
+        yield _Row(case, tuple(score[text] for text in case.true), tuple(score[text] for text in case.false))
+
+
+def _told(rows: Sequence[_Row]) -> Told | None:
+    """Wins and margins, with clips resampled as wholes."""
+    both = [row for row in rows if row.true and row.false]
+    if not both:
+        return None
+    pairs = [(float(np.sign(t - f)) / 2 + 0.5, row) for row in both for t in row.true for f in row.false]
+    margins = [min(row.true) - max(row.false) for row in both]
+    return Told(
+        len(pairs),
+        mean_interval([win for win, _ in pairs], [_clip(row) for _, row in pairs], resamples=RESAMPLES),
+        mean_interval(margins, [_clip(row) for row in both], resamples=RESAMPLES),
+    )
+
+
+def _clip(row: _Row) -> tuple[Path, float, float | None]:
+    clip = row.case.clip
+    return clip.path, clip.start_s, clip.end_s
+
+
+def _by_kind(rows: Sequence[_Row]) -> dict[str, Told]:
+    kinds = sorted({row.case.kind for row in rows if row.case.kind})
+    found = {kind: _told([row for row in rows if row.case.kind == kind]) for kind in kinds}
+    return {kind: told for kind, told in found.items() if told is not None}
+
+
+def _longer(rows: Sequence[_Row]) -> list[_Row]:
+    """Every pair whose false statement has more words than the true one, as a row of its own."""
+    return [
+        _Row(row.case, (t,), (f,))
+        for row in rows
+        for t, true in zip(row.true, row.case.true, strict=True)
+        for f, false in zip(row.false, row.case.false, strict=True)
+        if len(false.split()) > len(true.split())
+    ]
+
+
+def _ways(
+    table: Sequence[Sequence[float]],
+    right: Sequence[Sequence[bool]],
+    change: Callable[[Any], Any] = np.asarray,
+) -> dict[str, Retrieval]:
+    """Retrieval both ways; each way's queries are those with an answer."""
+    scores, fits = np.asarray(table, dtype=np.float64), np.asarray(right, dtype=bool)
+    clips, texts = fits.any(axis=1), fits.any(axis=0)
+    return {
+        "text from clip": retrieval(change(scores[clips]), fits[clips]),
+        "clip from text": retrieval(change(scores.T[texts]), fits.T[texts]),
+    }
