@@ -332,7 +332,9 @@ def test_every_family_keeps_the_contract() -> None:
         assert module.__doc__
         assert "Source: " in module.__doc__
         assert callable(module.blueprint)
-        assert callable(module.rules)
+        assert module.RULES
+        assert module.TOKENS
+        assert module.LICENCE
         assert callable(module.to_hub)
     claims = [claim for module in hub.families().values() for claim in module.CLAIMS]
     assert len(claims) == len(set(claims))

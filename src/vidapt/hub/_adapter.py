@@ -113,7 +113,7 @@ def _translated(folder: Path, model: VideoLM, family: str) -> Mapping[str, tuple
             folder / WEIGHTS, f"{strange[0]!r} is no adapter's weight", "save the adapter alone, with peft"
         )
     layers = {key: f"{match['layer']}.weight" for key, match in matches.items() if match is not None}
-    names = rename(set(layers.values()), families()[family].rules(model.blueprint), folder, family).names
+    names = rename(set(layers.values()), families()[family].RULES, folder, family).names
     found: dict[str, tuple[str, Tensor]] = {}
     for key, match in matches.items():
         assert match is not None

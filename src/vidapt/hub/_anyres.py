@@ -16,7 +16,7 @@ from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Conf
 from vidapt.errors import CheckpointError, nearest
 from vidapt.hub import _composed
 from vidapt.hub._chat import prompt_of
-from vidapt.hub._keys import Rule, rename
+from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, FILTERS, Pixels, settings
 from vidapt.hub._prompts import prompt_for
 from vidapt.recipe import Prompt, Spec
@@ -188,8 +188,7 @@ def to_hub(state: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
     """
     newlines = sorted(key for key in state if key.endswith(".newline"))
     kept = {key: tensor for key, tensor in state.items() if key not in newlines[1:]}
-    names = rename(kept, TO_HUB, "state_dict", family).names
-    return {names[key]: tensor for key, tensor in kept.items()}
+    return rewrite(kept, TO_HUB, family)
 
 
 def _grids(source: Mapping[str, Any], side: int, where: Path) -> list[tuple[int, int]]:

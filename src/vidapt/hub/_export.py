@@ -41,7 +41,7 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
         )
     family = families()[origin.family]
     state = untied(model) if getattr(family, "KEEPS_ADAPTERS", False) else merged_state(model)
-    tensors = family.to_hub(state, origin.carried)
+    tensors = family.to_hub(state)
     with write_folder(folder) as temporary:
         save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)
         tokenizer.save_pretrained(temporary)

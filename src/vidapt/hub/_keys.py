@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from vidapt.errors import CheckpointError
 
 Shape = tuple[int, ...]
+T = TypeVar("T")
 
 _SHOWN = 6
 """Tensors of one kind named in an error; of a wrong 7B checkpoint hundreds would be."""
@@ -83,6 +85,21 @@ def rename(keys: Iterable[str], rules: Sequence[Rule], where: Path | str, family
         )
     _refuse_clashes(names, where)
     return Renamed(names, ignored)
+
+
+def rewrite(state: Mapping[str, T], rules: Sequence[Rule], family: str) -> dict[str, T]:
+    """A model's tensors under the names of another layout.
+
+    Args:
+        state: By our names; adapters merged, unless the table names them.
+        rules: From our names to the layout's.
+        family: For errors.
+
+    Raises:
+        CheckpointError: If a tensor has no place in that layout.
+    """
+    names = rename(state, rules, "state_dict", family).names
+    return {names[key]: tensor for key, tensor in state.items()}
 
 
 def _refuse_clashes(names: Mapping[str, str], where: Path | str) -> None:

@@ -104,7 +104,7 @@ def open_checkpoint(
     beside: Mapping[str, Beside] = family.beside(config, folder) if hasattr(family, "beside") else {}
     tensors = stored(folder) | {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
     model = _build(family, config, folder, edit)
-    table = rename(tensors, family.rules(model.blueprint), folder, family.FAMILY)
+    table = rename(tensors, family.RULES, folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
     if new_connector:
         left_out = [old for old, new in names.items() if new.startswith("connector.")]
@@ -130,7 +130,7 @@ def open_checkpoint(
         dtype="as stored" if dtype is None else str(dtype).removeprefix("torch."),
         read=read,
     )
-    model.origin = _origin(family, folder, tensors)
+    model.origin = _origin(family, folder)
     return model.eval(), _tokenizer(folder), report
 
 
@@ -253,13 +253,10 @@ def _agree(state: Mapping[str, Tensor], twins: Mapping[str, tuple[str, ...]], fo
                 )
 
 
-def _origin(family: ModuleType, folder: Path, tensors: Mapping[str, Stored]) -> Origin:
+def _origin(family: ModuleType, folder: Path) -> Origin:
     """What is needed to write the model back as it was published."""
     files = {name: (folder / name).read_text(encoding="utf-8") for name in _KEPT if (folder / name).is_file()}
-    carried: Sequence[str] = getattr(family, "CARRIED", ())
-    wanted = {old: key for key in carried for old in tensors if old == key or old.endswith(f".{key}")}
-    found = load(folder, {old: tensors[old] for old in wanted})
-    return Origin(family.FAMILY, files, {wanted[old]: tensor.clone() for old, tensor in found})
+    return Origin(family.FAMILY, files)
 
 
 @contextmanager

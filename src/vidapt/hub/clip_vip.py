@@ -21,7 +21,7 @@ from transformers import CLIPConfig
 from vidapt.errors import CheckpointError
 from vidapt.hub import _dual
 from vidapt.hub._composed import cleaned
-from vidapt.hub._keys import Rule, Shape, rename
+from vidapt.hub._keys import Rule, Shape, rename, rewrite
 from vidapt.hub._report import LoadReport
 from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualEncoder
@@ -156,25 +156,9 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     raise _dual.no_video_lm(FAMILY, folder)
 
 
-def rules(blueprint: Any) -> tuple[Rule, ...]:
-    """Key table from the authors' names to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the authors' layout.
-
-    Args:
-        state: `state_dict()` of a DualEncoder of this family.
-        carried: Tensors of the original that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
-    names = rename(state, TO_HUB, "state_dict", FAMILY).names
-    return {names[key]: tensor for key, tensor in state.items()}
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a dual encoder's tensors to the layout they were published in; see `_keys.rewrite`."""
+    return rewrite(state, TO_HUB, FAMILY)
 
 
 def _archs(ours: Mapping[str, Tensor], config: Mapping[str, Any] | None, where: Path) -> tuple[Spec, Spec]:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
-from vidapt.hub._keys import Rule, rename
+from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._prompts import prompt_for
 from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
@@ -92,25 +92,9 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     )
 
 
-def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
-    """Key table from the checkpoint's names to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the layout described above.
-
-    Args:
-        state: `state_dict()` of a VideoLM of this family, adapters merged.
-        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
-    names = rename(state, TO_HUB, "state_dict", FAMILY).names
-    return {names[key]: tensor for key, tensor in state.items()}
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the layout they were published in; see `_keys.rewrite`."""
+    return rewrite(state, TO_HUB, FAMILY)
 
 
 def _local(config: Mapping[str, Any], where: Path) -> Spec:

@@ -22,7 +22,7 @@ from transformers import GemmaConfig
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed, _dual, clip_vip, long_clip
 from vidapt.hub._files import Beside, stored
-from vidapt.hub._keys import Rule, Shape, rename
+from vidapt.hub._keys import Rule, Shape, rename, rewrite
 from vidapt.hub._pickled import read_pickled
 from vidapt.recipe import Blueprint, Prompt, Spec
 from vidapt.video.choose import Uniform
@@ -34,8 +34,6 @@ LICENCE = "none stated by the authors; Gemma's terms of use for the language mod
 
 CLAIMS = (("hilight_gemma", "HiLightGemmaForCausalLM"),)
 """(model_type, architecture) of the configurations this family opens."""
-
-CARRIED: tuple[str, ...] = ()
 
 GEMMA = Prompt(
     start="<bos>",
@@ -143,25 +141,9 @@ def beside(config: Mapping[str, Any], folder: Path) -> dict[str, Beside]:
     return found
 
 
-def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
-    """Key table from the checkpoint's names to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the authors' layout, with the towers in it: they may have been trained.
-
-    Args:
-        state: `state_dict()` of a VideoLM of this family, adapters merged.
-        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
-    names = rename(state, TO_HUB, "state_dict", FAMILY).names
-    return {names[key]: tensor for key, tensor in state.items()}
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the layout they were published in; see `_keys.rewrite`."""
+    return rewrite(state, TO_HUB, FAMILY)
 
 
 def _locate(config: Mapping[str, Any], field: str, folder: Path) -> Path:

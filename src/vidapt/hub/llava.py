@@ -16,7 +16,7 @@ from transformers import LlamaConfig
 
 from vidapt.errors import CheckpointError, nearest
 from vidapt.hub import _composed
-from vidapt.hub._keys import Rule, rename
+from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._preprocess import read_pixels
 from vidapt.hub._prompts import prompt_for
 from vidapt.recipe import Blueprint, Spec
@@ -82,25 +82,9 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     )
 
 
-def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
-    """Key table from the checkpoint's names to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the hub's layout.
-
-    Args:
-        state: `state_dict()` of a VideoLM of this family, adapters merged.
-        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
-    names = rename(state, _composed.TO_HUB, "state_dict", FAMILY).names
-    return {names[key]: tensor for key, tensor in state.items()}
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the layout they were published in; see `_keys.rewrite`."""
+    return rewrite(state, _composed.TO_HUB, FAMILY)
 
 
 def _converted(config: Mapping[str, Any], where: Path) -> tuple[Spec, Spec]:

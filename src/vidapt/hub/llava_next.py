@@ -14,7 +14,6 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _anyres, _composed
-from vidapt.hub._keys import Rule
 from vidapt.recipe import Blueprint
 from vidapt.video.choose import Uniform
 
@@ -31,9 +30,6 @@ CLAIMS = (
 
 NARROWS = (("llava", "LlavaLlamaForCausalLM"), ("llava_llama", "LlavaLlamaForCausalLM"))
 """Claims of another family that `narrows` takes over."""
-
-CARRIED: tuple[str, ...] = ()
-"""Tensors of the layout that vidapt does not use; there are none."""
 
 RULES = _anyres.RULES
 
@@ -88,21 +84,6 @@ def check_merging(config: Mapping[str, Any], where: Path) -> None:
         raise CheckpointError(where, f"mm_patch_merge_type is {merge!r}", "only 'spatial_unpad' is supported")
 
 
-def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
-    """Key table from the checkpoint's names to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the hub's layout.
-
-    Args:
-        state: `state_dict()` of a VideoLM of this family, adapters merged.
-        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the hub's layout; see `_anyres.to_hub`."""
     return _anyres.to_hub(state, FAMILY)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError, nearest
 from vidapt.hub import _anyres, _composed, llava_next
-from vidapt.hub._keys import Rule
 from vidapt.hub._preprocess import read_pixels
 from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
@@ -31,9 +30,6 @@ CLAIMS = (("llava_next_video", "LlavaNextVideoForConditionalGeneration"),)
 
 NARROWS = llava_next.NARROWS
 """Claims of another family that `narrows` takes over."""
-
-CARRIED: tuple[str, ...] = ()
-"""Tensors of the layout that vidapt does not use; there are none."""
 
 RULES = _anyres.RULES
 
@@ -128,23 +124,8 @@ def tokens_per_frame(blueprint: Blueprint) -> int:
     return int((math.ceil(side / stride) if video["pool"] == "bilinear" else max(1, side // stride)) ** 2)
 
 
-def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
-    """Key table from the checkpoint's names to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the hub's layout.
-
-    Args:
-        state: `state_dict()` of a VideoLM of this family, adapters merged.
-        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the hub's layout; see `_anyres.to_hub`."""
     return _anyres.to_hub(state, FAMILY)
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _anyres, _composed, llava_next
-from vidapt.hub._keys import Rule
 from vidapt.hub.llava_next_video import NEWLINES, POOLS
 from vidapt.recipe import Blueprint
 from vidapt.video.choose import Uniform
@@ -31,9 +30,6 @@ CLAIMS = (
     ("llava", "LlavaQwenForCausalLM"),
 )
 """(model_type, architecture) of the configurations this family opens."""
-
-CARRIED: tuple[str, ...] = ()
-"""Tensors of the layout that vidapt does not use; there are none."""
 
 RULES = _anyres.RULES
 
@@ -101,21 +97,6 @@ def _most_tiles(config: Mapping[str, Any], where: Path) -> int | None:
     return int(limit[1]) if limit[1] else None
 
 
-def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
-    """Key table from the checkpoint's names to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the hub's layout.
-
-    Args:
-        state: `state_dict()` of a VideoLM of this family, adapters merged.
-        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the hub's layout; see `_anyres.to_hub`."""
     return _anyres.to_hub(state, FAMILY)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _dual
-from vidapt.hub._keys import Renamed, Rule, Shape, rename
+from vidapt.hub._keys import Renamed, Rule, Shape, rename, rewrite
 from vidapt.hub._report import LoadReport
 from vidapt.models._text_tower import KEPT, Text, stretch
 from vidapt.models.dual_encoder import DualEncoder
@@ -255,25 +255,9 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     raise _dual.no_video_lm(FAMILY, folder)
 
 
-def rules(blueprint: Any) -> tuple[Rule, ...]:
-    """Key table from the authors' names, behind `apart`, to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the authors' layout.
-
-    Args:
-        state: `state_dict()` of a DualEncoder of this family.
-        carried: Tensors of the original that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
-    names = rename(state, TO_HUB, "state_dict", FAMILY).names
-    return together({names[key]: tensor for key, tensor in state.items()})
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a dual encoder's tensors to the authors' layout; see `_keys.rewrite`."""
+    return together(rewrite(state, TO_HUB, FAMILY))
 
 
 def _lengthened(ours: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from transformers import LlamaConfig
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
 from vidapt.hub._files import Stored, stored
-from vidapt.hub._keys import Rule, rename
+from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._prompts import prompt_for
 from vidapt.recipe import Blueprint, Prompt, Spec
 from vidapt.video.choose import Uniform
@@ -36,8 +36,6 @@ LICENCE = "CC BY-NC 4.0"
 
 CLAIMS = (("mini_gemini", "MiniGeminiLlamaForCausalLM"), ("mgm", "MGMLlamaForCausalLM"))
 """(model_type, architecture) of the configurations this family opens."""
-
-CARRIED: tuple[str, ...] = ()
 
 LLAMA_3 = Prompt(
     start=(
@@ -154,25 +152,9 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     )
 
 
-def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
-    """Key table from the checkpoint's names to ours."""
-    del blueprint  # the names are the same for every size
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the authors' layout.
-
-    Args:
-        state: `state_dict()` of a VideoLM of this family, adapters merged.
-        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
-    names = rename(state, TO_HUB, "state_dict", FAMILY).names
-    return {names[key]: tensor for key, tensor in state.items()}
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the layout they were published in; see `_keys.rewrite`."""
+    return rewrite(state, TO_HUB, FAMILY)
 
 
 def _check(config: Mapping[str, Any], where: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
 from vidapt.hub._files import Stored, stored
-from vidapt.hub._keys import Rule, rename
+from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._preprocess import read_pixels
 from vidapt.hub._prompts import PLLAVA, prompt_for
 from vidapt.recipe import Blueprint, LoRA
@@ -101,26 +101,10 @@ def with_alpha(blueprint: Blueprint, alpha: float) -> Blueprint:
     return blueprint.model_copy(update={"adapters": blueprint.adapters.model_copy(update={"alpha": alpha})})
 
 
-def rules(blueprint: Blueprint) -> tuple[Rule, ...]:
-    """Key table from the checkpoint's names to ours."""
-    del blueprint  # wrapped and plain names are told apart by the names themselves
-    return RULES
-
-
-def to_hub(state: Mapping[str, Tensor], carried: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Rename a model's tensors to the authors' layout, with the adapters if it has any.
-
-    Args:
-        state: `state_dict()` of a VideoLM of this family.
-        carried: Tensors of the original checkpoint that vidapt has no use for; this family has none.
-
-    Raises:
-        CheckpointError: If a tensor has no place in that layout.
-    """
-    del carried
+def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the authors' layout, with or without adapters; see `_keys.rewrite`."""
     adapted = any(key.endswith(".lora_A.default.weight") for key in state)
-    names = rename(state, TO_HUB if adapted else _composed.TO_HUB, "state_dict", FAMILY).names
-    return {names[key]: tensor for key, tensor in state.items()}
+    return rewrite(state, TO_HUB if adapted else _composed.TO_HUB, FAMILY)
 
 
 def _adapters(tensors: Mapping[str, Stored]) -> LoRA | None:

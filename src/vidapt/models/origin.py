@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from vidapt.errors import CheckpointError
 
 FOLDER = "published"
-_ABOUT, _CARRIED = "origin.json", "carried.safetensors"
+_ABOUT = "origin.json"
 
 
 @dataclass(frozen=True)
@@ -24,12 +20,10 @@ class Origin:
     Attributes:
         family: Whose layout it was in.
         files: Its JSON files (configuration, processors) by name.
-        carried: Tensors that the family's layout has and vidapt has no use for.
     """
 
     family: str
     files: Mapping[str, str]
-    carried: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def save_origin(folder: Path, origin: Origin) -> None:
@@ -38,9 +32,6 @@ def save_origin(folder: Path, origin: Origin) -> None:
     place.mkdir()
     about = {"family": origin.family, "files": dict(origin.files)}
     (place / _ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if origin.carried:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in origin.carried.items()}
-        save_file(tensors, str(place / _CARRIED))
 
 
 def read_origin(folder: Path) -> Origin | None:
@@ -54,9 +45,8 @@ def read_origin(folder: Path) -> Origin | None:
         return None
     try:
         about = json.loads((place / _ABOUT).read_text(encoding="utf-8"))
-        carried = load_file(place / _CARRIED) if (place / _CARRIED).exists() else {}
-        return Origin(str(about["family"]), dict(about["files"]), carried)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        return Origin(str(about["family"]), dict(about["files"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             place, f"cannot be read: {error!r}", "copy the model's folder again, or delete this one"
         ) from error
