@@ -244,6 +244,7 @@ def look(
     ] = None,
     rollout: Annotated[bool, typer.Option("--rollout", help="Through all layers up to --layer.")] = False,
     word: Annotated[str | None, typer.Option(help="Where this word is, for dual encoders.")] = None,
+    text: Annotated[str | None, typer.Option(help="A text in which the word stands.")] = None,
     level: Annotated[
         str, typer.Option(help="Where word and patches are compared: layer:3, encoder, projected, ...")
     ] = "projected",
@@ -256,7 +257,7 @@ def look(
         from vidapt.measure.look import Wanted
         from vidapt.measure.look import look as draw
 
-        wanted = Wanted(layer, head, token, rollout, word, level, slot)
+        wanted = Wanted(layer, head, token, rollout, word, text, level, slot)
         looked = draw(clip, out, model or [DEFAULT_MODEL], wanted, device=device)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "models": [one.to_dict() for one in looked]}))

@@ -260,7 +260,7 @@ def open_matcher(
             tokenizer beside its weights.
         ConfigError: If there is no such device, or the model cannot be asked.
     """
-    if not _compares(name):
+    if not compares(name):
         return LanguageMatcher(load(name, device=device, tell=tell), by)
     model, tokenizer, report = open_dual_encoder(locate_dual(name))
     if tell is not None:
@@ -273,7 +273,7 @@ def open_matcher(
     return DualMatcher(model, tokenizer, Path(name).resolve().stem)
 
 
-def _compares(name: str | Path) -> bool:
+def compares(name: str | Path) -> bool:
     """Whether a model compares clips with texts and writes none."""
     path = Path(name)
     if path.is_file():

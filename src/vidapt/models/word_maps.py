@@ -14,7 +14,6 @@ from torch import Tensor
 from vidapt.errors import ConfigError
 from vidapt.models.attention_maps import walk
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.nouns import Features
 
 _LAYER = re.compile(r"layer:([1-9]\d*)")
 _LEVELS = "embedding, layer:1, layer:2, ..., encoder, projected"
@@ -40,9 +39,7 @@ def patch_states(model: DualEncoder, views: Tensor, level: str) -> Tensor:
     cells = path.cells(_at(states, level, "vision tower"))
     if level != "projected":
         return cells
-    alone = cells.reshape(-1, 1, cells.shape[-1])
-    pooled = model.tower.pool(Features(alone[:, :, None, None], extra=alone))
-    return model.visual_projection(pooled).reshape(*cells.shape[:3], -1)  # type: ignore[no-any-return]
+    return model.project_cells(cells.flatten(0, 2).unsqueeze(0)).reshape(*cells.shape[:3], -1)
 
 
 def token_states(model: DualEncoder, ids: Tensor, mask: Tensor | None, level: str) -> Tensor:

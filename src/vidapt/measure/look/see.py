@@ -17,9 +17,10 @@ from vidapt.measure.look.draw import Panel, Pixels, stretched
 from vidapt.measure.look.noise import Noise, noise
 from vidapt.models.attention_maps import TowerMaps, tower_maps, walk
 from vidapt.models.dual_encoder import DualEncoder
+from vidapt.models.dual_text import text_ids
 from vidapt.models.video_lm import VideoLM
 from vidapt.models.word_maps import word_map
-from vidapt.nouns import Clip, Views
+from vidapt.nouns import Clip, Features, Views
 from vidapt.video import Policy, decode
 
 ALL = 0
@@ -35,7 +36,9 @@ class Wanted:
         head: Counted from 1; None is the average.
         token: Whose attention: see `TowerMaps.pick`.
         rollout: Follow the attention through all layers up to this one.
-        word: Instead, where a word is; for dual encoders.
+        word: Instead, where a word is; for dual encoders. It may be several words.
+        text: A text in which the word stands, because a word's state depends on those before it; None is
+            the word alone.
         level: At which level of both towers the word is compared.
         slot: Instead, where a slot of a `track` connector looks, counted from 1; `ALL` is all of them. This
             is also what is shown when nothing else is asked of a model with such a connector.
@@ -46,6 +49,7 @@ class Wanted:
     token: str | None = None
     rollout: bool = False
     word: str | None = None
+    text: str | None = None
     level: str = "projected"
     slot: int | None = None
 
@@ -56,6 +60,8 @@ class Wanted:
             raise ConfigError(given[0], f"does not go with {given[1]}", "ask for one map at a time")
         if self.word is not None and not self.word.strip():
             raise ConfigError("--word", "is empty", "give a word")
+        if self.text is not None and self.word is None:
+            raise ConfigError("--text", "needs --word", "say which of its words is looked for")
 
     @property
     def attention(self) -> bool:
@@ -179,7 +185,7 @@ def _has_attention(tower: Any) -> bool:
 def _map(model: Any, tokenizer: Any, views: Views, index: int, wanted: Wanted) -> _Map:
     tensor = views.tensors[index].to(model.device)
     if wanted.word is not None:
-        return _word(model, tokenizer, tensor, wanted.word, wanted.level)
+        return _word(model, tokenizer, tensor, wanted.word, wanted)
     tracks = hasattr(getattr(model, "connector", None), "tracks")
     if wanted.slot is not None and not tracks:
         raise ConfigError("--slot", "the model's connector has no slots", "leave it out to see attention")
@@ -216,7 +222,7 @@ def _slots(model: VideoLM, views: Views, slot: int) -> _Map:
     grid = features.grid
     # The last choice is that the thing is absent.
     heat = tracks.logits[0].softmax(1)[:, :-1].movedim(-1, 0).reshape(-1, grid.t, grid.h, grid.w)
-    norms = features.x[0].norm(dim=-1)
+    norms = _norms(model, views, features)
     if not 0 <= slot <= len(heat):
         known = f"use a number from 1 to {len(heat)}, or 0 for all"
         raise ConfigError("--slot", f"there is no slot {slot}", known)
@@ -233,28 +239,51 @@ def _slots(model: VideoLM, views: Views, slot: int) -> _Map:
     return _Map(f"slot {slot} of {len(heat)}", heat[slot - 1], norms, table)
 
 
-def _word(model: Any, tokenizer: Any, views: Tensor, word: str, level: str) -> _Map:
+def _norms(model: VideoLM, views: Views, features: Features) -> Tensor:
+    """[T, h, w]: lengths of patches' states; before the tower's last norm, which makes all alike, if possible."""
+    if len(views.tensors) > 1 or not _has_attention(model.tower):
+        return features.x[0].norm(dim=-1)
+    path = walk(model.tower, views.tensors[0].to(model.device))
+    *_, last = path.states()
+    return path.cells(last).norm(dim=-1)
+
+
+def _word(model: Any, tokenizer: Any, views: Tensor, word: str, wanted: Wanted) -> _Map:
     if not isinstance(model, DualEncoder):
         raise ConfigError("--word", "the model does not compare words with clips", "use a dual encoder")
     if tokenizer is None:
         remedy = "put its tokenizer's files beside the weights"
         raise ConfigError("--word", "the model has no tokenizer", remedy)
-    ids, of = word_tokens(tokenizer, word)
-    weights, norms = word_map(model, views, ids.to(model.device), of.to(model.device), level)
-    return _Map(f"{word!r} at {level}", weights, norms, ())
+    ids, of = word_tokens(tokenizer, word, wanted.text)
+    weights, norms = word_map(model, views, ids.to(model.device), of.to(model.device), wanted.level)
+    return _Map(f"{word!r} at {wanted.level}", weights, norms, ())
 
 
-def word_tokens(tokenizer: Any, word: str) -> tuple[Tensor, Tensor]:
-    """Ids [1, L] of a text that is one word, and which of them are the word's, [L] bool.
+def word_tokens(tokenizer: Any, word: str, text: str | None = None) -> tuple[Tensor, Tensor]:
+    """A text, and which of its tokens are a word's.
+
+    Args:
+        tokenizer: A dual encoder's.
+        word: One or several words.
+        text: In which it stands, where it stands first; None is the word alone.
+
+    Returns:
+        [1, L] ids, and [L] bool.
 
     Raises:
-        ConfigError: If the tokenizer knows nothing of it.
+        ConfigError: If the word is not in the text, or has no tokens.
     """
-    marked = tokenizer(word, return_special_tokens_mask=True)
-    of = ~torch.tensor(marked["special_tokens_mask"]).bool()
+    text = word if text is None else text
+    ids = text_ids(tokenizer, text)
+    first = text.lower().find(word.lower())
+    if first < 0:
+        raise ConfigError("--word", f"{word!r} is not in {text!r}", "give a word of the text")
+    spans = tokenizer(text, add_special_tokens=True, return_offsets_mapping=True).offset_mapping
+    last = first + len(word)
+    of = torch.tensor([start < last and end > first and end > start for start, end in spans])
     if not of.any():
         raise ConfigError("--word", f"{word!r} has no tokens", "give another word")
-    return torch.tensor([marked["input_ids"]]), of
+    return torch.tensor([ids]), of
 
 
 def _numbers(found: Noise) -> dict[str, Any]:
