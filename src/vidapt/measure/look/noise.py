@@ -144,5 +144,9 @@ def _near(cells: torch.Size, places: Tensor, radius: float, size: tuple[int, int
     off_x = (middle_x - places[:, :1])[:, None, :]
     off_y = (middle_y - places[:, 1:])[:, :, None]
     round_it = (off_x * size[1] / size[0]) ** 2 + off_y**2 <= radius**2
-    inside = (off_x.abs() <= area.width / w / 2) & (off_y.abs() <= area.height / h / 2)
-    return round_it | inside
+    return round_it | (_holds(off_x, area.width / w / 2) & _holds(off_y, area.height / h / 2))
+
+
+def _holds(off: Tensor, half: float) -> Tensor:
+    """Whether a place lies within `half` of a middle; one on a border lies on its far side."""
+    return (off > -half) & (off <= half)

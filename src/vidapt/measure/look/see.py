@@ -240,12 +240,14 @@ def _slots(model: VideoLM, views: Views, slot: int) -> _Map:
 
 
 def _norms(model: VideoLM, views: Views, features: Features) -> Tensor:
-    """[T, h, w]: lengths of patches' states; before the tower's last norm, which makes all alike, if possible."""
-    if len(views.tensors) > 1 or not _has_attention(model.tower):
-        return features.x[0].norm(dim=-1)
-    path = walk(model.tower, views.tensors[0].to(model.device))
-    *_, last = path.states()
-    return path.cells(last).norm(dim=-1)
+    """[T, h, w]: lengths of patches' states, if possible before a last norm makes them all alike."""
+    cells = features.x[0]
+    if len(views.tensors) == 1 and _has_attention(model.tower):
+        path = walk(model.tower, views.tensors[0].to(model.device))
+        *_, last = path.states()
+        cells = path.cells(last)
+    norms: Tensor = cells.norm(dim=-1)
+    return norms
 
 
 def _word(model: Any, tokenizer: Any, views: Tensor, word: str, wanted: Wanted) -> _Map:

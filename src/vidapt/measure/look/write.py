@@ -24,7 +24,8 @@ def check_ending(path: Path) -> None:
     """Find out whether a film can be written under a name.
 
     Raises:
-        ConfigError: If the ending is none of those known, or a folder has that name.
+        ConfigError: If the ending is none of those known, a folder has that name, or a file stands where its
+            folder would be.
     """
     if path.suffix.lower() not in _WRITERS:
         raise ConfigError(
@@ -32,6 +33,9 @@ def check_ending(path: Path) -> None:
         )
     if path.is_dir():
         raise ConfigError(path, "is a folder", "give the name of a file")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ConfigError(path, f"{above} is no folder", "choose another place")
 
 
 def write_film(path: Path, film: Pixels, times_s: NDArray[np.float64]) -> None:
