@@ -47,6 +47,16 @@ class DualBlueprint(_Data):
     resolution: dict[str, Any] = {"kind": "whole", "fit": "squash"}
     frames: Policy = Uniform(count=12)
 
+    @property
+    def towers(self) -> tuple[dict[str, Any], ...]:
+        """The tower, as a video-language model's blueprint lists its own."""
+        return (self.tower,)
+
+    @property
+    def scenes(self) -> dict[str, dict[str, Any]]:
+        """None: stills and footage are cut alike."""
+        return {}
+
 
 class Pairing(_Data):
     """How labels become pairs of a clip and a text, and which pairs share a step; for alignment only.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
 
-from vidapt.nouns import Features, Views
+from vidapt.nouns import Features
 
 
 class PairsBatch(Protocol):
     """What a step offers: N clips, M texts and K falsified texts.
 
     Attributes:
-        views: The clips as they are cut, stacked; empty where features are kept.
+        views: [N, T, 3, h, w], the clips as they are cut; None where features are kept.
         features: What a frozen tower saw of them, if it is kept.
         ids: [M + K, L] long: the texts, then the falsified ones.
         real: [M + K, L] bool, which tokens are no padding.
@@ -24,7 +23,7 @@ class PairsBatch(Protocol):
     """
 
     @property
-    def views(self) -> Sequence[Views]: ...
+    def views(self) -> Tensor | None: ...
 
     @property
     def features(self) -> Features | None: ...

@@ -151,7 +151,8 @@ class _Clips:
         if batch.features is not None:
             self.features = batch.features
             return
-        ((views,),) = (cut.tensors for cut in batch.views)
+        views = batch.views
+        assert views is not None
         if inside and hasattr(model.tower, "states"):
             self._states = list(model.tower.states(views))
             self._grid = model.tower.grid(views.shape[1], tuple(views.shape[-2:]))

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
-from vidapt.models.video_lm import VideoLM
-from vidapt.training.optimizer import PARTS, trainable
+from vidapt.training.optimizer import Model, parts_of, trainable
 
 KEEP = 2
 
@@ -30,15 +29,17 @@ class Progress:
         step: Steps done.
         loss: Running mean of the loss per label; None before the first step.
         seconds: Time spent in steps so far.
+        skipped: Steps from which nothing could be learned.
     """
 
     step: int = 0
     loss: float | None = None
     seconds: float = 0.0
+    skipped: int = 0
 
 
 def save_checkpoint(
-    folder: Path, model: VideoLM, objective: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path, model: Model, objective: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> Path:
     """Write `checkpoint-STEP` and drop all but the newest `KEEP`.
 
@@ -76,7 +77,7 @@ def remove_torn(folder: Path) -> None:
 
 
 def load_checkpoint(
-    path: Path, model: VideoLM, objective: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, model: Model, objective: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Progress:
     """Restore weights, optimizer and random state; returns where the stage was.
 
@@ -130,14 +131,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tens
         ) from error
 
 
-def _changing(model: VideoLM, objective: nn.Module) -> dict[str, Tensor]:
+def _changing(model: Model, objective: nn.Module) -> dict[str, Tensor]:
     """What a step may change: trainable weights, and buffers such as running statistics of their parts."""
     found: dict[str, Tensor] = dict(trainable(model, objective))
     busy = {name.partition(".")[0] for name in found}
     kept = model.state_dict()
-    for member in sorted(busy & {member for members in PARTS.values() for member in members}):
-        buffers = getattr(model, member).named_buffers(prefix=member)
-        found |= {name: buffer for name, buffer in buffers if name in kept}
+    for name in sorted(busy & {name for members in parts_of(model).values() for name in members}):
+        member = getattr(model, name)
+        if isinstance(member, nn.Module):
+            buffers = member.named_buffers(prefix=name)
+            found |= {name: buffer for name, buffer in buffers if name in kept}
     return found
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import vidapt
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
-from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
 from vidapt.recipe import Cache
 from vidapt.training.cache import TensorStore, clip_key, digest
@@ -27,6 +26,44 @@ Item = tuple[Clip, int]
 
 _Cut = tuple[Item, Views, list[str]]
 """A clip, its views, and what decoding had to say."""
+
+
+class Eyes(Protocol):
+    """What of a model decides what a clip becomes; a `VideoLM` is one.
+
+    Attributes:
+        blueprint: Its frames policy, resolution, scenes and towers, as data.
+        towers: A list of modules.
+    """
+
+    blueprint: Any
+    towers: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        ...
+
+    @property
+    def decode_size(self) -> tuple[int, int] | None:
+        """(height, width) to which the decoder resizes."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights, all in one number format."""
+        ...
+
+    def plan(self, size: tuple[int, int], frames: int, together: int = 1) -> tuple[Plan, Any]:
+        """What will be cut from a clip, and what will be read of it."""
+        ...
+
+    def cut(self, pixels: Tensor, together: int = 1) -> Views:
+        """Views of one decoded clip."""
+        ...
+
+    def see_views(self, views: Views) -> Seen:
+        """What the towers see of N clips."""
+        ...
 
 
 class Footage:
@@ -43,7 +80,7 @@ class Footage:
 
     def __init__(
         self,
-        model: VideoLM,
+        model: Eyes,
         cache: Cache,
         folder: Path,
         *,
@@ -186,7 +223,7 @@ class Footage:
         """Kept features of clips, all stacked where all plans are equal, in the model's number format."""
         if self.store is None or self.keeps != "features":
             raise ConfigError("cache.keep", "features are not kept in this stage")
-        dtype, device = next(self.model.connector.parameters()).dtype, self.model.device
+        dtype, device = next(self.model.parameters()).dtype, self.model.device
         keys = [self.key(item) for item in items]
         plans = [self._plan(self.store.note(key), item[1]) for key, item in zip(keys, items, strict=True)]
         rows = [self.store.get(key) for key in keys]
@@ -206,7 +243,7 @@ class Footage:
 
 
 @torch.no_grad()
-def see_frozen(model: VideoLM, views: Views) -> Seen:
+def see_frozen(model: Eyes, views: Views) -> Seen:
     """What frozen towers see of N clips.
 
     Each clip is seen by itself: convolutions and matrix products may round differently with the number of

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 
 from vidapt.errors import ConfigError
+from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.video_lm import VideoLM, add_adapters
 from vidapt.recipe import Optimizer, Trained
+
+Model: TypeAlias = VideoLM | DualEncoder
+"""What a stage can train."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "towers": ("towers",),
@@ -19,35 +23,50 @@ PARTS: dict[str, tuple[str, ...]] = {
     "connector": ("connector", "resolution", "scenes"),
     "language": ("language",),
 }
-"""What a recipe calls a part, and the members of a model that belong to it."""
+"""What a recipe calls a part, and the members of a video-language model that belong to it."""
 
-_PART_OF = {member: part for part, members in PARTS.items() for member in members}
-
-
-def _modules(model: VideoLM) -> Iterator[tuple[str, nn.Module]]:
-    for part, members in PARTS.items():
-        for member in members:
-            module = getattr(model, member)
-            if isinstance(module, nn.Module):
-                yield part, module
+DUAL_PARTS: dict[str, tuple[str, ...]] = {
+    "towers": ("tower",),
+    "text": ("text",),
+    "projections": ("visual_projection", "text_projection", "logit_scale"),
+}
+"""The same for a dual encoder."""
 
 
-def set_trainable(model: VideoLM, trained: Trained) -> None:
+def parts_of(model: Model) -> dict[str, tuple[str, ...]]:
+    """What a recipe calls a part, and the members of this model that belong to it."""
+    return DUAL_PARTS if isinstance(model, DualEncoder) else PARTS
+
+
+def _members(model: Model) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
+    for part, members in parts_of(model).items():
+        for name in members:
+            member = getattr(model, name)
+            if isinstance(member, nn.Module | nn.Parameter):
+                yield part, member
+
+
+def set_trainable(model: Model, trained: Trained) -> None:
     """Freeze and free parts as a stage asks; low-rank adapters are added where they are not yet.
 
     A frozen part is also put in evaluation mode by `training_mode`.
 
     Raises:
-        ConfigError: If the model has adapters and the stage asks for different ones.
+        ConfigError: If the model has adapters and the stage asks for different ones, or nothing would learn.
     """
-    if trained.language == "lora":
-        _ensure_adapters(model, trained)
-    for part, module in _modules(model):
-        module.requires_grad_(getattr(trained, part) == "full")
+    adapted = model if isinstance(model, VideoLM) and trained.language == "lora" else None
+    if adapted is not None:
+        _ensure_adapters(adapted, trained)
+    if {getattr(trained, part) for part in parts_of(model)} == {"frozen"}:
+        raise ConfigError(
+            "train", "every part of this model is frozen", f"free one of {list(parts_of(model))}"
+        )
+    for part, member in _members(model):
+        member.requires_grad_(getattr(trained, part) == "full")
     for name in model.fixed:
         model.get_parameter(name).requires_grad_(False)
-    if trained.language == "lora":
-        for weight in adapter_weights(model.language):
+    if adapted is not None:
+        for weight in adapter_weights(adapted.language):
             weight.requires_grad_(True)
 
 
@@ -74,13 +93,14 @@ def adapter_weights(language: nn.Module) -> Iterator[nn.Parameter]:
                 yield from getattr(layer, name).parameters()
 
 
-def training_mode(model: VideoLM, trained: Trained) -> None:
+def training_mode(model: Model, trained: Trained) -> None:
     """Dropout and the like only in parts that learn."""
-    for part, module in _modules(model):
-        module.train(getattr(trained, part) != "frozen")
+    for part, member in _members(model):
+        if isinstance(member, nn.Module):
+            member.train(getattr(trained, part) != "frozen")
 
 
-def trainable(model: VideoLM, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def trainable(model: Model, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and weights that learn; an objective's own come under `objective.`."""
     for name, weight in model.named_parameters():
         if weight.requires_grad:
@@ -89,12 +109,13 @@ def trainable(model: VideoLM, objective: nn.Module) -> Iterator[tuple[str, nn.Pa
         yield f"objective.{name}", weight
 
 
-def make_optimizer(model: VideoLM, objective: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+def make_optimizer(model: Model, objective: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter, 2019) with a rate per part; vectors and scalars do not decay."""
+    part_of = {member: part for part, members in parts_of(model).items() for member in members}
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, weight in trainable(model, objective):
         member = name.partition(".")[0]
-        groups.setdefault((_PART_OF.get(member, member), weight.ndim > 1), []).append(weight)
+        groups.setdefault((part_of.get(member, member), weight.ndim > 1), []).append(weight)
     described: list[dict[str, Any]] = [
         {
             "params": weights,
@@ -105,7 +126,7 @@ def make_optimizer(model: VideoLM, objective: nn.Module, settings: Optimizer) ->
         }
         for (part, decays), weights in groups.items()
     ]
-    return torch.optim.AdamW(described, betas=settings.betas, fused=False)
+    return torch.optim.AdamW(described, betas=settings.betas, eps=settings.eps, fused=False)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, settings: Optimizer, step: int, total: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,15 @@ class Visit:
 
     clip: int
     samples: tuple[int, ...]
+
+
+class Steps(Protocol):
+    """Something that knows how many steps make an epoch."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many."""
+        ...
 
 
 class Order:
@@ -61,7 +71,7 @@ class Order:
         return Visit(clip, tuple(taking))
 
 
-def total_steps(stage: Stage, order: Order) -> int:
+def total_steps(stage: Stage, order: Steps) -> int:
     """Steps of a stage: as given, or its epochs in steps."""
     return (
         stage.steps

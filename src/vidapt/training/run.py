@@ -6,26 +6,33 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import vidapt
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.files import write_json, write_text
 from vidapt.formats import check
-from vidapt.loading import RUN, locate, open_model, usable_device
+from vidapt.loading import RUN, locate, locate_dual, open_model, usable_device
+from vidapt.models.dual_encoder import DualEncoder
+from vidapt.models.dual_folder import save_dual
 from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 from vidapt.recipe import Blueprint, Recipe, Stage, missing_files
-from vidapt.training.data import ClipSamples, group_by_clip, read_samples
+from vidapt.training.align import begin
+from vidapt.training.align.eyes import DualEyes
+from vidapt.training.align.stage import aligned, measure_of, watch_of
+from vidapt.training.batch import StageBatch
 from vidapt.training.footage import Footage
-from vidapt.training.optimizer import set_trainable
+from vidapt.training.optimizer import Model, set_trainable
+from vidapt.training.order import Order, total_steps
+from vidapt.training.ready import Labels, StageData, aligns, read_labels, ready
 from vidapt.training.stage import StageWork, fit, make_objective
 from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.training.truth import read_truth
@@ -86,23 +93,23 @@ def train(
         raise ConfigError(
             "recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths"
         )
-    data = [read_samples(recipe.sources(stage)) for stage in recipe.stages]
-    check([sample for samples in data for sample in samples])
+    dual = aligns(recipe)
+    data = [read_labels(recipe, stage) for stage in recipe.stages]
+    check([sample for one in data for samples in (one.samples, *one.sets.values()) for sample in samples])
     if recipe.start is not None:
-        locate(recipe.start)
+        (locate_dual if dual else locate)(recipe.start)
     run = runs / recipe.name
     state = _read_state(run, recipe, resume=resume)
-    model, tokenizer = _starting_point(recipe, run, state, data)
+    model, tokenizer = (_dual_starting_point if dual else _starting_point)(recipe, run, state, data)
     place = usable_device(device)
     if flex and place.type != "cuda":
         raise ConfigError(
             "flex", f"FlexAttention cannot train on {device!r}", "leave it out, or train on CUDA"
         )
     model.to(place)
-    prompt = model.blueprint.prompt
-    clips = [
-        group_by_clip(samples, prompt, tokenizer, stage.batching.max_answer_tokens)
-        for samples, stage in zip(data, recipe.stages, strict=True)
+    stages = [
+        ready(labels, stage, model, tokenizer, report)
+        for labels, stage in zip(data, recipe.stages, strict=True)
     ]
     count = os.cpu_count() or 1 if workers is None else workers
     write_text(run / RECIPE, recipe.model_dump_json(indent=2) + "\n")
@@ -111,7 +118,7 @@ def train(
         name = stage_folder(index, stage)
         if name in state.finished:
             continue
-        work = StageRun(recipe, index, run, clips[index], report, count, flex=flex)
+        work = StageRun(recipe, index, run, stages[index], report, count, flex=flex)
         state.stages[name] = work.carry_out(model, tokenizer)
         state.finished.append(name)
         write_json(run / RUN, asdict(state))
@@ -150,8 +157,18 @@ def _read_state(run: Path, recipe: Recipe, *, resume: bool) -> RunState:
     return state
 
 
+def _dual_starting_point(
+    recipe: Recipe, run: Path, state: RunState, data: Sequence[Labels]
+) -> tuple[DualEncoder, Any]:
+    """The dual encoder the next stage begins with."""
+    if state.finished:
+        return begin.resume(run)
+    texts = (turn.text for labels in data for sample in labels.samples for turn in sample.turns)
+    return begin.begin(recipe, texts, run / "load_report.json")
+
+
 def _starting_point(
-    recipe: Recipe, run: Path, state: RunState, data: Sequence[Sequence[Sample]]
+    recipe: Recipe, run: Path, state: RunState, data: Sequence[Labels]
 ) -> tuple[VideoLM, Any]:
     """The model the next stage begins with."""
     if state.finished:
@@ -171,12 +188,12 @@ def _starting_point(
     return VideoLM(recipe.blueprint.model_copy(update={"language": language})), tokenizer
 
 
-def _tokenizer(recipe: Recipe, blueprint: Blueprint, data: Sequence[Sequence[Sample]]) -> Any:
+def _tokenizer(recipe: Recipe, blueprint: Blueprint, data: Sequence[Labels]) -> Any:
     if recipe.tokenizer is not None:
         from transformers import PreTrainedTokenizerFast
 
         return PreTrainedTokenizerFast.from_pretrained(recipe.tokenizer)
-    texts = (turn.text for samples in data for sample in samples for turn in sample.turns)
+    texts = (turn.text for labels in data for sample in labels.samples for turn in sample.turns)
     return learn_tokenizer(texts, blueprint.prompt, recipe.vocabulary)
 
 
@@ -187,7 +204,7 @@ class StageRun:
     recipe: Recipe
     index: int
     run: Path
-    clips: Sequence[ClipSamples]
+    data: StageData
     report: Reporter
     workers: int
     flex: bool
@@ -197,53 +214,115 @@ class StageRun:
         """What the recipe says."""
         return self.recipe.stages[self.index]
 
-    def carry_out(self, model: VideoLM, tokenizer: Any) -> dict[str, Any]:
+    @property
+    def folder(self) -> Path:
+        """Where the stage's work and model go."""
+        return self.run / stage_folder(self.index, self.stage)
+
+    def carry_out(self, model: Model, tokenizer: Any) -> dict[str, Any]:
         """Train `model` in place and save it; returns steps, seconds and loss."""
-        stage, folder = self.stage, self.run / stage_folder(self.index, self.stage)
+        stage = self.stage
         objective = make_objective(stage, model, self.recipe.seed)
         set_trainable(model, stage.train)
         footage = Footage(
-            model,
+            model if isinstance(model, VideoLM) else DualEyes(model),
             stage.cache,
             self.run.parent / ".cache",
             tower_trains=stage.train.towers != "frozen",
             needs_views=getattr(objective, "needs_views", False),
             workers=self.workers,
         )
-        clips = self._usable(footage)
-        work = StageWork(
-            stage=stage,
-            index=self.index,
-            seed=self.recipe.seed,
-            folder=folder / "work",
-            clips=clips,
-            tokenizer=tokenizer,
-            truth=read_truth(clips, getattr(objective, "columns", ())),
-            footage=footage,
-            objective=objective,
-            flex=self.flex,
-        )
-        result = fit(model, work, self._show)
-        save_model(folder / "model", model, tokenizer, _card(self.recipe, stage, result, clips))
+        data = self._usable(footage)
+        if isinstance(model, VideoLM):
+            result = fit(model, self._talking(model, tokenizer, objective, footage, data), self._show())
+            save_model(self.folder / "model", model, tokenizer, self._card(result, data))
+            return result
+        work, note = self._aligning(model, tokenizer, objective, footage, data)
+        result = {**fit(model, work, self._show(note)), "texts": dict(data.counts)}
+        save_dual(self.folder / "model", model, tokenizer, self._card(result, data))
         return result
 
-    def _show(self, done: int, total: int, loss: float) -> None:
-        self.report(self.stage.name, done, total, f"loss {loss:.3f}")
+    def _talking(
+        self, model: VideoLM, tokenizer: Any, objective: nn.Module, footage: Footage, data: StageData
+    ) -> StageWork:
+        """A stage of a video-language model."""
+        stage, clips = self.stage, data.clips
+        order = Order(clips, stage.batching, (self.recipe.seed, self.index))
+        truth = read_truth(clips, getattr(objective, "columns", ()))
+        shared, flex = stage.batching.shared_prefix, self.flex
 
-    def _usable(self, footage: Footage) -> list[ClipSamples]:
+        def batch(number: int) -> StageBatch:
+            visits = order.step(number)
+            return StageBatch(
+                model, tokenizer, footage, clips, visits, truth, shared_prefix=shared, flex=flex
+            )
+
+        return self._work(total_steps(stage, order), batch, objective)
+
+    def _aligning(
+        self, model: DualEncoder, tokenizer: Any, objective: nn.Module, footage: Footage, data: StageData
+    ) -> tuple[StageWork, Callable[[], str]]:
+        """A stage of a dual encoder, and what is to be told of its terms."""
+        stage = self.stage
+        pairs = aligned(stage, model, footage, data.clips, (self.recipe.seed, self.index))
+        watch = watch_of(objective)
+
+        def card(numbers: Mapping[str, Any]) -> dict[str, Any]:
+            return self._card(dict(numbers), data)
+
+        measure = measure_of(stage, model, tokenizer, footage, data.sets, self.folder, card)
+        work = self._work(pairs.steps, pairs.batch, objective)
+        return replace(work, measure=measure, watch=watch), watch.line
+
+    def _work(self, steps: int, batch: Callable[[int], Any], objective: nn.Module) -> StageWork:
+        seed, folder = self.recipe.seed, self.folder / "work"
+        return StageWork(self.stage, self.index, seed, folder, steps, batch, objective)
+
+    def _show(self, note: Callable[[], str] = str) -> Callable[[int, int, float], None]:
+        def show(done: int, total: int, loss: float) -> None:
+            words = [f"loss {loss:.3f}", note()]
+            self.report(self.stage.name, done, total, "; ".join(word for word in words if word))
+
+        return show
+
+    def _usable(self, footage: Footage) -> StageData:
         """Clips without the broken ones, which are written down with their reasons."""
-        media = list(dict.fromkeys((clip, len(c.media)) for c in self.clips for clip in c.media))
+        data = self.data
+        every = [*data.clips, *(clip for clips in data.sets.values() for clip in clips)]
+        media = list(dict.fromkeys((clip, len(c.media)) for c in every for clip in c.media))
         task = f"{self.stage.name}: read clips"
         broken = footage.prepare(media, lambda done, total: self.report(task, done, total))
         if not broken:
-            return list(self.clips)
+            return data
         file = self.run / QUARANTINE
         _quarantine(file, broken)
         bad = {b.path for b in broken}
-        kept = [c for c in self.clips if not any(clip.path in bad for clip in c.media)]
-        if not kept:
-            raise ConfigError(file, "none of the clips can be used", "read the reasons there")
-        return kept
+
+        def whole(clips: Sequence[Any]) -> list[Any]:
+            kept = [c for c in clips if not any(clip.path in bad for clip in c.media)]
+            if not kept:
+                raise ConfigError(file, "none of the clips can be used", "read the reasons there")
+            return kept
+
+        return replace(
+            data, clips=whole(data.clips), sets={name: whole(clips) for name, clips in data.sets.items()}
+        )
+
+    def _card(self, result: dict[str, Any], data: StageData) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.name,
+            "recipe_hash": self.recipe.fingerprint,
+            "stage": self.stage.name,
+            "seed": self.recipe.seed,
+            "clips": len(data.clips),
+            "samples": sum(len(c.samples) for c in data.clips),
+            **result,
+            "versions": {
+                "vidapt": vidapt.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        }
 
 
 def _quarantine(file: Path, broken: Sequence[BrokenClip]) -> None:
@@ -251,25 +330,6 @@ def _quarantine(file: Path, broken: Sequence[BrokenClip]) -> None:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     lines += [json.dumps({"path": str(b.path), "reason": b.reason}, ensure_ascii=False) for b in broken]
     write_text(file, "".join(line + "\n" for line in dict.fromkeys(lines)))
-
-
-def _card(
-    recipe: Recipe, stage: Stage, result: dict[str, Any], clips: Sequence[ClipSamples]
-) -> dict[str, Any]:
-    return {
-        "recipe": recipe.name,
-        "recipe_hash": recipe.fingerprint,
-        "stage": stage.name,
-        "seed": recipe.seed,
-        "clips": len(clips),
-        "samples": sum(len(c.samples) for c in clips),
-        **result,
-        "versions": {
-            "vidapt": vidapt.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
 
 
 def _drop_checkpoints(folder: Path) -> None:

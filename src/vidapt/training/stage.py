@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from vidapt import parts
 from vidapt.errors import VidaptError
 from vidapt.files import disk_errors
-from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Stage
-from vidapt.training.batch import StageBatch
 from vidapt.training.checkpoint import (
     Progress,
     checkpoints,
@@ -27,13 +26,18 @@ from vidapt.training.checkpoint import (
     remove_torn,
     save_checkpoint,
 )
-from vidapt.training.data import ClipSamples
-from vidapt.training.footage import Footage
 from vidapt.training.interrupt import between_steps
-from vidapt.training.optimizer import make_optimizer, set_rates, trainable, training_mode
-from vidapt.training.order import Order, total_steps
+from vidapt.training.optimizer import Model, make_optimizer, set_rates, trainable, training_mode
 
 LOG_EVERY = 10
+
+Numbers = Mapping[str, float]
+
+
+def _nothing(numbers: Numbers) -> Numbers:
+    """Watch nothing."""
+    del numbers
+    return {}
 
 
 @dataclass(frozen=True)
@@ -45,27 +49,26 @@ class StageWork:
         index: Its place in the recipe.
         seed: The recipe's seed.
         folder: Where checkpoints and logs go.
-        clips: The data.
-        tokenizer: The model's.
-        truth: A simulator's columns, one row per clip.
-        footage: Views or features.
+        steps: How many there are.
+        batch: What a step sees, counted from 0; None if nothing can be learned from it.
         objective: Built and prepared.
-        flex: Attend by FlexAttention.
+        measure: Further numbers for the log after so many steps, asked for before the first step and whenever
+            a checkpoint is due; it may put the model into evaluation mode.
+        watch: Told of every logged step's numbers; returns more of them.
     """
 
     stage: Stage
     index: int
     seed: int
     folder: Path
-    clips: Sequence[ClipSamples]
-    tokenizer: Any
-    truth: Mapping[str, Tensor]
-    footage: Footage
+    steps: int
+    batch: Callable[[int], Any]
     objective: nn.Module
-    flex: bool = False
+    measure: Callable[[int], Numbers] | None = None
+    watch: Callable[[Numbers], Numbers] = _nothing
 
 
-def make_objective(stage: Stage, model: VideoLM, seed: int) -> nn.Module:
+def make_objective(stage: Stage, model: Model, seed: int) -> nn.Module:
     """The stage's objective with weights that depend on the seed alone."""
     torch.manual_seed(seed)
     objective = parts.build("objectives", stage.objective)
@@ -74,7 +77,7 @@ def make_objective(stage: Stage, model: VideoLM, seed: int) -> nn.Module:
     return objective.to(model.device)
 
 
-def fit(model: VideoLM, work: StageWork, report: Callable[[int, int, float], None]) -> dict[str, Any]:
+def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]) -> dict[str, Any]:
     """Train a stage from its newest checkpoint, or from the start.
 
     Args:
@@ -83,62 +86,71 @@ def fit(model: VideoLM, work: StageWork, report: Callable[[int, int, float], Non
         report: Called with steps done, steps in all and the running loss.
 
     Returns:
-        Steps, seconds spent in them and the running loss.
+        Steps, seconds spent in them and the running loss; and how many steps were skipped, if any were.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C, once the step under way is done and saved.
         VidaptError: If the loss is not a number, or the disk is full.
     """
     stage = work.stage
-    order = Order(work.clips, stage.batching, (work.seed, work.index))
-    total = total_steps(stage, order)
+    total = work.steps
     optimizer = make_optimizer(model, work.objective, stage.optimizer)
     torch.manual_seed(work.seed * 1009 + work.index)
     remove_torn(work.folder)
     at = Progress()
     for path in checkpoints(work.folder)[-1:]:
         at = load_checkpoint(path, model, work.objective, optimizer)
-    training_mode(model, stage.train)
-    with _log(work.folder, at.step) as log, between_steps() as interrupted:
+    with _log(work.folder, at.step, work.watch) as log, between_steps() as interrupted:
+        if not at.step and work.measure is not None:
+            log(0, work.measure(0), optimizer)
+        training_mode(model, stage.train)
         while at.step < total:
             set_rates(optimizer, stage.optimizer, at.step, total)
             started = time.monotonic()
-            loss, shares = _step(model, work, order, optimizer, at.step)
-            at = _advance(at, loss, time.monotonic() - started)
+            found = _step(model, work, optimizer, at.step)
+            at = _advance(at, found, time.monotonic() - started)
             last, stop = at.step == total, interrupted()
-            if at.step % LOG_EVERY == 0 or last:
-                log(at.step, {"loss": loss, **shares}, optimizer)
+            numbers = _due(model, work, at.step, found)
+            if numbers:
+                log(at.step, numbers, optimizer)
             if at.step % stage.save_every == 0 or last or stop:
                 save_checkpoint(work.folder, model, work.objective, optimizer, at)
-            report(at.step, total, loss if at.loss is None else at.loss)
+            report(at.step, total, math.nan if at.loss is None else at.loss)
             if stop:
                 raise KeyboardInterrupt
         if interrupted():
             raise KeyboardInterrupt
     model.eval()
-    return {"steps": total, "seconds": round(at.seconds, 1), "loss": at.loss}
+    skipped = {"skipped": at.skipped} if at.skipped else {}
+    return {"steps": total, "seconds": round(at.seconds, 1), "loss": at.loss, **skipped}
 
 
-def _advance(at: Progress, loss: float, seconds: float) -> Progress:
+def _advance(at: Progress, found: Numbers | None, seconds: float) -> Progress:
+    if found is None:
+        return Progress(at.step + 1, at.loss, at.seconds + seconds, at.skipped + 1)
+    loss = found["loss"]
     running = loss if at.loss is None else 0.95 * at.loss + 0.05 * loss
-    return Progress(at.step + 1, running, at.seconds + seconds)
+    return Progress(at.step + 1, running, at.seconds + seconds, at.skipped)
+
+
+def _due(model: Model, work: StageWork, done: int, found: Numbers | None) -> dict[str, float]:
+    """Numbers to be logged once so many steps are done; empty if none are due."""
+    last = done == work.steps
+    numbers = dict(found) if found is not None and (done % LOG_EVERY == 0 or last) else {}
+    if work.measure is not None and (done % work.stage.save_every == 0 or last):
+        numbers |= work.measure(done)
+        training_mode(model, work.stage.train)
+    return numbers
 
 
 def _step(
-    model: VideoLM, work: StageWork, order: Order, optimizer: torch.optim.Optimizer, number: int
-) -> tuple[float, dict[str, float]]:
-    """One update; returns the loss per label and its components."""
+    model: Model, work: StageWork, optimizer: torch.optim.Optimizer, number: int
+) -> dict[str, float] | None:
+    """One update; returns the loss per label and its components, or None for a step that is skipped."""
     stage = work.stage
-    batch = StageBatch(
-        model,
-        work.tokenizer,
-        work.footage,
-        work.clips,
-        order.step(number),
-        work.truth,
-        shared_prefix=stage.batching.shared_prefix,
-        flex=work.flex,
-    )
+    batch = work.batch(number)
+    if batch is None:
+        return None
     optimizer.zero_grad(set_to_none=True)
     lower = (
         torch.autocast(model.device.type, torch.bfloat16) if stage.precision == "bfloat16" else nullcontext()
@@ -157,27 +169,37 @@ def _step(
     if stage.optimizer.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(weights, stage.optimizer.clip_norm)
     optimizer.step()
-    return float(mean.detach()), {name: value / loss.weight for name, value in loss.parts.items()}
+    after = getattr(work.objective, "after_step", None)
+    if after is not None:
+        after(model)
+    return {
+        "loss": float(mean.detach()),
+        **{name: value / loss.weight for name, value in loss.parts.items()},
+    }
 
 
 @contextmanager
 def _log(
-    folder: Path, done: int
-) -> Iterator[Callable[[int, Mapping[str, float], torch.optim.Optimizer], None]]:
+    folder: Path, done: int, watch: Callable[[Numbers], Numbers]
+) -> Iterator[Callable[[int, Numbers, torch.optim.Optimizer], None]]:
     """Numbers of steps as JSON lines and for TensorBoard; lines after the checkpoint resumed from are cut."""
     path = folder / "metrics.jsonl"
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        rows = [line for line in kept if _step_of(line) <= done]
+        # Where there is no checkpoint all is done again, also what is measured before the first step.
+        rows = [line for line in kept if done and _step_of(line) <= done]
+        for line in rows:
+            watch(json.loads(line))
         path.write_text("".join(line + "\n" for line in rows), encoding="utf-8")
         writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
         try:
             with path.open("a", encoding="utf-8") as file:
 
-                def log(step: int, values: Mapping[str, float], optimizer: torch.optim.Optimizer) -> None:
+                def log(step: int, numbers: Numbers, optimizer: torch.optim.Optimizer) -> None:
+                    values = {**numbers, **watch(numbers)}
                     rates = {f"rate/{group['part']}": group["lr"] for group in optimizer.param_groups}
-                    for name, value in {**values, **rates}.items():
+                    for name, value in (values | rates).items():
                         writer.add_scalar(name, value, step)
                     row = {"step": step, **{k: round(v, 6) for k, v in values.items()}, **rates}
                     file.write(json.dumps(row) + "\n")

@@ -1,0 +1,95 @@
+"""Between the tower that was and the one that was tuned: most of what is gained, little of what is lost.
+
+Source: WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903): weights of
+both models are averaged one by one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import vidapt
+from vidapt.errors import CheckpointError, ConfigError
+from vidapt.hub import open_dual_encoder
+from vidapt.hub._open_dual import Lack
+from vidapt.loading import locate_dual
+from vidapt.models.dual_encoder import DualEncoder
+from vidapt.models.dual_folder import save_dual
+
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Those of the paper's curves."""
+
+
+def interpolated(start: DualEncoder, tuned: DualEncoder, share: float) -> DualEncoder:
+    """A new model between two, the temperature's logarithm included.
+
+    Args:
+        start: The one that was.
+        tuned: What training made of it.
+        share: Of the tuned one; 0 gives `start`, 1 gives `tuned`, both exactly.
+
+    Raises:
+        ConfigError: If the share is not from 0 to 1.
+        CheckpointError: If the models have different tensors.
+    """
+    if not 0 <= share <= 1:
+        raise ConfigError("share", f"{share} is not from 0 to 1", "0 is the start, 1 the tuned model")
+    ours, theirs = start.state_dict(), tuned.state_dict()
+    _refuse_others(ours, theirs)
+    between = copy.deepcopy(tuned)
+    with torch.no_grad():
+        for name, tensor in between.state_dict().items():
+            if tensor.is_floating_point():
+                # As a weighted sum, both ends are met bit for bit.
+                tensor.copy_((1 - share) * ours[name].to(tensor) + share * theirs[name])
+    return between.eval()
+
+
+def along(
+    start: DualEncoder, tuned: DualEncoder, shares: Sequence[float] = SHARES
+) -> Iterator[tuple[float, DualEncoder]]:
+    """Models between two, one at a time, for the curve of what is gained against what is lost."""
+    for share in shares:
+        yield share, interpolated(start, tuned, share)
+
+
+def interpolate_folders(
+    start: str | Path, tuned: str | Path, out: Path, share: float, accept: Collection[Lack] = ()
+) -> Path:
+    """Write the model between two that are named as in a recipe's `start`; returns `out`.
+
+    Args:
+        start: The one that was.
+        tuned: A run, or a saved dual encoder.
+        out: A new folder.
+        share: Of the tuned one.
+        accept: What `start` may lack, as in the recipe that tuned it.
+
+    Raises:
+        ConfigError: If the share is not from 0 to 1.
+        CheckpointError: If a model cannot be opened, they differ in their tensors, or the folder exists.
+    """
+    if out.exists():
+        raise CheckpointError(out, "exists", "name a new folder")
+    first, _, _ = open_dual_encoder(locate_dual(start), accept=accept)
+    second, tokenizer, _ = open_dual_encoder(locate_dual(tuned))
+    card: dict[str, Any] = {
+        "between": [str(start), str(tuned)],
+        "share": share,
+        "versions": {"vidapt": vidapt.__version__, "torch": torch.__version__},
+    }
+    save_dual(out, interpolated(first, second, share), tokenizer, card)
+    return out
+
+
+def _refuse_others(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    shapes = [{name: tuple(tensor.shape) for name, tensor in one.items()} for one in (ours, theirs)]
+    if shapes[0] != shapes[1]:
+        odd = sorted({name for name, _ in set(shapes[0].items()) ^ set(shapes[1].items())})
+        raise CheckpointError("interpolate", f"the models differ in {odd[:3]}", "give a model and its start")

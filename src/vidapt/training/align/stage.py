@@ -1,0 +1,101 @@
+"""What an alignment stage needs to be carried out: its objective, its batches and what it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vidapt.errors import ConfigError
+from vidapt.models.dual_encoder import DualEncoder
+from vidapt.models.dual_folder import save_dual
+from vidapt.recipe import Stage
+from vidapt.training.align.batch import PairBatch
+from vidapt.training.align.captions import ClipCaptions
+from vidapt.training.align.groups import group_numbers
+from vidapt.training.align.measure import Measure
+from vidapt.training.align.order import PairOrder
+from vidapt.training.align.watch import ChanceWatch
+from vidapt.training.footage import Footage
+from vidapt.training.order import total_steps
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The batches of an alignment stage.
+
+    Attributes:
+        stage: What the recipe says.
+        model: What learns.
+        footage: Its clips as tensors.
+        clips: Usable ones, with their captions.
+        groups: A number for each.
+        order: Who takes part in which step.
+    """
+
+    stage: Stage
+    model: DualEncoder
+    footage: Footage
+    clips: Sequence[ClipCaptions]
+    groups: Sequence[int]
+    order: PairOrder
+
+    @property
+    def steps(self) -> int:
+        """Of the whole stage."""
+        return total_steps(self.stage, self.order)
+
+    def batch(self, number: int) -> PairBatch | None:
+        """What a step sees; None if all its clips are of one group, so that nothing can be told apart."""
+        visits = self.order.step(number)
+        if len({self.groups[visit.clip] for visit in visits}) == 1:
+            return None
+        pairs = self.stage.pairs
+        return PairBatch(self.model, self.footage, self.clips, self.groups, visits, pairs.tokens)
+
+
+def aligned(
+    stage: Stage, model: DualEncoder, footage: Footage, clips: Sequence[ClipCaptions], seed: Sequence[int]
+) -> Aligned:
+    """Group the clips and put them in order.
+
+    Raises:
+        ConfigError: If all clips are of one group.
+    """
+    groups = group_numbers(clips, stage.pairs)
+    if len(set(groups)) == 1:
+        raise ConfigError(
+            f"stage {stage.name}",
+            f"all of its {len(clips)} clips are of one group: nothing can be told apart",
+            "give clips with other captions, or change `pairs.alike`",
+        )
+    order = PairOrder(clips, groups, stage.batching, stage.pairs, seed)
+    return Aligned(stage, model, footage, clips, groups, order)
+
+
+def measure_of(
+    stage: Stage,
+    model: DualEncoder,
+    tokenizer: Any,
+    footage: Footage,
+    sets: Mapping[str, Sequence[ClipCaptions]],
+    folder: Path,
+    card: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> Measure | None:
+    """What is measured whenever the stage saves; None if it names no sets."""
+    if not sets:
+        return None
+
+    def save(best: Path, numbers: Mapping[str, Any]) -> None:
+        save_dual(best, model, tokenizer, card(numbers))
+
+    return Measure(model, footage, sets, stage.batching.clips, folder, save)
+
+
+def watch_of(objective: nn.Module) -> ChanceWatch:
+    """Watches an objective's terms as its configuration says."""
+    cfg: Any = objective.cfg
+    return ChanceWatch(cfg.near_chance, cfg.patience)
