@@ -386,8 +386,8 @@ def _show_match_set(found: MatchedSet, *, as_json: bool) -> None:
         _table(head, found.rows())
     if found.retrieval_rows():
         _table(["find", "R@1", "R@5", "R@10", "median rank", "mean rank"], found.retrieval_rows())
-    for clip, reason in found.broken.items():
-        typer.secho(f"left out: {clip}: {reason}", err=True, dim=True)
+    for what, reason in (*found.broken.items(), *found.unreadable.items()):
+        typer.secho(f"left out: {what}: {reason}", err=True, dim=True)
 
 
 def _tell(report: Any) -> None:

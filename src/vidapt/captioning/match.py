@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,6 +87,8 @@ def match(matcher: Matcher, path: Path, statements: Sequence[str], false: Sequen
         raise ConfigError("statements", "none is given", 'write vidapt match CLIP "what may be seen"')
     if not all(text.strip() for text in texts):
         raise ConfigError("statements", "one is empty", "say something about the clip")
+    for text, reason in matcher.unreadable(texts).items():
+        raise ConfigError(f"statement {text!r}", reason)
     (seen,) = matcher.watch([Clip(path.stem, path)], 0)
     if isinstance(seen, BrokenClip):
         raise seen
@@ -148,6 +150,7 @@ class MatchedSet:
         unit: What the scores are.
         clips: How many were used.
         broken: What is wrong with the others, by their id.
+        unreadable: What is wrong with the statements that were left out.
         all: Of all rows with true and false statements; None if there is no such row.
         kinds: The same of each kind of row.
         longer: The same of the pairs whose false statement has more words than the true one.
@@ -159,6 +162,7 @@ class MatchedSet:
     unit: str
     clips: int
     broken: dict[str, str]
+    unreadable: dict[str, str]
     all: Told | None
     kinds: dict[str, Told]
     longer: Told | None
@@ -177,8 +181,15 @@ class MatchedSet:
             "longer": self.longer and asdict(self.longer),
             "kinds": {kind: asdict(one) for kind, one in self.kinds.items()},
         }
-        about = {"model": self.model, "unit": self.unit, "clips": self.clips, "broken": self.broken}
-        return about | told | ways
+        return {
+            "model": self.model,
+            "unit": self.unit,
+            "clips": self.clips,
+            "broken": self.broken,
+            "unreadable": self.unreadable,
+            **told,
+            **ways,
+        }
 
     def rows(self) -> list[list[str]]:
         """As a table: kind, pairs, wins, its interval, margin."""
@@ -220,7 +231,8 @@ def match_set(
 ) -> MatchedSet:
     """Score the statements of many clips, each of which is seen once.
 
-    Clips that cannot be used cost no more than their own rows, and are named.
+    Clips that cannot be used, and statements that the model cannot read, cost no more than themselves and
+    are named.
 
     Args:
         matcher: The model.
@@ -231,8 +243,10 @@ def match_set(
         report: Told after each clip how far the work is.
 
     Raises:
-        ConfigError: If a statement is too long for the model, or no clip can be used.
+        ConfigError: If no clip can be used.
     """
+    unreadable = matcher.unreadable([text for case in cases for text in (*case.true, *case.false)])
+    cases = [_readable(case, unreadable) for case in cases]
     by_clip: dict[tuple[Path, float, float | None], list[Case]] = {}
     for case in cases:
         by_clip.setdefault((case.clip.path, case.clip.start_s, case.clip.end_s), []).append(case)
@@ -258,6 +272,7 @@ def match_set(
         unit=matcher.unit,
         clips=len(groups) - len(broken),
         broken=broken,
+        unreadable=unreadable,
         all=_told(rows),
         kinds=_by_kind(rows),
         longer=_told(_longer(rows)),
@@ -265,6 +280,14 @@ def match_set(
         dual_softmax=_ways(table, right, dual_softmax) if table and matcher.cosines else None,
     )
     return found
+
+
+def _readable(case: Case, unreadable: Mapping[str, str]) -> Case:
+    """A case without the statements that cannot be read."""
+    true, false = (
+        tuple(text for text in texts if text not in unreadable) for texts in (case.true, case.false)
+    )
+    return replace(case, true=true, false=false)
 
 
 def _seen(

@@ -48,11 +48,14 @@ class By(StrEnum):
     """How a language model scores a statement.
 
     `asked` takes the logarithm of the odds of "yes" against "no" when it is asked whether the statement is
-    true, as VQAScore (Lin et al. 2024, arXiv 2404.01291) takes the probability of "yes". `said` takes the
-    mean log-probability of the statement's tokens as the answer to "describe the video.". The first is
-    clearer: of 195 pairs that differ in one word, on 48 simulated clips, the shipped model prefers the true
-    one in 97 % when asked and in 85 % when it says them. `said` needs no model that has learned to judge, but
-    how well a statement is put counts as much as what is seen.
+    true, as VQAScore (Lin et al. 2024, arXiv 2404.01291) takes the probability of "yes"; several sentences
+    are as true as the worst of them. `said` takes the mean log-probability of the statement's tokens as the
+    answer to "describe the video.".
+
+    The first is clearer. On 48 simulated clips (home, seed 991) the shipped model prefers the true statement
+    in 151 of 154 pairs that differ in one word when asked, in 137 when it says them; and a short true one to
+    a long description with one wrong word in 96 % against 3 % of 40 pairs, since a long text has many tokens
+    that follow from those before. `said` needs no model that has learned to judge.
     """
 
     asked = "asked"
@@ -78,8 +81,12 @@ class Matcher(Protocol):
         """See clips in order, decoding ahead of the model."""
         ...
 
+    def unreadable(self, statements: Sequence[str]) -> dict[str, str]:
+        """What is wrong with those statements that the model cannot read."""
+        ...
+
     def scores(self, seen: Any, statements: Sequence[str]) -> list[float]:
-        """Scores of statements about what `watch` gave."""
+        """Scores of readable statements about what `watch` gave."""
         ...
 
 
@@ -104,14 +111,12 @@ class LanguageMatcher:
         """See clips in order, decoding ahead of the model."""
         return self.engine.watch(clips, workers=workers)
 
-    def scores(self, seen: SeenClip, statements: Sequence[str]) -> list[float]:
-        """Scores of statements about a clip.
+    def unreadable(self, statements: Sequence[str]) -> dict[str, str]:
+        """Statements that mark a place for the clip."""
+        return {text: f"holds the mark {MEDIA}; leave it out" for text in statements if MEDIA in text}
 
-        Raises:
-            ConfigError: If a statement marks a place for the clip.
-        """
-        if any(MEDIA in statement for statement in statements):
-            raise ConfigError("statement", f"holds the mark {MEDIA}", "leave it out")
+    def scores(self, seen: SeenClip, statements: Sequence[str]) -> list[float]:
+        """Scores of statements about a clip."""
         return self._asked(seen, statements) if self.by is By.asked else self._said(seen, statements)
 
     def _asked(self, seen: SeenClip, statements: Sequence[str]) -> list[float]:
@@ -164,8 +169,9 @@ class LanguageMatcher:
         answers = {word: self._answer_ids(word) for word in (*YES, *NO)}
         for at in range(min(map(len, answers.values()))):
             yes, no = ({answers[word][at] for word in words} for words in (YES, NO))
-            if not yes & no:
-                return sorted(yes), sorted(no), at
+            # A token with which both may begin, such as a space apart, tells nothing.
+            if yes - no and no - yes:
+                return sorted(yes - no), sorted(no - yes), at
             if len(yes | no) > 1:
                 break
         raise ConfigError(
@@ -210,31 +216,27 @@ class DualMatcher:
             return BrokenClip(clip.path, str(error))
         return self.model.encode_video(view.to(self._device))[0]
 
+    def unreadable(self, statements: Sequence[str]) -> dict[str, str]:
+        """Statements that are longer than the text tower reads."""
+        room = self.model.text.positions
+        counts = {text: len(text_ids(self.tokenizer, text)) for text in statements}
+        return {
+            text: f"has {count} tokens, and this text tower reads {room}; shorten it, or use Long-CLIP"
+            for text, count in counts.items()
+            if count > room
+        }
+
     @torch.inference_mode()
     def scores(self, seen: Tensor, statements: Sequence[str]) -> list[float]:
-        """Cosines of statements with a clip.
-
-        Raises:
-            ConfigError: If a statement is longer than the text tower reads; all are named at once.
-        """
-        new = [text for text in dict.fromkeys(statements) if text not in self._vectors]
-        self._vectors |= {text: vector for text, vector in zip(new, self._encode(new), strict=True)}
+        """Cosines of statements with a clip."""
+        for text in statements:
+            if text not in self._vectors:
+                self._vectors[text] = self._encode(text)
         return [float(self._vectors[text].double() @ seen.double()) for text in statements]
 
-    def _encode(self, texts: Sequence[str]) -> list[Tensor]:
-        """[E] for each text; one text at a time, so that its bits do not depend on its company."""
-        ids = [text_ids(self.tokenizer, text) for text in texts]
-        room = self.model.text.positions
-        longer = [
-            f"{text!r} has {len(own)} tokens" for text, own in zip(texts, ids, strict=True) if len(own) > room
-        ]
-        if longer:
-            raise ConfigError(
-                "statement",
-                f"this text tower reads {room} tokens, and {'; '.join(longer)}",
-                "shorten it, or use a model for longer texts, such as Long-CLIP",
-            )
-        return [self.model.encode_text(torch.tensor([own], device=self._device))[0] for own in ids]
+    def _encode(self, text: str) -> Tensor:
+        """[E] of one text; alone, so that its bits do not depend on its company."""
+        return self.model.encode_text(torch.tensor([text_ids(self.tokenizer, text)], device=self._device))[0]
 
     @property
     def _device(self) -> torch.device:
