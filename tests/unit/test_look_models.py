@@ -199,6 +199,16 @@ def test_a_crop_is_drawn_where_it_was_cut(clip: Path) -> None:
     assert isinstance(shown.area, Area)
 
 
+def test_footage_shrunk_in_the_decoder_is_drawn_larger_than_the_model_sees_it(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (4, 120, 720, 3), dtype=np.uint8)
+    write_mp4(tmp_path / "wide.mp4", frames, 4)
+    model = video_lm(resolution={"kind": "whole", "filter": "area", "in_decoder": True})
+    shown = look_at(tmp_path / "wide.mp4", model, None, "lm")
+    assert model.decode_size == (16, 16)
+    assert shown.frames.shape == (3, 60, 360, 3)
+    assert shown.weights.shape == (3, 4, 4)
+
+
 NO_MAP = [
     (Wanted(word="red"), "the model does not compare words with clips"),
     (Wanted(slot=1), "the model's connector has no slots"),

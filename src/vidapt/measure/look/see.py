@@ -13,15 +13,15 @@ from torch import Tensor
 
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.measure.look.area import Area, area_of
-from vidapt.measure.look.draw import Panel, Pixels, stretched
+from vidapt.measure.look.draw import LONG_SIDE, Panel, Pixels, stretched
 from vidapt.measure.look.noise import Noise, noise
 from vidapt.models.attention_maps import TowerMaps, tower_maps, walk
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_text import text_ids
 from vidapt.models.video_lm import VideoLM
 from vidapt.models.word_maps import word_map
-from vidapt.nouns import Clip, Features, Views
-from vidapt.video import Policy, decode
+from vidapt.nouns import Clip, Features, Frames, Views
+from vidapt.video import Policy, decode, probe
 
 ALL = 0
 """Number of a slot that stands for all of them."""
@@ -82,7 +82,7 @@ class Looked:
         weights: [T, h, w], not negative.
         noise: How clean the map is.
         table: The same numbers for every layer and head, or for every slot.
-        frames: [T, H, W, 3] uint8, as they are drawn on.
+        frames: [T, H, W, 3] uint8, to draw on.
         times_s: [T].
         area: What part of the frames the map covers.
     """
@@ -161,11 +161,16 @@ def look_at(
     )
 
 
-def _decoded(clip: Clip, policy: Policy, model: Any) -> tuple[Pixels, Any]:
-    """Pixels as the model reads them, and the frames in the file's own size to draw on."""
-    drawn = decode(clip, policy)
+def _decoded(clip: Clip, policy: Policy, model: Any) -> tuple[Pixels, Frames]:
+    """Pixels as the model reads them, and frames to draw on: larger ones, where the model's are small."""
     size = getattr(model, "decode_size", None)
-    return (drawn if size is None else decode(clip, policy, size=size)).pixels, drawn
+    if size is None:
+        drawn = decode(clip, policy)
+        return drawn.pixels, drawn
+    described = probe(clip.path)
+    scale = min(1.0, LONG_SIDE / max(described.height, described.width))
+    shown = (max(1, round(described.height * scale)), max(1, round(described.width * scale)))
+    return decode(clip, policy, size=size).pixels, decode(clip, policy, size=shown)
 
 
 def _views(model: VideoLM | DualEncoder, pixels: Tensor) -> tuple[Views, int]:
