@@ -17,6 +17,7 @@ from vidapt.captioning.engine import Engine, SeenClip, load
 from vidapt.captioning.match import margin, match, match_set, shares
 from vidapt.captioning.matchers import TOGETHER, By, DualMatcher, LanguageMatcher, open_matcher, sentences
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
+from vidapt.hub import clip_vip
 from vidapt.labelling.cases import Case
 from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
@@ -159,8 +160,7 @@ def test_a_mark_in_a_statement_is_refused(engine: Engine, clip: Path) -> None:
             match(LanguageMatcher(engine, by), clip, ["<video> is red"])
 
 
-@pytest.fixture(scope="module")
-def dual() -> DualMatcher:
+def tiny(**options: Any) -> DualMatcher:
     tokenizer = learn_caption_tokenizer(["the white ball hits the red ball"] * 3, 300)
     common = {
         "hidden_size": 64,
@@ -179,13 +179,30 @@ def dual() -> DualMatcher:
     arch |= {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
     torch.manual_seed(0)
     blueprint = DualBlueprint(
-        tower=tower, text=Text(arch=arch), width=16, frames={"policy": "uniform", "count": 4}
+        tower=tower, text=Text(arch=arch), width=16, frames={"policy": "uniform", "count": 4}, **options
     )
     model = DualEncoder(blueprint).eval()
     for weight in model.parameters():
         weight.data += 0.2 * torch.randn_like(weight)
     model.logit_scale.data.fill_(3.0)
     return DualMatcher(model.double(), tokenizer, "tiny")
+
+
+@pytest.fixture(scope="module")
+def dual() -> DualMatcher:
+    return tiny()
+
+
+@torch.no_grad()
+def test_frames_are_resized_where_the_resolution_says(dual: DualMatcher, clip: Path) -> None:
+    spec = {"kind": "whole", "fit": "squash", "filter": "bilinear", "in_decoder": True}
+    matcher = tiny(resolution=spec)
+    found = match(matcher, clip, [TRUE]).statements[0].score
+    frames = decode(Clip("a", clip), matcher.model.blueprint.frames, size=(16, 16))
+    video = matcher.model.encode_video(matcher.model.cut(torch.from_numpy(frames.pixels)))
+    text = matcher.model.encode_text(torch.tensor([matcher.tokenizer(TRUE).input_ids]))
+    assert found == pytest.approx(float(video @ text.T), abs=1e-9)
+    assert abs(found - match(dual, clip, [TRUE]).statements[0].score) > 1e-6
 
 
 @torch.no_grad()
@@ -226,6 +243,23 @@ def test_a_saved_dual_encoder_is_opened_and_one_without_tokenizer_is_refused(
     save_dual(tmp_path / "mute", model, None, {})
     with pytest.raises(CheckpointError, match="no tokenizer"):
         open_matcher(tmp_path / "mute")
+
+
+def test_an_authors_file_is_opened_with_the_tokenizer_beside_it(
+    dual: DualMatcher, clip: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "clipvip.pt"
+    torch.save(clip_vip.to_hub(dual.model.state_dict()), path)
+    with pytest.raises(CheckpointError, match="no tokenizer"):
+        open_matcher(path)
+    dual.tokenizer.save_pretrained(tmp_path)
+    told: list[str] = []
+    for given in (path, tmp_path):
+        opened = open_matcher(given, tell=lambda report: told.append(report.family))
+        assert isinstance(opened, DualMatcher)
+        (scored,) = match(opened, clip, [TRUE]).statements
+        assert -1 <= scored.score <= 1
+    assert told == ["clip_vip", "clip_vip"]
 
 
 def test_other_models_and_damaged_files_are_errors(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ class DualMatcher:
 
     def watch(self, clips: Sequence[Clip], workers: int) -> Iterator[Tensor | BrokenClip]:
         """Vectors of clips in order, [E] each, decoding ahead of the model."""
-        policy, size = self.model.blueprint.frames, getattr(self.model, "decode_size", None)
+        policy, size = self.model.blueprint.frames, self.model.plan((256, 256), 1).decode
         decoded = decode_ahead(iter(clips), policy, size=size, workers=workers, ahead=AHEAD)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for clip, frames in decoded:
@@ -214,7 +214,7 @@ class DualMatcher:
             view = self.model.cut(torch.from_numpy(frames.pixels))
         except ValueError as error:  # such as a shape that the tower cannot take
             return BrokenClip(clip.path, str(error))
-        return self.model.encode_video(view.to(self._device))[0]
+        return self.model.encode_video(view.to(self.model.device))[0]
 
     def unreadable(self, statements: Sequence[str]) -> dict[str, str]:
         """Statements that are longer than the text tower reads."""
@@ -236,11 +236,8 @@ class DualMatcher:
 
     def _encode(self, text: str) -> Tensor:
         """[E] of one text; alone, so that its bits do not depend on its company."""
-        return self.model.encode_text(torch.tensor([text_ids(self.tokenizer, text)], device=self._device))[0]
-
-    @property
-    def _device(self) -> torch.device:
-        return self.model.logit_scale.device
+        ids = torch.tensor([text_ids(self.tokenizer, text)], device=self.model.device)
+        return self.model.encode_text(ids)[0]
 
 
 def open_matcher(
