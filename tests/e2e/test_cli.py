@@ -15,6 +15,7 @@ from vidapt.loading import shipped
 from vidapt.worlds.billiards import simulate
 
 RUN = CliRunner()
+COMMANDS = ("train", "eval", "caption", "ask", "match", "look", "families", "export", "demo")
 
 
 def _python(code: str) -> str:
@@ -31,10 +32,10 @@ def test_importing_needs_neither_torch_nor_transformers(module: str) -> None:
 def test_help_names_every_command() -> None:
     shown = RUN.invoke(app, ["--help"])
     assert shown.exit_code == 0
-    assert all(name in shown.output for name in ("train", "eval", "caption", "ask", "demo", "simulate"))
+    assert all(name in shown.output for name in (*COMMANDS, "simulate"))
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "caption", "ask", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
     assert RUN.invoke(app, [command, "--help"]).exit_code == 0
 
