@@ -403,6 +403,23 @@ def test_the_temperature_stays_within_bounds() -> None:
     assert term.log_scale.item() == pytest.approx(math.log(100))
 
 
+@pytest.mark.parametrize("options", WAYS, ids=str)
+def test_nothing_as_large_as_the_similarities_is_kept_for_the_gradient(options: dict[str, Any]) -> None:
+    pairs = make_pairs([0, 1, 2], [5, 5, 5], patches=400)
+    inputs = {pairs.patches("").data_ptr(), pairs.tokens("").data_ptr()}
+    sizes = []
+
+    def pack(kept: Tensor) -> Tensor:
+        if kept.data_ptr() not in inputs:
+            sizes.append(kept.numel())
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
+        part(**options)(pairs)
+    assert sizes
+    assert max(sizes) < 400
+
+
 def test_autocast_rounds_nothing() -> None:
     pairs = make_pairs(CLIP_OF, LENGTHS)
     seen, read = pairs.patches("").detach().float(), pairs.tokens("").detach().float()

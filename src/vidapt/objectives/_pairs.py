@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+LEVEL = r"^(embedding|layer:[1-9]\d*|encoder|projected)$"
+"""What a level of a tower may be called."""
+
 
 @dataclass(frozen=True)
 class Pairs:

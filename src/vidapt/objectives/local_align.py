@@ -11,17 +11,13 @@ import math
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidapt.objectives._candidates import Choice, LookAlikes, cross_entropy, exact, no_halves
 from vidapt.objectives._grouping import group
-from vidapt.objectives._pairs import Pairs, Term
+from vidapt.objectives._pairs import LEVEL, Pairs, Term
 from vidapt.parts import PartConfig
-
-LEVEL = r"^(embedding|layer:[1-9]\d*|encoder|projected)$"
-"""What a level may be called."""
 
 COLDEST = 100.0
 """The greatest factor on cosines, as in CLIP."""
@@ -34,6 +30,7 @@ class Part(nn.Module):
         cfg: Which patches a token keeps, how tokens are averaged, and where.
 
     Attributes:
+        levels: Of patches and tokens that are aligned; with `every_layer` complete after `prepare`.
         maps: Token width from patch width, without bias, for each pair of levels where they differ.
         log_scale: Natural logarithm of the factor on cosines, one over the temperature.
     """
@@ -97,7 +94,8 @@ class Part(nn.Module):
     def __init__(self, cfg: Config) -> None:
         super().__init__()
         self.cfg = cfg
-        self.levels: list[tuple[str, str]] = [(cfg.patches, cfg.tokens)]
+        first = ("layer:1", "layer:1") if cfg.every_layer else (cfg.patches, cfg.tokens)
+        self.levels: list[tuple[str, str]] = [first]
         self.maps = nn.ModuleList([nn.Identity()])
         self.log_scale = nn.Parameter(torch.tensor(-math.log(cfg.temperature)))
 
@@ -154,14 +152,14 @@ class Part(nn.Module):
         queries = words @ exact(mapped.weight) if isinstance(mapped, nn.Linear) else words
         if queries.shape[-1] != patches.shape[-1]:
             raise ValueError(f"tokens are {queries.shape[-1]} wide and patches {patches.shape[-1]}: no map")
-        grouped, kept, flat = group(queries, pairs.clip_of[text], patches, self._keep)
-        groups, words = F.normalize(mapped(grouped), dim=-1), F.normalize(words, dim=-1)
-        if self.cfg.across == "batch":
-            a, b, seen, owner = (x.unsqueeze(0) for x in (groups, words, ~flat, text))
-        else:
-            a, b, seen = (_spread(x, text, place, real) for x in (groups, words, ~flat))
+        groups, kept, flat = group(queries, pairs.clip_of[text], patches, self._keep)
+        groups, seen, owner = mapped(groups), ~flat, text
+        if self.cfg.across == "sample":
+            groups, words, seen = (_spread(x, text, place, real) for x in (groups, words, seen))
             owner = torch.arange(len(real), device=text.device).unsqueeze(-1).expand_as(real)
-        term = self._tell_apart(a, b, self._choice(pairs, b.detach(), seen, owner))
+        else:
+            groups, words, seen, owner = (x.unsqueeze(0) for x in (groups, words, seen, owner))
+        term = self._tell_apart(groups, words, self._choice(pairs, words.detach(), seen, owner))
         real_of = torch.bincount(text[~flat], minlength=len(real))
         gauges = {
             "kept": float(kept[~flat].double().mean()) if len(text) else 0.0,
@@ -174,7 +172,7 @@ class Part(nn.Module):
 
     def _tell_apart(self, groups: Tensor, words: Tensor, choice: Choice) -> Term:
         """Cross-entropy both ways between groups and words, [G, K, C] each."""
-        logits = exact(self.log_scale).exp() * groups @ words.transpose(1, 2)
+        logits = exact(self.log_scale).exp() * _cosines(groups, words)
         both = [logits.flatten(0, 1), logits.transpose(1, 2).flatten(0, 1)]
         losses = [choice.mean(cross_entropy(way, choice)) for way in both]
         chance = choice.mean(cross_entropy(torch.zeros_like(both[0]), choice))
@@ -184,13 +182,13 @@ class Part(nn.Module):
     def _choice(self, pairs: Pairs, words: Tensor, seen: Tensor, owner: Tensor) -> Choice:
         """What each of K tokens, in G sets, chooses among.
 
-        Words are [G, K, C] of unit length; `seen` [G, K] says which of them take part, and `owner` [G, K] of
+        Words are [G, K, C]; `seen` [G, K] says which of them take part, and `owner` [G, K] of
         which text they are.
         """
         same = torch.eye(words.shape[1], dtype=torch.bool, device=words.device).expand(len(words), -1, -1)
         near = torch.zeros_like(same)
         if self.cfg.duplicate_above is not None:
-            near = (words @ words.transpose(1, 2) > self.cfg.duplicate_above) & ~same
+            near = (_cosines(words, words) > self.cfg.duplicate_above) & ~same
         kin = pairs.group[pairs.clip_of][owner]
         kin = (kin[:, :, None] == kin[:, None]) & (owner[:, :, None] != owner[:, None])
         allowed = seen[:, None].expand_as(same)
@@ -219,7 +217,14 @@ class Part(nn.Module):
 
 def _spread(x: Tensor, text: Tensor, place: Tensor, like: Tensor) -> Tensor:
     """Tokens in a row [R, ...] to their places in texts [M, L, ...]; zeros elsewhere."""
-    return x.new_zeros(*like.shape, *x.shape[1:]).index_put((text, place), x)
+    return x.new_zeros(*like.shape, *x.shape[1:]).index_put_((text, place), x)
+
+
+def _cosines(a: Tensor, b: Tensor) -> Tensor:
+    """[G, K, C] each -> [G, K, K]; 0 with a vector of zeros. No vectors of unit length are made and kept."""
+    of_a, of_b = (torch.linalg.vector_norm(x, dim=-1).clamp_min(1e-12) for x in (a, b))
+    cosines: Tensor = a @ b.transpose(1, 2) / of_a.unsqueeze(-1) / of_b.unsqueeze(-2)
+    return cosines
 
 
 def _depth(tower: Any) -> int:
