@@ -18,7 +18,7 @@ PADDING = 0
 
 
 def text_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
-    """Ids of a text with its marks.
+    """Ids of a text with its marks. An end mark written out inside the text ends it for the tower, too.
 
     Args:
         tokenizer: A transformers tokenizer that adds marks by itself, as CLIP's does.
@@ -28,7 +28,8 @@ def text_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
         ConfigError: If the tokenizer does not end a text with its largest id, which marks the end.
     """
     ids = tuple(tokenizer(text, add_special_tokens=True, truncation=False, verbose=False).input_ids)
-    if not ids or ids[-1] != len(tokenizer) - 1 or ids.index(ids[-1]) != len(ids) - 1:
+    end = tokenizer.eos_token_id
+    if end != len(tokenizer) - 1 or ids[-1:] != (end,):
         raise ConfigError(
             "tokenizer",
             f"it does not end a text with its largest id, {len(tokenizer) - 1}: {ids[-3:]}",
