@@ -11,7 +11,7 @@ from vidapt.errors import ConfigError
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter
-from vidapt.recipe import Recipe, Stage
+from vidapt.recipe import Pairing, Recipe, Stage
 from vidapt.training.align.captions import caption_clips
 from vidapt.training.data import group_by_clip, read_samples
 from vidapt.training.optimizer import Model
@@ -62,7 +62,7 @@ def aligns(recipe: Recipe) -> bool:
         )
     (answer,) = pairs
     for stage in recipe.stages:
-        if not answer and stage.model_fields_set & {"pairs", "retrieval"}:
+        if not answer and (stage.retrieval or stage.pairs != Pairing()):
             raise ConfigError(
                 f"stage {stage.name}",
                 "`pairs` and `retrieval` belong to the objective `align`",
