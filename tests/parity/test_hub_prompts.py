@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from vidapt.errors import CheckpointError
+from vidapt.hub import qwen2_vl
+from vidapt.hub._chat import prompt_of
 from vidapt.hub._prompts import MISTRAL, PLLAVA, VICUNA, YI, prompt_for
 from vidapt.models.text import encode
 from vidapt.nouns import Clip, Sample, Turn
@@ -82,3 +85,42 @@ def test_the_template_follows_the_language_model() -> None:
     assert prompt_for({"model_type": "llama", "vocab_size": 32064}, here, vicuna=PLLAVA) is PLLAVA
     with pytest.raises(CheckpointError, match="falcon"):
         prompt_for({"model_type": "falcon"}, here)
+
+
+TEMPLATES = {
+    "llava": (
+        "{% for message in messages %}{{ message['role'].upper() + ': ' }}"
+        "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}"
+        "{% endfor %}"
+        "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] + ' ' }}"
+        "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+    ),
+    "qwen2_vl": (
+        "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
+        "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
+        "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% else %}"
+        "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+        "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
+        "{% endfor %}<|im_end|>\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+}
+
+
+def test_llavas_own_template_goes_before_the_authors(tmp_path: Path) -> None:
+    """What the hub's LLaVA-1.5 ships with has no system sentence."""
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATES["llava"]}))
+    own = prompt_of(tmp_path, VICUNA)
+    assert (own.start, own.user, own.opening, own.media) == ("", "USER: {text}", " ASSISTANT:", "{media}\n")
+    assert prompt_of(tmp_path / "absent", VICUNA) == VICUNA
+
+
+def test_qwens_own_template_is_what_the_family_writes(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATES["qwen2_vl"]}))
+    own, family = prompt_of(tmp_path, qwen2_vl.PROMPT), qwen2_vl.PROMPT
+
+    def read(prompt: Prompt) -> str:
+        return prompt.start + prompt.user + prompt.opening + prompt.answer + prompt.end
+
+    assert read(own) == read(family)
+    assert (own.media, own.end, own.system) == (family.media, family.end, family.system)

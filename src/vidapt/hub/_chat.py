@@ -71,6 +71,8 @@ def prompt_of(folder: Path, default: Prompt) -> Prompt:
     prompt = None if written is None else _parts(*written, default)
     if prompt is None:
         return default
+    if prompt.start == default.start:
+        prompt = prompt.model_copy(update={"system": default.system})
     first = _first_token(folder)
     if prompt.start.startswith(first):
         return prompt

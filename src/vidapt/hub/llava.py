@@ -16,6 +16,7 @@ from transformers import LlamaConfig
 
 from vidapt.errors import CheckpointError, nearest
 from vidapt.hub import _composed
+from vidapt.hub._chat import prompt_of
 from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._preprocess import read_pixels
 from vidapt.hub._prompts import prompt_for
@@ -78,7 +79,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         language=language,
         resolution=resolution,
         frames=Uniform(count=1, pad=False),
-        prompt=prompt_for(language, folder),
+        prompt=prompt_of(folder, prompt_for(language, folder)),
     )
 
 

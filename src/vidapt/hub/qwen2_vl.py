@@ -15,6 +15,7 @@ from transformers import Qwen2VLTextConfig
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
+from vidapt.hub._chat import prompt_of
 from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule, rewrite
 from vidapt.recipe import Blueprint, Prompt, Spec
@@ -97,7 +98,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         frames=Every(
             rate=video.get("fps") or 2.0, cap=video.get("max_frames") or 768, at="endpoints", least=4
         ),
-        prompt=PROMPT,
+        prompt=prompt_of(folder, PROMPT),
     )
 
 
