@@ -60,6 +60,12 @@ def locate(name: str | Path) -> Path:
         return _last_stage(path)
     if any((path / name).is_file() for name in (BLUEPRINT, "config.json", ADAPTER, DUAL)):
         return path
+    if path.is_file():
+        raise CheckpointError(
+            path,
+            "is a file, and a language model is a folder",
+            "give its folder; the file of a dual encoder is for `vidapt match` and `vidapt look`",
+        )
     raise CheckpointError(
         path, f"holds neither {BLUEPRINT}, {RUN}, config.json nor {ADAPTER}", "give a model's folder"
     )

@@ -111,6 +111,9 @@ def test_where_there_is_no_model_the_way_to_one_is_said(tmp_path: Path) -> None:
         locate(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match=r"neither blueprint\.json, .* nor adapter_config\.json"):
         locate(tmp_path)
+    (tmp_path / "weights.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is a file"):
+        locate(tmp_path / "weights.pt")
     (tmp_path / "run.json").write_text('{"finished": []}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="no stage of this run is finished"):
         locate(tmp_path)
