@@ -130,7 +130,9 @@ def test_kept_features_give_what_frames_give(labels: Path, tmp_path: Path) -> No
         found.append(weights(train(plan, tmp_path, silent, workers=0)))
     assert_equal(found[1], found[2])
     for name, tensor in found[0].items():
-        assert torch.allclose(tensor, found[1][name], atol=1e-5), name
+        # Clips are cached one at a time and seen together, which rounds differently; the optimiser's first
+        # steps are as long where a gradient is all but rounding.
+        assert torch.allclose(tensor, found[1][name], atol=5e-4), name
 
 
 def test_terms_that_look_inside_the_tower_keep_frames(labels: Path, tmp_path: Path) -> None:
