@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel
 from vidapt.errors import ConfigError, nearest
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
+from vidapt.towers._pixels import normalise
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -117,18 +118,15 @@ class Part(nn.Module):
     def _see(self, frames: Tensor) -> Tensor:
         """[n, 3, H, W] uint8 -> hidden states [n, tokens, C] after the layer asked for."""
         native = tuple(frames.shape[-2:]) == self.size
-        state: Tensor = self.net.embeddings(self._normalise(frames), interpolate_pos_encoding=not native)
+        state: Tensor = self.net.embeddings(
+            normalise(frames, self.mean, self.std, self.net.embeddings.patch_embedding.weight.dtype),
+            interpolate_pos_encoding=not native,
+        )
         if self._class_tokens:  # CLIP normalises before its first layer, SigLIP does not
             state = self.net.pre_layrnorm(state)
         for layer in self.net.encoder.layers[: self._layers]:
             state = layer(state, None)
         return state
-
-    def _normalise(self, frames: Tensor) -> Tensor:
-        mean = torch.tensor(self.mean, device=frames.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=frames.device).view(3, 1, 1)
-        pixels = (frames.float() / 255 - mean) / std
-        return pixels.to(self.net.embeddings.patch_embedding.weight.dtype)
 
     def _freeze_unused(self) -> None:
         """Parameters that never get a gradient must not be counted as trainable, nor wait for one."""

@@ -16,6 +16,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransforme
 
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
+from vidapt.towers._pixels import normalise
 from vidapt.towers.frame_vit import CLIP_MEAN, CLIP_STD
 
 _ARCH = "qwen2_vl_vision"
@@ -121,7 +122,11 @@ class Part(nn.Module):
     def _see(self, slices: Tensor, grid: Grid) -> Tensor:
         """[n, frames of a slice, 3, H, W] -> [n * h * w, C]."""
         count, cells = len(slices), grid.h * grid.w
-        state: Tensor = self.net.patch_embed(self._patches(self._normalise(slices), grid))
+        state: Tensor = self.net.patch_embed(
+            self._patches(
+                normalise(slices, self.mean, self.std, self.net.patch_embed.proj.weight.dtype), grid
+            )
+        )
         places = torch.cartesian_prod(torch.arange(grid.h), torch.arange(grid.w)).to(slices.device)
         rotary = self.net.rotary_pos_emb(state, places.repeat(count, 1))
         ends = torch.arange(0, (count + 1) * cells, cells, dtype=torch.int32, device=slices.device)
@@ -137,12 +142,6 @@ class Part(nn.Module):
         n, p = len(slices), self.patch
         split = slices.reshape(n, self.depth, 3, grid.h, p, grid.w, p)
         return split.permute(0, 3, 5, 2, 1, 4, 6).reshape(n * grid.h * grid.w, -1)
-
-    def _normalise(self, slices: Tensor) -> Tensor:
-        mean = torch.tensor(self.mean, device=slices.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=slices.device).view(3, 1, 1)
-        pixels = (slices.float() / 255 - mean) / std
-        return pixels.to(self.net.patch_embed.proj.weight.dtype)
 
 
 def tiny() -> Part:

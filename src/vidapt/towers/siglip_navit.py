@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel
 
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
+from vidapt.towers._pixels import normalise
 
 Compat = Literal["published", "exact"]
 
@@ -105,7 +106,13 @@ class Part(nn.Module):
 
     def _see(self, frames: Tensor, positions: Tensor) -> Tensor:
         """[n, 3, H, W] pixels, [h * w] positions -> [n, h * w, C]."""
-        patches = self.net.embeddings.patch_embedding(self._normalise(frames)).flatten(2).transpose(1, 2)
+        patches = (
+            self.net.embeddings.patch_embedding(
+                normalise(frames, self.mean, self.std, self.net.embeddings.patch_embedding.weight.dtype)
+            )
+            .flatten(2)
+            .transpose(1, 2)
+        )
         state: Tensor = patches + self.net.embeddings.position_embedding(positions)
         for layer in self.net.encoder.layers:
             state = layer(state, None)
@@ -117,12 +124,6 @@ class Part(nn.Module):
         """[h * w] long: where in the table, row by row, each patch of a frame stands."""
         rows, columns = (buckets(count, self._table, self.cfg.compat) for count in (grid.h, grid.w))
         return (rows[:, None] * self._table + columns).flatten()
-
-    def _normalise(self, frames: Tensor) -> Tensor:
-        mean = torch.tensor(self.mean, device=frames.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=frames.device).view(3, 1, 1)
-        pixels = (frames.float() / 255 - mean) / std
-        return pixels.to(self.net.embeddings.patch_embedding.weight.dtype)
 
 
 def buckets(count: int, table: int, compat: Compat) -> Tensor:
