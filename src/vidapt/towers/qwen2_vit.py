@@ -122,11 +122,8 @@ class Part(nn.Module):
     def _see(self, slices: Tensor, grid: Grid) -> Tensor:
         """[n, frames of a slice, 3, H, W] -> [n * h * w, C]."""
         count, cells = len(slices), grid.h * grid.w
-        state: Tensor = self.net.patch_embed(
-            self._patches(
-                normalise(slices, self.mean, self.std, self.net.patch_embed.proj.weight.dtype), grid
-            )
-        )
+        pixels = normalise(slices, self.mean, self.std, self.net.patch_embed.proj.weight.dtype)
+        state: Tensor = self.net.patch_embed(self._patches(pixels, grid))
         places = torch.cartesian_prod(torch.arange(grid.h), torch.arange(grid.w)).to(slices.device)
         rotary = self.net.rotary_pos_emb(state, places.repeat(count, 1))
         ends = torch.arange(0, (count + 1) * cells, cells, dtype=torch.int32, device=slices.device)

@@ -106,13 +106,9 @@ class Part(nn.Module):
 
     def _see(self, frames: Tensor, positions: Tensor) -> Tensor:
         """[n, 3, H, W] pixels, [h * w] positions -> [n, h * w, C]."""
-        patches = (
-            self.net.embeddings.patch_embedding(
-                normalise(frames, self.mean, self.std, self.net.embeddings.patch_embedding.weight.dtype)
-            )
-            .flatten(2)
-            .transpose(1, 2)
-        )
+        embed = self.net.embeddings.patch_embedding
+        pixels = normalise(frames, self.mean, self.std, embed.weight.dtype)
+        patches = embed(pixels).flatten(2).transpose(1, 2)
         state: Tensor = patches + self.net.embeddings.position_embedding(positions)
         for layer in self.net.encoder.layers:
             state = layer(state, None)
