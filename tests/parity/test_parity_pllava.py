@@ -14,10 +14,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
+from typer.testing import CliRunner
 
+from vidapt.cli import app
 from vidapt.errors import CheckpointError
 from vidapt.hub import open_checkpoint, pllava
 from vidapt.recipe import Blueprint
+from vidapt.video import write_mp4
 
 RANK, SHAPE = 4, (3, 2, 3)
 TARGETS = ("q_proj", "v_proj")
@@ -288,3 +291,14 @@ def test_greedy_words_equal_transformers_in_a_batch_of_mixed_lengths(
         assert ours == written[0].tolist()
         written_in_all |= set(ours)
     assert len(written_in_all) > 5, "one repeated word would prove little"
+
+
+def test_a_folder_in_the_authors_layout_captions_a_clip(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    write_mp4(tmp_path / "clips" / "one.mp4", tools.film(6, 64, 96).numpy(), 3)
+    out = tmp_path / "captions.jsonl"
+    options = ["--model", str(folder), "--out", str(out), "--max-tokens", "4", "--workers", "0"]
+    shown = CliRunner().invoke(app, ["caption", str(tmp_path / "clips"), *options])
+    assert shown.exit_code == 0, shown.output
+    (row,) = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert row["visual_tokens"] == SHAPE[0] * SHAPE[1] * SHAPE[2]

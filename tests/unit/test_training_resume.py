@@ -162,7 +162,7 @@ def test_a_finished_run_stays_as_it_is(labels: Path, tmp_path: Path) -> None:
     plan = recipe(stage(labels, steps=2))
     run = train(plan, tmp_path, silent, workers=0)
     before = (run / "run.json").read_bytes()
-    assert list(run.glob("*/work/checkpoint-*")) == []
+    assert list(run.rglob("checkpoint-*")) == []
     assert train(plan, tmp_path, silent, workers=0, resume=True) == run
     assert (run / "run.json").read_bytes() == before
 
