@@ -32,6 +32,7 @@ class TextTower(nn.Module):
     Attributes:
         net: The transformers model.
         width: Of both kinds of vectors.
+        depth: Number of layers.
         positions: Tokens of the longest text.
 
     Raises:
@@ -51,6 +52,7 @@ class TextTower(nn.Module):
         except (StrictDataclassError, ValueError, TypeError) as error:
             raise ConfigError("text.arch", f"cannot be built: {error}", "check its fields") from error
         self.width: int = config.hidden_size
+        self.depth: int = config.num_hidden_layers
         self.positions: int = config.max_position_embeddings
         if cfg.kept is not None:
             table = self.net.embeddings.position_embedding.weight

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidapt.errors import ConfigError
 from vidapt.objectives._candidates import Choice, LookAlikes, cross_entropy, exact, no_halves
 from vidapt.objectives._grouping import group
 from vidapt.objectives._pairs import LEVEL, Pairs, Term
@@ -106,7 +107,7 @@ class Part(nn.Module):
             model: The dual encoder.
         """
         if self.cfg.every_layer:
-            depths = (_depth(model.tower), _depth(model.text))
+            depths = (_depth(model.tower), model.text.depth)
             steps = range(1, max(depths) + 1)
             # A tower with fewer layers meets several of the other with each of its own.
             patches, tokens = ([-(-step * depth // len(steps)) for step in steps] for depth in depths)
@@ -228,15 +229,21 @@ def _cosines(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _depth(tower: Any) -> int:
-    depth = tower.net.config.num_hidden_layers
-    assert isinstance(depth, int)
+    """Layers of a video tower.
+
+    Raises:
+        ConfigError: If it shows none.
+    """
+    if not getattr(tower, "depth", 0):
+        raise ConfigError("every_layer", "the video tower shows no layers", "use a `clip_vip` tower")
+    depth: int = tower.depth
     return depth
 
 
 def _map(model: Any, patches: str, tokens: str) -> nn.Module:
     """From the width of patches to that of tokens."""
     shared = model.blueprint.width
-    width_in = shared if patches == "projected" else model.tower.net.config.hidden_size
+    width_in = shared if patches == "projected" else model.tower.width
     width_out = shared if tokens == "projected" else model.text.width
     if width_in == width_out:
         return nn.Identity()

@@ -40,6 +40,7 @@ class Part(nn.Module):
         temporal: [1, frames, C], interpolated linearly for clips of another length.
         width: C.
         size: Native (height, width) in pixels.
+        depth: Number of layers.
         projected: Whether `pool` has mapped to the width that texts share: it has not.
         mean: Subtracted from pixels in 0..1, per channel.
         std: Divided by, per channel.
@@ -81,6 +82,7 @@ class Part(nn.Module):
         config = AutoConfig.for_model("clip_vision_model", **arch)
         self.net = AutoModel.from_config(config, attn_implementation=VIDEO_PROXIES, dtype=torch.float32)
         self.width: int = config.hidden_size
+        self.depth: int = config.num_hidden_layers
         self.patch: int = config.patch_size
         self.size: tuple[int, int] = (config.image_size, config.image_size)
         self.mean, self.std = cfg.mean, cfg.std

@@ -10,6 +10,8 @@ depend on what else is in the batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -23,7 +25,19 @@ PATCH = 8
 
 
 class Part(nn.Module):
-    """Frames to cells of 8x8 pixels and video proxies; see the module's docstring for sources."""
+    """Frames to cells of 8x8 pixels and video proxies; see the module's docstring for sources.
+
+    Args:
+        cfg: Sizes.
+
+    Attributes:
+        width: C.
+        size: Native (height, width) in pixels.
+        depth: Number of blocks.
+        projected: Whether `pool` has mapped to the width that texts share: it has not.
+        mean: Subtracted from pixels in 0..1, per channel.
+        std: Divided by, per channel.
+    """
 
     class Config(PartConfig):
         """Sizes of the tower.
@@ -50,9 +64,11 @@ class Part(nn.Module):
         mean: tuple[float, float, float] = (0.4, 0.4, 0.4)
         std: tuple[float, float, float] = (0.25, 0.25, 0.25)
 
+    projected = False
+
     def __init__(self, cfg: Config) -> None:
         super().__init__()
-        self.cfg, self.width, self.size = cfg, cfg.width, cfg.size
+        self.cfg, self.width, self.size, self.depth = cfg, cfg.width, cfg.size, cfg.blocks
         self.mean, self.std = cfg.mean, cfg.std
         grid = self.grid(cfg.frames, cfg.size)
         self.stem = _Stem(cfg.stem, cfg.width)
@@ -78,16 +94,54 @@ class Part(nn.Module):
         Raises:
             ValueError: If there are more frames than `frames`.
         """
+        for state in self.states(views):
+            last = state
+        return self.features(last, self.grid(views.shape[1], (views.shape[-2], views.shape[-1])))
+
+    def states(self, views: Tensor) -> Iterator[Tensor]:
+        """The stem's cells, and then what each block makes of them; the last state is normalised.
+
+        Args:
+            views: As `forward` takes them.
+
+        Yields:
+            [N, proxies + T h w, C]: proxies, then cells frame by frame and row by row.
+
+        Raises:
+            ValueError: As `forward`.
+        """
         n, t = views.shape[:2]
         if t > self.cfg.frames:
             raise ValueError(f"this tower takes at most {self.cfg.frames} frames, got {t}")
-        cells = self.stem(self._pixels(views))
-        cells = cells + self.place + self.time[:t]
-        _, _, h, w, c = cells.shape
-        cells, proxies = cells.reshape(n, t, h * w, c), self.proxies.expand(n, -1, -1)
+        cells = self.stem(self._pixels(views)) + self.place + self.time[:t]
+        cells, proxies = cells.flatten(2, 3), self.proxies.expand(n, -1, -1)
         for block in self.blocks:
+            yield torch.cat([proxies, cells.flatten(1, 2)], dim=1)
             cells, proxies = block(cells, proxies)
-        return Features(self.norm(cells).reshape(n, t, h, w, c), self.norm(proxies))
+        yield self.norm(torch.cat([proxies, cells.flatten(1, 2)], dim=1))
+
+    def features(self, state: Tensor, grid: Grid) -> Features:
+        """Tell cells and proxies of a state apart.
+
+        Args:
+            state: One of `states`.
+            grid: Of the cells.
+        """
+        proxies = self.cfg.proxies
+        cells = state[:, proxies:].reshape(len(state), grid.t, grid.h, grid.w, self.width)
+        return Features(cells, extra=state[:, :proxies])
+
+    def pool(self, seen: Features) -> Tensor:
+        """The vector that stands for the clip, before its projection: the mean of the proxies.
+
+        Args:
+            seen: What `forward` gave.
+
+        Returns:
+            [N, 1, C].
+        """
+        assert seen.extra is not None
+        return seen.extra.mean(dim=1, keepdim=True)
 
     def _pixels(self, views: Tensor) -> Tensor:
         dtype = self.place.dtype

@@ -85,7 +85,7 @@ class Part(nn.Module):
         self.size: tuple[int, int] = (config.image_size, config.image_size)
         self.mean, self.std = cfg.mean, cfg.std
         self._class_tokens = int(_HAS_CLASS_TOKEN[kind])
-        self._layers = _count(cfg.layer, config.num_hidden_layers)
+        self._layers = self.depth = _count(cfg.layer, config.num_hidden_layers)
         self._freeze_unused()
 
     def grid(self, frames: int, view: tuple[int, int]) -> Grid:
