@@ -1,0 +1,34 @@
+"""The command line: thin, and quick to start because every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from vidapt.cli import captioning, matching, measuring, models, showing, training, worlds
+
+app = typer.Typer(
+    name="vidapt",
+    help="Adapt a video-language model to your own footage, and measure what it sees and what it makes up.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_args_is_help=True)
+app.add_typer(simulate_app, name="simulate")
+simulate_app.command("billiards")(worlds.simulate_billiards)
+
+# In the order in which `vidapt --help` lists them.
+app.command()(training.train)
+app.command("eval")(measuring.evaluate)
+app.command()(captioning.caption)
+app.command()(captioning.ask)
+app.command()(measuring.look)
+app.command("match")(matching.match_statements)
+app.command()(models.families)
+app.command()(models.export)
+app.command()(showing.demo)
+
+
+def main() -> None:
+    """Entry point of the `vidapt` command."""
+    app()

@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+DEFAULT_MODEL = "billiards-home"
+
+
+class NumberFormat(StrEnum):
+    """Number formats of stored weights."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+Model = Annotated[str, typer.Option(help="A shipped model's name, a run's folder or a checkpoint's folder.")]
+Workers = Annotated[int | None, typer.Option(help="Decoding processes; one per core by default.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Place = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto spreads over all devices.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Format = Annotated[NumberFormat, typer.Option(help="Number format of the weights.")]
+BitsOption = Annotated[
+    int | None, typer.Option("--bits", min=4, max=8, help="4 or 8: quantise the language model.")
+]

@@ -1,0 +1,41 @@
+"""What every command tells in the same way: tables, errors, and what became of a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from vidapt.errors import VidaptError
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show what a user can mend as a message; let everything else be seen whole."""
+    try:
+        yield
+    except VidaptError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.secho("\nstopped; finished work is kept, run the same command again to go on", err=True)
+        raise typer.Exit(130) from None
+
+
+def table(head: list[str], rows: list[list[Any]]) -> None:
+    """Print rows under their columns' names."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        shown.add_row(*map(str, row))
+    Console(file=sys.stdout).print(shown)
+
+
+def tell(report: Any) -> None:
+    """Say on the error stream what became of a published checkpoint's tensors."""
+    typer.secho(report.line(), err=True, dim=True)

@@ -1,0 +1,97 @@
+"""`vidapt caption` and `vidapt ask`: what a model says of clips."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vidapt.cli._options import DEFAULT_MODEL, BitsOption, Format, Json, Model, NumberFormat, Place, Workers
+from vidapt.cli._show import plain_errors, table, tell
+from vidapt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vidapt.captioning.engine import Engine
+
+BITS: dict[int, Literal[4, 8]] = {4: 4, 8: 8}
+
+
+def caption(
+    source: Annotated[Path, typer.Argument(help="A folder of clips, or one clip.")],
+    out: Annotated[Path, typer.Option(help="FILE.jsonl or FILE.parquet; a stopped run goes on.")],
+    model: Model = DEFAULT_MODEL,
+    prompt: Annotated[
+        str, typer.Option(help="What the model is asked about each clip.")
+    ] = "describe the video.",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 128,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace captions by another model or prompt.")
+    ] = False,
+    workers: Workers = None,
+    device: Place = "cpu",
+    dtype: Format = NumberFormat.float32,
+    bits: BitsOption = None,
+    as_json: Json = False,
+) -> None:
+    """Caption every clip of a folder: one row each, broken clips set aside with their reasons."""
+    from vidapt.progress import progress
+
+    with plain_errors():
+        from vidapt.captioning.bulk import caption_folder
+        from vidapt.models.generate import Decoding
+
+        engine = _engine(model, device, dtype, bits)
+        with progress() as report:
+            summary = caption_folder(
+                engine,
+                source,
+                out,
+                prompt=prompt,
+                decoding=Decoding(max_new_tokens=max_tokens),
+                workers=workers,
+                report=report,
+                overwrite=overwrite,
+            )
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict()))
+        return
+    table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
+    typer.echo(out)
+
+
+def ask(
+    clip: Annotated[Path, typer.Argument(help="A video, a picture or a folder of frames.")],
+    question: Annotated[list[str], typer.Argument(help="One or more questions.")],
+    also: Annotated[
+        list[Path] | None, typer.Option(help="A further clip or picture the questions are about.")
+    ] = None,
+    model: Model = DEFAULT_MODEL,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    device: Place = "cpu",
+    dtype: Format = NumberFormat.float32,
+    bits: BitsOption = None,
+    as_json: Json = False,
+) -> None:
+    """Answer questions about a clip, or about several together."""
+    with plain_errors():
+        engine = _engine(model, device, dtype, bits)
+        media = [clip, *(also or ())]
+        answers = engine.ask_all(media, question, max_new_tokens=max_tokens)
+    if as_json:
+        rows = [{"question": q, "answer": a} for q, a in zip(question, answers, strict=True)]
+        typer.echo(json.dumps({"clip": str(clip), "answers": rows}, ensure_ascii=False))
+        return
+    for answer in answers:
+        typer.echo(answer)
+
+
+def _engine(model: str, device: str, dtype: NumberFormat, bits: int | None) -> Engine:
+    """Open a model; what became of a published checkpoint's tensors is told on the error stream."""
+    from vidapt.captioning.engine import load
+
+    if bits is not None and bits not in BITS:
+        raise ConfigError("--bits", f"{bits} bits are not offered", "use 4 or 8")
+
+    return load(model, dtype.value, device, tell, None if bits is None else BITS[bits])

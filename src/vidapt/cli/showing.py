@@ -1,0 +1,34 @@
+"""`vidapt demo`: everything once, in minutes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidapt.cli._options import Json, Workers
+from vidapt.cli._show import plain_errors, table
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Results go here; run again to go on.")] = Path("demo"),
+    captions: Annotated[Path | None, typer.Option(help="Also caption this folder of clips.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A smoke run: few clips, little training.")] = False,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Adapt the shipped model to a venue it has never seen, and show before and after."""
+    from vidapt.progress import progress
+
+    with plain_errors():
+        from vidapt.demo import run_demo
+
+        with progress() as report:
+            result = run_demo(out, report=report, captions=captions, quick=quick, workers=workers)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+        return
+    table(["", "before", "after", "majority", "blind", "shuffled"], result.rows())
+    typer.echo(f"report: {result.report}")

@@ -1,0 +1,42 @@
+"""`vidapt train`: what a recipe says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidapt.cli._options import Device, Workers
+from vidapt.cli._show import plain_errors
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).")],
+    data: Annotated[Path | None, typer.Option(help="Label file (or folder) to learn from.")] = None,
+    start: Annotated[str | None, typer.Option(help="Model to begin with: name, run or checkpoint.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    runs: Annotated[Path, typer.Option(help="The run's folder is made in here.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2")] = None,
+    workers: Workers = None,
+    device: Device = "cpu",
+) -> None:
+    """Train what a recipe says; prints the run's folder."""
+    from vidapt.progress import progress
+    from vidapt.recipe import load_recipe
+
+    with plain_errors():
+        given = {"data": data and data.resolve(), "start": start and _named(start), "name": name}
+        changes = [f"{key}={value}" for key, value in given.items() if value is not None]
+        parsed = load_recipe(recipe, [*changes, *(change or ())])
+        from vidapt.training.run import train as run_training
+
+        with progress() as report:
+            run = run_training(parsed, runs, report, resume=resume, workers=workers, device=device)
+    typer.echo(run)
+
+
+def _named(model: str) -> str:
+    """A model's name as it is; its folder as seen from here, not from the recipe."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
