@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -63,9 +64,15 @@ class Pairing(_Data):
 
     Attributes:
         captions: `answers` takes everything that is answered; `statements` takes what questions state where
-            the answer says that it is true, and what is false as a falsified copy of it.
+            the answer says that it is true, and what is false as a falsified copy of it; `both` does so with
+            questions that have the form of a statement, and takes the answers of the others.
         statement: Regular expression of a whole question whose first group is its statement.
         true: Answers that call a statement true.
+        falsify: Make up to so many falsified copies of each text that has none, by changing one fact of it
+            by rule. A copy is made of what the text says, and can be true by chance.
+        lexicon: Which words can stand for one another; None is the one that comes with the package.
+        sentences: Each sentence of a caption is a text of its own, too; what is false of the whole is false
+            beside each of them, so that short and right has to beat long and wrong.
         tokens: Pad every text to so many tokens, its marks included; None pads to the longest of a step.
         longer: What becomes of a text with more tokens than that, or than the text tower reads.
         alike: Clips of one group may fit one another's texts. `clip` groups nothing; `text` groups clips
@@ -78,9 +85,12 @@ class Pairing(_Data):
             beyond `batching.questions` are treated likewise, and `any` keeps them apart.
     """
 
-    captions: Literal["answers", "statements"] = "answers"
+    captions: Literal["answers", "statements", "both"] = "answers"
     statement: str = "(.+)"
     true: tuple[str, ...] = ("yes", "true", "right", "correct")
+    falsify: int = Field(0, ge=0)
+    lexicon: Path | None = None
+    sentences: bool = False
     tokens: int | None = Field(None, ge=3)
     longer: Literal["skip", "truncate"] = "skip"
     alike: Literal["clip", "text", "fact"] = "clip"
@@ -98,4 +108,8 @@ class Pairing(_Data):
             raise ValueError("`statement` needs a group in parentheses around what is stated")
         if (self.alike == "fact") != (self.fact is not None):
             raise ValueError("`alike: fact` and `fact` belong together")
+        if self.lexicon is not None and not self.falsify:
+            raise ValueError("`lexicon` needs `falsify`: how many copies are made of a text")
+        if self.captions == "both" and "statement" not in self.model_fields_set:
+            raise ValueError("`captions: both` needs `statement`, or every question would be one")
         return self

@@ -83,6 +83,26 @@ def locate_dual(name: str | Path) -> Path:
     return locate(name)
 
 
+def compares(name: str | Path) -> bool:
+    """Whether a model compares clips with texts and writes none.
+
+    Raises:
+        CheckpointError: If there is no such model.
+    """
+    from vidapt.hub import is_published_dual
+
+    path = Path(name)
+    if path.is_file():
+        return True
+    try:
+        folder = locate(name)
+    except CheckpointError:
+        if path.is_dir() and any(path.glob("*.pt")):
+            return True
+        raise
+    return (folder / DUAL).is_file() or is_published_dual(folder)
+
+
 def _downloaded(name: str) -> Path:
     """Folder of a checkpoint of the model hub, in the hub's own cache."""
     from huggingface_hub import snapshot_download

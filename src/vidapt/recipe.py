@@ -254,6 +254,8 @@ class Recipe(Strict):
             77 tokens, which are stretched.
         blueprint: The video-language model, when there is no `start`.
         dual: The dual encoder, when there is no `start`.
+        tower_weights: A model, named as for `start`, whose tower is that of the one to be made: its weights
+            are taken, and everything else begins anew.
         tokenizer: Folder of a tokenizer, or None to learn one of `vocabulary` entries from the labels.
         vocabulary: Size of a learned tokenizer.
         data: What stages learn from that have no `data` of their own.
@@ -266,6 +268,7 @@ class Recipe(Strict):
     accept: tuple[Literal["image_clip", "short_clip"], ...] = ()
     blueprint: Blueprint | None = None
     dual: DualBlueprint | None = None
+    tower_weights: str | None = None
     tokenizer: Path | None = None
     vocabulary: int = Field(1024, ge=257)
     data: Sources = ()
@@ -276,6 +279,8 @@ class Recipe(Strict):
     def _one_origin(self) -> Recipe:
         if sum(origin is not None for origin in (self.start, self.blueprint, self.dual)) != 1:
             raise ValueError("give either `start` (an existing model) or `blueprint` or `dual` (a new one)")
+        if self.start is not None and self.tower_weights is not None:
+            raise ValueError("`start` brings its own tower: leave out `tower_weights`")
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stage names must differ, got {names}")
@@ -332,14 +337,20 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
 
     def settled(stage: Stage) -> Stage:
         sets = {name: absolute(sources) for name, sources in stage.retrieval.items()}
-        return stage.model_copy(update={"data": absolute(stage.data), "retrieval": sets})
+        update: dict[str, Any] = {"data": absolute(stage.data), "retrieval": sets}
+        if stage.pairs.lexicon is not None:
+            lexicon = (folder / stage.pairs.lexicon).resolve()
+            update["pairs"] = stage.pairs.model_copy(update={"lexicon": lexicon})
+        return stage.model_copy(update=update)
 
     stages = tuple(settled(stage) for stage in recipe.stages)
     update: dict[str, Any] = {"data": absolute(recipe.data), "stages": stages}
     if recipe.tokenizer is not None:
         update["tokenizer"] = (folder / recipe.tokenizer).resolve()
-    if recipe.start is not None and (folder / recipe.start).exists():
-        update["start"] = str((folder / recipe.start).resolve())
+    for field in ("start", "tower_weights"):
+        name = getattr(recipe, field)
+        if name is not None and (folder / name).exists():
+            update[field] = str((folder / name).resolve())
     return recipe.model_copy(update=update)
 
 
@@ -348,6 +359,7 @@ def missing_files(recipe: Recipe) -> list[Path]:
     paths = [source.path for stage in recipe.stages for source in recipe.sources(stage)]
     sets = [sources for stage in recipe.stages for sources in stage.retrieval.values()]
     paths += [source.path for sources in sets for source in sources]
+    paths += [stage.pairs.lexicon for stage in recipe.stages if stage.pairs.lexicon is not None]
     if recipe.tokenizer is not None:
         paths.append(recipe.tokenizer)
     return sorted({path for path in paths if not path.exists()})

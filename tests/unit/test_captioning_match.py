@@ -15,10 +15,11 @@ from torch import Tensor
 
 from vidapt.captioning.engine import Engine, SeenClip, load
 from vidapt.captioning.match import margin, match, match_set, shares
-from vidapt.captioning.matchers import TOGETHER, By, DualMatcher, LanguageMatcher, open_matcher, sentences
+from vidapt.captioning.matchers import TOGETHER, By, DualMatcher, LanguageMatcher, open_matcher
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.hub import clip_vip
 from vidapt.labelling.cases import Case
+from vidapt.labelling.sentences import sentences
 from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
 from vidapt.models.dual_folder import save_dual

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +13,10 @@ from torch import Tensor
 
 from vidapt.captioning.engine import CAPTION_PROMPT, Engine, SeenClip, load
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
-from vidapt.hub import LoadReport, clip_vip, long_clip, open_dual_encoder
-from vidapt.hub._files import read_json
-from vidapt.loading import locate, locate_dual, usable_device
+from vidapt.hub import LoadReport, open_dual_encoder
+from vidapt.labelling.sentences import sentences
+from vidapt.loading import compares, locate_dual, usable_device
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.models.dual_folder import is_dual_folder
 from vidapt.models.dual_text import text_ids
 from vidapt.models.packed import Group, Packed, pack, spell
 from vidapt.models.text import Encoded, encode
@@ -36,12 +34,6 @@ TOGETHER = 32
 
 AHEAD = 8
 """Clips decoded ahead of the model."""
-
-_PAUSE = re.compile(r"(?<=\w{3})[.!;]+(?:\s+|$)|\n+")
-"""Ends a sentence, unless it may be that of an abbreviation."""
-
-_COMPARING = {"clip", *(kind for family in (clip_vip, long_clip) for kind, _ in family.CLAIMS)}
-"""Model types whose checkpoints are dual encoders."""
 
 
 class By(StrEnum):
@@ -270,26 +262,3 @@ def open_matcher(
         )
     model = model.to(usable_device("cpu" if device == "auto" else device))
     return DualMatcher(model, tokenizer, Path(name).resolve().stem)
-
-
-def compares(name: str | Path) -> bool:
-    """Whether a model compares clips with texts and writes none."""
-    path = Path(name)
-    if path.is_file():
-        return True
-    try:
-        folder = locate(name)
-    except CheckpointError:
-        if path.is_dir() and any(path.glob("*.pt")):
-            return True
-        raise
-    if is_dual_folder(folder):
-        return True
-    config = folder / "config.json"
-    return config.is_file() and read_json(config).get("model_type") in _COMPARING
-
-
-def sentences(statement: str) -> list[str]:
-    """The sentences of a statement, each with one full stop at its end."""
-    pieces = (piece.strip(" \t\n.!;") for piece in _PAUSE.split(statement))
-    return [f"{piece}." for piece in pieces if piece] or ["."]

@@ -8,7 +8,7 @@ from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._describe import FamilyRow, describe_families
 from vidapt.hub._export import export_hf, export_merged
 from vidapt.hub._open import families, family_of, is_published, open_checkpoint
-from vidapt.hub._open_dual import open_dual_encoder
+from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
 from vidapt.hub._report import LoadReport
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "families",
     "family_of",
     "is_published",
+    "is_published_dual",
     "open_adapter",
     "open_checkpoint",
     "open_dual_encoder",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 
 from vidapt.errors import CheckpointError, ConfigError
@@ -140,16 +141,28 @@ class Shapes:
         }
 
 
-def build(tower: Spec, text: Text, width: int, where: Path) -> DualEncoder:
+def build(
+    tower: Spec, text: Text, width: int, where: Path, *, resolution: Spec | None = None
+) -> DualEncoder:
     """A dual encoder without memory for its weights.
+
+    Args:
+        tower: The vision tower.
+        text: The text tower.
+        width: E, of the space in which both meet.
+        where: File or folder that describes them, for errors.
+        resolution: Frames to the tower's view; None is the blueprint's own choice.
 
     Raises:
         CheckpointError: If sizes that were read do not make one.
     """
     try:
         with parameters_on_meta():
-            return DualEncoder(DualBlueprint(tower=tower, text=text, width=width))
-    except (ConfigError, ValueError, TypeError, RuntimeError) as error:
+            blueprint = DualBlueprint(tower=tower, text=text, width=width)
+            if resolution is not None:
+                blueprint = blueprint.model_copy(update={"resolution": resolution})
+            return DualEncoder(blueprint)
+    except (ConfigError, ValueError, TypeError, ArithmeticError, RuntimeError, StrictDataclassError) as error:
         raise CheckpointError(where, f"describes no dual encoder: {error}", "fetch it again") from error
 
 

@@ -12,6 +12,7 @@ import torch
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _dual, clip_vip, long_clip
+from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule
 from vidapt.hub._report import LoadReport
 from vidapt.models.dual_encoder import DualEncoder
@@ -28,6 +29,9 @@ _FAMILIES: tuple[tuple[str, tuple[Rule, ...]], ...] = (
     (clip_vip.FAMILY, clip_vip.RULES),
     (long_clip.FAMILY, long_clip.RULES),
 )
+_COMPARING = {"clip", *(kind for family in (clip_vip, long_clip) for kind, _ in family.CLAIMS)}
+"""Model types whose checkpoints are dual encoders."""
+
 _TEMPORAL, _STRETCHED = ("added_cls", "temporal_embedding"), ("positional_embedding_res",)
 
 
@@ -68,6 +72,16 @@ def open_dual_encoder(
     folder = path if path.is_dir() else path.parent
     tokenizer = read_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
     return model, tokenizer, report
+
+
+def is_published_dual(folder: Path) -> bool:
+    """Whether a folder holds a published dual encoder, as its `config.json` has it.
+
+    Raises:
+        CheckpointError: If that file is damaged.
+    """
+    config = read_json_if_there(folder / "config.json")
+    return config is not None and config.get("model_type") in _COMPARING
 
 
 def family_of_dual(keys: Iterable[str], where: Path) -> str:

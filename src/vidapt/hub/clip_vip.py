@@ -16,11 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPConfig
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _dual
-from vidapt.hub._composed import cleaned
+from vidapt.hub import _dual, clip
 from vidapt.hub._keys import Rule, Shape, rename, rewrite
 from vidapt.hub._report import LoadReport
 from vidapt.models._text_tower import Text
@@ -38,34 +36,25 @@ CLAIMS = (("clip_vip", "VidCLIP"),)
 FRAMES, ADDED = 12, 3
 """Of a CLIP-ViP that starts from image CLIP, as published."""
 
-_PREFIX = r"(?:module\.)?(?:clipmodel\.)?"
-_TEXT = r"text_model\.(.*)"
-_TABLE = "text.net.embeddings.position_embedding.weight"
 _NEW = ("tower.temporal", "tower.added")
 
 
 def vision_rules(prefix: str, place: str) -> tuple[Rule, ...]:
-    """Key table of the vision tower.
+    """Key table of the vision tower: CLIP's, and what is added to it.
 
     Args:
         prefix: Regular expression in front of the authors' names.
         place: Our name of the tower.
     """
-    vision = rf"{prefix}{_PREFIX}vision_model\."
+    embeddings = rf"{prefix}{clip.PREFIX}vision_model\.embeddings\."
     return (
-        Rule(rf"{vision}embeddings\.position_ids", None, "0, 1, 2, ...; not learned"),
-        Rule(rf"{vision}embeddings\.added_cls", f"{place}.added"),
-        Rule(rf"{vision}embeddings\.temporal_embedding", f"{place}.temporal"),
-        Rule(rf"{vision}(.*)", rf"{place}.net.\1"),
+        Rule(rf"{embeddings}added_cls", f"{place}.added"),
+        Rule(rf"{embeddings}temporal_embedding", f"{place}.temporal"),
+        *clip.vision_rules(prefix, place),
     )
 
 
-RULES = (
-    *vision_rules("", "tower"),
-    Rule(rf"{_PREFIX}text_model\.embeddings\.position_ids", None, "0, 1, 2, ...; not learned"),
-    Rule(_PREFIX + _TEXT, r"text.net.\1"),
-    Rule(rf"{_PREFIX}((?:visual|text)_projection\.weight|logit_scale)", r"\1"),
-)
+RULES = (*vision_rules("", "tower"), *clip.TEXT_RULES)
 
 
 def vision_to_hub(prefix: str, place: str) -> tuple[Rule, ...]:
@@ -75,19 +64,15 @@ def vision_to_hub(prefix: str, place: str) -> tuple[Rule, ...]:
         prefix: What stands in front of them.
         place: Our name of the tower.
     """
-    theirs, ours = f"{prefix}clipmodel.vision_model.", re.escape(place)
+    theirs, ours = f"{prefix}clipmodel.", re.escape(place)
     return (
-        Rule(rf"{ours}\.added", f"{theirs}embeddings.added_cls"),
-        Rule(rf"{ours}\.temporal", f"{theirs}embeddings.temporal_embedding"),
-        Rule(rf"{ours}\.net\.(.*)", rf"{theirs}\1"),
+        Rule(rf"{ours}\.added", f"{theirs}vision_model.embeddings.added_cls"),
+        Rule(rf"{ours}\.temporal", f"{theirs}vision_model.embeddings.temporal_embedding"),
+        *clip.vision_to_hub(theirs, place),
     )
 
 
-TO_HUB = (
-    *vision_to_hub("", "tower"),
-    Rule(r"text\.net\.(.*)", r"clipmodel.text_model.\1"),
-    Rule(r"((?:visual|text)_projection\.weight|logit_scale)", r"clipmodel.\1"),
-)
+TO_HUB = (*vision_to_hub("", "tower"), *clip.text_to_hub("clipmodel."))
 
 
 def open_dual_encoder(
@@ -115,7 +100,7 @@ def open_dual_encoder(
     tensors, config = _dual.read_weights(path)
     table = rename(tensors, RULES, path, FAMILY)
     ours = _dual.under_our_names(table, tensors)
-    arch, text = _archs(ours, config, path)
+    arch, text = clip.archs(ours, config, path)
     initial = _initial(ours, arch, seed, path) if start_from_image else {}
     tower = vision_tower(_dual.shapes_of({**ours, **initial}), "tower", arch, path)
     model = _dual.build(tower, Text(arch=text), int(arch["projection_dim"]), path)
@@ -159,18 +144,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a dual encoder's tensors to the layout they were published in; see `_keys.rewrite`."""
     return rewrite(state, TO_HUB, FAMILY)
-
-
-def _archs(ours: Mapping[str, Tensor], config: Mapping[str, Any] | None, where: Path) -> tuple[Spec, Spec]:
-    """Configurations of both towers: transformers' own where there is one, else from the shapes."""
-    if config is not None and config.get("model_type") == "clip":
-        whole = CLIPConfig(**cleaned(config))
-        vision, text = whole.vision_config.to_dict(), whole.text_config.to_dict()
-        vision["projection_dim"] = text["projection_dim"] = whole.projection_dim
-        return cleaned(vision), cleaned(text)
-    shapes = _dual.Shapes(_dual.shapes_of(ours), where)
-    vision = shapes.vision("tower.net", "visual_projection.weight")
-    return vision, shapes.text("text.net", _TABLE, "text_projection.weight")
 
 
 def _initial(ours: Mapping[str, Tensor], arch: Spec, seed: int, where: Path) -> dict[str, Tensor]:

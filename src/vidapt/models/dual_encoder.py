@@ -46,7 +46,9 @@ class DualEncoder(nn.Module):
         self.tower = parts.build("towers", blueprint.tower)
         if not hasattr(self.tower, "pool"):
             raise ConfigError(
-                "tower", f"{blueprint.tower['kind']!r} has no `pool`", "known: clip_vip, long_clip"
+                "tower",
+                f"{blueprint.tower['kind']!r} has no `pool`",
+                "known: clip_vip, conv_vip, frame_vit, long_clip",
             )
         # A tower freezes what its features do not need; pooling needs all of it.
         self.tower.requires_grad_(True)

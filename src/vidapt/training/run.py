@@ -18,7 +18,7 @@ import vidapt
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.files import write_json, write_text
 from vidapt.formats import check
-from vidapt.loading import RUN, locate, locate_dual, open_model, usable_device
+from vidapt.loading import RUN, compares, locate, locate_dual, open_model, usable_device
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
 from vidapt.models.folder import save_model
@@ -35,6 +35,7 @@ from vidapt.training.order import Order, total_steps
 from vidapt.training.ready import Labels, StageData, aligns, read_labels, ready
 from vidapt.training.stage import StageWork, fit, make_objective
 from vidapt.training.tokenizer import learn_tokenizer
+from vidapt.training.tower_weights import take_tower
 from vidapt.training.truth import read_truth
 
 RECIPE, QUARANTINE = "recipe.json", "quarantine.jsonl"
@@ -98,6 +99,8 @@ def train(
     check([sample for one in data for samples in (one.samples, *one.sets.values()) for sample in samples])
     if recipe.start is not None:
         (locate_dual if dual else locate)(recipe.start)
+    if recipe.tower_weights is not None:
+        compares(recipe.tower_weights)
     run = runs / recipe.name
     state = _read_state(run, recipe, resume=resume)
     model, tokenizer = (_dual_starting_point if dual else _starting_point)(recipe, run, state, data)
@@ -185,7 +188,10 @@ def _starting_point(
     }
     language |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     torch.manual_seed(recipe.seed)
-    return VideoLM(recipe.blueprint.model_copy(update={"language": language})), tokenizer
+    model = VideoLM(recipe.blueprint.model_copy(update={"language": language}))
+    if recipe.tower_weights is not None:
+        take_tower(model, recipe.tower_weights)
+    return model, tokenizer
 
 
 def _tokenizer(recipe: Recipe, blueprint: Blueprint, data: Sequence[Labels]) -> Any:

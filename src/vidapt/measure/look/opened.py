@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vidapt.captioning.matchers import compares
 from vidapt.hub import open_dual_encoder
-from vidapt.loading import locate_dual, open_model, usable_device
+from vidapt.loading import compares, locate_dual, open_model, usable_device
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.video_lm import VideoLM
 

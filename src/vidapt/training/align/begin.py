@@ -16,13 +16,14 @@ from vidapt.loading import locate_dual
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, Recipe
 from vidapt.training.tokenizer import learn_caption_tokenizer
+from vidapt.training.tower_weights import take_tower
 
 
 def begin(recipe: Recipe, texts: Iterable[str], report: Path) -> tuple[DualEncoder, Any]:
     """The model and the tokenizer that a recipe starts from.
 
     Args:
-        recipe: Its `dual` or `start`.
+        recipe: Its `dual` (with `tower_weights`, if it has any) or `start`.
         texts: What a tokenizer is learned from, if one has to be.
         report: What became of a published checkpoint's tensors is written here.
 
@@ -33,7 +34,10 @@ def begin(recipe: Recipe, texts: Iterable[str], report: Path) -> tuple[DualEncod
     if recipe.dual is not None:
         tokenizer = _given(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
         torch.manual_seed(recipe.seed)
-        return DualEncoder(_fitted(recipe.dual, tokenizer)), tokenizer
+        model = DualEncoder(_fitted(recipe.dual, tokenizer))
+        if recipe.tower_weights is not None:
+            take_tower(model, recipe.tower_weights)
+        return model, tokenizer
     assert recipe.start is not None
     model, own, told = open_dual_encoder(locate_dual(recipe.start), accept=recipe.accept, seed=recipe.seed)
     write_json(report, told.to_dict())

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidapt.errors import ConfigError, FormatError
+from vidapt.labelling.falsify import falsify
+from vidapt.labelling.lexicon import read_lexicon
+from vidapt.labelling.sentences import sentences
 from vidapt.metrics.match import normalise
 from vidapt.models.dual_text import shortened, text_ids
 from vidapt.nouns import MEDIA, Clip, Sample
@@ -62,11 +65,12 @@ class Captioned:
 
 @dataclass
 class _Text:
-    """A true text and what is false about the same thing."""
+    """A true text and what is false about the same thing; a sentence knows the whole that it is of."""
 
     text: str
     type: str | None
     false: list[str] = field(default_factory=list)
+    whole: str = ""
 
 
 @dataclass
@@ -75,6 +79,7 @@ class _Clip:
     fact: str
     texts: list[_Text] = field(default_factory=list)
     early: list[str] = field(default_factory=list)
+    last: _Text | None = None
 
 
 class _Reader:
@@ -82,6 +87,7 @@ class _Reader:
 
     def __init__(self, pairing: Pairing, tokenizer: Any, positions: int) -> None:
         self._pairing, self._tokenizer = pairing, tokenizer
+        self._lexicon = read_lexicon(pairing.lexicon) if pairing.falsify else None
         self._limit = positions if pairing.tokens is None else min(positions, pairing.tokens)
         self.counts: Counter[str] = Counter()
 
@@ -104,7 +110,7 @@ class _Reader:
             ids = self.ids(one.text, "captions")
             if ids is None:
                 continue
-            false = (self.ids(text, "falsified") for text in dict.fromkeys(one.false))
+            false = (self.ids(text, "falsified") for text in dict.fromkeys(one.false or self._made_of(one)))
             # Cut to the limit, a false text can be what is left of the true one.
             kept.append((one, ids, tuple(copy for copy in false if copy is not None and copy != ids)))
         if not kept:
@@ -114,6 +120,13 @@ class _Reader:
         types = tuple(one.type for one in texts)
         return ClipCaptions(said.media, tuple(t.text for t in texts), types, ids_of, false_of, said.fact)
 
+    def _made_of(self, one: _Text) -> list[str]:
+        """Copies by rule of a text, or of the whole that it is a sentence of."""
+        if self._lexicon is None:
+            return []
+        made = falsify(one.whole or one.text, self._lexicon, count=self._pairing.falsify)
+        return [change.text for change in made]
+
 
 def caption_clips(
     samples: Sequence[Sample], pairing: Pairing, tokenizer: Any, positions: int, where: str = "data"
@@ -121,7 +134,8 @@ def caption_clips(
     """Captions by clip.
 
     Falsified copies are a sample's `rejected` answer, the texts of its fact `false`, and, among statements,
-    those that the answer calls false: they belong to the true one before them.
+    those that the answer calls false: they belong to the true one before them. Texts that have none get some
+    by rule, where `pairing` asks for it.
 
     Args:
         samples: In their files' order.
@@ -132,7 +146,7 @@ def caption_clips(
 
     Raises:
         ConfigError: If no caption is left, or texts are to be padded to more than the tower reads.
-        FormatError: If a question does not have the form of a statement.
+        FormatError: If a question has to have the form of a statement and does not.
     """
     if pairing.tokens is not None and pairing.tokens > positions:
         raise ConfigError(
@@ -159,42 +173,64 @@ def _by_clip(samples: Iterable[Sample], pairing: Pairing, counts: Counter[str]) 
         key = (medium.path, medium.start_s, medium.end_s)
         clip = clips.setdefault(key, _Clip(sample.media, fact))
         clip.fact = clip.fact or fact
-        for text, false, true in _texts(sample, pairing):
-            _add(clip, sample, text, false, true=true, counts=counts)
+        for one, true in _texts(sample, pairing):
+            _add(clip, one, true=true, counts=counts)
     counts["falsified_without_a_true_text"] += sum(len(clip.early) for clip in clips.values())
     return list(clips.values())
 
 
-def _texts(sample: Sample, pairing: Pairing) -> Iterator[tuple[str, list[str], bool]]:
-    """Texts of a sample, falsified copies of each, and whether it is true."""
-    if pairing.captions == "statements":
-        found = re.fullmatch(pairing.statement, sample.question.replace(MEDIA, "").strip(), re.DOTALL)
-        if found is None:
-            raise FormatError(
-                sample.source or sample.id,
-                f"{sample.question!r} does not have the form of `pairs.statement`",
-                "mend the expression, or choose the question types with `types`",
-            )
+def _texts(sample: Sample, pairing: Pairing) -> Iterator[tuple[_Text, bool]]:
+    """Texts of a sample with falsified copies of each, and whether they are true."""
+    kind = sample.facts.get("type")
+    named = None if kind is None else str(kind)
+    stated = _statement(sample, pairing)
+    if stated is not None:
         answers = {normalise(answer) for answer in (sample.answer, *sample.facts.get("accept", ()))}
-        yield found[1].strip(), [], bool(answers & set(map(normalise, pairing.true)))
+        yield _Text(stated, named), bool(answers & set(map(normalise, pairing.true)))
         return
-    answered = [turn.text for turn in sample.turns if turn.role == "assistant"]
+    answered = [turn.text.replace(MEDIA, "").strip() for turn in sample.turns if turn.role == "assistant"]
     wrong = [sample.rejected] if sample.rejected is not None else []
     wrong += [str(text) for text in sample.facts.get("false", ())]
     for index, text in enumerate(answered):
-        yield text.replace(MEDIA, "").strip(), wrong if index == len(answered) - 1 else [], True
+        false = wrong if index == len(answered) - 1 else []
+        yield _Text(text, named, false), True
+        pieces = sentences(text) if pairing.sentences else []
+        for piece in pieces if len(pieces) > 1 else []:
+            yield _Text(piece, named, list(false), text), True
 
 
-def _add(
-    clip: _Clip, sample: Sample, text: str, false: list[str], *, true: bool, counts: Counter[str]
-) -> None:
-    if not text:
+def _statement(sample: Sample, pairing: Pairing) -> str | None:
+    """What a sample's question states; None where its answer is the caption.
+
+    Raises:
+        FormatError: If all questions have to be statements, and this one has not their form.
+    """
+    if pairing.captions == "answers":
+        return None
+    found = re.fullmatch(pairing.statement, sample.question.replace(MEDIA, "").strip(), re.DOTALL)
+    if found is not None:
+        return found[1].strip()
+    if pairing.captions == "both":
+        return None
+    raise FormatError(
+        sample.source or sample.id,
+        f"{sample.question!r} does not have the form of `pairs.statement`",
+        "mend the expression, or choose the question types with `types`",
+    )
+
+
+def _add(clip: _Clip, one: _Text, *, true: bool, counts: Counter[str]) -> None:
+    if not one.text:
         counts["captions_empty"] += 1
-    elif not true:
-        (clip.texts[-1].false if clip.texts else clip.early).append(text)
-    elif any(one.text == text for one in clip.texts):
-        counts["captions_repeated"] += 1
+        return
+    if not true:
+        (clip.last.false if clip.last is not None else clip.early).append(one.text)
+        return
+    said = next((other for other in clip.texts if other.text == one.text), None)
+    if said is None:
+        clip.texts.append(one)
     else:
-        kind = sample.facts.get("type")
-        clip.texts.append(_Text(text, None if kind is None else str(kind), [*clip.early, *false]))
-        clip.early.clear()
+        counts["captions_repeated"] += 1
+    clip.last = said or one
+    clip.last.false += [*clip.early, *(one.false if said is not None else ())]
+    clip.early.clear()
