@@ -21,6 +21,7 @@ from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import clip_vip, long_clip
 from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
+from vidapt.towers import convnext
 
 TOLERANCE = 1e-4
 WIDTH, TEXT, SHARED, SIDE, WORDS, FRAMES, ADDED = 128, 64, 24, 8, 40, 5, 3
@@ -426,8 +427,9 @@ def test_a_decoded_clip_is_squashed_to_the_tower() -> None:
 
 
 def test_a_tower_that_cannot_pool_is_refused() -> None:
+    tower = {"kind": "convnext", "arch": convnext.tiny().cfg.arch}
     with pytest.raises(ConfigError, match="has no `pool`"):
-        small(kind="frame_vit")
+        DualEncoder(small().blueprint.model_copy(update={"tower": tower}))
 
 
 def test_another_text_model_is_refused() -> None:

@@ -67,9 +67,11 @@ def test_image_clip_begins_as_published_only_where_it_is_accepted(tmp_path: Path
     state = clip_vip.to_hub(dual_encoder().state_dict())
     image = {k: v for k, v in state.items() if not k.endswith(("added_cls", "temporal_embedding"))}
     torch.save(image, tmp_path / "clip.pt")
-    with pytest.raises(CheckpointError, match="it is image CLIP"):
-        open_dual_encoder(tmp_path / "clip.pt")
+    model, _, report = open_dual_encoder(tmp_path / "clip.pt")  # as what it is: each frame by itself
+    assert (report.family, model.blueprint.tower["kind"]) == ("clip", "frame_vit")
+    assert report.initialised == ()
     model, _, report = open_dual_encoder(tmp_path / "clip.pt", accept=["image_clip"])
+    assert report.family == "clip_vip"
     assert report.initialised == ("tower.added", "tower.temporal")
     assert not model.tower.temporal.any()
     torch.save(state, tmp_path / "whole.pt")

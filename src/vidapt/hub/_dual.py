@@ -141,9 +141,7 @@ class Shapes:
         }
 
 
-def build(
-    tower: Spec, text: Text, width: int, where: Path, *, resolution: Spec | None = None
-) -> DualEncoder:
+def build(tower: Spec, text: Text, width: int, where: Path, *, resolution: Spec | None = None) -> DualEncoder:
     """A dual encoder without memory for its weights.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _dual, clip_vip, long_clip
+from vidapt.hub import _dual, clip, clip_vip, long_clip
 from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule
 from vidapt.hub._report import LoadReport
@@ -26,13 +26,14 @@ OWN = "dual_encoder"
 """What a load report calls a folder that vidapt saved."""
 
 _FAMILIES: tuple[tuple[str, tuple[Rule, ...]], ...] = (
+    (clip.FAMILY, clip.RULES),
     (clip_vip.FAMILY, clip_vip.RULES),
     (long_clip.FAMILY, long_clip.RULES),
 )
-_COMPARING = {"clip", *(kind for family in (clip_vip, long_clip) for kind, _ in family.CLAIMS)}
+_COMPARING = {kind for family in (clip, clip_vip, long_clip) for kind, _ in family.CLAIMS}
 """Model types whose checkpoints are dual encoders."""
 
-_TEMPORAL, _STRETCHED = ("added_cls", "temporal_embedding"), ("positional_embedding_res",)
+_STRETCHED = ("positional_embedding_res",)
 
 
 def open_dual_encoder(
@@ -47,7 +48,9 @@ def open_dual_encoder(
     Args:
         path: An authors' `.pt` file, a folder with published weights, or a folder that vidapt saved.
         accept: Weights that may begin as published although they lack something; see `recipe.Recipe`. What
-            begins so is named in the report. Weights that lack nothing are opened as they are.
+            begins so is named in the report. Weights that lack nothing are opened as they are, and so are
+            those that are not accepted as something else: image CLIP is a dual encoder that sees every frame
+            alone.
         seed: Of what begins at random.
         dtype: Number format of the weights in memory.
 
@@ -63,9 +66,12 @@ def open_dual_encoder(
         model, tokenizer = open_dual(path, dtype)
         return model, tokenizer, _own_report(path, model, dtype)
     keys = list(_dual.read_weights(path)[0])
-    if family_of_dual(keys, path) == clip_vip.FAMILY:
-        begins = "image_clip" in accept and not _has(keys, _TEMPORAL)
+    family = family_of_dual(keys, path)
+    begins = family == clip.FAMILY and "image_clip" in accept
+    if begins or family == clip_vip.FAMILY:
         model, report = clip_vip.open_dual_encoder(path, start_from_image=begins, seed=seed, dtype=dtype)
+    elif family == clip.FAMILY:
+        model, report = clip.open_dual_encoder(path, dtype=dtype)
     else:
         lengthen = "short_clip" in accept and not _has(keys, _STRETCHED)
         model, report = long_clip.open_dual_encoder(path, lengthen=lengthen, dtype=dtype)
@@ -85,7 +91,7 @@ def is_published_dual(folder: Path) -> bool:
 
 
 def family_of_dual(keys: Iterable[str], where: Path) -> str:
-    """The family whose key table knows most of the names.
+    """The family whose key table knows most of the names; of several, the one with the smaller table.
 
     Raises:
         CheckpointError: If none knows any.

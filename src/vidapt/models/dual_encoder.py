@@ -50,6 +50,8 @@ class DualEncoder(nn.Module):
                 f"{blueprint.tower['kind']!r} has no `pool`",
                 "known: clip_vip, conv_vip, frame_vit, long_clip",
             )
+        if hasattr(self.tower, "check_pooling"):
+            self.tower.check_pooling()
         # A tower freezes what its features do not need; pooling needs all of it.
         self.tower.requires_grad_(True)
         self.visual_projection: nn.Module = nn.Identity()

@@ -6,6 +6,7 @@ reading a late hidden layer instead of the last follows LLaVA (Liu et al. 2023, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoModel
 from vidapt.errors import ConfigError, nearest
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
-from vidapt.towers._pixels import normalise
+from vidapt.towers._pixels import frame_by_frame, normalise
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -28,7 +29,8 @@ class Part(nn.Module):
     """A frame-by-frame vision transformer.
 
     Layers after the one that is read are kept, because published weights hold them, but never computed;
-    they are frozen from the start.
+    they are frozen from the start. So is what `pool` alone needs (the last norm, SigLIP's head): who trains
+    what it gives has to release it.
 
     Args:
         cfg: Architecture, layer and normalisation.
@@ -37,6 +39,8 @@ class Part(nn.Module):
         net: The transformers model.
         width: C.
         size: Native (height, width) in pixels.
+        depth: Number of layers that are computed.
+        projected: Whether `pool` has mapped to the width that texts share: it has not.
         mean: Subtracted from pixels in 0..1, per channel.
         std: Divided by, per channel.
 
@@ -72,6 +76,8 @@ class Part(nn.Module):
                 raise ValueError(f"model_type {kind!r} is unknown; {nearest(kind, _HAS_CLASS_TOKEN)}")
             return arch
 
+    projected = False
+
     def __init__(self, cfg: Config) -> None:
         super().__init__()
         self.cfg = cfg
@@ -101,22 +107,98 @@ class Part(nn.Module):
         """See the frames.
 
         Args:
-            views: [N, T, 3, H, W] uint8. Sizes other than the native one interpolate the position table.
+            views: [N, T, 3, H, W] uint8, or floats in 0..255. Sizes other than the native one interpolate
+                the position table.
 
         Returns:
             Features with x [N, T, h, w, C]; `extra` [N, T, C] holds the class tokens if they are kept.
         """
-        batch, frames = views.shape[:2]
-        flat = views.flatten(0, 1)
-        seen = torch.cat([self._see(chunk) for chunk in torch.split(flat, self.cfg.frames_at_once)])
-        grid = self.grid(frames, (views.shape[-2], views.shape[-1]))
-        cells = seen[:, self._class_tokens :].reshape(batch, frames, grid.h, grid.w, self.width)
+        seen = frame_by_frame(views, self._see, self.cfg.frames_at_once)
+        return self.features(seen, self.grid(views.shape[1], (views.shape[-2], views.shape[-1])))
+
+    def states(self, views: Tensor) -> Iterator[Tensor]:
+        """The embedded frames, and then what each layer makes of them, up to the one that is read.
+
+        Args:
+            views: As `forward` takes them.
+
+        Yields:
+            [N, T, tokens, C]: the class token (if there is one), then the patches row by row.
+        """
+        chunks = torch.split(views.flatten(0, 1), self.cfg.frames_at_once)
+        for pieces in zip(*map(self._steps, chunks), strict=True):
+            state = torch.cat(pieces)
+            yield state.reshape(*views.shape[:2], *state.shape[1:])
+
+    def features(self, state: Tensor, grid: Grid) -> Features:
+        """Tell patches and class tokens of a state apart.
+
+        Args:
+            state: One of `states`.
+            grid: Of the patches.
+        """
+        cells = state[:, :, self._class_tokens :].reshape(len(state), grid.t, grid.h, grid.w, self.width)
         if self.cfg.drop_class_token or not self._class_tokens:
             return Features(cells)
-        return Features(cells, extra=seen[:, 0].reshape(batch, frames, self.width))
+        return Features(cells, extra=state[:, :, 0])
+
+    def pool(self, seen: Features) -> Tensor:
+        """The vector that stands for each frame, before its projection.
+
+        CLIP's is the class token, normalised; SigLIP's is what its head gathers from the normalised patches.
+
+        Args:
+            seen: What `forward` gave.
+
+        Returns:
+            [N, T, C].
+
+        Raises:
+            ConfigError: As `check_pooling`.
+        """
+        self.check_pooling()
+        if self._class_tokens:
+            assert seen.extra is not None
+            pooled: Tensor = self.net.post_layernorm(seen.extra)
+            return pooled
+        patches = self.net.post_layernorm(seen.x.flatten(0, 1).flatten(1, 2))
+        gathered: Tensor = self.net.head(patches)
+        return gathered.reshape(*seen.x.shape[:2], self.width)
+
+    def check_pooling(self) -> None:
+        """Make sure that `pool` finds what it needs.
+
+        Raises:
+            ConfigError: If the last layer is not the one that is read, the class token is dropped, or SigLIP
+                has no head.
+        """
+        if not self._class_tokens and not self.net.use_head:
+            raise ConfigError(
+                "frame_vit.arch",
+                "SigLIP without its head (`vision_use_head: false`) has nothing that stands for a frame",
+                "use its head, or clip_vip, frame_vit with CLIP, or long_clip",
+            )
+        wanted = []
+        if self._layers < len(self.net.encoder.layers):
+            wanted.append("layer: -1")
+        if self._class_tokens and self.cfg.drop_class_token:
+            wanted.append("drop_class_token: false")
+        if wanted:
+            last = "its class token" if self._class_tokens else "its patches"
+            raise ConfigError(
+                "frame_vit",
+                f"cannot pool: after the last layer, {last} would stand for a frame",
+                f"set {' and '.join(wanted)}",
+            )
 
     def _see(self, frames: Tensor) -> Tensor:
-        """[n, 3, H, W] uint8 -> hidden states [n, tokens, C] after the layer asked for."""
+        """[n, 3, H, W] -> hidden states [n, tokens, C] after the layer asked for."""
+        for state in self._steps(frames):
+            last = state
+        return last
+
+    def _steps(self, frames: Tensor) -> Iterator[Tensor]:
+        """[n, 3, H, W] -> hidden states [n, tokens, C]: the embedding, and after each layer."""
         native = tuple(frames.shape[-2:]) == self.size
         state: Tensor = self.net.embeddings(
             normalise(frames, self.mean, self.std, self.net.embeddings.patch_embedding.weight.dtype),
@@ -124,9 +206,10 @@ class Part(nn.Module):
         )
         if self._class_tokens:  # CLIP normalises before its first layer, SigLIP does not
             state = self.net.pre_layrnorm(state)
+        yield state
         for layer in self.net.encoder.layers[: self._layers]:
             state = layer(state, None)
-        return state
+            yield state
 
     def _freeze_unused(self) -> None:
         """Parameters that never get a gradient must not be counted as trainable, nor wait for one."""
