@@ -25,6 +25,9 @@ HEAD = 64
 
 _PICKLED = (".pt", ".pth", ".bin")
 
+_IMPOSSIBLE = (ArithmeticError, LookupError, RuntimeError, StrictDataclassError, TypeError, ValueError)
+"""What sizes and names that cannot be raise in pydantic, transformers and torch."""
+
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Read the tensors of a file or folder, and its `config.json` if it has one.
@@ -160,7 +163,7 @@ def build(tower: Spec, text: Text, width: int, where: Path, *, resolution: Spec 
             if resolution is not None:
                 blueprint = blueprint.model_copy(update={"resolution": resolution})
             return DualEncoder(blueprint)
-    except (ConfigError, ValueError, TypeError, ArithmeticError, RuntimeError, StrictDataclassError) as error:
+    except (ConfigError, *_IMPOSSIBLE) as error:
         raise CheckpointError(where, f"describes no dual encoder: {error}", "fetch it again") from error
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import CLIPConfig
+from transformers import CLIPConfig, PretrainedConfig
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _dual
@@ -41,6 +41,7 @@ PREFIX = r"(?:module\.)?(?:clipmodel\.)?"
 _TABLE = "text.net.embeddings.position_embedding.weight"
 _IN_TIME = r"embeddings\.(?:added_cls|temporal_embedding)"
 """What CLIP does not have."""
+_CLASSES = ("id2label", "label2id")
 
 
 def vision_rules(prefix: str, place: str) -> tuple[Rule, ...]:
@@ -147,9 +148,8 @@ def archs(ours: Mapping[str, Tensor], config: Mapping[str, Any] | None, where: P
         raise CheckpointError(
             where / "config.json", f"describes no CLIP: {error}", "fetch the file again"
         ) from error
-    vision, text = whole.vision_config.to_dict(), whole.text_config.to_dict()
-    vision["projection_dim"] = text["projection_dim"] = whole.projection_dim
-    return cleaned(vision), cleaned(text)
+    shared = {"projection_dim": whole.projection_dim}
+    return _plain(whole.vision_config) | shared, _plain(whole.text_config) | shared
 
 
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
@@ -164,3 +164,8 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a dual encoder's tensors to the layout they were published in; see `_keys.rewrite`."""
     return rewrite(state, TO_HUB, FAMILY)
+
+
+def _plain(config: PretrainedConfig) -> Spec:
+    """As a dict that JSON gives back as it was: without names of classes, which are called by numbers."""
+    return {key: value for key, value in cleaned(config.to_dict()).items() if key not in _CLASSES}
