@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +50,16 @@ def build(arch: dict[str, Any] = CLIP, **tower: Any) -> DualEncoder:
     return model
 
 
-@dataclass
 class Batch:
     """Three clips of two frames, and four texts."""
 
-    views: Tensor | None
-    features: Features | None = None
-    ids: Tensor = torch.tensor([[1, 5, 6, 29], [1, 7, 29, 0], [1, 8, 5, 29], [1, 9, 29, 0]])
-    clip_of: Tensor = torch.tensor([0, 1, 2, 2])
-    group: Tensor = torch.arange(3)
-    false_of: Tensor = torch.zeros(0, dtype=torch.long)
+    ids = torch.tensor([[1, 5, 6, 29], [1, 7, 29, 0], [1, 8, 5, 29], [1, 9, 29, 0]])
+    real = ids > 0
+    clip_of, group = torch.tensor([0, 1, 2, 2]), torch.arange(3)
+    false_of = torch.zeros(0, dtype=torch.long)
 
-    @property
-    def real(self) -> Tensor:
-        return self.ids > 0
+    def __init__(self, views: Tensor | None, features: Features | None = None) -> None:
+        self.views, self.features = views, features
 
 
 def views() -> Tensor:
