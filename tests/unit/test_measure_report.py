@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from measure_tools import Decoding, FakeEngine, colour_judge, pool, sample, truth
+from page_tools import Page
 from PIL import Image
 
 from vidapt.errors import ConfigError, FormatError
-from vidapt.measure.charts import Point, curve, scale
+from vidapt.measure.charts import Point, scale
+from vidapt.measure.curves import curve
 from vidapt.measure.evaluate import evaluate
 from vidapt.measure.evaluation import Evaluation
 from vidapt.measure.footage import show
@@ -23,43 +24,7 @@ from vidapt.measure.stories import stories
 from vidapt.nouns import Clip
 from vidapt.video import write_mp4
 
-VOID = {"meta", "br", "img", "line", "path", "circle", "polyline", "input", "hr", "link"}
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
-
-
-class Page(HTMLParser):
-    """Checks that tags nest, and collects what is on the page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def blind(clip: str | None, question: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from vidapt.cli import captioning, matching, measuring, models, showing, training, worlds
+from vidapt.cli import aligning, captioning, matching, measuring, models, showing, training, worlds
 
 app = typer.Typer(
     name="vidapt",
@@ -24,6 +24,8 @@ app.command()(captioning.caption)
 app.command()(captioning.ask)
 app.command()(measuring.look)
 app.command("match")(matching.match_statements)
+app.command()(aligning.interpolate)
+app.command("report")(aligning.report_run)
 app.command()(models.families)
 app.command()(models.export)
 app.command()(showing.demo)

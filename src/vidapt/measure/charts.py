@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,55 +85,3 @@ def _shape(kind: str, x: float, y: float) -> str:
     if kind == "shuffled":
         return f'<path class="shuffled" d="M{x - 3.5:.1f} {y - 3.5}l7 7m0 -7l-7 7"/>'
     return f'<circle class="dot {kind}" cx="{x:.1f}" cy="{y}" r="4.5"/>'
-
-
-def curve(steps: Sequence[int], values: Sequence[float], label: str) -> Markup:
-    """Draw a training curve: every logged value faintly, and their running mean.
-
-    The vertical scale is logarithmic where the values span more than a factor of ten.
-
-    Args:
-        steps: [n] increasing, n at least 2.
-        values: [n] finite.
-        label: What the drawing shows.
-    """
-    width, height, left, bottom, top = 320.0, 150.0, 42.0, 128.0, 8.0
-    low, high = min(values), max(values)
-    logarithmic = low > 0 and high / low > 10
-    span = (math.log(low), math.log(high)) if logarithmic else (low, high)
-    reach = (span[1] - span[0]) or 1.0
-
-    def place(step: float, value: float) -> str:
-        share = ((math.log(value) if logarithmic else value) - span[0]) / reach
-        x = left + (step - steps[0]) / ((steps[-1] - steps[0]) or 1) * (width - left - 8)
-        return f"{x:.1f},{bottom - share * (bottom - top):.1f}"
-
-    def line(kind: str, row: Sequence[float]) -> str:
-        points = " ".join(place(step, value) for step, value in zip(steps, row, strict=True))
-        return f'<polyline class="{kind}" points="{points}"/>'
-
-    middle = math.exp(sum(span) / 2) if logarithmic else sum(span) / 2
-    grid = "".join(_level(left, width - 8, float(place(0, v).split(",")[1]), v) for v in (low, middle, high))
-    ends = f'<text x="{left}" y="{height - 6}">{steps[0]}</text>'
-    ends += f'<text x="{width - 8}" y="{height - 6}" text-anchor="end">step {steps[-1]}</text>'
-    return Markup(
-        f'<svg class="curve" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(label)}">'
-        f"{grid}{ends}{line('raw', values)}{line('mean', _running(values))}</svg>"
-    )
-
-
-def _level(left: float, right: float, y: float, value: float) -> str:
-    return (
-        f'<line class="tick" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{value:.3g}</text>'
-    )
-
-
-def _running(values: Sequence[float]) -> list[float]:
-    """Running mean whose memory grows to about a twentieth of the curve."""
-    memory = max(1.0, len(values) / 20)
-    means = [values[0]]
-    for count, value in enumerate(values[1:], start=2):
-        weight = max(1 / count, 1 / memory)
-        means.append((1 - weight) * means[-1] + weight * value)
-    return means

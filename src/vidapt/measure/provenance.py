@@ -11,10 +11,11 @@ from typing import Any
 from markupsafe import Markup
 
 from vidapt.errors import FormatError
-from vidapt.measure.charts import curve
+from vidapt.measure.curves import curve
 from vidapt.measure.evaluation import Evaluation
+from vidapt.measure.logs import LOG, logged_rows, no_step
 
-RUN, RECIPE, CURVE = "run.json", "recipe.json", "work/metrics.jsonl"
+RUN, RECIPE, CARD = "run.json", "recipe.json", "card.json"
 SIMULATOR_OBJECTIVE = "track_state"
 
 SIMULATOR_NOTE = (
@@ -38,7 +39,7 @@ def curves(run: Path) -> list[Curve]:
     Raises:
         FormatError: If a log cannot be read.
     """
-    return [found for path in sorted(run.glob(f"*/{CURVE}")) if (found := _curve(path)) is not None]
+    return [found for path in sorted(run.glob(f"*/{LOG}")) if (found := _curve(path)) is not None]
 
 
 def _curve(path: Path) -> Curve | None:
@@ -52,14 +53,12 @@ def _curve(path: Path) -> Curve | None:
 
 
 def _logged(path: Path) -> Iterator[tuple[int, float]]:
-    """Steps and losses; a last line that is cut off is left out."""
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines, start=1):
+    """Steps and losses."""
+    for number, row in logged_rows(path):
         try:
-            row = json.loads(line)
             yield int(row["step"]), float(row["loss"])
         except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{path}:{number}", f"is no logged step: {error!r}") from error
+            raise no_step(path, number, error) from error
 
 
 def facts(evaluations: Mapping[str, Evaluation], run: Path | None) -> list[tuple[str, str]]:
@@ -78,17 +77,20 @@ def facts(evaluations: Mapping[str, Evaluation], run: Path | None) -> list[tuple
     last = list(evaluations.values())[-1]
     pairs.append(("Decoding", _listed(last.header.stamp.get("decoding", {}))))
     pairs.append(("Versions", _listed(last.header.about.get("versions", {}))))
-    return pairs + (_of_run(run) if run is not None else [])
+    return pairs + (run_facts(run) if run is not None else [])
 
 
 def trained_on_a_simulator(run: Path) -> bool:
     """Whether a stage of a run learned from a simulator's state."""
-    objectives = (stage.get("objective", {}).get("kind") for stage in _read(run / RECIPE).get("stages", []))
+    objectives = (
+        stage.get("objective", {}).get("kind") for stage in read_object(run / RECIPE).get("stages", [])
+    )
     return SIMULATOR_OBJECTIVE in set(objectives)
 
 
-def _of_run(run: Path) -> list[tuple[str, str]]:
-    recipe, state = _read(run / RECIPE), _read(run / RUN)
+def run_facts(run: Path) -> list[tuple[str, str]]:
+    """How a run was trained, as pairs of a name and a value."""
+    recipe, state = read_object(run / RECIPE), read_object(run / RUN)
     pairs = [
         ("Run", f"{recipe.get('name', run.name)}, recipe {state.get('recipe')}, seed {recipe.get('seed')}")
     ]
@@ -106,7 +108,12 @@ def _listed(values: Mapping[str, Any]) -> str:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A file's JSON object; empty if there is no file.
+
+    Raises:
+        FormatError: If it holds something else.
+    """
     if not path.exists():
         return {}
     try:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-import vidapt
 from vidapt.errors import ConfigError
-from vidapt.files import write_text
 from vidapt.measure.charts import ruler, sign
 from vidapt.measure.compare import compare
 from vidapt.measure.evaluation import Evaluation
+from vidapt.measure.layout import write_page
 from vidapt.measure.page import Numbers
 from vidapt.measure.provenance import SIMULATOR_NOTE, curves, facts, trained_on_a_simulator
 from vidapt.measure.stories import stories
@@ -55,37 +50,21 @@ def write_report(
     first, *_, last = (list(evaluations.values()) * 2)[: max(2, len(evaluations))]
     numbers = Numbers(evaluations, compare(first, last) if len(evaluations) > 1 else None)
     simulated = run is not None and trained_on_a_simulator(run)
-    html = (
-        _environment()
-        .get_template(TEMPLATE)
-        .render(
-            title=title or ("Before and after" if len(evaluations) > 1 else "What the model sees"),
-            last=last,
-            labels=list(evaluations),
-            numbers=numbers,
-            stories=stories(evaluations, clips),
-            curves=curves(run) if run is not None else [],
-            facts=facts(evaluations, run),
-            notes=[*last.notes, *([SIMULATOR_NOTE] if simulated else []), *notes],
-            broken=last.broken,
-            commands=commands,
-            ruler=ruler,
-            sign=sign,
-            version=vidapt.__version__,
-            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        )
-    )
-    # Labels and models may write half characters, which no file can hold.
-    write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
-
-
-def _environment() -> Environment:
-    """Everything is escaped: labels and answers are not trusted."""
-    folder = files("vidapt.measure")
-    return Environment(
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    write_page(
+        path,
+        TEMPLATE,
+        title=title or ("Before and after" if len(evaluations) > 1 else "What the model sees"),
+        verdict=numbers.verdict(),
+        tiles=numbers.tiles(),
+        last=last,
+        labels=list(evaluations),
+        numbers=numbers,
+        stories=stories(evaluations, clips),
+        curves=curves(run) if run is not None else [],
+        facts=facts(evaluations, run),
+        notes=[*last.notes, *([SIMULATOR_NOTE] if simulated else []), *notes],
+        broken=last.broken,
+        commands=commands,
+        ruler=ruler,
+        sign=sign,
     )

@@ -16,11 +16,10 @@ from torch import Tensor
 
 import vidapt
 from vidapt.errors import CheckpointError, ConfigError
-from vidapt.hub import open_dual_encoder
 from vidapt.hub._open_dual import Lack
-from vidapt.loading import locate_dual
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
+from vidapt.training.align.ends import Ends
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Those of the paper's curves."""
@@ -36,12 +35,13 @@ def interpolated(start: DualEncoder, tuned: DualEncoder, share: float) -> DualEn
 
     Raises:
         ConfigError: If the share is not from 0 to 1.
-        CheckpointError: If the models have different tensors.
+        CheckpointError: If the models have different tensors, or towers that compute different things.
     """
-    if not 0 <= share <= 1:
-        raise ConfigError("share", f"{share} is not from 0 to 1", "0 is the start, 1 the tuned model")
+    check_share(share)
     ours, theirs = start.state_dict(), tuned.state_dict()
     _refuse_others(ours, theirs)
+    if start.tower.cfg != tuned.tower.cfg:
+        raise CheckpointError("interpolate", "the models' towers are described in two ways", _PAIR)
     between = copy.deepcopy(tuned)
     with torch.no_grad():
         for name, tensor in between.state_dict().items():
@@ -49,6 +49,16 @@ def interpolated(start: DualEncoder, tuned: DualEncoder, share: float) -> DualEn
                 # As a weighted sum, both ends are met bit for bit.
                 tensor.copy_((1 - share) * ours[name].to(tensor) + share * theirs[name])
     return between.eval()
+
+
+def check_share(share: float) -> None:
+    """See that a share can be taken.
+
+    Raises:
+        ConfigError: If it is not from 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ConfigError("share", f"{share} is not from 0 to 1", "0 is the start, 1 the tuned model")
 
 
 def along(
@@ -75,21 +85,61 @@ def interpolate_folders(
         ConfigError: If the share is not from 0 to 1.
         CheckpointError: If a model cannot be opened, they differ in their tensors, or the folder exists.
     """
+    return interpolate(Ends(str(start), str(tuned), accept), out, share)
+
+
+def interpolate(ends: Ends, out: Path, share: float) -> Path:
+    """Write the model between two; returns `out`.
+
+    Args:
+        ends: The two.
+        out: A new folder.
+        share: Of the tuned one.
+
+    Raises:
+        ConfigError: If the share is not from 0 to 1.
+        CheckpointError: If a model cannot be opened, they differ in their tensors, or the folder exists.
+    """
+    check_new(out)
+    check_share(share)
+    first, second, tokenizer = ends.open()
+    save_between(out, interpolated(first, second, share), tokenizer, ends, share)
+    return out
+
+
+def check_new(out: Path) -> None:
+    """See that a folder can be made.
+
+    Raises:
+        CheckpointError: If it is there.
+    """
     if out.exists():
         raise CheckpointError(out, "exists", "name a new folder")
-    first, _, _ = open_dual_encoder(locate_dual(start), accept=accept)
-    second, tokenizer, _ = open_dual_encoder(locate_dual(tuned))
+
+
+def save_between(
+    out: Path,
+    model: DualEncoder,
+    tokenizer: Any,
+    ends: Ends,
+    share: float,
+    numbers: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model between two, with what it is between, and numbers about it, on its card."""
     card: dict[str, Any] = {
-        "between": [str(start), str(tuned)],
+        "between": [ends.start, ends.tuned],
         "share": share,
+        **(numbers or {}),
         "versions": {"vidapt": vidapt.__version__, "torch": torch.__version__},
     }
-    save_dual(out, interpolated(first, second, share), tokenizer, card)
-    return out
+    save_dual(out, model, tokenizer, card)
+
+
+_PAIR = "give a model and its start"
 
 
 def _refuse_others(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
     shapes = [{name: tuple(tensor.shape) for name, tensor in one.items()} for one in (ours, theirs)]
     if shapes[0] != shapes[1]:
         odd = sorted({name for name, _ in set(shapes[0].items()) ^ set(shapes[1].items())})
-        raise CheckpointError("interpolate", f"the models differ in {odd[:3]}", "give a model and its start")
+        raise CheckpointError("interpolate", f"the models differ in {odd[:3]}", _PAIR)

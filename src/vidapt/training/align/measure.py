@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from vidapt.metrics.retrieval import BothWays, both_ways, both_ways_dual_softmax
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.models.dual_text import padded
 from vidapt.models.folder import CARD
-from vidapt.training.align.batch import stacked_views
 from vidapt.training.align.captions import ClipCaptions
+from vidapt.training.align.names import BEST
+from vidapt.training.align.retrieve import cosines, score_of
 from vidapt.training.footage import Footage
 
 Save = Callable[[Path, Mapping[str, Any]], None]
@@ -48,48 +45,22 @@ class Measure:
         self.model.eval()
         told: dict[str, float] = {}
         for name, clips in self.sets.items():
-            cosines, about = self.cosines(clips)
-            plain, shared = both_ways(cosines, about), both_ways_dual_softmax(cosines, about)
+            scores, about = cosines(self.model, self.footage, clips, self.clips)
+            plain, shared = both_ways(scores, about), both_ways_dual_softmax(scores, about)
             told |= {f"{name}/{key}": value for key, value in _numbers(plain).items()}
             told |= {f"{name}/dual_softmax/{key}": value for key, value in _numbers(shared).items()}
             self._keep_best(name, plain, step)
         return told
 
-    @torch.no_grad()
-    def cosines(self, clips: Sequence[ClipCaptions]) -> tuple[Tensor, list[int]]:
-        """[N, M] of clips and all their texts, and [M] the clip of each text."""
-        about = [number for number, clip in enumerate(clips) for _ in clip.ids]
-        rows = [ids for clip in clips for ids in clip.ids]
-        videos = [self._videos(clips[at : at + self.clips]) for at in range(0, len(clips), self.clips)]
-        texts = [self._texts(rows[at : at + self.clips]) for at in range(0, len(rows), self.clips)]
-        return torch.cat(videos) @ torch.cat(texts).T, about
-
-    def _videos(self, clips: Sequence[ClipCaptions]) -> Tensor:
-        items = [(clip.media[0], 1) for clip in clips]
-        if self.footage.keeps == "features":
-            seen = [one.features[0] for one in self.footage.seen(items)]
-            return torch.cat([self.model.stand_for(one) for one in seen]).cpu().double()
-        views = stacked_views(self.footage, items).to(self.model.device)
-        return self.model.encode_video(views).cpu().double()
-
-    def _texts(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        return self.model.encode_text(padded(rows)[0].to(self.model.device)).cpu().double()
-
     def _keep_best(self, name: str, found: BothWays, step: int) -> None:
         """Save the model if no earlier one was as good; a resumed run comes to the same decision."""
-        folder, score = self.folder / f"best-{name}", _score(found)
+        folder, score = self.folder / f"{BEST}{name}", score_of(found)
         if (folder / CARD).is_file():
             card = json.loads((folder / CARD).read_text(encoding="utf-8"))
             if tuple(card["score"]) >= score:
                 return
         numbers = {"set": name, "step": step, "score": list(score), "retrieval": found.to_dict()}
         self.save(folder, numbers)
-
-
-def _score(found: BothWays) -> tuple[float, float]:
-    """Mean recall at 1, and the mean rank to tell equals apart; higher is better."""
-    ways = (found.to_text, found.to_video)
-    return sum(way.recall[1] for way in ways) / 2, -sum(way.mean_rank for way in ways) / 2
 
 
 def _numbers(found: BothWays) -> dict[str, float]:

@@ -1,0 +1,171 @@
+"""`vidapt interpolate` and `vidapt report`: what aligning a tower gained, and what it lost."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidapt.cli._options import Device, Json, Workers
+from vidapt.cli._show import plain_errors, table
+from vidapt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vidapt.recipe import DataSource
+    from vidapt.training.align.ends import Ends
+    from vidapt.training.align.sweep import Swept
+
+HALF = 0.5
+PAGE = "report.html"
+HEAD = ["share", "set", "way", "R@1", "R@5", "R@10", "median rank", "mean rank"]
+
+
+class Lacks(StrEnum):
+    """What a model that was tuned may lack."""
+
+    image_clip = "image_clip"
+    short_clip = "short_clip"
+
+
+def interpolate(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="[START] TUNED", help="The run that tuned it knows START by itself."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="A new folder for the model between.")] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Of the tuned model: 0 is START, 1 is TUNED; 0.5 by default.")
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(help="Measure shares, such as 0,0.25,0.5,0.75,1; --out takes the best."),
+    ] = None,
+    in_domain: Annotated[
+        Path | None, typer.Option(help="Labels to measure on; those of TUNED's run by default.")
+    ] = None,
+    general: Annotated[
+        Path | None, typer.Option(help="Labels of what should not be forgotten; the run's by default.")
+    ] = None,
+    types: Annotated[list[str] | None, typer.Option(help="Only these question types of them.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips of each.")] = None,
+    accept: Annotated[
+        list[Lacks] | None, typer.Option(help="What START may lack; as the run's recipe says by default.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="The curves as HTML; report.html in TUNED's run by default.")
+    ] = None,
+    workers: Workers = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Average a tuned dual encoder with the one it began as; measure what is gained and lost (WiSE-FT)."""
+    from vidapt.progress import progress
+
+    with plain_errors():
+        shares = None if sweep is None else _shares(sweep)
+        if shares is not None and share is not None:
+            raise ConfigError("interpolate", "--share and --sweep exclude one another", "give one of them")
+        if shares is None and out is None:
+            raise ConfigError("interpolate", "there is nothing to do", "give --out, --sweep or both")
+        from vidapt.training.align.ends import ends_of
+
+        ends = ends_of(models, [lack.value for lack in accept or ()])
+        if shares is None:
+            assert out is not None
+            _write(ends, out, HALF if share is None else share, as_json=as_json)
+            return
+        from vidapt.training.align.sweep import sweep as measure
+
+        given = _given({"in_domain": in_domain, "general": general}, types, limit)
+        with progress() as report:
+            swept = measure(ends, shares, given, out=out, workers=workers, device=device, report=report)
+        page = _write_page(swept, page)
+    _show(swept, page, out, as_json=as_json)
+
+
+def report_run(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that aligned a tower.")],
+    out: Annotated[
+        Path | None, typer.Option(help="FILE.html; report.html in the run's folder by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what an alignment run gained in its domain and lost elsewhere, and how its terms fared."""
+    with plain_errors():
+        from vidapt.measure.alignment import read_alignment
+        from vidapt.measure.alignment_page import write_alignment
+
+        alignment = read_alignment(run)
+        page = out or run / PAGE
+        write_alignment(page, alignment)
+    if as_json:
+        typer.echo(json.dumps(alignment.to_dict()))
+        return
+    table(["stage", "set", "recall@1 at first", "at last", "best", "at step"], alignment.rows())
+    for warning in alignment.warnings():
+        typer.secho(warning, err=True, dim=True)
+    typer.echo(page)
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError("--sweep", f"{text!r} is no list of numbers", "such as 0,0.25,0.5,0.75,1") from None
+
+
+def _given(
+    named: dict[str, Path | None], types: list[str] | None, limit: int | None
+) -> dict[str, list[DataSource]]:
+    from vidapt.recipe import DataSource
+
+    sets = {name: path for name, path in named.items() if path is not None}
+    if (types or limit) and not sets:
+        raise ConfigError("interpolate", "--types and --limit are about --in-domain and --general", "add one")
+    for path in sets.values():
+        if not path.exists():
+            raise ConfigError(path, "is not there", "give a label file")
+    only = tuple(types) if types else None
+    return {name: [DataSource(path=path, types=only, limit=limit)] for name, path in sets.items()}
+
+
+def _write(ends: Ends, out: Path, share: float, *, as_json: bool) -> None:
+    from vidapt.training.align.interpolate import interpolate as write
+
+    write(ends, out, share)
+    if as_json:
+        typer.echo(json.dumps({"start": ends.start, "tuned": ends.tuned, "share": share, "out": str(out)}))
+        return
+    typer.echo(out)
+
+
+def _write_page(swept: Swept, page: Path | None) -> Path | None:
+    """Draw a sweep; a run's page shows its training as well."""
+    from vidapt.measure.alignment import alignment_of
+    from vidapt.measure.alignment_page import write_alignment
+
+    run = swept.ends.run
+    if page is None and run is not None:
+        page = run / PAGE
+    if page is not None:
+        write_alignment(page, alignment_of(run, swept.to_dict()))
+    return page
+
+
+def _show(swept: Swept, page: Path | None, out: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        places = {"out": out and str(out), "page": page and str(page)}
+        typer.echo(json.dumps(swept.to_dict() | places, ensure_ascii=False))
+        return
+    from vidapt.training.align.sweep import RULE
+
+    table(HEAD, swept.rows())
+    for one in swept.broken:
+        typer.secho(f"left out: {one.path}: {one.reason}", err=True, dim=True)
+    typer.echo(f"best share: {swept.best:g} ({RULE})")
+    for place in (out, page):
+        if place is not None:
+            typer.echo(place)
