@@ -341,6 +341,9 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         if stage.pairs.lexicon is not None:
             lexicon = (folder / stage.pairs.lexicon).resolve()
             update["pairs"] = stage.pairs.model_copy(update={"lexicon": lexicon})
+        if "terms" in stage.objective:
+            terms = [_taught_from(folder, term) for term in stage.objective["terms"]]
+            update["objective"] = {**stage.objective, "terms": terms}
         return stage.model_copy(update=update)
 
     stages = tuple(settled(stage) for stage in recipe.stages)
@@ -352,6 +355,18 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         if name is not None and (folder / name).exists():
             update[field] = str((folder / name).resolve())
     return recipe.model_copy(update=update)
+
+
+def _taught_from(folder: Path, term: Spec) -> Spec:
+    """A term of an objective with the paths of its teachers, if any, taken from `folder` where they exist."""
+    if "teachers" not in term:
+        return term
+    teachers = {}
+    for name, given in term["teachers"].items():
+        one = {"path": given} if isinstance(given, str) else given
+        path = (folder / one["path"]).resolve()
+        teachers[name] = {**one, "path": str(path)} if path.exists() else one
+    return {**term, "teachers": teachers}
 
 
 def missing_files(recipe: Recipe) -> list[Path]:

@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from vidapt.errors import ConfigError
+from vidapt.nouns import Features, Grid
+
 LEVEL = r"^(embedding|layer:[1-9]\d*|encoder|projected)$"
 """What a level of a tower may be called."""
+
+
+def _untaught(name: str) -> Features:
+    raise ConfigError(f"teacher {name}", "nobody teaches in this step", "name the term's `teachers`")
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,8 @@ class Pairs:
         tokens: Level to [M, L, C_t].
         false_texts: [K, E], unit length: texts that say something wrong.
         false_of: [K] long, the text of which each is a falsified copy.
+        grid: Of the patches that have a place; those without one stand in front of them.
+        taught: Name of a teacher to what it saw of the N clips.
     """
 
     videos: Tensor
@@ -42,6 +51,8 @@ class Pairs:
     tokens: Callable[[str], Tensor]
     false_texts: Tensor | None = None
     false_of: Tensor | None = None
+    grid: Grid | None = None
+    taught: Callable[[str], Features] = _untaught
 
 
 @dataclass(frozen=True)

@@ -42,3 +42,7 @@ class PairsBatch(Protocol):
 
     @property
     def false_of(self) -> Tensor: ...
+
+    def taught(self, name: str) -> Features:
+        """What a teacher saw of the N clips."""
+        ...

@@ -39,6 +39,10 @@ class Part(nn.Module):
     Attributes:
         terms: By name.
         weights: By name.
+        teachers: Frozen towers that terms learn from, by name.
+
+    Raises:
+        ConfigError: If a term is none, or two terms call different teachers by one name.
     """
 
     class Config(PartConfig):
@@ -81,11 +85,39 @@ class Part(nn.Module):
         self.cfg = cfg
         self.terms = nn.ModuleDict({_name(term): _built(term) for term in cfg.terms})
         self.weights = {_name(term): float(term.get("weight", 1.0)) for term in cfg.terms}
+        self.teachers = self._faculty()
 
     @property
     def needs_views(self) -> bool:
         """Whether a term looks inside the video tower, so that its features are not enough."""
         return any(level not in OUTER for level, _ in self._levels())
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether a term compares clips with one another, so that clips that look alike teach nothing."""
+        return any(getattr(term, "tells_apart", True) for term in self._terms())
+
+    def _faculty(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for term in self._terms():
+            for name, teacher in getattr(term, "teachers", {}).items():
+                # How much a term listens to a teacher does not make another one of it.
+                teacher = teacher.model_copy(update={"weight": 1.0})
+                if found.setdefault(name, teacher) != teacher:
+                    raise ConfigError("terms", f"two teachers are called {name!r}", "give them other names")
+        return found
+
+    def introduce(self, name: str, mean: Tensor, std: Tensor) -> None:
+        """Let the terms that learn from a teacher make what they need for it.
+
+        Args:
+            name: One of `teachers`.
+            mean: [C] of its features.
+            std: [C], their deviation.
+        """
+        for term in self._terms():
+            if name in getattr(term, "teachers", {}):
+                term.introduce(name, mean, std)
 
     def _levels(self) -> list[tuple[str, str]]:
         return [at for term in self._terms() for at in getattr(term, "levels", ())]
@@ -134,6 +166,8 @@ class Part(nn.Module):
             tokens=lambda level: texts.at(level)[:count],
             false_texts=vectors[count:] if false else None,
             false_of=batch.false_of if false else None,
+            grid=clips.features.grid,
+            taught=lambda name: batch.taught(name),
         )
 
     @torch.no_grad()

@@ -46,7 +46,7 @@ def save_checkpoint(
     Args:
         folder: The stage's folder.
         model: Only what changes is written: its trainable weights, and the buffers of parts that train.
-        objective: Its own weights are written too.
+        objective: Its own weights and buffers are written too.
         optimizer: Its state.
         progress: Where the stage is.
 
@@ -141,7 +141,9 @@ def _changing(model: Model, objective: nn.Module) -> dict[str, Tensor]:
         if isinstance(member, nn.Module):
             buffers = member.named_buffers(prefix=name)
             found |= {name: buffer for name, buffer in buffers if name in kept}
-    return found
+    # Such as what was measured before the first step.
+    own = objective.state_dict().keys()
+    return found | {f"objective.{name}": buffer for name, buffer in objective.named_buffers() if name in own}
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.progress import Reporter
 from vidapt.recipe import Blueprint, Recipe, Stage, missing_files
-from vidapt.training.align import begin
+from vidapt.training.align import begin, teachers
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.align.stage import aligned, measure_of, watch_of
 from vidapt.training.batch import StageBatch
@@ -38,7 +38,9 @@ from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.training.tower_weights import take_tower
 from vidapt.training.truth import read_truth
 
-RECIPE, QUARANTINE = "recipe.json", "quarantine.jsonl"
+RECIPE, QUARANTINE, LOAD_REPORT = "recipe.json", "quarantine.jsonl", "load_report.json"
+_BEGUN = (RECIPE, LOAD_REPORT)
+"""What a run's folder may hold of an attempt that was refused before work began."""
 
 
 @dataclass
@@ -114,6 +116,11 @@ def train(
         ready(labels, stage, model, tokenizer, report)
         for labels, stage in zip(data, recipe.stages, strict=True)
     ]
+    taught = {
+        name: teachers.open_teachers(stage.objective, model.blueprint.frames, place)
+        for index, stage in enumerate(recipe.stages)
+        if (name := stage_folder(index, stage)) not in state.finished
+    }
     count = os.cpu_count() or 1 if workers is None else workers
     write_text(run / RECIPE, recipe.model_dump_json(indent=2) + "\n")
     write_json(run / RUN, asdict(state))
@@ -121,7 +128,7 @@ def train(
         name = stage_folder(index, stage)
         if name in state.finished:
             continue
-        work = StageRun(recipe, index, run, stages[index], report, count, flex=flex)
+        work = StageRun(recipe, index, run, stages[index], report, count, flex=flex, teachers=taught[name])
         state.stages[name] = work.carry_out(model, tokenizer)
         state.finished.append(name)
         write_json(run / RUN, asdict(state))
@@ -139,7 +146,7 @@ def _read_state(run: Path, recipe: Recipe, *, resume: bool) -> RunState:
     file = run / RUN
     if not file.exists():
         if run.exists() and any(
-            path.name != RECIPE and not path.name.startswith(".") for path in run.iterdir()
+            path.name not in _BEGUN and not path.name.startswith(".") for path in run.iterdir()
         ):
             raise ConfigError(run, "exists and is not a run", "choose another `name` or folder")
         return RunState(recipe.fingerprint)
@@ -167,7 +174,7 @@ def _dual_starting_point(
     if state.finished:
         return begin.resume(run)
     texts = (turn.text for labels in data for sample in labels.samples for turn in sample.turns)
-    return begin.begin(recipe, texts, run / "load_report.json")
+    return begin.begin(recipe, texts, run / LOAD_REPORT)
 
 
 def _starting_point(
@@ -177,7 +184,7 @@ def _starting_point(
     if state.finished:
         return open_model(run)
     if recipe.start is not None:
-        report = run / "load_report.json"
+        report = run / LOAD_REPORT
         return open_model(recipe.start, tell=lambda told: write_json(report, told.to_dict()))
     assert recipe.blueprint is not None
     tokenizer = _tokenizer(recipe, recipe.blueprint, data)
@@ -214,6 +221,7 @@ class StageRun:
     report: Reporter
     workers: int
     flex: bool
+    teachers: Mapping[str, teachers.Teacher]
 
     @property
     def stage(self) -> Stage:
@@ -238,12 +246,13 @@ class StageRun:
             needs_views=getattr(objective, "needs_views", False),
             workers=self.workers,
         )
-        data = self._usable(footage)
+        data = self._usable(footage, self.data)
         if isinstance(model, VideoLM):
             result = fit(model, self._talking(model, tokenizer, objective, footage, data), self._show())
             save_model(self.folder / "model", model, tokenizer, self._card(result, data))
             return result
-        work, note = self._aligning(model, tokenizer, objective, footage, data)
+        shown, data = self._lessons(objective, data, model.device)
+        work, note = self._aligning(model, tokenizer, objective, footage, data, shown)
         result = {**fit(model, work, self._show(note)), "texts": dict(data.counts)}
         save_dual(self.folder / "model", model, tokenizer, self._card(result, data))
         return result
@@ -265,12 +274,35 @@ class StageRun:
 
         return self._work(total_steps(stage, order), batch, objective)
 
+    def _lessons(
+        self, objective: nn.Module, data: StageData, device: torch.device
+    ) -> tuple[dict[str, Footage], StageData]:
+        """What the teachers see of the clips, and the clips that all of them can see."""
+        shown = teachers.lessons(self.teachers, self.stage.cache, self.run.parent / ".cache", self.workers)
+        for name, footage in shown.items():
+            self.teachers[name].to(device)
+            data = replace(self._usable(footage, replace(data, sets={}), f" for {name}"), sets=data.sets)
+            self.teachers[name].cpu()
+        items = list(dict.fromkeys((clip.media[0], 1) for clip in data.clips))
+        if shown:
+            teachers.introduce(objective, shown, items, self.recipe.seed, device)
+        return shown, data
+
     def _aligning(
-        self, model: DualEncoder, tokenizer: Any, objective: nn.Module, footage: Footage, data: StageData
+        self,
+        model: DualEncoder,
+        tokenizer: Any,
+        objective: nn.Module,
+        footage: Footage,
+        data: StageData,
+        shown: Mapping[str, Footage],
     ) -> tuple[StageWork, Callable[[], str]]:
         """A stage of a dual encoder, and what is to be told of its terms."""
-        stage = self.stage
-        pairs = aligned(stage, model, footage, data.clips, (self.recipe.seed, self.index))
+        stage, seed = self.stage, self.recipe.seed
+        apart = getattr(objective, "tells_apart", True)
+        pairs = aligned(
+            stage, model, footage, data.clips, (seed, self.index), lessons=shown, tells_apart=apart
+        )
         watch = watch_of(objective)
 
         def card(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,12 +323,11 @@ class StageRun:
 
         return show
 
-    def _usable(self, footage: Footage) -> StageData:
+    def _usable(self, footage: Footage, data: StageData, why: str = "") -> StageData:
         """Clips without the broken ones, which are written down with their reasons."""
-        data = self.data
         every = [*data.clips, *(clip for clips in data.sets.values() for clip in clips)]
         media = list(dict.fromkeys((clip, len(c.media)) for c in every for clip in c.media))
-        task = f"{self.stage.name}: read clips"
+        task = f"{self.stage.name}: read clips{why}"
         broken = footage.prepare(media, lambda done, total: self.report(task, done, total))
         if not broken:
             return data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -27,6 +27,7 @@ class PairBatch:
         groups: A number for each of them.
         visits: Who takes part.
         tokens: Pad texts to so many tokens; None pads to the longest.
+        lessons: By name of a teacher, what it saw of the clips.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class PairBatch:
         groups: Sequence[int],
         visits: Sequence[Visit],
         tokens: int | None,
+        lessons: Mapping[str, Footage],
     ) -> None:
-        self._device, self._footage = model.device, footage
+        self._device, self._footage, self._lessons = model.device, footage, lessons
         self._items: list[Item] = [(clips[visit.clip].media[0], 1) for visit in visits]
         of = [(row, visit.clip, caption) for row, visit in enumerate(visits) for caption in visit.samples]
         false = [(text, ids) for text, (_, clip, cap) in enumerate(of) for ids in clips[clip].false[cap]]
@@ -60,6 +62,18 @@ class PairBatch:
         extra = [one.extra for one in seen if one.extra is not None]
         return Features(_joined([one.x for one in seen]), _joined(extra) if extra else None)
 
+    def taught(self, name: str) -> Features:
+        """What a teacher saw of the clips; only what has a place.
+
+        Raises:
+            ConfigError: If nobody is called so, or it saw clips as grids of different sizes.
+        """
+        if name not in self._lessons:
+            raise ConfigError(f"teacher {name}", "teaches nothing in this stage")
+        seen = [one.features[0].x for one in self._lessons[name].seen(self._items)]
+        whole = "cut all clips alike: {resolution: {kind: whole}}"
+        return Features(_joined(seen, f"teacher {name}", whole).to(self._device))
+
     @cached_property
     def views(self) -> Tensor | None:
         """[N, T, 3, h, w], where features are not kept."""
@@ -73,12 +87,12 @@ def stacked_views(footage: Footage, items: Sequence[Item]) -> Tensor:
     return _joined([cut.tensors[0] for cut in footage.views(items)])
 
 
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
+_AS_MANY = "read the same number of frames of each: {policy: uniform, count: 12}"
+
+
+def _joined(tensors: Sequence[Tensor], where: str = "dual.frames", remedy: str = _AS_MANY) -> Tensor:
     shapes = {tuple(tensor.shape[1:]) for tensor in tensors}
     if len(shapes) > 1:
-        raise ConfigError(
-            "dual.frames",
-            f"clips become tensors of different shapes: {sorted(shapes)[:3]}",
-            "read the same number of frames of each: {policy: uniform, count: 12}",
-        )
+        found = f"clips become tensors of different shapes: {sorted(shapes)[:3]}"
+        raise ConfigError(where, found, remedy)
     return torch.cat(list(tensors))

@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from vidapt.models.dual_encoder import DualEncoder
 from vidapt.nouns import Plan, Seen, Views
-from vidapt.recipe import Blueprint, DualBlueprint
+
+
+class OneTower(Protocol):
+    """What sees clips with one tower: a `DualEncoder`, or a teacher.
+
+    Attributes:
+        blueprint: Its frames policy, resolution, scenes and towers, as data.
+        tower: The tower.
+    """
+
+    blueprint: Any
+    tower: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights, all in one number format."""
+        ...
+
+    def plan(self, size: tuple[int, int], frames: int) -> Plan:
+        """What will be cut from a clip."""
+        ...
+
+    def cut(self, pixels: Tensor) -> Tensor:
+        """The view of one decoded clip: [T, H, W, 3] uint8 -> [1, T, 3, h, w]."""
+        ...
 
 
 class DualEyes:
@@ -23,9 +51,9 @@ class DualEyes:
         towers: Its tower, alone in a list.
     """
 
-    def __init__(self, model: DualEncoder) -> None:
+    def __init__(self, model: OneTower) -> None:
         self._model = model
-        self.blueprint: Blueprint | DualBlueprint = model.blueprint
+        self.blueprint: Any = model.blueprint
         self.towers = nn.ModuleList([model.tower])
 
     @property

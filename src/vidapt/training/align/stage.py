@@ -34,6 +34,8 @@ class Aligned:
         clips: Usable ones, with their captions.
         groups: A number for each.
         order: Who takes part in which step.
+        lessons: By name of a teacher, what it saw of the clips.
+        tells_apart: Whether clips are compared with one another.
     """
 
     stage: Stage
@@ -42,6 +44,8 @@ class Aligned:
     clips: Sequence[ClipCaptions]
     groups: Sequence[int]
     order: PairOrder
+    lessons: Mapping[str, Footage]
+    tells_apart: bool
 
     @property
     def steps(self) -> int:
@@ -49,31 +53,38 @@ class Aligned:
         return total_steps(self.stage, self.order)
 
     def batch(self, number: int) -> PairBatch | None:
-        """What a step sees; None if all its clips are of one group, so that nothing can be told apart."""
+        """What a step sees; None if clips are to be told apart and all of them are of one group."""
         visits = self.order.step(number)
-        if len({self.groups[visit.clip] for visit in visits}) == 1:
+        if self.tells_apart and len({self.groups[visit.clip] for visit in visits}) == 1:
             return None
-        pairs = self.stage.pairs
-        return PairBatch(self.model, self.footage, self.clips, self.groups, visits, pairs.tokens)
+        tokens = self.stage.pairs.tokens
+        return PairBatch(self.model, self.footage, self.clips, self.groups, visits, tokens, self.lessons)
 
 
 def aligned(
-    stage: Stage, model: DualEncoder, footage: Footage, clips: Sequence[ClipCaptions], seed: Sequence[int]
+    stage: Stage,
+    model: DualEncoder,
+    footage: Footage,
+    clips: Sequence[ClipCaptions],
+    seed: Sequence[int],
+    *,
+    lessons: Mapping[str, Footage],
+    tells_apart: bool,
 ) -> Aligned:
     """Group the clips and put them in order.
 
     Raises:
-        ConfigError: If all clips are of one group.
+        ConfigError: If clips are to be told apart and all of them are of one group.
     """
     groups = group_numbers(clips, stage.pairs)
-    if len(set(groups)) == 1:
+    if tells_apart and len(set(groups)) == 1:
         raise ConfigError(
             f"stage {stage.name}",
             f"all of its {len(clips)} clips are of one group: nothing can be told apart",
             "give clips with other captions, or change `pairs.alike`",
         )
     order = PairOrder(clips, groups, stage.batching, stage.pairs, seed)
-    return Aligned(stage, model, footage, clips, groups, order)
+    return Aligned(stage, model, footage, clips, groups, order, lessons, tells_apart)
 
 
 def measure_of(

@@ -1,0 +1,351 @@
+"""Frozen teachers in an alignment stage: what is learned from them, what they cost, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from align_tools import clip_of, dual, recipe, silent, stage, train, write_captioned
+from safetensors.torch import load_file
+from torch import Tensor
+from training_tools import assert_equal, tokenizer, video_lm, weights
+
+from vidapt.errors import CheckpointError, ConfigError
+from vidapt.models.dual_encoder import DualEncoder
+from vidapt.models.dual_folder import save_dual
+from vidapt.models.folder import save_model
+from vidapt.recipe import DualBlueprint, Recipe, load_recipe
+from vidapt.towers import dinov2, long_clip
+from vidapt.training.align import teachers as taught
+from vidapt.training.align.teachers import evenly, mean_and_deviation
+from vidapt.video import Uniform
+
+SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2}
+DINO = {
+    "kind": "dinov2",
+    "arch": {
+        "model_type": "dinov2",
+        "hidden_size": 16,
+        "mlp_ratio": 2,
+        "image_size": 12,
+        "patch_size": 4,
+        **SMALL,
+    },
+}
+
+
+def dual_teacher(folder: Path, **changes: Any) -> Path:
+    """A CLIP-ViP of 3 x 3 patches, which is not its student's size; returns its folder."""
+    given = dual(**changes)
+    text = {
+        **given["text"]["arch"],
+        "vocab_size": 300,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    given["text"] = {"arch": text}
+    torch.manual_seed(5)
+    save_dual(folder, DualEncoder(DualBlueprint.model_validate(given)), None, {})
+    return folder
+
+
+def larger() -> dict[str, Any]:
+    tower = dual()["tower"]
+    return {**tower, "arch": {**tower["arch"], "image_size": 24}}
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_captioned(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A dual encoder that compares, and a language model that looks with DINOv2 at other frames."""
+    folder = tmp_path_factory.mktemp("school")
+    clip = dual_teacher(folder / "clip", tower=larger())
+    model = video_lm(towers=[DINO], frames={"policy": "uniform", "count": 5})
+    save_model(folder / "dino", model, tokenizer(), {})
+    return {"clip": clip, "dino": folder / "dino"}
+
+
+def distil(school: dict[str, Path], **changes: Any) -> dict[str, Any]:
+    paths = {name: {"path": str(path)} for name, path in school.items()}
+    return {"kind": "distill", "teachers": paths, "width": 12, "depth": 1, **changes}
+
+
+def plan(labels: Path, *terms: dict[str, Any], **changes: Any) -> Recipe:
+    return recipe(stage(labels, objective={"kind": "align", "terms": list(terms)}, **changes))
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    log = run / "01-a" / "work" / "metrics.jsonl"
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def cut_at(step: int, given: Recipe, runs: Path) -> None:
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        if task == "a" and done == step:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(given, runs, report, workers=0)
+
+
+def files_of(folders: dict[str, Path]) -> dict[str, bytes]:
+    return {str(f): f.read_bytes() for folder in folders.values() for f in folder.iterdir() if f.is_file()}
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every clip that a DINOv2 tower sees."""
+    seen: list[str] = []
+    forward = dinov2.Part.forward
+
+    def counted(self: dinov2.Part, views: Tensor) -> Any:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        seen.extend("clip" for _ in views)
+        return forward(self, views)
+
+    monkeypatch.setattr(dinov2.Part, "forward", counted)
+    return seen
+
+
+def test_one_tower_learns_what_two_teachers_show(
+    labels: Path, school: dict[str, Path], tmp_path: Path
+) -> None:
+    before = files_of(school)
+    start = train(plan(labels, distil(school), steps=1), tmp_path / "start", silent, workers=0)
+    given = plan(labels, distil(school), steps=120, batching={"clips": 6}, pairs={"alike": "clip"})
+    run = train(given, tmp_path, silent, workers=0)
+    first, last = rows(run)[0], rows(run)[-1]
+    for name in school:
+        # Noise cannot be learned by heart in so few steps, but what tells one clip's colour from another can.
+        assert last[f"distill/{name}"] < 0.75 * last[f"distill/{name}/chance"], last
+        assert last[f"distill/{name}"] < 0.8 * first[f"distill/{name}"], (first, last)
+        assert last[f"distill/{name}/cosine"] > last[f"distill/{name}/cosine_other"] + 0.2
+    assert last["distill"] == pytest.approx((last["distill/clip"] + last["distill/dino"]) / 2, abs=1e-5)
+    assert last["loss"] == pytest.approx(last["distill"], abs=1e-5)
+    assert files_of(school) == before
+    old, new = weights(start), weights(run)
+    moved = {name.partition(".")[0] for name in old if not torch.equal(old[name], new[name])}
+    assert moved == {"tower"}
+    assert not [name for name in new if "dino" in name or "pupil" in name]
+
+
+def test_it_is_one_term_among_others(labels: Path, school: dict[str, Path], tmp_path: Path) -> None:
+    terms = [{"kind": "contrastive"}, distil(school, weight=2.0, patches="layer:1", cosine_of="cell")]
+    (row,) = rows(train(plan(labels, *terms, steps=3), tmp_path, silent, workers=0))
+    assert row["loss"] == pytest.approx(row["contrastive"] + 2 * row["distill"], abs=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_a_cut_at_any_step_changes_nothing(
+    labels: Path, school: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    given = plan(labels, {"kind": "contrastive"}, distil(school))
+    whole = train(given, tmp_path / "whole", silent, workers=0)
+    cut_at(step, given, tmp_path / "cut")
+    if step > 1:
+        # What was measured before the first step comes from the checkpoint.
+        monkeypatch.setattr(taught, "mean_and_deviation", lambda features: (torch.ones(16), torch.ones(16)))
+    cut = train(given, tmp_path / "cut", silent, workers=0, resume=True)
+    assert_equal(weights(cut), weights(whole))
+    assert rows(cut) == rows(whole)
+
+
+def test_checkpoints_hold_pupils_and_no_teachers(
+    labels: Path, school: dict[str, Path], tmp_path: Path
+) -> None:
+    cut_at(2, plan(labels, distil(school)), tmp_path)
+    (checkpoint,) = (tmp_path / "run" / "01-a" / "work").glob("checkpoint-*")
+    kept = load_file(checkpoint / "trainable.safetensors")
+    own = {name for name in kept if name.startswith("objective.")}
+    prefix = "objective.terms.distill.pupils.of_"
+    assert {name.removeprefix(prefix).partition(".")[0] for name in own} == set(school)
+    assert {f"{prefix}{name}.{part}" for name in school for part in ("mean", "scale")} <= own
+    assert {name.partition(".")[0] for name in kept} <= {
+        "objective",
+        "tower",
+        "text",
+        "visual_projection",
+        "text_projection",
+        "logit_scale",
+    }
+
+
+def test_every_clip_is_seen_once(
+    labels: Path, school: dict[str, Path], tmp_path: Path, looks: list[str]
+) -> None:
+    given = plan(labels, distil(school), steps=10, batching={"clips": 2})
+    cut_at(3, given, tmp_path)
+    assert len(looks) == 1 + 6  # a black clip to try the teacher out, and then each of them
+    train(given, tmp_path, silent, workers=0, resume=True)
+    assert len(looks) == 2 + 6
+    again = given.model_copy(update={"name": "again"})
+    train(again, tmp_path, silent, workers=0)
+    assert len(looks) == 3 + 6
+
+
+def test_a_finished_stage_needs_no_teacher_any_more(
+    labels: Path, school: dict[str, Path], tmp_path: Path
+) -> None:
+    model = dual_teacher(tmp_path / "gone")
+    stages = [
+        stage(labels, name, objective={"kind": "align", "terms": [term]}, steps=1)
+        for name, term in (("a", distil({"gone": model})), ("b", {"kind": "contrastive"}))
+    ]
+    given = recipe(*stages)
+
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        if task == "b":
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(given, tmp_path, report, workers=0)
+    (model / "dual.json").unlink()
+    train(given, tmp_path, silent, workers=0, resume=True)
+
+
+def test_one_clip_is_enough_where_nothing_is_told_apart(
+    labels: Path, school: dict[str, Path], tmp_path: Path
+) -> None:
+    one = [{"path": str(labels), "limit": 1}]
+    run = train(plan(labels, distil(school), data=one, batching={"clips": 1}), tmp_path, silent, workers=0)
+    (row,) = rows(run)
+    assert "skipped" not in json.loads((run / "run.json").read_text())["stages"]["01-a"]
+    assert "distill/clip/cosine_other" not in row
+    with pytest.raises(ConfigError, match="nothing can be told apart"):
+        train(plan(labels, {"kind": "contrastive"}, data=one), tmp_path / "b", silent, workers=0)
+
+
+def test_teachers_see_the_students_frames(school: dict[str, Path]) -> None:
+    """One of them was used to five frames; which frames are read is no matter of its weights."""
+    objective = {"kind": "align", "terms": [distil(school)]}
+    opened = taught.open_teachers(objective, Uniform(count=7), torch.device("cpu"))
+    assert {teacher.blueprint.frames.count for teacher in opened.values()} == {7}
+    assert opened["dino"].plan((48, 64), 7).views[0].size == (12, 12)
+    assert opened["clip"].cut(torch.zeros(7, 48, 64, 3, dtype=torch.uint8)).shape == (1, 7, 3, 24, 24)
+    for teacher in opened.values():
+        assert not any(weight.requires_grad for weight in teacher.parameters())
+    assert taught.open_teachers({"kind": "next_token"}, Uniform(count=7), torch.device("cpu")) == {}
+
+
+def test_a_teacher_may_be_cut_for_in_another_way(labels: Path, tmp_path: Path) -> None:
+    """Tiles are several views; the same tower sees the whole frame if it is told to."""
+    tiles = {"kind": "anyres", "grids": [[2, 1]]}
+    save_model(tmp_path / "tiles", video_lm(resolution=tiles), tokenizer(), {})
+    objective = {"kind": "align", "terms": [distil({"a": tmp_path / "tiles"})]}
+    with pytest.raises(ConfigError, match="teacher a: a clip is cut into 3 views"):
+        taught.open_teachers(objective, Uniform(count=1), torch.device("cpu"))
+    whole = {"path": str(tmp_path / "tiles"), "resolution": {"kind": "whole"}}
+    objective = {"kind": "align", "terms": [distil({}, teachers={"a": whole})]}
+    assert list(taught.open_teachers(objective, Uniform(count=1), torch.device("cpu"))) == ["a"]
+
+
+def test_the_shipped_model_can_teach(labels: Path, tmp_path: Path) -> None:
+    term = {"kind": "distill", "teachers": {"home": "billiards-home"}}
+    (row,) = rows(train(plan(labels, term, steps=2), tmp_path, silent, workers=0))
+    assert 0 < row["distill/home"] < 2
+
+
+def feature_teacher(folder: Path) -> Path:
+    arch = {**dual()["tower"]["arch"], "projection_dim": 8}
+    return dual_teacher(folder, tower={"kind": "long_clip", "arch": arch, "output": "feature"})
+
+
+def short_teacher(folder: Path) -> Path:
+    tower = {"kind": "conv_vip", "size": [16, 16], "frames": 2, "width": 8, "stem": 8, "heads": 2}
+    save_model(folder, video_lm(towers=[tower]), tokenizer(), {})
+    return folder
+
+
+def no_model(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Path | str], dict[str, Any], str]] = {
+    "no such model": (lambda folder: folder, {}, "no such model"),
+    "a misspelt name": (lambda folder: "billiard-home", {}, "billiards-home"),
+    "an empty folder": (no_model, {}, "holds neither"),
+    "no second tower": (dual_teacher, {"tower": 1}, "has 1 towers"),
+    "one vector a frame": (feature_teacher, {}, "shows one vector for each frame"),
+    "too many frames": (short_teacher, {}, "cannot see the student's 3 frames"),
+    "a misspelt resolution": (dual_teacher, {"resolution": {"kind": "whole", "fut": "crop"}}, "fut"),
+    "no such resolution": (dual_teacher, {"resolution": {"kind": "hole"}}, "no part is called 'hole'"),
+}
+
+
+@pytest.mark.parametrize(("made", "changes", "found"), REFUSED.values(), ids=REFUSED)
+def test_who_cannot_teach_is_refused_before_work_begins(
+    labels: Path, tmp_path: Path, made: Callable[[Path], Any], changes: dict[str, Any], found: str
+) -> None:
+    one = {"path": str(made(tmp_path / "teacher")), **changes}
+    with pytest.raises((ConfigError, CheckpointError), match=found):
+        train(plan(labels, distil({}, teachers={"one": one})), tmp_path / "runs", silent, workers=0)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_was_refused_can_be_mended_and_tried_again(
+    labels: Path, school: dict[str, Path], tmp_path: Path
+) -> None:
+    start = train(plan(labels, {"kind": "contrastive"}, steps=1), tmp_path / "start", silent, workers=0)
+
+    def given(tower: int) -> Recipe:
+        one = {"path": str(school["clip"]), "tower": tower}
+        first = stage(
+            labels, objective={"kind": "align", "terms": [distil({}, teachers={"a": one})]}, steps=1
+        )
+        return recipe(first, dual=None, start=str(start))
+
+    with pytest.raises(ConfigError, match="has 1 towers"):
+        train(given(1), tmp_path / "runs", silent, workers=0)
+    train(given(0), tmp_path / "runs", silent, workers=0)
+
+
+def test_a_student_without_patches_learns_nothing_from_them(
+    labels: Path, school: dict[str, Path], tmp_path: Path
+) -> None:
+    arch = {**dual()["tower"]["arch"], "projection_dim": 8}
+    tower = {"kind": "long_clip", "arch": arch, "output": "feature"}
+    assert long_clip.Part.Config.model_validate({k: v for k, v in tower.items() if k != "kind"})
+    given = plan(labels, distil(school)).model_copy(
+        update={"dual": DualBlueprint.model_validate(dual(tower=tower))}
+    )
+    with pytest.raises(ConfigError, match="shows no patches"):
+        train(given, tmp_path, silent, workers=0)
+
+
+def test_mean_and_deviation_are_those_of_all_cells_together() -> None:
+    torch.manual_seed(0)
+    each = [1000 + torch.randn(n, 2, 3, 5) * torch.arange(5) for n in (1, 4, 2)]
+    mean, std = mean_and_deviation(iter(each))
+    every = torch.cat([x.flatten(0, -2) for x in each]).double()
+    assert torch.allclose(mean, every.mean(0).float(), rtol=1e-7)
+    assert torch.allclose(std, every.std(0, correction=0).float(), rtol=1e-6)
+    assert std[0] == 0
+
+
+def test_clips_are_chosen_evenly() -> None:
+    items = [(clip_of(number, ["x"]).media[0], 1) for number in range(10)]
+    assert [int(clip.id) for clip, _ in evenly(items, 4)] == [0, 2, 5, 7]
+    assert evenly(items, 10) == evenly(items, 99) == items
+
+
+def test_paths_are_taken_from_the_recipes_folder(labels: Path, tmp_path: Path) -> None:
+    given = json.loads(
+        plan(labels, distil({}, teachers={"a": "beside", "b": {"path": "elsewhere"}})).model_dump_json()
+    )
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+    (only,) = load_recipe(tmp_path / "recipe.yaml").stages
+    (term,) = only.objective["terms"]
+    assert term["teachers"] == {"a": {"path": str(tmp_path / "beside")}, "b": {"path": "elsewhere"}}
