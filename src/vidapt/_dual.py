@@ -35,9 +35,13 @@ class DualBlueprint(_Data):
     """A dual encoder as data.
 
     Attributes:
-        tower: The vision tower: one that can pool what it saw, such as `clip_vip` and `long_clip`.
+        tower: The vision tower.
         text: The text tower.
         width: E, of the space in which both meet.
+        pool: What stands for a clip before it is projected. `tower` is what the tower's own `pool` gives,
+            such as its class token. `max` is, channel by channel, the maximum over all cells, which every
+            tower can give and which learns from few clips: a channel becomes a detector, of which only the
+            place it fires at is trained (Oquab et al. 2015, "Is Object Localization for Free?").
         resolution: Frames to the tower's view.
         frames: Which frames of a clip are read.
     """
@@ -45,6 +49,7 @@ class DualBlueprint(_Data):
     tower: dict[str, Any]
     text: Text
     width: int = Field(ge=1)
+    pool: Literal["tower", "max"] = "tower"
     resolution: dict[str, Any] = {"kind": "whole", "fit": "squash"}
     frames: Policy = Uniform(count=12)
 

@@ -44,18 +44,10 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.blueprint = blueprint
         self.tower = parts.build("towers", blueprint.tower)
-        if not hasattr(self.tower, "pool"):
-            raise ConfigError(
-                "tower",
-                f"{blueprint.tower['kind']!r} has no `pool`",
-                "known: clip_vip, conv_vip, frame_vit, long_clip",
-            )
-        if hasattr(self.tower, "check_pooling"):
-            self.tower.check_pooling()
-        # A tower freezes what its features do not need; pooling needs all of it.
-        self.tower.requires_grad_(True)
+        if blueprint.pool == "tower":
+            self._let_tower_pool()
         self.visual_projection: nn.Module = nn.Identity()
-        if not self.tower.projected:
+        if blueprint.pool == "max" or not self.tower.projected:
             self.visual_projection = nn.Linear(self.tower.width, blueprint.width, bias=False)
         self.text = TextTower(blueprint.text)
         self.text_projection = nn.Linear(self.text.width, blueprint.width, bias=False)
@@ -64,6 +56,15 @@ class DualEncoder(nn.Module):
             "resolutions", blueprint.resolution, size=self.tower.size, width=blueprint.width
         )
         self.fixed = frozenset(name for name, weight in self.named_parameters() if not weight.requires_grad)
+
+    def _let_tower_pool(self) -> None:
+        if not hasattr(self.tower, "pool"):
+            kind = self.blueprint.tower["kind"]
+            raise ConfigError("tower", f"{kind!r} has no `pool`", "give the dual encoder `pool: max`")
+        if hasattr(self.tower, "check_pooling"):
+            self.tower.check_pooling()
+        # A tower freezes what its features do not need; pooling needs all of it.
+        self.tower.requires_grad_(True)
 
     @property
     def device(self) -> torch.device:
@@ -106,8 +107,15 @@ class DualEncoder(nn.Module):
         Returns:
             [N, E] of unit length: the mean over the frames, where the tower pools each by itself.
         """
-        each = F.normalize(self.visual_projection(self.tower.pool(seen)), dim=-1)
+        each = F.normalize(self.visual_projection(self._pool(seen)), dim=-1)
         return F.normalize(each.mean(dim=1), dim=-1)
+
+    def _pool(self, seen: Features) -> Tensor:
+        """[N, T or 1, C]: what stands for clips, or for each of their frames."""
+        if self.blueprint.pool == "max":
+            return seen.x.flatten(1, 3).amax(dim=1, keepdim=True)
+        pooled: Tensor = self.tower.pool(seen)
+        return pooled
 
     def project_cells(self, cells: Tensor) -> Tensor:
         """Bring every patch to the space in which clips and texts meet, as if it stood for the clip alone.
@@ -119,7 +127,7 @@ class DualEncoder(nn.Module):
             [N, P, E], not of unit length.
         """
         alone = cells.flatten(0, 1)
-        pooled = self.tower.pool(Features(alone[:, None, None, None], extra=alone[:, None]))
+        pooled = self._pool(Features(alone[:, None, None, None], extra=alone[:, None]))
         projected: Tensor = self.visual_projection(pooled)
         return projected.reshape(*cells.shape[:2], -1)
 
