@@ -23,7 +23,7 @@ from vidapt.recipe import DualBlueprint, Recipe, load_recipe
 from vidapt.towers import dinov2, long_clip
 from vidapt.training.align import teachers as taught
 from vidapt.training.align.teachers import evenly, mean_and_deviation
-from vidapt.video import Uniform
+from vidapt.video import Uniform, write_mp4
 
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2}
 DINO = {
@@ -254,6 +254,20 @@ def test_the_shipped_model_can_teach(labels: Path, tmp_path: Path) -> None:
     term = {"kind": "distill", "teachers": {"home": "billiards-home"}}
     (row,) = rows(train(plan(labels, term, steps=2), tmp_path, silent, workers=0))
     assert 0 < row["distill/home"] < 2
+
+
+def test_views_of_several_sizes_are_refused_before_the_first_step(
+    school: dict[str, Path], tmp_path: Path
+) -> None:
+    mixed = write_captioned(tmp_path / "mixed", clips=3)
+    write_mp4(mixed.parent / "1.mp4", torch.zeros(6, 48, 32, 3, dtype=torch.uint8).numpy(), 6)
+    native = {"kind": "native", "factor": 4, "min_pixels": 16, "max_pixels": 400, "kernel": "torch"}
+    one = {"path": str(school["dino"]), "resolution": native}
+    given = plan(mixed, distil({}, teachers={"one": one}))
+    with pytest.raises(ConfigError, match=r"teacher one: sees clips in 2 sizes, such as \[\(16, 20\)"):
+        train(given, tmp_path / "runs", silent, workers=0)
+    again = plan(mixed, distil(school), steps=1).model_copy(update={"name": "again"})
+    train(again, tmp_path / "runs", silent, workers=0)
 
 
 def feature_teacher(folder: Path) -> Path:

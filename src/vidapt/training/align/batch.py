@@ -66,13 +66,12 @@ class PairBatch:
         """What a teacher saw of the clips; only what has a place.
 
         Raises:
-            ConfigError: If nobody is called so, or it saw clips as grids of different sizes.
+            ConfigError: If nobody is called so, or it saw different numbers of frames.
         """
         if name not in self._lessons:
             raise ConfigError(f"teacher {name}", "teaches nothing in this stage")
         seen = [one.features[0].x for one in self._lessons[name].seen(self._items)]
-        whole = "cut all clips alike: {resolution: {kind: whole}}"
-        return Features(_joined(seen, f"teacher {name}", whole).to(self._device))
+        return Features(_joined(seen).to(self._device))
 
     @cached_property
     def views(self) -> Tensor | None:
@@ -87,12 +86,12 @@ def stacked_views(footage: Footage, items: Sequence[Item]) -> Tensor:
     return _joined([cut.tensors[0] for cut in footage.views(items)])
 
 
-_AS_MANY = "read the same number of frames of each: {policy: uniform, count: 12}"
-
-
-def _joined(tensors: Sequence[Tensor], where: str = "dual.frames", remedy: str = _AS_MANY) -> Tensor:
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
     shapes = {tuple(tensor.shape[1:]) for tensor in tensors}
     if len(shapes) > 1:
-        found = f"clips become tensors of different shapes: {sorted(shapes)[:3]}"
-        raise ConfigError(where, found, remedy)
+        raise ConfigError(
+            "dual.frames",
+            f"clips become tensors of different shapes: {sorted(shapes)[:3]}",
+            "read the same number of frames of each: {policy: uniform, count: 12}",
+        )
     return torch.cat(list(tensors))

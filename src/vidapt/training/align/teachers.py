@@ -172,13 +172,28 @@ def introduce(
         items: Clips of the stage.
         seed: Of the first weights.
         device: Where the objective goes.
+
+    Raises:
+        ConfigError: If a teacher sees clips in views of different sizes, which cannot be stacked.
     """
     torch.manual_seed(seed)
     for name, footage in shown.items():
+        sizes = _sizes(footage, items)
+        if len(sizes) > 1:
+            found = f"sees clips in {len(sizes)} sizes, such as {sorted(sizes)[:2]}"
+            raise ConfigError(f"teacher {name}", found, "give it a `resolution: {kind: whole}`")
         some = evenly(items, objective.teachers[name].sample)
         x = (footage.seen([item])[0].features[0].x for item in some)
         objective.introduce(name, *mean_and_deviation(x))
     objective.to(device)
+
+
+def _sizes(footage: Footage, items: Sequence[Item]) -> set[tuple[int, int]]:
+    """(height, width) of the views that a teacher sees, without reading what it saw."""
+    assert footage.store is not None
+    notes = [footage.store.note(footage.key(item)) for item in items]
+    plans = [footage.model.plan(tuple(note["size"]), note["frames"])[0] for note in notes]
+    return {view.size for plan in plans for view in plan.views}
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:
