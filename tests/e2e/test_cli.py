@@ -15,7 +15,19 @@ from vidapt.loading import shipped
 from vidapt.worlds.billiards import simulate
 
 RUN = CliRunner()
-COMMANDS = ("train", "eval", "caption", "ask", "match", "look", "families", "export", "demo")
+COMMANDS = (
+    "train",
+    "eval",
+    "caption",
+    "ask",
+    "match",
+    "look",
+    "interpolate",
+    "report",
+    "families",
+    "export",
+    "demo",
+)
 
 
 def _python(code: str) -> str:
