@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +118,61 @@ def test_padding_stands_behind() -> None:
     assert ids.tolist() == [[1, 5, 9, 0], [1, 9, 0, 0]]
     assert real.tolist() == [[True, True, True, False], [True, True, False, False]]
     assert padded([(1, 9)])[0].shape == (1, 2)
+
+
+def test_copies_by_rule_change_one_fact_of_texts_that_have_none(tokenizer: Any) -> None:
+    given = sample("1", "what?", "the red ball rolls left")
+    told = sample("2", "what?", "a red ball", false=["a blue ball"])
+    one, other = captioned(tokenizer, given, told, falsify=2).clips
+    (copies,) = one.false
+    words = [tokenizer.decode(ids, skip_special_tokens=True).split() for ids in copies]
+    true = ["the", "red", "ball", "rolls", "left"]
+    changed = sorted(
+        place for copy in words for place, (was, now) in enumerate(zip(true, copy, strict=True)) if was != now
+    )
+    assert changed == [1, 4], "a colour in one copy, a side in the other"
+    assert other.false == ((text_ids(tokenizer, "a blue ball"),),)
+    assert captioned(tokenizer, given).clips[0].false == ((),)
+
+
+def test_a_lexicon_of_ones_own_says_what_can_be_changed(tokenizer: Any, tmp_path: Path) -> None:
+    lexicon = tmp_path / "words.yaml"
+    lexicon.write_text("facts: {thing: [[ball, cue]]}\n", encoding="utf-8")
+    (clip,) = captioned(tokenizer, sample("1", "what?", "a red ball"), falsify=3, lexicon=lexicon).clips
+    assert clip.false == ((text_ids(tokenizer, "a red cue"),),)
+
+
+def test_short_and_right_stands_beside_long_and_wrong(tokenizer: Any) -> None:
+    whole = "the red ball rolls. it hits the cue."
+    wrong = "the blue ball rolls. it hits the cue."
+    (clip,) = captioned(tokenizer, sample("1", "what?", whole, false=[wrong]), sentences=True).clips
+    assert clip.texts == (whole, "the red ball rolls.", "it hits the cue.")
+    assert clip.false == ((text_ids(tokenizer, wrong),),) * 3
+    (made,) = captioned(tokenizer, sample("1", "what?", whole), sentences=True, falsify=1).clips
+    assert made.false[0] == made.false[1] == made.false[2]
+    (alone,) = captioned(tokenizer, sample("1", "what?", "one ball."), sentences=True).clips
+    assert alone.texts == ("one ball.",)
+
+
+def test_statements_and_answers_can_be_read_together(tokenizer: Any) -> None:
+    found = captioned(
+        tokenizer,
+        sample("1", "what?", "a red ball.", video="x"),
+        sample("2", "is this true? it rolls.", "yes", video="x"),
+        sample("3", "is this true? it flies.", "no", video="x"),
+        sample("4", "is this true? a red ball.", "yes", video="x"),
+        sample("5", "is this true? a green ball.", "no", video="x"),
+        captions="both",
+        statement=r"is this true\? (.+)",
+    )
+    (clip,) = found.clips
+    assert clip.texts == ("a red ball.", "it rolls.")
+    copies = [text_ids(tokenizer, text) for text in ("a green ball.", "it flies.")]
+    assert clip.false == ((copies[0],), (copies[1],)), "a repeated text gets the copy that follows it"
+    with pytest.raises(ValueError, match="needs `statement`"):
+        Pairing(captions="both")
+
+
+def test_a_lexicon_without_copies_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs `falsify`"):
+        Pairing(lexicon=tmp_path)
