@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from align_tools import dual, recipe, silent, stage, train, write_captioned
+from test_align_models import dual_encoder
 from training_tools import assert_equal
 
 from vidapt.errors import CheckpointError, ConfigError, FormatError
-from vidapt.hub import open_dual_encoder
+from vidapt.hub import clip_vip, open_dual_encoder
 from vidapt.loading import locate_dual
 from vidapt.metrics.retrieval import both_ways
 from vidapt.models.dual_folder import save_dual
@@ -165,6 +167,22 @@ def test_a_kept_best_model_knows_its_run(runs: Path) -> None:
     assert ends.run == runs / "second"
     assert ends.start == str(runs / "first")
     assert ends.stage is not None
+
+
+def test_what_began_at_random_begins_as_it_did_in_the_run(runs: Path, tmp_path: Path) -> None:
+    state = clip_vip.to_hub(dual_encoder().state_dict())
+    lacking = {k: v for k, v in state.items() if not k.endswith(("added_cls", "temporal_embedding"))}
+    torch.save(lacking, tmp_path / "clip.pt")
+    learned = stage(runs / "here" / "labels.jsonl")
+    plan = recipe(learned, dual=None, start=str(tmp_path / "clip.pt"), accept=["image_clip"], seed=3)
+    run = tmp_path / "run"
+    save_dual(run / "01-a" / "model", dual_encoder(1), None, {})
+    (run / "run.json").write_text(json.dumps({"finished": ["01-a"]}), encoding="utf-8")
+    (run / "recipe.json").write_text(plan.model_dump_json(), encoding="utf-8")
+    first, *_ = ends_of([str(run)]).open()
+    begun = [open_dual_encoder(tmp_path / "clip.pt", accept=["image_clip"], seed=seed)[0] for seed in (3, 0)]
+    assert_equal(first.state_dict(), begun[0].state_dict())
+    assert not torch.equal(first.tower.added, begun[1].tower.added)
 
 
 def test_a_broken_clip_is_left_out_and_told_of(runs: Path, tmp_path: Path) -> None:
