@@ -15,15 +15,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 from training_tools import assert_equal, tokenizer, video_lm, weights
 
+from vidapt import parts
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
 from vidapt.models.folder import save_model
-from vidapt.recipe import DualBlueprint, Recipe, load_recipe
+from vidapt.nouns import Clip
+from vidapt.recipe import Cache, DualBlueprint, Recipe, load_recipe
 from vidapt.towers import dinov2, long_clip
 from vidapt.training.align import teachers as taught
 from vidapt.training.align.teachers import evenly, mean_and_deviation
-from vidapt.video import Uniform, write_mp4
+from vidapt.video import Uniform, decode, write_mp4
 
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2}
 DINO = {
@@ -146,6 +148,22 @@ def test_it_is_one_term_among_others(labels: Path, school: dict[str, Path], tmp_
     assert row["loss"] == pytest.approx(row["contrastive"] + 2 * row["distill"], abs=1e-5)
 
 
+def test_half_precision_and_kept_features_will_do(
+    labels: Path, school: dict[str, Path], tmp_path: Path
+) -> None:
+    """Also where the student's own features are kept, and only its projection learns."""
+    term = distil(school, patches="projected")
+    frozen = {"towers": "frozen", "text": "frozen"}
+    cache = {"keep": "features", "dtype": "float16"}
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        given = plan(labels, term, train=frozen, cache=cache, precision=precision, steps=10)
+        (row,) = rows(train(given, tmp_path / precision, silent, workers=0))
+        found[precision] = row["distill"]
+    assert found["bfloat16"] == pytest.approx(found["float32"], abs=0.02)
+    assert found["bfloat16"] != found["float32"]
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
 def test_a_cut_at_any_step_changes_nothing(
     labels: Path, school: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
@@ -236,6 +254,26 @@ def test_teachers_see_the_students_frames(school: dict[str, Path]) -> None:
     for teacher in opened.values():
         assert not any(weight.requires_grad for weight in teacher.parameters())
     assert taught.open_teachers({"kind": "next_token"}, Uniform(count=7), torch.device("cpu")) == {}
+
+
+@pytest.mark.parametrize("name", ["clip", "dino"])
+def test_a_lesson_is_what_the_tower_shows_of_the_students_frames(
+    labels: Path, school: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    frames = Uniform(count=3)
+    objective = {"kind": "align", "terms": [distil(school)]}
+    teacher = taught.open_teachers(objective, frames, torch.device("cpu"))[name]
+    footage = taught.lessons({name: teacher}, Cache(keep="frames"), tmp_path, 0)[name]
+    clips = [Clip(str(number), labels.parent / f"{number}.mp4") for number in range(2)]
+    assert footage.prepare([(clip, 1) for clip in clips], lambda done, total: None) == []
+    for clip in clips:
+        pixels = torch.from_numpy(decode(clip, frames).pixels).permute(0, 3, 1, 2)
+        whole = parts.build("resolutions", {"kind": "whole"}, size=teacher.tower.size)
+        (view,) = whole.cut(pixels.permute(0, 2, 3, 1), whole.plan((24, 32), 3))
+        wanted = teacher.tower(view[None]).x
+        (kept,) = footage.seen([(clip, 1)])
+        assert torch.equal(kept.features[0].x, wanted)
+        assert not torch.allclose(kept.features[0].x, teacher.tower(view[None].flip(1)).x, atol=1e-3)
 
 
 def test_a_teacher_may_be_cut_for_in_another_way(labels: Path, tmp_path: Path) -> None:
