@@ -273,10 +273,12 @@ def _named(features: Sequence[Features], dtype: torch.dtype | None) -> dict[str,
 def _stacked(
     rows: Sequence[Mapping[str, Tensor]], view: int, dtype: torch.dtype, device: torch.device
 ) -> Features:
-    x = torch.stack([row[f"{view}.x"] for row in rows]).to(device, dtype)
-    if f"{view}.extra" not in rows[0]:
-        return Features(x)
-    return Features(x, torch.stack([row[f"{view}.extra"] for row in rows]).to(device, dtype))
+    def together(name: str) -> Tensor:
+        # Converted first: on a CPU, float16 tensors cannot be stacked under autocast to bfloat16.
+        return torch.stack([row[name].to(dtype) for row in rows]).to(device)
+
+    x = together(f"{view}.x")
+    return Features(x, together(f"{view}.extra") if f"{view}.extra" in rows[0] else None)
 
 
 def _kept(cache: Cache, *, tower_trains: bool, needs_views: bool) -> str:
