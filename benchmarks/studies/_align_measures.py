@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vidapt.errors import BrokenClip
+from vidapt.files import write_file
 from vidapt.hub import open_dual_encoder
 from vidapt.labelling.cases import Case, read_cases
 from vidapt.loading import locate_dual
-from vidapt.measure.look import localisation
+from vidapt.measure.look import localisation, noise
 from vidapt.measure.look.see import word_tokens
 from vidapt.metrics.retrieval import retrieval
 from vidapt.models.dual_encoder import DualEncoder
@@ -36,32 +36,36 @@ Rows = list[dict[str, Any]]
 
 
 class Seen:
-    """A model, and the clips it is measured on, each decoded and seen once.
+    """A model and what it sees. All models of the study cut clips alike, so their views are kept.
 
     Args:
         name: A run, a folder or a shipped model.
+        kept: Folder of clips as they were cut.
     """
 
-    def __init__(self, name: str | Path) -> None:
+    def __init__(self, name: str | Path, kept: Path) -> None:
         model, tokenizer, _ = open_dual_encoder(locate_dual(name))
         self.model: DualEncoder = model.eval()
-        self.tokenizer = tokenizer
-        self.views: dict[Path, Tensor] = {}
+        self.tokenizer, self._kept = tokenizer, kept
+        self._clips: dict[Path, Tensor] = {}
         self._texts: dict[str, Tensor] = {}
 
     @torch.inference_mode()
     def clip(self, path: Path) -> Tensor:
         """[E]."""
-        return self.model.encode_video(self.view(path))[0].double()
+        if path not in self._clips:
+            self._clips[path] = self.model.encode_video(self.view(path))[0].double()
+        return self._clips[path]
 
     def view(self, path: Path) -> Tensor:
         """[1, T, 3, h, w]."""
-        if path not in self.views:
+        file = self._kept / path.parents[1].name / f"{path.stem}.safetensors"
+        if not file.exists():
             size = self.model.plan((144, 256), 1).decode
             frames = decode(Clip(path.stem, path), self.model.blueprint.frames, size=size)
-            assert not isinstance(frames, BrokenClip)
-            self.views[path] = self.model.cut(torch.from_numpy(frames.pixels))
-        return self.views[path]
+            view = self.model.cut(torch.from_numpy(frames.pixels))
+            write_file(file, lambda part: save_file({"view": view}, part))
+        return load_file(file)["view"]
 
     @torch.inference_mode()
     def text(self, text: str) -> Tensor:
@@ -72,15 +76,16 @@ class Seen:
         return self._texts[text]
 
 
-def measured(name: str | Path, pool: Path, levels: list[str]) -> dict[str, Any]:
+def measured(name: str | Path, pool: Path, levels: list[str], kept: Path) -> dict[str, Any]:
     """Everything about a model.
 
     Args:
         name: A run, a folder or a shipped model.
         pool: Holds the worlds `club` and `home-test`.
         levels: Of both towers, at which words are looked for.
+        kept: Folder of clips as they were cut.
     """
-    seen = Seen(name)
+    seen = Seen(name, kept)
     club = sorted((pool / "club" / "clips").glob("*.mp4"))[TRAINED : TRAINED + MEASURED]
     home = sorted((pool / "home-test" / "clips").glob("*.mp4"))
     rows: dict[str, Any] = {
@@ -144,12 +149,14 @@ def _located(seen: Seen, world: Path, clips: list[Path], level: str) -> Rows:
     rows = []
     for (stem, colour), case in found.items():
         ids, of = word_tokens(seen.tokenizer, colour, case.true[0])
-        weights, _ = word_map(seen.model, seen.view(case.clip.path), ids, of, level)
+        weights, norms = word_map(seen.model, seen.view(case.clip.path), ids, of, level)
         track = tracks[int(stem), :, names.index(colour)]
         at = ((torch.arange(len(weights)) + 0.5) * len(track) / len(weights)).long()
         one = localisation(weights, track[at], RADIUS, (144, 256))
+        spread = noise(weights, norms)
         if one.frames:
-            rows.append({"clip": stem, "hits": one.hits, "share": one.share, "chance": one.chance})
+            told = {"hits": one.hits, "chance": one.chance, "entropy": spread.entropy}
+            rows.append({"clip": stem, **told, "high_norm": spread.high_norm})
     return rows
 
 

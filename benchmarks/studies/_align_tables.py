@@ -57,7 +57,13 @@ PLACES = (
     Number("on the ball, projected", "located/projected", "hits"),
     Number("on the ball, own level", "own", "hits"),
 )
+NOISE = (
+    Number("entropy of the word's map", "located/projected", "entropy"),
+    Number("its share on high-norm patches", "located/projected", "high_norm"),
+)
 COLUMNS = (*RETRIEVAL, *WINS, *PLACES)
+
+ALL = (*COLUMNS, *MARGINS, *NOISE)
 
 
 def write_tables(measured: Path, names: Sequence[str]) -> None:
@@ -68,7 +74,8 @@ def write_tables(measured: Path, names: Sequence[str]) -> None:
     tables = [
         _means("Means over seeds", COLUMNS, found),
         _means("Margins (cosine of the true one less that of the false one)", MARGINS, found),
-        _differences(COLUMNS, found, base),
+        _means("Noise of a colour word's map, projected", NOISE, found),
+        _differences((*COLUMNS, *NOISE), found, base),
         _logs(found),
     ]
     text = "\n\n".join(tables)
@@ -181,13 +188,10 @@ def _pair(logs: Sequence[Mapping[str, float]], term: str) -> str:
 def _results(found: Mapping[str, Mapping[int, Row]], base: Mapping[int, Row]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, runs in found.items():
-        means = {
-            n.title: {str(seed): round(_mean(n, row), 5) for seed, row in runs.items()}
-            for n in (*COLUMNS, *MARGINS)
-        }
+        means = {n.title: {str(seed): round(_mean(n, row), 5) for seed, row in runs.items()} for n in ALL}
         told[name] = {"means": means}
         if name not in (BASE, START):
-            intervals = {n.title: _difference(n, base, runs) for n in (*COLUMNS, *MARGINS)}
+            intervals = {n.title: _difference(n, base, runs) for n in ALL}
             told[name]["differences"] = {
                 title: [round(x, 5) for x in (one.value, one.low, one.high)]
                 for title, one in intervals.items()

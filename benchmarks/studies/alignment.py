@@ -97,7 +97,7 @@ def run(runs: Path, seeds: Sequence[int], only: Sequence[str], part: tuple[int, 
         recipe = load_recipe(RECIPE, changes)
         folder = train(recipe, runs, _say, resume=(runs / recipe.name / "run.json").exists(), workers=0)
         levels = {"projected", PLACES.get(name.removesuffix("_unmasked"), {}).get("patches", "encoder")}
-        write_json(result, measured(folder, ROOT / "pool", sorted(levels)))
+        write_json(result, measured(folder, ROOT / "pool", sorted(levels), runs / "views"))
         shutil.rmtree(folder / "01-align" / "work" / "tensorboard", ignore_errors=True)
 
 
@@ -107,7 +107,7 @@ def before(runs: Path) -> None:
     if not result.exists():
         start = load_recipe(RECIPE).start
         assert start is not None
-        write_json(result, measured(start, ROOT / "pool", ["encoder", "projected"]))
+        write_json(result, measured(start, ROOT / "pool", ["encoder", "projected"], runs / "views"))
 
 
 def _say(task: str, done: int, total: int, note: str = "") -> None:

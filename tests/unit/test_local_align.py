@@ -342,8 +342,7 @@ def test_a_repeated_word_need_not_be_a_negative() -> None:
 
 def model(patches: int, tokens: int, shared: int, depths: tuple[int, int]) -> Any:
     def tower(width: int, depth: int) -> Any:
-        config = SimpleNamespace(hidden_size=width, num_hidden_layers=depth)
-        return SimpleNamespace(net=SimpleNamespace(config=config), width=width)
+        return SimpleNamespace(width=width, depth=depth)
 
     return SimpleNamespace(
         tower=tower(patches, depths[0]),

@@ -205,7 +205,7 @@ class _Clips:
             raise ConfigError(
                 f"patches at {level!r}",
                 "the video tower shows no layers, or only its kept features are there",
-                "use a `clip_vip` tower and `cache: {keep: frames}`, or the level `encoder`",
+                "use clip_vip, conv_vip or frame_vit and `cache: {keep: frames}`, or the level `encoder`",
             )
         state = self._states[_index(level, len(self._states), "patches")]
         return self._cells(self._model.tower.features(state, self._grid))

@@ -235,7 +235,7 @@ def _depth(tower: Any) -> int:
         ConfigError: If it shows none.
     """
     if not getattr(tower, "depth", 0):
-        raise ConfigError("every_layer", "the video tower shows no layers", "use a `clip_vip` tower")
+        raise ConfigError("every_layer", "the video tower shows no layers", "use clip_vip, conv_vip or frame_vit")
     depth: int = tower.depth
     return depth
 
