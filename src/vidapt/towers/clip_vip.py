@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
-from transformers import AttentionInterface, AutoConfig, AutoModel
+from transformers import AttentionInterface
 
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
+from vidapt.towers._patches import ClipArch, PatchTower, tiny_arch
 from vidapt.towers._pixels import normalise
 from vidapt.towers.frame_vit import CLIP_MEAN, CLIP_STD
 
@@ -27,7 +28,7 @@ VIDEO_PROXIES = "vidapt_video_proxies"
 """Name under which the attention is registered with transformers."""
 
 
-class Part(nn.Module):
+class Part(PatchTower):
     """Frames of a clip to patches and proxies, both as the last layer leaves them.
 
     Args:
@@ -59,45 +60,22 @@ class Part(nn.Module):
             std: Per channel, in 0..1.
         """
 
-        arch: dict[str, Any]
+        arch: ClipArch
         added: int = Field(default=3, ge=0)
         frames: int = Field(default=12, ge=1)
         added_seen: bool = True
         mean: tuple[float, float, float] = CLIP_MEAN
         std: tuple[float, float, float] = CLIP_STD
 
-        @field_validator("arch")
-        @classmethod
-        def _is_clip(cls, arch: dict[str, Any]) -> dict[str, Any]:
-            if arch.get("model_type") != "clip_vision_model":
-                raise ValueError(f"model_type is {arch.get('model_type')!r}, not 'clip_vision_model'")
-            return arch
-
     projected = False
 
     def __init__(self, cfg: Config) -> None:
-        super().__init__()
+        super().__init__(cfg, attention=VIDEO_PROXIES)
         self.cfg = cfg
-        arch = {key: value for key, value in cfg.arch.items() if key != "model_type"}
-        config = AutoConfig.for_model("clip_vision_model", **arch)
-        self.net = AutoModel.from_config(config, attn_implementation=VIDEO_PROXIES, dtype=torch.float32)
-        self.width: int = config.hidden_size
-        self.depth: int = config.num_hidden_layers
-        self.patch: int = config.patch_size
-        self.size: tuple[int, int] = (config.image_size, config.image_size)
-        self.mean, self.std = cfg.mean, cfg.std
+        self.depth: int = self.net.config.num_hidden_layers
         self.added = nn.Parameter(torch.randn(cfg.added, self.width))
         self.temporal = nn.Parameter(torch.zeros(1, cfg.frames, self.width))
         self.net.post_layernorm.requires_grad_(False)
-
-    def grid(self, frames: int, view: tuple[int, int]) -> Grid:
-        """The grid that views of a size give.
-
-        Args:
-            frames: T.
-            view: (height, width) in pixels.
-        """
-        return Grid(frames, view[0] // self.patch, view[1] // self.patch)
 
     def forward(self, views: Tensor) -> Features:
         """See N clips.
@@ -256,14 +234,5 @@ AttentionInterface.register(VIDEO_PROXIES, video_proxy_attention)
 
 def tiny() -> Part:
     """The smallest sensible instance: two layers, 3 x 3 patches, two added proxies, random weights."""
-    arch = {
-        "model_type": "clip_vision_model",
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 12,
-        "patch_size": 4,
-        "projection_dim": 16,
-    }
+    arch = tiny_arch("clip_vision_model", intermediate_size=32, projection_dim=16)
     return Part(Part.Config(arch=arch, added=2, frames=3))

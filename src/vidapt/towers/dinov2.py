@@ -6,22 +6,18 @@ Source: DINOv2 (Oquab et al. 2023, arXiv 2304.07193); registers are those of Dar
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
 
-from vidapt.errors import ConfigError, nearest
-from vidapt.nouns import Features, Grid
+from vidapt.nouns import Features
 from vidapt.parts import PartConfig
+from vidapt.towers._patches import PatchTower, layers_under, one_of, tiny_arch
 from vidapt.towers._pixels import IMAGENET_MEAN, IMAGENET_STD, frame_by_frame, normalise
 
-_KINDS = ("dinov2", "dinov2_with_registers")
 
-
-class Part(nn.Module):
+class Part(PatchTower):
     """A frame-by-frame vision transformer whose class token and registers are dropped.
 
     Layers after the one that is read are kept, because published weights hold them, but never computed;
@@ -54,47 +50,19 @@ class Part(nn.Module):
             std: Per channel, in 0..1.
         """
 
-        arch: dict[str, Any]
+        arch: Annotated[dict[str, Any], one_of("dinov2", "dinov2_with_registers")]
         layer: int = -1
         norm: bool = True
         frames_at_once: int = Field(default=32, ge=1)
         mean: tuple[float, float, float] = IMAGENET_MEAN
         std: tuple[float, float, float] = IMAGENET_STD
 
-        @field_validator("arch")
-        @classmethod
-        def _known(cls, arch: dict[str, Any]) -> dict[str, Any]:
-            kind = str(arch.get("model_type"))
-            if kind not in _KINDS:
-                raise ValueError(f"model_type {kind!r} is unknown; {nearest(kind, _KINDS)}")
-            return arch
-
     def __init__(self, cfg: Config) -> None:
-        super().__init__()
+        super().__init__(cfg)
         self.cfg = cfg
-        config = AutoConfig.for_model(**cfg.arch)
-        # Float32 unless the caller converts: a dtype written into a published config must not decide here.
-        self.net = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-        self.width: int = config.hidden_size
-        self.patch: int = config.patch_size
-        self.size: tuple[int, int] = (config.image_size, config.image_size)
-        self.mean, self.std = cfg.mean, cfg.std
-        depth = config.num_hidden_layers
-        self._layers = cfg.layer if cfg.layer >= 0 else depth + 1 + cfg.layer
-        if not 0 <= self._layers <= depth:
-            found = f"{cfg.layer} in a tower of {depth} layers"
-            raise ConfigError("dinov2.layer", found, f"use a number from {-depth - 1} to {depth}")
-        self._others = 1 + getattr(config, "num_register_tokens", 0)
+        self._layers = layers_under(cfg.layer, self.net.config.num_hidden_layers, "dinov2")
+        self._others = 1 + getattr(self.net.config, "num_register_tokens", 0)
         self._freeze_unused()
-
-    def grid(self, frames: int, view: tuple[int, int]) -> Grid:
-        """The grid that views of a size give.
-
-        Args:
-            frames: T.
-            view: (height, width) in pixels.
-        """
-        return Grid(frames, view[0] // self.patch, view[1] // self.patch)
 
     def forward(self, views: Tensor) -> Features:
         """See the frames.
@@ -132,13 +100,5 @@ class Part(nn.Module):
 
 def tiny() -> Part:
     """The smallest sensible instance: two layers, a 3 x 3 grid, random weights."""
-    arch = {
-        "model_type": "dinov2",
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "mlp_ratio": 2,
-        "image_size": 12,
-        "patch_size": 4,
-    }
+    arch = tiny_arch("dinov2", mlp_ratio=2)
     return Part(Part.Config(arch=arch))

@@ -7,16 +7,16 @@ reading a late hidden layer instead of the last follows LLaVA (Liu et al. 2023, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
 
-from vidapt.errors import ConfigError, nearest
+from vidapt.errors import ConfigError
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
+from vidapt.towers._patches import PatchTower, layers_under, one_of, tiny_arch
 from vidapt.towers._pixels import frame_by_frame, normalise
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -25,7 +25,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _HAS_CLASS_TOKEN = {"clip_vision_model": True, "siglip_vision_model": False}
 
 
-class Part(nn.Module):
+class Part(PatchTower):
     """A frame-by-frame vision transformer.
 
     Layers after the one that is read are kept, because published weights hold them, but never computed;
@@ -61,47 +61,21 @@ class Part(nn.Module):
             std: Per channel, in 0..1.
         """
 
-        arch: dict[str, Any]
+        arch: Annotated[dict[str, Any], one_of(*_HAS_CLASS_TOKEN)]
         layer: int = -2
         drop_class_token: bool = True
         frames_at_once: int = Field(default=32, ge=1)
         mean: tuple[float, float, float] = CLIP_MEAN
         std: tuple[float, float, float] = CLIP_STD
 
-        @field_validator("arch")
-        @classmethod
-        def _known(cls, arch: dict[str, Any]) -> dict[str, Any]:
-            kind = str(arch.get("model_type"))
-            if kind not in _HAS_CLASS_TOKEN:
-                raise ValueError(f"model_type {kind!r} is unknown; {nearest(kind, _HAS_CLASS_TOKEN)}")
-            return arch
-
     projected = False
 
     def __init__(self, cfg: Config) -> None:
-        super().__init__()
+        super().__init__(cfg)
         self.cfg = cfg
-        arch = dict(cfg.arch)
-        kind = arch.pop("model_type")
-        config = AutoConfig.for_model(kind, **arch)
-        # Float32 unless the caller converts: a dtype written into a published config must not decide here.
-        self.net = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-        self.width: int = config.hidden_size
-        self.patch: int = config.patch_size
-        self.size: tuple[int, int] = (config.image_size, config.image_size)
-        self.mean, self.std = cfg.mean, cfg.std
-        self._class_tokens = int(_HAS_CLASS_TOKEN[kind])
-        self._layers = self.depth = _count(cfg.layer, config.num_hidden_layers)
+        self._class_tokens = int(_HAS_CLASS_TOKEN[cfg.arch["model_type"]])
+        self._layers = self.depth = layers_under(cfg.layer, self.net.config.num_hidden_layers, "frame_vit")
         self._freeze_unused()
-
-    def grid(self, frames: int, view: tuple[int, int]) -> Grid:
-        """The grid that views of a size give.
-
-        Args:
-            frames: T.
-            view: (height, width) in pixels.
-        """
-        return Grid(frames, view[0] // self.patch, view[1] // self.patch)
 
     def forward(self, views: Tensor) -> Features:
         """See the frames.
@@ -220,25 +194,7 @@ class Part(nn.Module):
             module.requires_grad_(False)
 
 
-def _count(layer: int, depth: int) -> int:
-    """How many encoder layers lie under a hidden state."""
-    count = layer if layer >= 0 else depth + 1 + layer
-    if not 0 <= count <= depth:
-        found = f"{layer} in a tower of {depth} layers"
-        raise ConfigError("frame_vit.layer", found, f"use a number from {-depth - 1} to {depth}")
-    return count
-
-
 def tiny() -> Part:
     """The smallest sensible instance: two layers, a 3 x 3 grid, random weights."""
-    arch = {
-        "model_type": "clip_vision_model",
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 12,
-        "patch_size": 4,
-        "projection_dim": 16,
-    }
+    arch = tiny_arch("clip_vision_model", intermediate_size=32, projection_dim=16)
     return Part(Part.Config(arch=arch))

@@ -7,20 +7,19 @@ projected, but not brought to unit length.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
 
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
+from vidapt.towers._patches import ClipArch, PatchTower, tiny_arch
 from vidapt.towers._pixels import frame_by_frame, normalise
 from vidapt.towers.frame_vit import CLIP_MEAN, CLIP_STD
 
 
-class Part(nn.Module):
+class Part(PatchTower):
     """Frames to one feature each, or to patches.
 
     Args:
@@ -50,34 +49,20 @@ class Part(nn.Module):
             std: Per channel, in 0..1.
         """
 
-        arch: dict[str, Any]
+        arch: ClipArch
         output: Literal["feature", "patches"] = "feature"
         frames_at_once: int = Field(default=32, ge=1)
         mean: tuple[float, float, float] = CLIP_MEAN
         std: tuple[float, float, float] = CLIP_STD
 
-        @field_validator("arch")
-        @classmethod
-        def _is_clip(cls, arch: dict[str, Any]) -> dict[str, Any]:
-            if arch.get("model_type") != "clip_vision_model":
-                raise ValueError(f"model_type is {arch.get('model_type')!r}, not 'clip_vision_model'")
-            return arch
-
     projected = True
 
     def __init__(self, cfg: Config) -> None:
-        super().__init__()
+        super().__init__(cfg)
         self.cfg = cfg
-        arch = {key: value for key, value in cfg.arch.items() if key != "model_type"}
-        config = AutoConfig.for_model("clip_vision_model", **arch)
-        self.net = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-        self.projection = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
-        self.patch: int = config.patch_size
-        self.size: tuple[int, int] = (config.image_size, config.image_size)
-        self.mean, self.std = cfg.mean, cfg.std
-        self.width: int = config.hidden_size
+        self.projection = nn.Linear(self.width, self.net.config.projection_dim, bias=False)
         if cfg.output == "feature":
-            self.width = config.projection_dim
+            self.width = self.projection.out_features
         else:
             self.net.post_layernorm.requires_grad_(False)
             self.projection.requires_grad_(False)
@@ -91,7 +76,7 @@ class Part(nn.Module):
         """
         if self.cfg.output == "feature":
             return Grid(frames, 1, 1)
-        return Grid(frames, view[0] // self.patch, view[1] // self.patch)
+        return super().grid(frames, view)
 
     def forward(self, views: Tensor) -> Features:
         """See the frames.
@@ -144,14 +129,5 @@ class Part(nn.Module):
 
 def tiny() -> Part:
     """The smallest sensible instance: two layers, a 3 x 3 grid, a feature of 8 per frame, random weights."""
-    arch = {
-        "model_type": "clip_vision_model",
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 12,
-        "patch_size": 4,
-        "projection_dim": 8,
-    }
+    arch = tiny_arch("clip_vision_model", intermediate_size=32, projection_dim=8)
     return Part(Part.Config(arch=arch))

@@ -7,21 +7,21 @@ Source: the vision tower of MiniCPM-V 2.6 (Yao et al. 2024, arXiv 2408.01800), w
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from pydantic import Field
+from torch import Tensor
 
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
+from vidapt.towers._patches import PatchTower, one_of, tiny_arch
 from vidapt.towers._pixels import normalise
 
 Compat = Literal["published", "exact"]
 
 
-class Part(nn.Module):
+class Part(PatchTower):
     """A vision transformer that sees each frame in its own proportions.
 
     Frames of one call have one size, so nothing is padded or masked; the original pads to the longest and
@@ -53,40 +53,16 @@ class Part(nn.Module):
             std: Per channel, in 0..1.
         """
 
-        arch: dict[str, Any]
+        arch: Annotated[dict[str, Any], one_of("siglip_vision_model")]
         compat: Compat = "published"
         frames_at_once: int = Field(default=16, ge=1)
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
         std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
-        @field_validator("arch")
-        @classmethod
-        def _siglip(cls, arch: dict[str, Any]) -> dict[str, Any]:
-            kind = arch.get("model_type")
-            if kind != "siglip_vision_model":
-                raise ValueError(f"model_type {kind!r} is unknown; known: siglip_vision_model")
-            return arch
-
     def __init__(self, cfg: Config) -> None:
-        super().__init__()
+        super().__init__(cfg, vision_use_head=False)
         self.cfg = cfg
-        config = AutoConfig.for_model(**{**cfg.arch, "vision_use_head": False})
-        # Float32 unless the caller converts: a dtype written into a published config must not decide here.
-        self.net = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-        self.width: int = config.hidden_size
-        self.patch: int = config.patch_size
-        self.size: tuple[int, int] = (config.image_size, config.image_size)
-        self.mean, self.std = cfg.mean, cfg.std
-        self._table: int = config.image_size // config.patch_size
-
-    def grid(self, frames: int, view: tuple[int, int]) -> Grid:
-        """The grid that views of a size give.
-
-        Args:
-            frames: T.
-            view: (height, width) in pixels.
-        """
-        return Grid(frames, view[0] // self.patch, view[1] // self.patch)
+        self._table = self.size[0] // self.patch
 
     def forward(self, views: Tensor) -> Features:
         """See the frames.
@@ -144,13 +120,5 @@ def buckets(count: int, table: int, compat: Compat) -> Tensor:
 
 def tiny() -> Part:
     """The smallest sensible instance: one layer, a 3 x 3 table, random weights."""
-    arch = {
-        "model_type": "siglip_vision_model",
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 12,
-        "patch_size": 4,
-    }
+    arch = tiny_arch("siglip_vision_model", layers=1, intermediate_size=32)
     return Part(Part.Config(arch=arch))
