@@ -18,8 +18,8 @@ from torch import Tensor
 from vidapt.nouns import Features, Grid, Plan, View
 from vidapt.parts import PartConfig
 from vidapt.resolutions._anyres_grid import choose_grid
-from vidapt.resolutions._one_by_one import OneByOne
-from vidapt.resolutions._resize import Filter, check_frames, check_plan, resize
+from vidapt.resolutions._checked import Checked
+from vidapt.resolutions._resize import Filter, resize
 
 WHOLE, TILES = 0, 1
 """Towers that look at the whole frame and at its tiles."""
@@ -29,7 +29,7 @@ GRIDS = _WIDE + tuple((columns, rows) for rows, columns in _WIDE if rows != colu
 """(rows, columns) of tiles in the paper."""
 
 
-class Part(OneByOne):
+class Part(Checked):
     """Cut the whole frame for the first tower and tiles of the same size for the second.
 
     Args:
@@ -59,17 +59,8 @@ class Part(OneByOne):
     def __init__(self, cfg: Config, *, size: tuple[int, int], width: int = 0) -> None:
         self.cfg, self.size = cfg, size
 
-    def plan(self, size: tuple[int, int], frames: int) -> Plan:
-        """Plan a clip: the whole frame, then its tiles row by row.
-
-        Args:
-            size: (height, width) of the file, in pixels.
-            frames: How many frames will be decoded.
-
-        Raises:
-            ValueError: If a side or `frames` is not positive.
-        """
-        check_plan(size, frames)
+    def _plan(self, size: tuple[int, int], frames: int) -> Plan:
+        """The whole frame, then its tiles row by row."""
         rows, columns = self.grid_for(size)
         tiles = (View(self.size, TILES),) * (rows * columns)
         return Plan(frames, (View(self.size, WHOLE), *tiles), size)
@@ -78,21 +69,7 @@ class Part(OneByOne):
         """(rows, columns) of tiles for a frame of `size` = (height, width) pixels."""
         return choose_grid(size, self.cfg.grids, self.size, resized=True)
 
-    def cut(self, pixels: Tensor, plan: Plan) -> list[Tensor]:
-        """Cut the planned views.
-
-        Args:
-            pixels: [T, H, W, 3] uint8.
-            plan: What `plan` gave for this clip.
-
-        Returns:
-            One [T, 3, h, w] uint8 tensor per view.
-
-        Raises:
-            ValueError: If the pixels are not what was planned for.
-        """
-        check_frames(pixels, plan)
-        frames = pixels.permute(0, 3, 1, 2)
+    def _cut(self, frames: Tensor, plan: Plan) -> list[Tensor]:
         rows, columns = self.grid_for(plan.size)
         height, width = self.size
         close = resize(frames, (rows * height, columns * width), self.cfg.filter)

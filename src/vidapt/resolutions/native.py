@@ -14,11 +14,11 @@ from torch import Tensor
 
 from vidapt.nouns import Plan, View
 from vidapt.parts import PartConfig
-from vidapt.resolutions._one_by_one import OneByOne
-from vidapt.resolutions._resize import check_frames, check_plan, pillow, resize
+from vidapt.resolutions._checked import Checked
+from vidapt.resolutions._resize import pillow, resize
 
 
-class Part(OneByOne):
+class Part(Checked):
     """Cut one view of each frame's own shape.
 
     Args:
@@ -63,17 +63,7 @@ class Part(OneByOne):
         del size, width
         self.cfg = cfg
 
-    def plan(self, size: tuple[int, int], frames: int) -> Plan:
-        """Plan a clip.
-
-        Args:
-            size: (height, width) of the file, in pixels.
-            frames: How many frames will be decoded.
-
-        Raises:
-            ValueError: If a side or `frames` is not positive, or the frame is too long and narrow.
-        """
-        check_plan(size, frames)
+    def _plan(self, size: tuple[int, int], frames: int) -> Plan:
         aspect = max(size) / min(size)
         if self.cfg.max_aspect is not None and aspect > self.cfg.max_aspect:
             raise ValueError(
@@ -82,24 +72,11 @@ class Part(OneByOne):
             )
         return Plan(frames, (View(self._fitted(size, frames)),), size)
 
-    def cut(self, pixels: Tensor, plan: Plan) -> list[Tensor]:
-        """Cut the planned views.
-
-        Args:
-            pixels: [T, H, W, 3] uint8.
-            plan: What `plan` gave for this clip.
-
-        Returns:
-            One [T, 3, h, w] uint8 tensor.
-
-        Raises:
-            ValueError: If the pixels are not what was planned for.
-        """
-        check_frames(pixels, plan)
+    def _cut(self, frames: Tensor, plan: Plan) -> list[Tensor]:
         (view,) = plan.views
         if self.cfg.kernel == "torch":
-            return [resize(pixels.permute(0, 3, 1, 2), view.size, "bicubic").contiguous()]
-        return [pillow(pixels.permute(0, 3, 1, 2), view.size, "bicubic")]
+            return [resize(frames, view.size, "bicubic").contiguous()]
+        return [pillow(frames, view.size, "bicubic")]
 
     def _fitted(self, size: tuple[int, int], frames: int) -> tuple[int, int]:
         """(height, width) in whole blocks; the area stays within the limits as far as blocks allow."""

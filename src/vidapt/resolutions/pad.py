@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vidapt.nouns import Plan, View
 from vidapt.parts import PartConfig
-from vidapt.resolutions._one_by_one import OneByOne
-from vidapt.resolutions._resize import NARROW, Filter, check_frames, check_plan, resize
+from vidapt.resolutions._checked import Checked
+from vidapt.resolutions._resize import NARROW, Filter, resize
 
 
-class Part(OneByOne):
+class Part(Checked):
     """Cut one padded view of the tower's native size from every frame.
 
     Args:
@@ -38,35 +38,12 @@ class Part(OneByOne):
     def __init__(self, cfg: Config, *, size: tuple[int, int], width: int = 0) -> None:
         self.cfg, self.size = cfg, size
 
-    def plan(self, size: tuple[int, int], frames: int) -> Plan:
-        """Plan a clip.
-
-        Args:
-            size: (height, width) of the file, in pixels.
-            frames: How many frames will be decoded.
-
-        Raises:
-            ValueError: If a side or `frames` is not positive.
-        """
-        check_plan(size, frames)
+    def _plan(self, size: tuple[int, int], frames: int) -> Plan:
         return Plan(frames, (View(self.size),), size)
 
-    def cut(self, pixels: Tensor, plan: Plan) -> list[Tensor]:
-        """Cut the planned views.
-
-        Args:
-            pixels: [T, H, W, 3] uint8.
-            plan: What `plan` gave for this clip.
-
-        Returns:
-            One [T, 3, h, w] uint8 tensor.
-
-        Raises:
-            ValueError: If the pixels are not what was planned for.
-        """
-        check_frames(pixels, plan)
+    def _cut(self, frames: Tensor, plan: Plan) -> list[Tensor]:
         # One frame at a time: the square of a wide frame is much larger than the frame.
-        return [torch.cat([self._square(frame[None].permute(0, 3, 1, 2)) for frame in pixels])]
+        return [torch.cat([self._square(frame[None]) for frame in frames])]
 
     def _square(self, frame: Tensor) -> Tensor:
         height, width = frame.shape[-2:]
