@@ -31,7 +31,10 @@ _FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 def shipped() -> dict[str, Path]:
     """Models that come with the package, by name."""
     root = Path(str(importlib.resources.files("vidapt") / "weights"))
-    return {folder.name: folder for folder in sorted(root.glob("*")) if (folder / BLUEPRINT).is_file()}
+    folders = [folder for folder in sorted(root.glob("*")) if folder.is_dir()]
+    return {
+        folder.name: folder for folder in folders if any((folder / n).is_file() for n in (BLUEPRINT, DUAL))
+    }
 
 
 def locate(name: str | Path) -> Path:

@@ -235,7 +235,8 @@ def _depth(tower: Any) -> int:
         ConfigError: If it shows none.
     """
     if not getattr(tower, "depth", 0):
-        raise ConfigError("every_layer", "the video tower shows no layers", "use clip_vip, conv_vip or frame_vit")
+        remedy = "use clip_vip, conv_vip or frame_vit"
+        raise ConfigError("every_layer", "the video tower shows no layers", remedy)
     depth: int = tower.depth
     return depth
 
