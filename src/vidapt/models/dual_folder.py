@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
-from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.models.folder import WEIGHTS, fit_weights, read_tensors, read_tokenizer, write_card, write_tensors
+from vidapt.models.folder import (
+    WEIGHTS,
+    fit_weights,
+    read_as,
+    read_tensors,
+    read_tokenizer,
+    write_blueprint,
+    write_card,
+    write_tensors,
+)
 from vidapt.recipe import DualBlueprint
 
 BLUEPRINT = "dual.json"
@@ -32,7 +39,7 @@ def save_dual(folder: Path, model: DualEncoder, tokenizer: Any | None, card: Map
     """
     with write_folder(folder) as temporary:
         write_tensors(temporary, model)
-        (temporary / BLUEPRINT).write_text(model.blueprint.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_blueprint(temporary / BLUEPRINT, model.blueprint)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
         write_card(temporary, card)
@@ -62,11 +69,4 @@ def read_dual_blueprint(folder: Path) -> DualBlueprint:
     Raises:
         CheckpointError: If it is missing or not understood.
     """
-    try:
-        return DualBlueprint.model_validate_json((folder / BLUEPRINT).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            folder, f"holds no {BLUEPRINT}", "give the folder of a saved dual encoder"
-        ) from error
-    except ValidationError as error:
-        raise CheckpointError(folder / BLUEPRINT, f"is not a blueprint: {error}") from error
+    return read_as(DualBlueprint, folder / BLUEPRINT, "give the folder of a saved dual encoder")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
 WEIGHTS, BLUEPRINT, CARD = "model.safetensors", "blueprint.json", "card.json"
+
+B = TypeVar("B", bound=BaseModel)
 
 
 def save_model(
@@ -37,7 +39,7 @@ def save_model(
     """
     with write_folder(folder) as temporary:
         write_tensors(temporary, model, dtype)
-        (temporary / BLUEPRINT).write_text(model.blueprint.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_blueprint(temporary / BLUEPRINT, model.blueprint)
         tokenizer.save_pretrained(temporary)
         if model.origin is not None:
             save_origin(temporary, model.origin)
@@ -51,6 +53,11 @@ def write_tensors(folder: Path, model: nn.Module, dtype: torch.dtype | None = No
         for name, t in untied(model).items()
     }
     save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
+
+
+def write_blueprint(file: Path, blueprint: BaseModel) -> None:
+    """Write what a model is built from into a file of its folder."""
+    file.write_text(blueprint.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
@@ -126,14 +133,26 @@ def read_blueprint(folder: Path) -> Blueprint:
     Raises:
         CheckpointError: If it is missing or not understood.
     """
+    return read_as(Blueprint, folder / BLUEPRINT, "give the folder of a vidapt model or run")
+
+
+def read_as(kind: type[B], file: Path, hint: str) -> B:
+    """Read what `write_blueprint` wrote.
+
+    Args:
+        kind: Of blueprint.
+        file: Where it lies, in the model's folder.
+        hint: What to do if the folder has no such file.
+
+    Raises:
+        CheckpointError: If it is missing or not understood.
+    """
     try:
-        return Blueprint.model_validate_json((folder / BLUEPRINT).read_text(encoding="utf-8"))
+        return kind.model_validate_json(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(
-            folder, f"holds no {BLUEPRINT}", "give the folder of a vidapt model or run"
-        ) from error
+        raise CheckpointError(file.parent, f"holds no {file.name}", hint) from error
     except ValidationError as error:
-        raise CheckpointError(folder / BLUEPRINT, f"is not a blueprint: {error}") from error
+        raise CheckpointError(file, f"is not a blueprint: {error}") from error
 
 
 def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
