@@ -16,6 +16,7 @@ from training_tools import stage as talking
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import open_dual_encoder
 from vidapt.loading import locate_dual, open_model
+from vidapt.models._text_tower import TextTower
 from vidapt.recipe import Recipe
 from vidapt.training.run import RunState
 from vidapt.video import write_mp4
@@ -260,3 +261,21 @@ def test_frames_of_different_numbers_cannot_be_stacked(labels: Path, tmp_path: P
     plan = recipe(stage(mixed, steps=1), dual=dual(frames=frames))
     with pytest.raises(ConfigError, match="different shapes"):
         train(plan, tmp_path, silent, workers=0)
+
+
+def test_falsified_texts_are_encoded_only_where_a_term_reads_them(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    layers = TextTower.layers
+
+    def counted(tower: TextTower, ids: torch.Tensor, mask: torch.Tensor | None = None) -> list[torch.Tensor]:
+        read.append(len(ids))
+        return layers(tower, ids, mask)
+
+    monkeypatch.setattr(TextTower, "layers", counted)
+    for name, terms in {"global": TERMS[:1], "hard": [*TERMS[:1], {"kind": "margin"}]}.items():
+        goal = {"kind": "align", "terms": terms}
+        plan = recipe(stage(labels, steps=1, objective=goal, pairs={"falsify": 1}), name=name)
+        train(plan, tmp_path, silent, workers=0)
+    assert read == [6, 12]

@@ -152,9 +152,9 @@ class Part(nn.Module):
         """What the towers make of a step's clips and texts."""
         clips = _Clips(model, batch, inside=self.needs_views, proxies=self.cfg.proxies)
         count = len(batch.clip_of)
-        texts = _Texts(model, batch.ids)
+        false = len(batch.ids) > count and any(getattr(term, "reads_false", False) for term in self._terms())
+        texts = _Texts(model, batch.ids if false else batch.ids[:count])
         vectors = texts.vectors()
-        false = len(batch.ids) > count
         return Pairs(
             videos=model.stand_for(clips.features),
             texts=vectors[:count],

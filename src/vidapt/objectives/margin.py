@@ -36,6 +36,9 @@ class Part(nn.Module):
         margin: float = Field(0.1, gt=0, le=2)
         hardest: bool = False
 
+    reads_false = True
+    """Without such a term falsified texts are not even encoded."""
+
     def __init__(self, cfg: Config) -> None:
         super().__init__()
         self.cfg = cfg
