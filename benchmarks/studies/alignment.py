@@ -76,6 +76,8 @@ def variants() -> dict[str, list[str]]:
                 found[name] = [goal(GLOBAL, local(**TOP, **options, mask=mask))]
     found["threshold"] = [goal(GLOBAL, local(sparsify="threshold"))]
     found["threshold_high"] = [goal(GLOBAL, local(sparsify="threshold", sigma=0.985))]
+    apart = {"across": "batch", "look_alikes": "excluded", "duplicate_above": 0.95}
+    found["across_batch"] = [goal(GLOBAL, local(**TOP, **apart))]
     found["penalties"] = [goal(GLOBAL, local(), PENALTIES)]
     found["no_groups"] = [goal(NAIVE, local()), f"{STAGE}.batching.questions=1"]
     found["hard"] = [goal(GLOBAL, local(), HARD)]
