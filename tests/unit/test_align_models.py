@@ -148,3 +148,31 @@ def test_a_run_is_drawn_back_to_its_start(tmp_path: Path) -> None:
     assert tokenizer is not None
     with pytest.raises(CheckpointError, match="exists"):
         interpolate_folders(first, second, out, 0.5)
+
+
+def test_a_short_clip_is_stretched_and_learns_long_texts(tmp_path: Path) -> None:
+    torch.save(long_clip.to_hub(dual_encoder(tower="long_clip").state_dict()), tmp_path / "clip.pt")
+    labels = write_captioned(tmp_path / "clips")
+    tokenizer = tmp_path / "words"
+    learn_caption_tokenizer(["red blue green 0 1"], 280).save_pretrained(tokenizer)
+    terms = [
+        {"kind": "contrastive", "name": "long", "texts": "longest", "smoothing": 0.1},
+        {"kind": "contrastive", "name": "short", "texts": "shortest", "components": 2, "smoothing": 0.1},
+    ]
+    goal = {"kind": "align", "max_scale": 100, "terms": terms}
+    pairs = {"tokens": 36, "longer": "truncate", "sentences": True}
+    begun = {"dual": None, "start": str(tmp_path / "clip.pt"), "accept": ["short_clip"]}
+    rows = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        row["caption"] = f"{row['caption']} rolls. and a long tale of it follows here."
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    plan = recipe(stage(labels, objective=goal, pairs=pairs), tokenizer=tokenizer, **begun)
+    run = train(plan, tmp_path, silent, workers=0)
+    start = open_dual_encoder(tmp_path / "clip.pt", accept=["short_clip"])[0].text.net.embeddings
+    learned = open_dual_encoder(locate_dual(run))[0].text.net.embeddings
+    first, now = start.position_embedding.weight, learned.position_embedding.weight
+    assert len(now) == 20 + 4 * 4
+    assert torch.equal(now[:20], first[:20])
+    assert not torch.equal(now[20:], first[20:])
+    last = json.loads((run / "01-a" / "work" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert {"long", "long/chance", "short", "short/chance"} <= set(last)
