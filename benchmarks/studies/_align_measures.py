@@ -98,13 +98,15 @@ def measured(name: str | Path, pool: Path, levels: list[str], kept: Path) -> dic
     return {**rows, "log": log} if log else rows
 
 
+def _trajectories(world: Path) -> dict[str, str]:
+    """What is said at length of each clip."""
+    rows = map(json.loads, (world / "labels.jsonl").read_text(encoding="utf-8").splitlines())
+    return {Path(row["video"]).stem: row["answer"] for row in rows if row["facts"]["type"] == "trajectory"}
+
+
 def _retrieved(seen: Seen, world: Path, clips: list[Path]) -> Rows:
     """Whether each clip's best text, and each text's best clip, is a right one."""
-    said: dict[str, str] = {}
-    for line in (world / "labels.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if row["facts"]["type"] == "trajectory":
-            said[Path(row["video"]).stem] = row["answer"]
+    said = _trajectories(world)
     texts = list(dict.fromkeys(said[path.stem] for path in clips))
     table = torch.stack([seen.clip(path) for path in clips]) @ torch.stack([seen.text(t) for t in texts]).T
     right = np.array([[said[path.stem] == text for text in texts] for path in clips])
@@ -124,15 +126,27 @@ def _first(scores: Any, right: Any) -> float:
 
 
 def _stated(seen: Seen, world: Path, clips: list[Path]) -> Rows:
-    """Pairs of a true and a false statement: whether the true one wins, and by how much."""
-    wanted = {path.stem for path in clips}
+    """Pairs of a true and a false statement: whether the true one wins, and by how much.
+
+    A model that prefers whatever is short would win all pairs of the kind `length`, so there is the
+    reverse, too: `long` pairs all that is true with the first short statement that is not.
+    """
+    wanted, said = {path.stem for path in clips}, _trajectories(world)
+    cases = [case for case in read_cases(world, count=6) if case.clip.path.stem in wanted]
+    pairs = [(case.clip.path, case.kind, case.true[0], case.false[0]) for case in cases]
+    short = {case.clip.path: case.false[0] for case in reversed(cases) if case.kind != "length"}
+    pairs += [
+        (path, "long", said[path.stem], false)
+        for path, false in short.items()
+        if said[path.stem].count(".") > 1
+    ]
     rows = []
-    for case in read_cases(world, count=6):
-        if case.clip.path.stem in wanted:
-            video = seen.clip(case.clip.path)
-            margin = float(video @ seen.text(case.true[0]) - video @ seen.text(case.false[0]))
-            win = float(np.sign(margin)) / 2 + 0.5
-            rows.append({"clip": case.clip.path.stem, "kind": case.kind, "win": win, "margin": margin})
+    for path, kind, true, false in pairs:
+        video = seen.clip(path)
+        margin = float(video @ seen.text(true) - video @ seen.text(false))
+        rows.append(
+            {"clip": path.stem, "kind": kind, "win": float(np.sign(margin)) / 2 + 0.5, "margin": margin}
+        )
     return rows
 
 

@@ -51,8 +51,11 @@ RETRIEVAL = (
 WINS = (
     *(Number(f"{kind} wins", "statements", "win", _kind(kind)) for kind in KINDS),
     Number("short right beats long wrong", "statements", "win", _kind("length")),
+    Number("long right beats short wrong", "statements", "win", _kind("long")),
 )
-MARGINS = tuple(Number(f"{kind} margin", "statements", "margin", _kind(kind)) for kind in (*KINDS, "length"))
+MARGINS = tuple(
+    Number(f"{kind} margin", "statements", "margin", _kind(kind)) for kind in (*KINDS, "length", "long")
+)
 PLACES = (
     Number("on the ball, projected", "located/projected", "hits"),
     Number("on the ball, own level", "own", "hits"),

@@ -76,8 +76,9 @@ class Pairing(_Data):
         falsify: Make up to so many falsified copies of each text that has none, by changing one fact of it
             by rule. A copy is made of what the text says, and can be true by chance.
         lexicon: Which words can stand for one another; None is the one that comes with the package.
-        sentences: Each sentence of a caption is a text of its own, too; what is false of the whole is false
-            beside each of them, so that short and right has to beat long and wrong.
+        sentences: Each sentence of a caption is a text of its own, too. What is false of the whole stands
+            beside each of them, so that short and right has to beat long and wrong; and what is false of a
+            sentence beside the whole, since without that a model learns to prefer what is short.
         tokens: Pad every text to so many tokens, its marks included; None pads to the longest of a step.
         longer: What becomes of a text with more tokens than that, or than the text tower reads.
         alike: Clips of one group may fit one another's texts. `clip` groups nothing; `text` groups clips

@@ -142,14 +142,19 @@ def test_a_lexicon_of_ones_own_says_what_can_be_changed(tokenizer: Any, tmp_path
     assert clip.false == ((text_ids(tokenizer, "a red cue"),),)
 
 
-def test_short_and_right_stands_beside_long_and_wrong(tokenizer: Any) -> None:
-    whole = "the red ball rolls. it hits the cue."
-    wrong = "the blue ball rolls. it hits the cue."
+def test_short_and_right_stands_beside_long_and_wrong_and_the_reverse(tokenizer: Any) -> None:
+    whole = "the red ball rolls. it hits the left cue."
+    wrong = "the blue ball rolls. it hits the left cue."
     (clip,) = captioned(tokenizer, sample("1", "what?", whole, false=[wrong]), sentences=True).clips
-    assert clip.texts == (whole, "the red ball rolls.", "it hits the cue.")
+    assert clip.texts == (whole, "the red ball rolls.", "it hits the left cue.")
     assert clip.false == ((text_ids(tokenizer, wrong),),) * 3
     (made,) = captioned(tokenizer, sample("1", "what?", whole), sentences=True, falsify=1).clips
-    assert made.false[0] == made.false[1] == made.false[2]
+    lengths = [len(text_ids(tokenizer, text)) for text in made.texts]
+    copies = [[len(ids) for ids in false] for false in made.false]
+    assert len(copies[0]) == 3, "one of the whole and one of each sentence"
+    assert all(len(false) == 2 for false in copies[1:]), "one of the sentence and one of the whole"
+    assert min(copies[0]) < lengths[0] / 1.5
+    assert all(max(false) > length * 1.3 for false, length in zip(copies[1:], lengths[1:], strict=True))
     (alone,) = captioned(tokenizer, sample("1", "what?", "one ball."), sentences=True).clips
     assert alone.texts == ("one ball.",)
 

@@ -65,12 +65,16 @@ class Captioned:
 
 @dataclass
 class _Text:
-    """A true text and what is false about the same thing; a sentence knows the whole that it is of."""
+    """A true text and what is false about the same thing.
+
+    What is false beside a text is false beside the others that it names, too: a whole names its sentences,
+    and each of them the whole.
+    """
 
     text: str
     type: str | None
     false: list[str] = field(default_factory=list)
-    whole: str = ""
+    beside: list[_Text] = field(default_factory=list)
 
 
 @dataclass
@@ -110,7 +114,8 @@ class _Reader:
             ids = self.ids(one.text, "captions")
             if ids is None:
                 continue
-            false = (self.ids(text, "falsified") for text in dict.fromkeys(one.false or self._made_of(one)))
+            wrong = dict.fromkeys(text for near in (one, *one.beside) for text in self._false(near))
+            false = (self.ids(text, "falsified") for text in wrong)
             # Cut to the limit, a false text can be what is left of the true one.
             kept.append((one, ids, tuple(copy for copy in false if copy is not None and copy != ids)))
         if not kept:
@@ -120,12 +125,11 @@ class _Reader:
         types = tuple(one.type for one in texts)
         return ClipCaptions(said.media, tuple(t.text for t in texts), types, ids_of, false_of, said.fact)
 
-    def _made_of(self, one: _Text) -> list[str]:
-        """Copies by rule of a text, or of the whole that it is a sentence of."""
-        if self._lexicon is None:
-            return []
-        made = falsify(one.whole or one.text, self._lexicon, count=self._pairing.falsify)
-        return [change.text for change in made]
+    def _false(self, one: _Text) -> list[str]:
+        """Falsified copies of a text: those that labels give, or else some by rule."""
+        if one.false or self._lexicon is None:
+            return one.false
+        return [change.text for change in falsify(one.text, self._lexicon, count=self._pairing.falsify)]
 
 
 def caption_clips(
@@ -193,10 +197,14 @@ def _texts(sample: Sample, pairing: Pairing) -> Iterator[tuple[_Text, bool]]:
     wrong += [str(text) for text in sample.facts.get("false", ())]
     for index, text in enumerate(answered):
         false = wrong if index == len(answered) - 1 else []
-        yield _Text(text, named, false), True
-        pieces = sentences(text) if pairing.sentences else []
-        for piece in pieces if len(pieces) > 1 else []:
-            yield _Text(piece, named, list(false), text), True
+        whole = _Text(text, named, false)
+        yield whole, True
+        pieces = [_Text(piece, named) for piece in sentences(text)] if pairing.sentences else []
+        if len(pieces) > 1:
+            whole.beside = pieces
+            for piece in pieces:
+                piece.beside = [whole]
+                yield piece, True
 
 
 def _statement(sample: Sample, pairing: Pairing) -> str | None:
@@ -231,6 +239,7 @@ def _add(clip: _Clip, one: _Text, *, true: bool, counts: Counter[str]) -> None:
         clip.texts.append(one)
     else:
         counts["captions_repeated"] += 1
+        said.false, said.beside = [*said.false, *one.false], [*said.beside, *one.beside]
     clip.last = said or one
-    clip.last.false += [*clip.early, *(one.false if said is not None else ())]
+    clip.last.false = [*clip.last.false, *clip.early]
     clip.early.clear()
