@@ -78,7 +78,7 @@ def write_tables(measured: Path, names: Sequence[str]) -> None:
         _means("Means over seeds", COLUMNS, found),
         _means("Margins (cosine of the true one less that of the false one)", MARGINS, found),
         _means("Noise of a colour word's map, projected", NOISE, found),
-        _differences((*COLUMNS, *NOISE), found, base),
+        _differences(COLUMNS, found, base),
         _logs(found),
     ]
     text = "\n\n".join(tables)
@@ -159,7 +159,7 @@ def _shown(found: Interval | None) -> str:
     if found is None:
         return "-"
     text = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-    return f"**{text}**" if found.excludes_zero else text
+    return f"**{text}**" if found.excludes_zero() else text
 
 
 def _logs(found: Mapping[str, Mapping[int, Row]]) -> str:
