@@ -82,8 +82,8 @@ def variants() -> dict[str, list[str]]:
     found["penalties"] = [goal(GLOBAL, local(), PENALTIES)]
     found["no_groups"] = [goal(NAIVE, local()), f"{STAGE}.batching.questions=1"]
     found["hard"] = [goal(GLOBAL, local(), HARD)]
-    pairs = "{captions: both, statement: '.*[?:] (.+)', batches: any, sentences: true, falsify: 1}"
-    found["hard_short"] = [goal(GLOBAL, local(), HARD), f"{STAGE}.pairs={pairs}"]
+    both = [f"{STAGE}.pairs.sentences=true", f"{STAGE}.pairs.falsify=1"]
+    found["hard_short"] = [goal(GLOBAL, local(), HARD), *both]
     return found
 
 
