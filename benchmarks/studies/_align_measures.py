@@ -176,7 +176,7 @@ def _located(seen: Seen, world: Path, clips: list[Path], level: str) -> Rows:
 
 def _log(name: str | Path) -> dict[str, float]:
     """The last logged numbers of a run."""
-    files = sorted(Path(name).glob("*/work/metrics.jsonl"))
+    files = sorted(Path(name).glob("*/*/metrics.jsonl"))
     if not files:
         return {}
     rows = [json.loads(line) for line in files[-1].read_text(encoding="utf-8").splitlines()]

@@ -125,9 +125,10 @@ def test_the_page_forbids_itself_scripts_and_the_network(tmp_path: Path) -> None
 
 def test_training_curves_and_the_run_are_shown(tmp_path: Path) -> None:
     folder = tmp_path / "pool"
-    (folder / "01-speak/work").mkdir(parents=True)
+    work = folder / "01-speak" / "work"
+    work.mkdir(parents=True)
     rows = [{"step": step, "loss": 8.0 / step} for step in range(1, 40)]
-    log = folder / "01-speak/work/metrics.jsonl"
+    log = work / "metrics.jsonl"
     log.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 40, "lo')
     (folder / "recipe.json").write_text(
         json.dumps({"name": "pool", "seed": 7, "stages": [{"objective": {"kind": "track_state"}}]})

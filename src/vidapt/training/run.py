@@ -91,26 +91,11 @@ def train(
         CheckpointError: If the model to start from cannot be opened.
         KeyboardInterrupt: After Ctrl-C; what is done is saved and `resume` goes on from it.
     """
-    absent = missing_files(recipe)
-    if absent:
-        raise ConfigError(
-            "recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths"
-        )
-    dual = aligns(recipe)
-    data = [read_labels(recipe, stage) for stage in recipe.stages]
-    check([sample for one in data for samples in (one.samples, *one.sets.values()) for sample in samples])
-    if recipe.start is not None:
-        (locate_dual if dual else locate)(recipe.start)
-    if recipe.tower_weights is not None:
-        compares(recipe.tower_weights)
+    dual, data = _checked(recipe)
     run = runs / recipe.name
     state = _read_state(run, recipe, resume=resume)
     model, tokenizer = (_dual_starting_point if dual else _starting_point)(recipe, run, state, data)
-    place = usable_device(device)
-    if flex and place.type != "cuda":
-        raise ConfigError(
-            "flex", f"FlexAttention cannot train on {device!r}", "leave it out, or train on CUDA"
-        )
+    place = _place(device, flex=flex)
     model.to(place)
     stages = [
         ready(labels, stage, model, tokenizer, report)
@@ -134,6 +119,33 @@ def train(
         write_json(run / RUN, asdict(state))
         _drop_checkpoints(run / name)
     return run
+
+
+def _checked(recipe: Recipe) -> tuple[bool, list[Labels]]:
+    """Whether a recipe trains a dual encoder, and the labels of its stages; nothing it names is missing."""
+    absent = missing_files(recipe)
+    if absent:
+        raise ConfigError(
+            "recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths"
+        )
+    dual = aligns(recipe)
+    data = [read_labels(recipe, stage) for stage in recipe.stages]
+    check([sample for one in data for samples in (one.samples, *one.sets.values()) for sample in samples])
+    if recipe.start is not None:
+        (locate_dual if dual else locate)(recipe.start)
+    if recipe.tower_weights is not None:
+        compares(recipe.tower_weights)
+    return dual, data
+
+
+def _place(device: str, *, flex: bool) -> torch.device:
+    """Where to train."""
+    place = usable_device(device)
+    if flex and place.type != "cuda":
+        raise ConfigError(
+            "flex", f"FlexAttention cannot train on {device!r}", "leave it out, or train on CUDA"
+        )
+    return place
 
 
 def stage_folder(index: int, stage: Stage) -> str:
