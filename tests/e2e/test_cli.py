@@ -78,6 +78,17 @@ def test_a_missing_recipe_is_an_error(tmp_path: Path) -> None:
     assert "none.yaml" in shown.output
 
 
+def test_who_stops_a_training_is_told_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vidapt.training.run.train", stopped)
+    recipe = Path(__file__).parents[2] / "recipes" / "my-clips.yaml"
+    shown = RUN.invoke(app, ["train", str(recipe), "--data", str(tmp_path), "--runs", str(tmp_path)])
+    assert shown.exit_code == 130
+    assert "finished work is kept, add --resume to go on" in shown.output
+
+
 def test_ask_answers_each_question_and_prints_json(pool: Path) -> None:
     clip = str(pool / "clips" / "000000.mp4")
     questions = ["how many balls are on the table?", "is there a red ball on the table?"]

@@ -13,15 +13,19 @@ from vidapt.errors import VidaptError
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """Show what a user can mend as a message; let everything else be seen whole."""
+def plain_errors(go_on: str = "run the same command again") -> Iterator[None]:
+    """Show what a user can mend as a message; let everything else be seen whole.
+
+    Args:
+        go_on: How to go on after Ctrl-C.
+    """
     try:
         yield
     except VidaptError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.secho("\nstopped; finished work is kept, run the same command again to go on", err=True)
+        typer.secho(f"\nstopped; finished work is kept, {go_on} to go on", err=True)
         raise typer.Exit(130) from None
 
 

@@ -26,7 +26,7 @@ def train(
     from vidapt.progress import progress
     from vidapt.recipe import load_recipe
 
-    with plain_errors():
+    with plain_errors("add --resume"):
         given = {"data": data and data.resolve(), "start": start and _named(start), "name": name}
         changes = [f"{key}={value}" for key, value in given.items() if value is not None]
         parsed = load_recipe(recipe, [*changes, *(change or ())])
