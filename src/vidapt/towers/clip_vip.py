@@ -22,6 +22,7 @@ from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
 from vidapt.towers._patches import ClipArch, PatchTower, tiny_arch
 from vidapt.towers._pixels import normalise
+from vidapt.towers._proxies import told_apart
 from vidapt.towers.frame_vit import CLIP_MEAN, CLIP_STD
 
 VIDEO_PROXIES = "vidapt_video_proxies"
@@ -115,9 +116,7 @@ class Part(PatchTower):
             state: One of `states`.
             grid: Of the patches.
         """
-        proxies = 1 + self.cfg.added
-        cells = state[:, proxies:].reshape(len(state), grid.t, grid.h, grid.w, self.width)
-        return Features(cells, extra=state[:, :proxies])
+        return told_apart(state, 1 + self.cfg.added, grid)
 
     def pool(self, seen: Features) -> Tensor:
         """The vector that stands for the clip, before its projection: the class token, normalised.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
+from vidapt.towers._proxies import told_apart
 
 PATCH = 8
 """Pixels per cell: 4 by space-to-depth, 2 by the strided convolution."""
@@ -127,9 +128,7 @@ class Part(nn.Module):
             state: One of `states`.
             grid: Of the cells.
         """
-        proxies = self.cfg.proxies
-        cells = state[:, proxies:].reshape(len(state), grid.t, grid.h, grid.w, self.width)
-        return Features(cells, extra=state[:, :proxies])
+        return told_apart(state, self.cfg.proxies, grid)
 
     def pool(self, seen: Features) -> Tensor:
         """The vector that stands for the clip, before its projection: the mean of the proxies.
