@@ -1,4 +1,4 @@
-"""States of towers whose first tokens are video proxies, as in CLIP-ViP (Xue et al. 2022, arXiv 2209.06430)."""
+"""States of towers that begin with video proxies, as in CLIP-ViP (Xue et al. 2022, arXiv 2209.06430)."""
 
 from __future__ import annotations
 
