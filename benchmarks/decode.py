@@ -61,7 +61,7 @@ def main() -> None:
 def run(folder: Path, rounds: int) -> dict[str, Any]:
     """Race all contenders over the clips of a folder."""
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENCV_FFMPEG_CAPTURE_OPTIONS": "threads;1"}
-    names = ["vidapt", "pyav", "pyav_one_thread"]
+    names = ["vidapt", "pyav", "pyav_as_it_comes"]
     names += [name for name, module in PEERS.items() if importlib.util.find_spec(module)]
     context = multiprocessing.get_context("spawn")
     lanes = {name: context.Pool(1) for name in names}
@@ -133,7 +133,7 @@ def with_pyav(path: Path, wanted: Moments, *, stop: bool = True, **scaling: Any)
 
 
 def with_pyav_on_one_thread(path: Path, wanted: Moments) -> np.ndarray:
-    """PyAV told not to start threads for the conversion, which vidapt saves and which changes no pixel."""
+    """The like-for-like peer: no threads for the conversion, as in vidapt; no pixel changes by that."""
     return with_pyav(path, wanted, threads=1)
 
 
@@ -163,8 +163,8 @@ def with_decord(path: Path, wanted: Moments) -> np.ndarray:
 
 CONTENDERS: dict[str, Callable[[Path, Moments], np.ndarray]] = {
     "vidapt": with_vidapt,
-    "pyav": with_pyav,
-    "pyav_one_thread": with_pyav_on_one_thread,
+    "pyav": with_pyav_on_one_thread,
+    "pyav_as_it_comes": with_pyav,
     "opencv": with_opencv,
     "decord": with_decord,
 }

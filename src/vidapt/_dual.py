@@ -40,8 +40,8 @@ class DualBlueprint(_Data):
         width: E, of the space in which both meet.
         pool: What stands for a clip before it is projected. `tower` is what the tower's own `pool` gives,
             such as its class token. `max` is, channel by channel, the maximum over all cells, which every
-            tower can give and which learns from few clips: a channel becomes a detector, of which only the
-            place it fires at is trained (Oquab et al. 2015, "Is Object Localization for Free?").
+            tower can give: a channel becomes a detector, of which only the place it fires at is trained
+            (Oquab et al. 2015, "Is Object Localization for Free?").
         resolution: Frames to the tower's view.
         frames: Which frames of a clip are read.
     """
