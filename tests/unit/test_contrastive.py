@@ -158,6 +158,7 @@ def test_the_floor_is_reached_by_the_truth() -> None:
     assert term.value.item() == pytest.approx(term.gauges["floor"], abs=1e-9)
     assert term.gauges["clips_found"] == pytest.approx(1.0)
     assert term.gauges["texts_found"] == pytest.approx(1.0)
+    assert term.gauges["temperature"] == pytest.approx(1 / 60)
 
 
 @pytest.mark.parametrize("which", ["videos", "texts"])

@@ -91,7 +91,8 @@ class Part(nn.Module):
         Returns:
             The term. Its gauges: `clips_found` and `texts_found` are the shares of rows whose best candidate
             is a right one, `floor` the least value possible, `candidates` the mean number for a text,
-            `look_alikes` how many pairs of a text and another clip were found to be such.
+            `look_alikes` how many pairs of a text and another clip were found to be such, `temperature` what
+            cosines are divided by.
         """
         with no_halves(pairs.videos.device):
             batch = self._together(pairs)
@@ -109,6 +110,7 @@ class Part(nn.Module):
                 "floor": float(floor),
                 "candidates": float(to_clips.mean(to_clips.allowed.sum(-1).to(logits.dtype))),
                 "look_alikes": float(alike.sum()),
+                "temperature": 1 / float(pairs.scale.detach()),
             },
         )
 
