@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from training_tools import assert_equal, blueprint, recipe, stage, trained, video_lm, write_clips
 
-from vidapt.errors import BrokenClip, BudgetError, ConfigError
+from vidapt.errors import BudgetError, ConfigError
 from vidapt.formats import open_samples
 from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.nouns import Clip, Plan, View, Views
@@ -192,7 +192,7 @@ def test_a_budget_is_kept_and_a_breach_foreseen(labels: Path, tmp_path: Path) ->
         small.prepare(clips_of(labels), lambda done, total: seen.append(done))
     assert seen == [0]
     enough = footage(tmp_path / "b", Cache(max_gb=2e-5))
-    assert enough.prepare(clips_of(labels), lambda done, total: None) == []
+    assert enough.prepare(clips_of(labels), lambda done, total: None) == {}
 
 
 def test_filling_goes_on_where_it_stopped(labels: Path, tmp_path: Path) -> None:
@@ -227,8 +227,15 @@ def test_broken_clips_are_named_before_training(labels: Path, tmp_path: Path, ke
     broken = footage(tmp_path / "cache", Cache(keep=keep)).prepare(
         [*clips_of(labels), (Clip("bad", bad), 1)], lambda done, total: None
     )
-    assert [error.path for error in broken] == [bad]
-    assert all(isinstance(error, BrokenClip) for error in broken)
+    assert {clip.path: reason for clip, reason in broken.items()} == {bad: "it is empty (zero bytes)"}
+
+
+def test_a_broken_clip_is_broken_under_each_of_its_names(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"not a video")
+    names = [Clip("one", bad), Clip("two", bad)]
+    broken = footage(tmp_path / "cache", Cache()).prepare([(c, 1) for c in names], lambda done, total: None)
+    assert list(broken) == names
 
 
 def test_features_are_not_kept_of_a_tower_that_changes(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from training_tools import blueprint, recipe, silent, stage, trained, write_clip
 from vidapt.errors import CheckpointError, ConfigError, FormatError, VidaptError
 from vidapt.loading import open_model
 from vidapt.objectives.next_token import Part as NextToken
+from vidapt.recipe import DataSource
+from vidapt.training.data import read_samples
 from vidapt.training.run import train
 
 
@@ -90,6 +92,36 @@ def test_a_broken_clip_costs_its_own_questions_and_is_written_down(labels: Path,
     assert rows[0]["reason"]
     card = json.loads((run / "02-b" / "model" / "card.json").read_text(encoding="utf-8"))
     assert (card["clips"], card["samples"]) == (2, 4)
+
+
+def test_a_stretch_that_cannot_be_used_costs_no_other_stretch_of_its_file(
+    labels: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {
+            "media": [{"path": "0.mp4", "start_s": start, "end_s": end}],
+            "question": "what is it?",
+            "answer": "red.",
+        }
+        for start, end in [(0.0, 0.3), (0.3, 0.6), (500.0, 501.0)]
+    ]
+    cut = labels.parent / "cut.jsonl"
+    cut.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    run = train(recipe(stage(cut, steps=1)), tmp_path / "runs", silent, workers=0)
+    card = json.loads((run / "01-a" / "model" / "card.json").read_text(encoding="utf-8"))
+    assert (card["clips"], card["samples"]) == (2, 2)
+    (told,) = (run / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()
+    assert (json.loads(told)["start_s"], json.loads(told)["end_s"]) == (500.0, 501.0)
+
+
+@pytest.mark.parametrize(("skip", "limit", "left"), [(0, 1, [0.0]), (1, 1, [0.3]), (1, None, [0.3, 0.5])])
+def test_stretches_of_one_file_are_counted_each(
+    labels: Path, skip: int, limit: int | None, left: list[float]
+) -> None:
+    starts = [(0.0, 0.6), (0.3, 0.6), (0.5, 0.6)]
+    cut = write_stretches(labels.parent, starts, ["what is it?", "and now?"])
+    samples = read_samples([DataSource(path=cut, skip=skip, limit=limit)])
+    assert [sample.media[0].start_s for sample in samples] == [start for start in left for _ in range(2)]
 
 
 def test_a_run_of_broken_clips_alone_is_refused(labels: Path, tmp_path: Path) -> None:

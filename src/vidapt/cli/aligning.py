@@ -163,8 +163,8 @@ def _show(swept: Swept, page: Path | None, out: Path | None, *, as_json: bool) -
     from vidapt.training.align.sweep import RULE
 
     table(HEAD, swept.rows())
-    for one in swept.broken:
-        typer.secho(f"left out: {one.path}: {one.reason}", err=True, dim=True)
+    for clip, reason in swept.broken.items():
+        typer.secho(f"left out: {clip.path}: {reason}", err=True, dim=True)
     typer.echo(f"best share: {swept.best:g} ({RULE})")
     for place in (out, page):
         if place is not None:

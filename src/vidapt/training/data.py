@@ -48,10 +48,10 @@ def read_samples(sources: Iterable[DataSource]) -> list[Sample]:
 
 
 def _filtered(samples: Iterable[Sample], source: DataSource) -> Iterable[Sample]:
-    clips: dict[tuple[Path, ...], int] = {}
+    clips: dict[Any, int] = {}
     last = source.skip + source.limit if source.limit is not None else None
     for sample in samples:
-        number = clips.setdefault(tuple(clip.path for clip in sample.media), len(clips))
+        number = clips.setdefault(_stretches(sample), len(clips))
         if number < source.skip or (last is not None and number >= last):
             continue
         if source.types is None or sample.facts.get("type") in source.types:
@@ -84,12 +84,16 @@ def group_by_clip(
                 f"its answer has {labels} tokens, the limit is {max_answer_tokens}",
                 "shorten it or raise `batching.max_answer_tokens`",
             )
-        media = tuple((clip.path, clip.start_s, clip.end_s) for clip in sample.media)
-        groups.setdefault((media, encoded.prefix, encoded.early), []).append((sample, encoded))
+        groups.setdefault((_stretches(sample), encoded.prefix, encoded.early), []).append((sample, encoded))
     return [
         ClipSamples(members[0][0].media, tuple(s for s, _ in members), tuple(e for _, e in members))
         for members in groups.values()
     ]
+
+
+def _stretches(sample: Sample) -> tuple[tuple[Path, float, float | None], ...]:
+    """Which footage a sample is about, by whatever name."""
+    return tuple((clip.path, clip.start_s, clip.end_s) for clip in sample.media)
 
 
 def _starts_with_answer(encoded: Encoded) -> bool:

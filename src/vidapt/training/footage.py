@@ -127,17 +127,17 @@ class Footage:
             self._keys[item] = digest(clip_key(clip), "images") if one_of_several else clip_key(clip)
         return self._keys[item]
 
-    def prepare(self, items: Sequence[Item], progress: Progress) -> list[BrokenClip]:
+    def prepare(self, items: Sequence[Item], progress: Progress) -> dict[Clip, str]:
         """Decode every clip once: fill the store with what is missing, or, when nothing is kept, only look.
 
         Returns:
-            The clips that cannot be used.
+            The clips that cannot be used, with their reasons.
 
         Raises:
             BudgetError: If the store would become larger than it may, as soon as that can be foreseen.
         """
         missing = self._missing(items)
-        broken: list[BrokenClip] = []
+        broken: dict[Item, str] = {}
         done = len(items) - len(missing)
         progress(done, len(items))
         for cut in self._decoded(missing, broken):
@@ -148,7 +148,9 @@ class Footage:
             progress(done + len(broken), len(items))
         if self.store is not None:
             self.store.flush()
-        return broken
+        # Of several clips with one key only the first was tried.
+        reasons = {self.key(item): reason for item, reason in broken.items()}
+        return {item[0]: reasons[self.key(item)] for item in items if reasons and self.key(item) in reasons}
 
     def _missing(self, items: Sequence[Item]) -> list[Item]:
         """Clips that are not in the store, each content once."""
@@ -158,7 +160,7 @@ class Footage:
         absent = set(self.store.missing(list(unique)))
         return [item for item in items if self.key(item) in absent and unique[self.key(item)] is item]
 
-    def _decoded(self, items: Sequence[Item], broken: list[BrokenClip]) -> Iterator[_Cut]:
+    def _decoded(self, items: Sequence[Item], broken: dict[Item, str]) -> Iterator[_Cut]:
         """Views of clips: those that are kept first, then the others as they are decoded."""
         kept, others = self._frames, list(items)
         if kept is not None:
@@ -170,12 +172,12 @@ class Footage:
         decoded = decode_ahead((clip for clip, _ in others), policy, size=size, workers=self.workers)
         for item, (_, frames) in zip(others, decoded, strict=True):
             if isinstance(frames, BrokenClip):
-                broken.append(frames)
+                broken[item] = frames.reason
                 continue
             try:
                 views = self.cut(frames, item[1])
             except ValueError as error:  # such as a shape that the model's tower cannot take
-                broken.append(BrokenClip(item[0].path, str(error)))
+                broken[item] = str(error)
                 continue
             yield item, views, list(frames.notes)
 

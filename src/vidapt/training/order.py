@@ -36,26 +36,29 @@ class Steps(Protocol):
 class Order:
     """The sequence of steps of a stage.
 
+    An epoch visits every clip once; its steps differ in size by one clip at most.
+
     Args:
         clips: What there is.
         batching: How it is grouped.
         seed: Seeds of the run and of the stage.
+
+    Attributes:
+        steps_per_epoch: Enough for every clip.
     """
 
     def __init__(self, clips: Sequence[ClipSamples], batching: Batching, seed: Sequence[int]) -> None:
         self._clips, self._batching, self._seed = clips, batching, list(seed)
-        self._size = min(batching.clips, len(clips))
-        self.steps_per_epoch = len(clips) // self._size
-        self._permutation: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+        self.steps_per_epoch = math.ceil(len(clips) / batching.clips)
+        self._planned: tuple[int, list[np.ndarray]] = (-1, [])
 
     def step(self, number: int) -> list[Visit]:
         """Visits of a step, counted from 0."""
         epoch, place = divmod(number, self.steps_per_epoch)
-        if self._permutation[0] != epoch:
-            rng = np.random.default_rng([*self._seed, epoch])
-            self._permutation = (epoch, rng.permutation(len(self._clips)))
-        chosen = self._permutation[1][place * self._size : (place + 1) * self._size]
-        return [self._visit(int(clip), epoch) for clip in chosen]
+        if self._planned[0] != epoch:
+            shuffled = np.random.default_rng([*self._seed, epoch]).permutation(len(self._clips))
+            self._planned = (epoch, np.array_split(shuffled, self.steps_per_epoch))
+        return [self._visit(int(clip), epoch) for clip in self._planned[1][place]]
 
     def _visit(self, clip: int, epoch: int) -> Visit:
         samples = self._clips[clip].samples

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import vidapt
-from vidapt.errors import BrokenClip, CheckpointError, ConfigError
+from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import write_json, write_text
 from vidapt.formats import check
 from vidapt.loading import RUN, compares, locate, locate_dual, open_model, usable_device
@@ -25,6 +25,7 @@ from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.progress import Reporter
 from vidapt.recipe import Blueprint, Recipe, Stage, missing_files
+from vidapt.training import quarantine
 from vidapt.training.align import begin, teachers
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.align.stage import aligned, measure_of, watch_of
@@ -38,7 +39,7 @@ from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.training.tower_weights import take_tower
 from vidapt.training.truth import read_truth
 
-RECIPE, QUARANTINE, LOAD_REPORT = "recipe.json", "quarantine.jsonl", "load_report.json"
+RECIPE, LOAD_REPORT = "recipe.json", "load_report.json"
 _BEGUN = (RECIPE, LOAD_REPORT)
 """What a run's folder may hold of an attempt that was refused before work began."""
 
@@ -343,12 +344,11 @@ class StageRun:
         broken = footage.prepare(media, lambda done, total: self.report(task, done, total))
         if not broken:
             return data
-        file = self.run / QUARANTINE
-        _quarantine(file, broken)
-        bad = {b.path for b in broken}
+        file = self.run / quarantine.QUARANTINE
+        quarantine.add(file, broken)
 
         def whole(clips: Sequence[Any]) -> list[Any]:
-            kept = [c for c in clips if not any(clip.path in bad for clip in c.media)]
+            kept = [c for c in clips if broken.keys().isdisjoint(c.media)]
             if not kept:
                 raise ConfigError(file, "none of the clips can be used", "read the reasons there")
             return kept
@@ -372,13 +372,6 @@ class StageRun:
                 "python": platform.python_version(),
             },
         }
-
-
-def _quarantine(file: Path, broken: Sequence[BrokenClip]) -> None:
-    """Add broken clips to those that earlier stages wrote down; one line each."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    lines += [json.dumps({"path": str(b.path), "reason": b.reason}, ensure_ascii=False) for b in broken]
-    write_text(file, "".join(line + "\n" for line in dict.fromkeys(lines)))
 
 
 def _drop_checkpoints(folder: Path) -> None:

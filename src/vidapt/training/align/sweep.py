@@ -9,18 +9,20 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vidapt.errors import BrokenClip, ConfigError
+from vidapt.errors import ConfigError
 from vidapt.files import write_json
 from vidapt.formats import check
 from vidapt.loading import usable_device
 from vidapt.metrics.retrieval import BothWays, Retrieval, both_ways
 from vidapt.models.dual_encoder import DualEncoder
+from vidapt.nouns import Clip
 from vidapt.progress import Reporter
 from vidapt.recipe import Batching, Cache, DataSource, Pairing
+from vidapt.training import quarantine
 from vidapt.training.align.captions import ClipCaptions, caption_clips
 from vidapt.training.align.ends import Ends
 from vidapt.training.align.eyes import DualEyes
@@ -46,13 +48,13 @@ class Swept:
         ends: The two models.
         sizes: Clips and texts of each set.
         found: By share, and by set.
-        broken: Clips that were left out.
+        broken: Clips that were left out, with their reasons.
     """
 
     ends: Ends
     sizes: Mapping[str, tuple[int, int]]
     found: Mapping[float, Mapping[str, BothWays]]
-    broken: Sequence[BrokenClip] = ()
+    broken: Mapping[Clip, str] = field(default_factory=dict)
 
     @property
     def best(self) -> float:
@@ -74,7 +76,7 @@ class Swept:
                 for share, by_set in self.found.items()
             ],
             "best": {"share": self.best, "rule": RULE},
-            "broken": [{"path": str(one.path), "reason": one.reason} for one in self.broken],
+            "broken": quarantine.rows(self.broken),
         }
 
     def rows(self) -> list[list[str]]:
@@ -184,17 +186,18 @@ def _footage(model: DualEncoder, ends: Ends, workers: int) -> Iterator[Footage]:
         )
 
 
-def _read(footage: Footage, sets: Sets, report: Reporter) -> list[BrokenClip]:
+def _read(footage: Footage, sets: Sets, report: Reporter) -> dict[Clip, str]:
     items = dict.fromkeys((clip.media[0], 1) for clips in sets.values() for clip in clips)
     return footage.prepare(list(items), lambda done, total: report("read clips", done, total))
 
 
-def _usable(sets: Sets, broken: Sequence[BrokenClip]) -> dict[str, list[ClipCaptions]]:
-    bad = {one.path for one in broken}
-    usable = {name: [c for c in clips if c.media[0].path not in bad] for name, clips in sets.items()}
+def _usable(sets: Sets, broken: Mapping[Clip, str]) -> dict[str, list[ClipCaptions]]:
+    usable = {name: [c for c in clips if c.media[0] not in broken] for name, clips in sets.items()}
     for name, clips in usable.items():
         if not clips:
-            raise ConfigError(name, f"none of its clips can be used: {broken[0].reason}", "check the files")
+            raise ConfigError(
+                name, f"none of its clips can be used: {next(iter(broken.values()))}", "check the files"
+            )
     return usable
 
 
