@@ -1,20 +1,26 @@
 """A folder is a registry: `kind: pool_mlp` among the connectors is `vidapt/connectors/pool_mlp.py`.
 
 Such a module holds `Part`, whose nested `Config` is a frozen pydantic model, and `tiny()`, which builds
-the smallest sensible instance for contract tests and docs. `package.module:Class` reaches a part outside
-the package. Importing this module imports no part, and so no torch.
+the smallest sensible instance for contract tests and docs. Importing this module imports no part, and so
+no torch.
+
+`package.module:Class` reaches a part outside the package. A recipe is its user's own word, so the module is
+imported. What a model's folder says may be somebody else's: there such a part is taken only if its module
+has been imported before, so that opening a model never chooses what code runs.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from vidapt.errors import ConfigError, nearest
+from vidapt.errors import CheckpointError, ConfigError, nearest
 
 Family = Literal["resolutions", "towers", "connectors", "positions", "objectives", "formats"]
 FAMILIES: tuple[Family, ...] = ("resolutions", "towers", "connectors", "positions", "objectives", "formats")
@@ -36,7 +42,7 @@ def find(family: Family, kind: str) -> Any:
     """Return the class behind `kind`.
 
     Raises:
-        ConfigError: If there is no such part; the nearest name is offered.
+        ConfigError: If there is no such part, where the nearest name is offered, or it is no part.
     """
     if ":" in kind:
         return _outside(family, kind)
@@ -47,12 +53,81 @@ def find(family: Family, kind: str) -> Any:
 
 def _outside(family: Family, kind: str) -> Any:
     module, _, name = kind.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    found = getattr(_imported(module, family), name, None)
+    if not _is_part(found):
         raise ConfigError(
-            family, f"cannot import the part {kind!r}: {error}", "write it as package.module:Class"
+            family,
+            f"{kind!r} is no part",
+            "write it as package.module:Class; the class needs a `Config` made from vidapt.parts.PartConfig",
+        )
+    return found
+
+
+def _is_part(found: Any) -> bool:
+    config = getattr(found, "Config", None)
+    return isinstance(found, type) and isinstance(config, type) and issubclass(config, PartConfig)
+
+
+def _imported(module: str, where: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except (ImportError, ValueError, TypeError) as error:  # the last two are of an empty or a relative name
+        raise ConfigError(
+            where,
+            f"cannot import {module!r}: {error}",
+            "write a part as package.module:Class, and install the module or add its folder to PYTHONPATH",
         ) from error
+
+
+def outside(described: Any) -> Iterator[str]:
+    """Every `module:Class` that a description names, however deep.
+
+    Args:
+        described: A recipe or a blueprint as plain values.
+    """
+    if isinstance(described, Mapping):
+        for key, value in described.items():
+            if key in ("kind", "format") and isinstance(value, str) and ":" in value:
+                yield value
+            else:
+                yield from outside(value)
+    elif isinstance(described, list | tuple):
+        for value in described:
+            yield from outside(value)
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules by the user's own word, so that models may name their parts.
+
+    Args:
+        names: Modules, or parts as `module:Class`.
+
+    Raises:
+        ConfigError: If one cannot be imported.
+    """
+    for name in names:
+        _imported(name.partition(":")[0], name)
+
+
+def refuse_unimported(described: Any, where: Path) -> None:
+    """See that what a model's folder says names no outside part but of modules imported before.
+
+    Args:
+        described: A blueprint or a recipe from there, as plain values.
+        where: Its file.
+
+    Raises:
+        CheckpointError: If it does.
+    """
+    for kind in outside(described):
+        module, _, name = kind.partition(":")
+        # Looked up without `getattr`, since a module may import more when it is asked for a name.
+        if not _is_part(getattr(sys.modules.get(module), "__dict__", {}).get(name)):
+            raise CheckpointError(
+                where,
+                f"names a part that is not vidapt's, {kind!r}, whose code would run",
+                f"if you trust it, import {module} first; for a command: vidapt --trust {module} COMMAND ...",
+            )
 
 
 def configure(family: Family, spec: Mapping[str, Any]) -> Any:

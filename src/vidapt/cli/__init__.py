@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from vidapt.cli import aligning, captioning, matching, measuring, models, showing, training, worlds
+from vidapt.cli._show import plain_errors
 
 app = typer.Typer(
     name="vidapt",
@@ -29,6 +32,21 @@ app.command("report")(aligning.report_run)
 app.command()(models.families)
 app.command()(models.export)
 app.command()(showing.demo)
+
+
+@app.callback()
+def first(
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE", help="Import this module of yours: models may then name its parts."),
+    ] = None,
+) -> None:
+    """What goes before every command."""
+    if trust:
+        from vidapt.parts import import_modules
+
+        with plain_errors():
+            import_modules(trust)
 
 
 def main() -> None:

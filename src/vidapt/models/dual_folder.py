@@ -16,6 +16,7 @@ from vidapt.models.folder import (
     read_as,
     read_tensors,
     read_tokenizer,
+    unfit_parts,
     write_blueprint,
     write_card,
     write_tensors,
@@ -54,10 +55,13 @@ def open_dual(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[DualEnc
     """Read what `save_dual` wrote: the model in evaluation mode, and its tokenizer, if it has one.
 
     Raises:
-        CheckpointError: If a file is missing or damaged, or any tensor is missing, unknown or of another
-            shape; each is named.
+        CheckpointError: If a file is missing or damaged, any tensor is missing, unknown or of another shape
+            (each is named), or the blueprint names a part outside vidapt whose module has not been imported.
+        ConfigError: If there is no such part.
     """
-    model = DualEncoder(read_dual_blueprint(folder))
+    blueprint = read_dual_blueprint(folder)
+    with unfit_parts(folder / BLUEPRINT):
+        model = DualEncoder(blueprint)
     fit_weights(model, read_tensors(folder), folder / WEIGHTS)
     tokenizer = read_tokenizer(folder) if (folder / _TOKENIZER).is_file() else None
     return model.to(dtype).eval(), tokenizer
@@ -67,6 +71,6 @@ def read_dual_blueprint(folder: Path) -> DualBlueprint:
     """The blueprint of a dual encoder's folder.
 
     Raises:
-        CheckpointError: If it is missing or not understood.
+        CheckpointError: See `read_as`.
     """
     return read_as(DualBlueprint, folder / BLUEPRINT, "give the folder of a saved dual encoder")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from vidapt import parts
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
 from vidapt.models.origin import read_origin, save_origin
@@ -78,21 +80,18 @@ def untied(model: nn.Module) -> dict[str, Tensor]:
     return kept
 
 
-def is_model_folder(folder: Path) -> bool:
-    """Whether a folder holds a model saved by `save_model`."""
-    return (folder / BLUEPRINT).is_file()
-
-
 def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[VideoLM, Any]:
     """Read what `save_model` wrote: the model in evaluation mode, and its tokenizer.
 
     Raises:
-        CheckpointError: If a file is missing or damaged, or any tensor is missing, unknown or of another
-            shape; each is named.
+        CheckpointError: If a file is missing or damaged, any tensor is missing, unknown or of another shape
+            (each is named), or the blueprint names a part outside vidapt whose module has not been imported.
+        ConfigError: If there is no such part.
     """
     blueprint = read_blueprint(folder)
     tensors = read_tensors(folder)
-    model = VideoLM(blueprint)
+    with unfit_parts(folder / BLUEPRINT):
+        model = VideoLM(blueprint)
     fit_weights(model, tensors, folder / WEIGHTS)
     tokenizer = read_tokenizer(folder)
     model.origin = read_origin(folder)
@@ -131,7 +130,7 @@ def read_blueprint(folder: Path) -> Blueprint:
     """The blueprint of a model's folder.
 
     Raises:
-        CheckpointError: If it is missing or not understood.
+        CheckpointError: See `read_as`.
     """
     return read_as(Blueprint, folder / BLUEPRINT, "give the folder of a vidapt model or run")
 
@@ -145,14 +144,32 @@ def read_as(kind: type[B], file: Path, hint: str) -> B:
         hint: What to do if the folder has no such file.
 
     Raises:
-        CheckpointError: If it is missing or not understood.
+        CheckpointError: If it is missing or not understood, or names a part outside vidapt whose module has
+            not been imported.
     """
     try:
-        return kind.model_validate_json(file.read_text(encoding="utf-8"))
+        blueprint = kind.model_validate_json(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(file.parent, f"holds no {file.name}", hint) from error
     except ValidationError as error:
         raise CheckpointError(file, f"is not a blueprint: {error}") from error
+    parts.refuse_unimported(blueprint.model_dump(), file)
+    return blueprint
+
+
+@contextmanager
+def unfit_parts(file: Path) -> Iterator[None]:
+    """Tell of a blueprint whose parts do not know its fields.
+
+    Raises:
+        CheckpointError: If a part's `Config` refuses what `file` holds.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise CheckpointError(
+            file, f"is not a blueprint: {error}", "copy the model's folder again"
+        ) from error
 
 
 def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from vidapt import parts
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import open_dual_encoder
 from vidapt.hub._open_dual import Lack
@@ -79,13 +80,16 @@ def read_recipe(run: Path) -> Recipe:
     """The recipe that a run carries out.
 
     Raises:
-        CheckpointError: If it is not there or not understood.
+        CheckpointError: If it is not there or not understood, or names a part outside vidapt whose module
+            has not been imported.
     """
     try:
-        return Recipe.model_validate_json((run / RECIPE).read_text(encoding="utf-8"))
+        recipe = Recipe.model_validate_json((run / RECIPE).read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(run / RECIPE, f"cannot be read: {reason}", "give a run's folder") from error
+    parts.refuse_unimported(recipe.model_dump(), run / RECIPE)
+    return recipe
 
 
 def _run_of(path: Path) -> Path | None:
