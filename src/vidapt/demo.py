@@ -89,7 +89,7 @@ def run_demo(
     *,
     report: Reporter,
     captions: Path | None = None,
-    quick: bool = False,
+    size: Size = FULL,
     workers: int | None = None,
 ) -> DemoResult:
     """Simulate a new venue, measure the shipped model on it, adapt it, measure again, and write the report.
@@ -98,7 +98,7 @@ def run_demo(
         out: Everything goes here; what is already there is not done again.
         report: Shows progress.
         captions: Also caption this folder, with the adapted model, to `captions.jsonl`.
-        quick: A smoke run.
+        size: How much is done.
         workers: Decoding processes; None is one per core.
 
     Raises:
@@ -106,7 +106,6 @@ def run_demo(
     """
     if captions is not None and not captions.exists():
         raise ConfigError(captions, "there is no such folder", "give a folder of clips")
-    size = QUICK if quick else FULL
     learn, test = out / "pool" / VENUE, out / "pool" / f"{VENUE}-test"
     recipe = _recipe(learn, size)
     _film(learn, size.train_clips, TRAIN_SEED, "film the new venue", workers, report)
@@ -125,7 +124,7 @@ def run_demo(
         title="A billiards model meets a new venue",
         run=run,
         notes=NOTES,
-        commands=["vidapt demo" + (" --quick" if quick else "")],
+        commands=["vidapt demo" + (" --quick" if size == QUICK else "")],
     )
     result = DemoResult(before, after, compare(before, after), page, run)
     write_json(out / "result.json", result.to_dict())
@@ -186,7 +185,14 @@ def _recipe(learn: Path, size: Size) -> Recipe:
 
 
 def recipe_path(name: str) -> Path:
-    """A recipe that comes with vidapt: in the installed package, or in a checkout's `recipes`."""
+    """A recipe that comes with vidapt: in the installed package, or in a checkout's `recipes`.
+
+    Args:
+        name: Of the file.
+
+    Raises:
+        ConfigError: If there is none of this name.
+    """
     package = Path(str(importlib.resources.files("vidapt")))
     for folder in (package / "recipes", package.parents[1] / "recipes"):
         if (folder / name).is_file():

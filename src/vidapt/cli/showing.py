@@ -23,10 +23,11 @@ def demo(
     from vidapt.progress import progress
 
     with plain_errors():
-        from vidapt.demo import run_demo
+        from vidapt.demo import FULL, QUICK, run_demo
 
         with progress() as report:
-            result = run_demo(out, report=report, captions=captions, quick=quick, workers=workers)
+            size = QUICK if quick else FULL
+            result = run_demo(out, report=report, captions=captions, size=size, workers=workers)
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
         return
