@@ -94,19 +94,19 @@ def test_a_broken_clip_costs_its_own_questions_and_is_written_down(labels: Path,
     assert (card["clips"], card["samples"]) == (2, 4)
 
 
-def test_a_stretch_that_cannot_be_used_costs_no_other_stretch_of_its_file(
-    labels: Path, tmp_path: Path
-) -> None:
+def write_stretches(folder: Path, stretches: list[tuple[float, float]], questions: list[str]) -> Path:
     rows = [
-        {
-            "media": [{"path": "0.mp4", "start_s": start, "end_s": end}],
-            "question": "what is it?",
-            "answer": "red.",
-        }
-        for start, end in [(0.0, 0.3), (0.3, 0.6), (500.0, 501.0)]
+        {"media": [{"path": "0.mp4", "start_s": start, "end_s": end}], "question": question, "answer": "red."}
+        for start, end in stretches
+        for question in questions
     ]
-    cut = labels.parent / "cut.jsonl"
-    cut.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path = folder / "stretches.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_a_broken_stretch_costs_no_other_stretch_of_its_file(labels: Path, tmp_path: Path) -> None:
+    cut = write_stretches(labels.parent, [(0.0, 0.3), (0.3, 0.6), (500.0, 501.0)], ["what is it?"])
     run = train(recipe(stage(cut, steps=1)), tmp_path / "runs", silent, workers=0)
     card = json.loads((run / "01-a" / "model" / "card.json").read_text(encoding="utf-8"))
     assert (card["clips"], card["samples"]) == (2, 2)
