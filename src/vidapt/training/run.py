@@ -17,12 +17,13 @@ from torch import nn
 import vidapt
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import write_json, write_text
-from vidapt.formats import check
+from vidapt.formats import check, fingerprint
 from vidapt.loading import RUN, compares, locate, locate_dual, open_model, usable_device
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
 from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
+from vidapt.parts import import_modules, outside
 from vidapt.progress import Reporter
 from vidapt.recipe import Blueprint, Recipe, Stage, missing_files
 from vidapt.training import quarantine
@@ -50,11 +51,13 @@ class RunState:
 
     Attributes:
         recipe: Fingerprint of the recipe.
+        data: Fingerprint of the labels; None in runs that did not yet write it down.
         finished: Folders of the finished stages, in order.
         stages: Steps, seconds and loss of each.
     """
 
     recipe: str
+    data: str | None = None
     finished: list[str] = field(default_factory=list)
     stages: dict[str, Any] = field(default_factory=dict)
 
@@ -87,14 +90,15 @@ def train(
         The run's folder.
 
     Raises:
-        ConfigError: If files are missing, or the folder exists and is not to be resumed.
+        ConfigError: If files are missing, a part of the user's own cannot be imported, or the folder exists
+            and is not to be resumed.
         FormatError: If a label file is unsound, or media are missing.
         CheckpointError: If the model to start from cannot be opened.
         KeyboardInterrupt: After Ctrl-C; what is done is saved and `resume` goes on from it.
     """
     dual, data = _checked(recipe)
     run = runs / recipe.name
-    state = _read_state(run, recipe, resume=resume)
+    state = _read_state(run, recipe, data, resume=resume)
     model, tokenizer = (_dual_starting_point if dual else _starting_point)(recipe, run, state, data)
     place = _place(device, flex=flex)
     model.to(place)
@@ -129,9 +133,10 @@ def _checked(recipe: Recipe) -> tuple[bool, list[Labels]]:
         raise ConfigError(
             "recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths"
         )
+    import_modules(outside(recipe.model_dump()))
     dual = aligns(recipe)
     data = [read_labels(recipe, stage) for stage in recipe.stages]
-    check([sample for one in data for samples in (one.samples, *one.sets.values()) for sample in samples])
+    check([sample for one in data for sample in one.everything()])
     if recipe.start is not None:
         (locate_dual if dual else locate)(recipe.start)
     if recipe.tower_weights is not None:
@@ -154,15 +159,16 @@ def stage_folder(index: int, stage: Stage) -> str:
     return f"{index + 1:02d}-{stage.name}"
 
 
-def _read_state(run: Path, recipe: Recipe, *, resume: bool) -> RunState:
+def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bool) -> RunState:
     """Where the run stands; a new state if its folder is not there or was only just begun."""
+    labels = fingerprint(sample for one in data for sample in one.everything())
     file = run / RUN
     if not file.exists():
         if run.exists() and any(
             path.name not in _BEGUN and not path.name.startswith(".") for path in run.iterdir()
         ):
             raise ConfigError(run, "exists and is not a run", "choose another `name` or folder")
-        return RunState(recipe.fingerprint)
+        return RunState(recipe.fingerprint, labels)
     try:
         state = RunState(**json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -176,6 +182,10 @@ def _read_state(run: Path, recipe: Recipe, *, resume: bool) -> RunState:
             run,
             "was made by another version of the recipe",
             f"use {run / RECIPE}, or choose another `name`",
+        )
+    if state.data not in (None, labels):
+        raise ConfigError(
+            run, "its labels, or clips they name, have changed since", "choose another `name` and train anew"
         )
     return state
 
