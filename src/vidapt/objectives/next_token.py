@@ -11,6 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vidapt.objectives._contract import Batch, Loss
 from vidapt.parts import PartConfig
@@ -24,7 +25,8 @@ class Part(nn.Module):
 
         Attributes:
             smoothing: Label smoothing.
-            head_rows: Labels per call of the head; bounds the memory of large vocabularies.
+            head_rows: Labels per call of the head; bounds the memory of large vocabularies. Of more labels
+                than that, no logits are kept: the backward pass computes each call's anew.
         """
 
         smoothing: float = Field(0.0, ge=0, lt=1)
@@ -43,14 +45,16 @@ class Part(nn.Module):
         """Sum of the labels' cross-entropy; the weight is their number."""
         states = model.states(batch.packed, model.visual(batch.seen))
         labels = batch.packed.labels
-        total = sum(
-            (
-                self._loss(model, states[i : i + self.cfg.head_rows], labels[i : i + self.cfg.head_rows])
-                for i in range(0, len(labels), self.cfg.head_rows)
-            ),
-            start=states.new_zeros(()),
-        )
+        rows = self.cfg.head_rows
+        calls = zip(states.split(rows), labels.split(rows), strict=True)
+        loss = self._loss if len(labels) <= rows else self._frugal_loss
+        total = sum((loss(model, *call) for call in calls), start=states.new_zeros(()))
         return Loss(total, float(len(labels)), {"tokens": float(total.detach())})
+
+    def _frugal_loss(self, model: Any, states: Tensor, labels: Tensor) -> Tensor:
+        """The same as `_loss`, keeping for the backward pass nothing that grows with the vocabulary."""
+        loss: Tensor = checkpoint(self._loss, model, states, labels, use_reentrant=False)
+        return loss
 
     def _loss(self, model: Any, states: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.cfg.smoothing
