@@ -101,11 +101,7 @@ class Evaluation:
             others = [_macro(self.arms.get(arm)) for arm in (MAJORITY, BLIND, SHUFFLED)]
             table.append(_row("mean of types", model.accuracy.n, model.accuracy.macro, others))
         if model.claims is not None:
-            for label, rate in (
-                ("false claims", "false_claim_rate"),
-                ("precision", "precision"),
-                ("recall", "recall"),
-            ):
+            for label, rate in CLAIM_RATES.items():
                 others = [_claim_rate(self.arms.get(arm), rate) for arm in (MAJORITY, BLIND, SHUFFLED)]
                 n = model.claims.total.salient if rate == "recall" else model.claims.total.claims
                 table.append(_row(label, n, getattr(model.claims, rate), others))

@@ -53,6 +53,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: list[int]) -> Tensor:
+        """[n, ...] of this process -> [sum of rows, ...] of all."""
         ctx.rows = rows
         padded = x.new_zeros(max(rows), *x.shape[1:])
         padded[: len(x)] = x
@@ -62,6 +63,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """[sum of rows, ...] -> [n, ...], summed over processes; `rows` has none."""
         (grad,) = grads
         total = grad.contiguous().clone()
         dist.all_reduce(total)

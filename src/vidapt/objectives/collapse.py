@@ -63,12 +63,13 @@ class Part(nn.Module):
         """The weighted sum of both penalties, each a mean over the sets that have two vectors or more.
 
         Args:
-            pairs: Of this process.
+            pairs: Of this process: patches [N, P, C_v], tokens [M, L, C_t] of which `token_mask` [M, L] says
+                the real ones, and the vectors [N, E] and [M, E].
 
         Returns:
-            The term, whose chance level is no number. Its gauges: for `tokens` and `patches` the mean
-            `_similarity` inside a text or clip and the effective `_rank` over all of them; for `videos` and
-            `texts` the same between the vectors that stand for them; `skipped` counts texts with fewer
+            The term, a scalar; its chance level is no number. Its gauges: for `tokens` and `patches` the
+            mean `_similarity` inside a text or clip and the effective `_rank` over all of them; for `videos`
+            and `texts` the same between the vectors that stand for them; `skipped` counts texts with fewer
             than two tokens.
         """
         with no_halves(pairs.token_mask.device):

@@ -69,7 +69,19 @@ class Part(nn.Module):
             self.heads = _EventHeads(width, self.cfg.things)
 
     def forward(self, model: Any, batch: Batch) -> Loss:
-        """Sum over clips; the weight is their number."""
+        """Sum over clips; the weight is their number.
+
+        Args:
+            model: With a `track` connector.
+            batch: N clips, all stacked: views [N, T, 3, H, W] with a `window`, else features [N, T, h, w, C].
+                Its truth, of K balls at R recorded moments: `tracks` [N, R, K, 3] (there or not, then x and
+                y in 0..1), `player` [N, 2] (x, y), `shirt` [N]; without a window also `pocket` [N, K] (-1 is
+                off the table, 0 stays), `first_hit` [N] (a ball, 0 is none), `hits` [N, K, K], `cushions`
+                [N, K, 4], `broken` [N] and `cushion_first` [N].
+
+        Returns:
+            The loss, a scalar, and each of its terms.
+        """
         tracks = batch.truth["tracks"]
         if self.cfg.window:
             ((views,),) = (cut.tensors for cut in batch.views)

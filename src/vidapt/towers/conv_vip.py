@@ -150,7 +150,7 @@ class Part(nn.Module):
 
 
 class _Stem(nn.Module):
-    """[N, T, 3, H, W] -> [N, T, H/8, W/8, width]."""
+    """Pixels and their change since the frame before, folded into cells."""
 
     def __init__(self, stem: int, width: int) -> None:
         super().__init__()
@@ -160,6 +160,7 @@ class _Stem(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(8, c) for c in (stem, width, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, T, 3, H, W] normalised pixels -> [N, T, H/8, W/8, width]."""
         n, t, _, height, width = x.shape
         before = torch.cat([x[:, :1], x[:, :-1]], dim=1)
         both = torch.cat([x, x - before], dim=2).flatten(0, 1)
