@@ -182,6 +182,39 @@ def test_only_two_checkpoints_are_kept_and_torn_ones_go(labels: Path, tmp_path: 
     assert not torn.exists()
 
 
+@pytest.mark.parametrize("change", ["a row less", "another answer", "another clip"])
+def test_a_run_is_not_resumed_with_other_labels(tmp_path: Path, change: str) -> None:
+    labels = write_clips(tmp_path / "clips")
+    plan = recipe(stage(labels, steps=4, save_every=1))
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, tmp_path, stop_at(2, raise_(KeyboardInterrupt())), workers=0)
+    rows = labels.read_text(encoding="utf-8").splitlines()
+    if change == "a row less":
+        labels.write_text("\n".join(rows[:-1]), encoding="utf-8")
+    elif change == "another answer":
+        last = {**json.loads(rows[-1]), "answer": "no ball at all."}
+        labels.write_text("\n".join([*rows[:-1], json.dumps(last)]), encoding="utf-8")
+    else:
+        (labels.parent / "0.mp4").write_bytes((labels.parent / "1.mp4").read_bytes() + b"\0" * 8)
+    with pytest.raises(ConfigError, match="labels, or clips they name, have changed"):
+        train(plan, tmp_path, silent, workers=0, resume=True)
+
+
+def test_a_checkpoint_beyond_the_stages_end_is_refused(labels: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            recipe(stage(labels, steps=6, save_every=1)),
+            tmp_path,
+            stop_at(5, raise_(KeyboardInterrupt())),
+            workers=0,
+        )
+    shorter = recipe(stage(labels, steps=4))
+    file = tmp_path / "run" / "run.json"
+    file.write_text(json.dumps({"recipe": shorter.fingerprint}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="is of step 5, the stage has 4"):
+        train(shorter, tmp_path, silent, workers=0, resume=True)
+
+
 def test_a_run_is_not_resumed_by_another_recipe_nor_without_being_asked(labels: Path, tmp_path: Path) -> None:
     train(recipe(stage(labels, steps=1)), tmp_path, silent, workers=0)
     with pytest.raises(ConfigError, match="this run exists"):

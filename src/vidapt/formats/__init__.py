@@ -5,5 +5,6 @@
 """
 
 from vidapt.formats._detect import check, detect, open_samples
+from vidapt.formats._fingerprint import fingerprint
 
-__all__ = ["check", "detect", "open_samples"]
+__all__ = ["check", "detect", "fingerprint", "open_samples"]

@@ -17,11 +17,11 @@ import torch
 import transformers
 
 import vidapt
+from vidapt import formats
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
 from vidapt.measure.asking import Asked, ClipQuestions, Control, Interview, Said, by_clip, plain, portions
 from vidapt.measure.evaluation import Evaluation, read_evaluation
-from vidapt.measure.fingerprint import data_fingerprint
 from vidapt.measure.judging import ClaimJudge, billiards_judge, free_types, marked, type_of
 from vidapt.measure.verdicts import (
     BLIND,
@@ -230,7 +230,7 @@ def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench) -> H
         stamp={
             "format": 1,
             "model": interview.engine.fingerprint,
-            "data": data_fingerprint(samples),
+            "data": formats.fingerprint(samples),
             "decoding": asdict(interview.decoding),
             "controls": list(interview.controls),
             "majority": None if bench.baseline is None else _hash(asdict(bench.baseline)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,12 @@ class Labels:
 
     samples: Sequence[Sample]
     sets: Mapping[str, Sequence[Sample]]
+
+    def everything(self) -> Iterator[Sample]:
+        """What it learns from, and then what it measures on."""
+        yield from self.samples
+        for samples in self.sets.values():
+            yield from samples
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from vidapt import parts
-from vidapt.errors import VidaptError
+from vidapt.errors import CheckpointError, VidaptError
 from vidapt.files import disk_errors
 from vidapt.recipe import Stage
 from vidapt.training.checkpoint import (
@@ -90,6 +90,7 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
 
     Raises:
         KeyboardInterrupt: After Ctrl-C, once the step under way is done and saved.
+        CheckpointError: If the newest checkpoint is damaged, or not one of this stage.
         VidaptError: If the loss is not a number, or the disk is full.
     """
     stage = work.stage
@@ -100,6 +101,8 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
     at = Progress()
     for path in checkpoints(work.folder)[-1:]:
         at = load_checkpoint(path, model, work.objective, optimizer)
+        if at.step > total:
+            raise CheckpointError(path, f"is of step {at.step}, the stage has {total}", "train anew")
     with _log(work.folder, at.step, work.watch) as log, between_steps() as interrupted:
         if not at.step and work.measure is not None:
             log(0, work.measure(0), optimizer)
