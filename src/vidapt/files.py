@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -75,14 +76,15 @@ def write_folder(path: Path) -> Iterator[Path]:
     """Fill a folder beside `path`, then put it in place whole.
 
     A new folder appears in one step. Replacing an old one takes two: a process killed between them leaves
-    no `path`, and the old folder beside it under a hidden name.
+    no `path`, and the old folder beside it under a hidden name. What killed processes left of `path` is
+    removed once it is in place.
 
     Yields:
         The folder to fill. If the block raises, it is removed and `path` stays as it was.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new."))
         try:
             with _errors_of_libraries(temporary):
                 yield temporary
@@ -94,12 +96,18 @@ def write_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
                 path.replace(old / path.name)
-                temporary.replace(path)
-                shutil.rmtree(old)
-            else:
-                temporary.replace(path)
+            temporary.replace(path)
+            _remove_left(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_left(path: Path) -> None:
+    """Delete unfinished and replaced folders of `path`, by the names that `write_folder` gives them."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.(new|old)\.[a-z0-9_]{{8}}")
+    for left in path.parent.iterdir():
+        if name.fullmatch(left.name) and left.is_dir():
+            shutil.rmtree(left)
 
 
 @contextmanager

@@ -225,15 +225,12 @@ def export_model(name: str | Path, out: Path, *, to: str, dtype: str) -> None:
     import torch
 
     from vidapt.hub import export_hf, export_merged
+    from vidapt.models.folder import read_card
 
     folder, stored_as = locate(name), getattr(torch, dtype)
     model, tokenizer = open_model(name)
     if to == "hf":
         export_hf(out, model, tokenizer, stored_as)
     else:
-        card = (
-            json.loads((folder / "card.json").read_text(encoding="utf-8"))
-            if (folder / "card.json").is_file()
-            else {}
-        )
-        export_merged(out, model, tokenizer, {**card, "merged_from": str(name)}, stored_as)
+        card = {**read_card(folder), "merged_from": str(name)}
+        export_merged(out, model, tokenizer, card, stored_as)

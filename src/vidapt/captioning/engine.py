@@ -20,7 +20,7 @@ from vidapt.errors import BrokenClip, ConfigError
 from vidapt.hub import LoadReport
 from vidapt.loading import locate, open_model
 from vidapt.models.fingerprint import weights_fingerprint
-from vidapt.models.folder import CARD, untied
+from vidapt.models.folder import read_card, untied
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, reading_length, spell
 from vidapt.models.placement import Bits
@@ -299,9 +299,7 @@ def load(
         CheckpointError: If there is no such model, or its weights do not fit exactly.
     """
     model, tokenizer = open_model(name, dtype, device, tell, bits)
-    folder = locate(name)
-    card = json.loads((folder / CARD).read_text(encoding="utf-8")) if (folder / CARD).is_file() else {}
-    return Engine(model, tokenizer, _called(name), card)
+    return Engine(model, tokenizer, _called(name), read_card(locate(name)))
 
 
 def _called(name: str | Path) -> str:

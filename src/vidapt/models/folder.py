@@ -68,6 +68,20 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """A model's provenance; empty if its folder has none.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    file = folder / CARD
+    try:
+        card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise CheckpointError(file, f"is damaged: {error}", "copy the model's folder again") from error
+    return dict(card)
+
+
 def untied(model: nn.Module) -> dict[str, Tensor]:
     """The state dict with weights that share memory named once."""
     seen: set[tuple[int, torch.Size]] = set()
