@@ -257,3 +257,12 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         interrupted()
     assert (target / "x").read_text(encoding="utf-8") == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_card_is_read_back_and_a_damaged_one_is_named(saved: Path) -> None:
+    assert folder_module.read_card(saved) == {"stage": "a"}
+    (saved / "card.json").write_text('{"stage": ', encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"card\.json: is damaged"):
+        folder_module.read_card(saved)
+    (saved / "card.json").unlink()
+    assert folder_module.read_card(saved) == {}
