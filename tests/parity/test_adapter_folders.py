@@ -70,6 +70,19 @@ def test_adapters_of_another_base_are_refused_by_name(adapter: tuple[Path, torch
 
 
 @pytest.mark.parametrize(
+    "change",
+    [{"r": "x"}, {"r": 0}, {"r": None}, {"lora_alpha": []}, {"target_modules": 5}, {"target_modules": [5]}],
+)
+def test_settings_that_make_no_sense_are_refused(
+    adapter: tuple[Path, torch.Tensor], change: dict[str, object]
+) -> None:
+    path = adapter[0] / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match="describes no adapters"):
+        open_model(adapter[0])
+
+
+@pytest.mark.parametrize(
     "change", [{"use_dora": True}, {"peft_type": "IA3"}, {"base_model_name_or_path": ""}]
 )
 def test_what_is_no_plain_adapter_is_refused(

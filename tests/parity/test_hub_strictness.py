@@ -182,7 +182,9 @@ def test_quantised_weights_are_refused(folder: Path) -> None:
     assert "I8" in text
 
 
-@pytest.mark.parametrize("content", [None, "{", "[1]", '{"model_type": "lava"}', "{}"])
+@pytest.mark.parametrize(
+    "content", [None, "{", "[1]", pytest.param("[" * 200_000, id="deep"), '{"model_type": "lava"}', "{}"]
+)
 def test_a_config_that_cannot_be_used_is_named(folder: Path, content: str | None) -> None:
     path = folder / "config.json"
     path.unlink()
@@ -197,6 +199,9 @@ def test_a_config_that_cannot_be_used_is_named(folder: Path, content: str | None
         {"model_type": "llava_next"},
         {"model_type": "llava-next-video"},
         {"architectures": ["LlavaForConditionalGenerationV2"]},
+        {"architectures": 5},
+        {"text_config": "llama"},
+        {"vision_config": [1]},
         {"vision_feature_layer": [-2, -5]},
         {"vision_feature_select_strategy": "full"},
         {"projector_hidden_act": "relu"},

@@ -90,6 +90,15 @@ def _settings(folder: Path) -> LoRA:
             f"describes {config.get('peft_type')!r} adapters with {', '.join(asked) or 'biases'}",
             "only plain low-rank adapters are supported; merge these with peft first",
         )
+    try:
+        return _lora(config)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # pydantic's is a ValueError
+        raise CheckpointError(
+            folder / CONFIG, f"describes no adapters: {error!r}", "save the adapter again, with peft"
+        ) from error
+
+
+def _lora(config: Mapping[str, Any]) -> LoRA:
     targets, rank, alpha = config.get("target_modules"), int(config["r"]), float(config["lora_alpha"])
     names = [targets] if isinstance(targets, str) else list(targets or ())
     last = tuple(sorted({name.rpartition(".")[2] for name in names}))

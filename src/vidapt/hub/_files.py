@@ -62,7 +62,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             path, "there is no such file", "give the folder that holds config.json"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last of nesting thousands deep
         raise CheckpointError(path, f"cannot be read as JSON: {error}", "fetch the file again") from error
     if not isinstance(data, dict):
         raise CheckpointError(path, f"holds a {type(data).__name__}, not an object", "fetch the file again")

@@ -164,8 +164,9 @@ def _claimants(config: Mapping[str, Any]) -> list[ModuleType]:
 
 
 def _claims(claims: Sequence[tuple[str, str]], config: Mapping[str, Any]) -> bool:
-    kind, architectures = config.get("model_type"), config.get("architectures") or [None]
-    return any(kind == k and architectures[0] in (a, None) for k, a in claims)
+    kind, given = config.get("model_type"), config.get("architectures") or [None]
+    architecture = given[0] if isinstance(given, list) else given
+    return any(kind == k and architecture in (a, None) for k, a in claims)
 
 
 def _build(

@@ -41,8 +41,9 @@ MARKER = "<image>"
 
 def narrows(config: Mapping[str, Any]) -> bool:
     """Whether a configuration of LLaVA's class joins SigLIP and Qwen."""
-    kinds = [(config.get(part) or {}).get("model_type") for part in ("vision_config", "text_config")]
-    return kinds == ["siglip_vision_model", "qwen2"]
+    kinds = {"vision_config": "siglip_vision_model", "text_config": "qwen2"}
+    inner = {part: config.get(part) for part in kinds}
+    return all(isinstance(given, dict) and given.get("model_type") == kinds[p] for p, given in inner.items())
 
 
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
