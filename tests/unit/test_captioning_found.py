@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vidapt.captioning.found import find_clips, identity
+from vidapt.captioning.found import find_clips
 from vidapt.errors import ConfigError
 
 
@@ -97,38 +97,3 @@ def test_a_name_that_is_not_utf8_can_be_written(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"a\xff.mp4")).write_bytes(b"x")
     (name,) = names(tmp_path)
     assert name.encode("utf-8")
-
-
-@pytest.mark.parametrize("size", [10, 3 << 18, (3 << 18) + 1, 5 << 20])
-def test_a_change_of_content_changes_the_identity(size: int, tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    content = bytearray(size)
-    path.write_bytes(content)
-    seen = {identity(path)}
-    for place in (0, size // 2, size - 1):
-        content[place] ^= 1
-        path.write_bytes(content)
-        seen.add(identity(path))
-    path.write_bytes(content + b"\0")
-    seen.add(identity(path))
-    assert len(seen) == 5
-
-
-def test_the_identity_does_not_depend_on_name_and_time(tmp_path: Path) -> None:
-    touch(tmp_path, "a.mp4", "b.mp4")
-    os.utime(tmp_path / "b.mp4", (1, 1))
-    assert identity(tmp_path / "a.mp4") == identity(tmp_path / "b.mp4")
-
-
-def test_the_identity_of_an_album_is_that_of_its_pictures(tmp_path: Path) -> None:
-    touch(tmp_path, "walk/1.jpg", "walk/2.jpg")
-    before = identity(tmp_path / "walk")
-    (tmp_path / "walk/2.jpg").write_bytes(b"y")
-    changed = identity(tmp_path / "walk")
-    (tmp_path / "walk/2.jpg").rename(tmp_path / "walk/3.jpg")
-    assert len({before, changed, identity(tmp_path / "walk")}) == 3
-
-
-def test_a_pipe_is_not_read(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.mp4")
-    assert identity(tmp_path / "pipe.mp4")

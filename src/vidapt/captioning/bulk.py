@@ -15,13 +15,14 @@ from typing import Any
 
 import vidapt
 from vidapt.captioning.engine import CAPTION_PROMPT, Engine, SeenClip
-from vidapt.captioning.found import Found, find_clips, identity, order, readable
+from vidapt.captioning.found import Found, find_clips, order, readable
 from vidapt.captioning.journal import Broken, Journal
 from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
+from vidapt.video.identity import identity
 
 BATCH_TOKENS, BATCH_CLIPS = 8192, 32
 """Clips answered together: as many as make so many tokens, and no more than so many."""

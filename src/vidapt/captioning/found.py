@@ -1,9 +1,7 @@
-"""Which clips a folder or a list of paths holds, in what order, and what their content is."""
+"""Which clips a folder or a list of paths holds, and in what order."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +12,6 @@ from vidapt.formats._media import VIDEO_SUFFIXES
 from vidapt.nouns import Clip
 from vidapt.video.pictures import SUFFIXES as PICTURE_SUFFIXES
 from vidapt.video.pictures import natural
-
-_BLOCK = 1 << 18
-"""Bytes hashed at the head, the middle and the tail of a file; smaller files are hashed whole."""
 
 
 @dataclass
@@ -112,29 +107,3 @@ def _folders(root: Path, found: Found, *, recursive: bool) -> Iterator[tuple[Pat
         inside += [entry for entry in shown if not entry.is_symlink()]
         linked += [entry for entry in shown if entry.is_symlink()]
         yield folder, [entry for entry in entries if not entry.is_dir()]
-
-
-def identity(path: Path) -> str:
-    """Digest of a clip's content: its size and bytes from its head, middle and tail.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    seen = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        seen.update(os.fsencode(file.name) if path.is_dir() else b"")
-        if file.is_file():  # a pipe or device would never end; decoding refuses it
-            _add(seen, file)
-    return seen.hexdigest()
-
-
-def _add(seen: hashlib._Hash, path: Path) -> None:
-    size = path.stat().st_size
-    seen.update(f"{size}:".encode())
-    with path.open("rb") as file:
-        if size <= 3 * _BLOCK:
-            seen.update(file.read(3 * _BLOCK))
-            return
-        for start in (0, (size - _BLOCK) // 2, size - _BLOCK):
-            file.seek(start)
-            seen.update(file.read(_BLOCK))

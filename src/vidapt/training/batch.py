@@ -13,7 +13,7 @@ from vidapt.models.packed import Group, Packed, Reading, pack, spell
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features, Seen, Views
 from vidapt.training.data import ClipSamples
-from vidapt.training.footage import Footage, see_frozen
+from vidapt.training.footage import Footage
 from vidapt.training.order import Visit
 
 
@@ -75,7 +75,7 @@ class StageBatch:
             return self._footage.seen(self.media)
         if self._footage.tower_trains:
             return [self._model.see_views(views) for views in self.views]
-        return [see_frozen(self._model, views) for views in self.views]
+        return [self._footage.see(views) for views in self.views]
 
     def _reading_order(self) -> list[int]:
         """Indices into `media` as separate samples read them: all clips of a sample, sample by sample."""

@@ -1,28 +1,33 @@
 """Tensors of clips kept on disk: a frozen tower's features, or decoded frames.
 
-Safetensors shards and an index of one JSON line per clip. A shard is written whole before the index names
-its clips, so that a killed run loses at most the shard it was filling. The folder's name is the hash of
-everything the tensors depend on, so nothing stale can be read.
+Safetensors shards, each put in place whole, with keys and notes of its clips in its header: a killed run
+loses at most the shard it was filling, and several jobs may fill one folder. The folder's name is the hash of
+everything the tensors depend on, and a clip's key that of its content, so nothing stale is read. What cannot
+be read is not there, and is computed again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidapt.errors import BudgetError
-from vidapt.files import disk_errors, write_file, write_text
-from vidapt.nouns import Clip
+from vidapt.errors import BudgetError, VidaptError
+from vidapt.files import disk_errors, write_file
 
 SHARD_BYTES = 64 * 2**20
-INDEX = "index.jsonl"
+_CLIPS, _DIGEST = "clips", "digest"
+_LEFT_AFTER_S = 3600.0
+"""Seconds without a change after which a temporary file was left by a kill; writing a shard takes a few."""
 
 
 def digest(*values: Any) -> str:
@@ -31,11 +36,13 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def clip_key(clip: Clip) -> str:
-    """Identifies a clip's content: path, size and time of change of its files, and the stretch used."""
-    files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
-    seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return digest(str(clip.path.resolve()), seen, clip.start_s, clip.end_s)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Where a clip's tensors are, what they are called, and the note they were put with."""
+
+    shard: str
+    parts: tuple[str, ...]
+    note: Any
 
 
 class TensorStore:
@@ -44,36 +51,47 @@ class TensorStore:
     Args:
         folder: Made if missing; use one folder per combination of everything the tensors depend on.
         max_bytes: Writing more raises BudgetError.
+
+    Attributes:
+        dropped: Damaged shards that were there when the store was opened; their clips are missing.
     """
 
     def __init__(self, folder: Path, max_bytes: float = float("inf")) -> None:
-        self.folder, self.max_bytes = folder, max_bytes
+        self.folder, self.max_bytes, self.dropped = folder, max_bytes, 0
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self._index: dict[str, dict[str, Any]] = {}
+        self._index: dict[str, _Row] = {}
         self._open: dict[str, Any] = {}
         self._pending: dict[str, dict[str, Tensor]] = {}
         self._notes: dict[str, Any] = {}
         self._pending_bytes = 0
         self._put_count = self._put_bytes = 0
-        self._bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        self._read_index()
+        self._bytes = 0
+        self._read_shards()
 
     def __contains__(self, key: str) -> bool:
         return key in self._index or key in self._pending
 
-    def _read_index(self) -> None:
-        """Believe what is whole and whose shard is there; a line torn by a kill is cut off."""
-        index = self.folder / INDEX
-        if not index.exists():
-            return
-        text = index.read_text(encoding="utf-8")
-        rows = [row for row in map(_row, text.splitlines()) if row is not None]
-        shards = {file.name for file in self.folder.glob("*.safetensors")}
-        self._index = {row["key"]: row for row in rows if row["shard"] in shards}
-        whole = "".join(json.dumps(row) + "\n" for row in self._index.values())
-        if text != whole:
-            write_text(index, whole)
+    def _read_shards(self) -> None:
+        """Believe shards that are whole; delete the others, and what kills left behind.
+
+        Another job may be filling the folder at the same time. Its shards appear whole and in one step, so
+        one that is damaged is so for that job as well. Its temporary files are there while it writes them;
+        they are told from those of a killed job by their age.
+        """
+        for path in sorted(self.folder.glob("*.safetensors")):
+            with suppress(OSError):  # gone, or not to be read or deleted: as if it were not there
+                if path.name.startswith("."):
+                    if time.time() - path.stat().st_mtime > _LEFT_AFTER_S:
+                        path.unlink()
+                    continue
+                rows = _rows(path)
+                if rows is None:
+                    self.dropped += 1
+                    path.unlink()
+                    continue
+                self._bytes += path.stat().st_size
+                self._index |= rows
 
     def check_room(self, more: int) -> None:
         """Fail early: whether `more` clips as large as those put so far will fit.
@@ -94,7 +112,7 @@ class TensorStore:
 
     def note(self, key: str) -> Any:
         """The note a clip's tensors were put with."""
-        return self._index[key]["note"] if key in self._index else self._notes[key]
+        return self._index[key].note if key in self._index else self._notes[key]
 
     def put(self, key: str, tensors: Mapping[str, Tensor], note: Any = None) -> None:
         """Add a clip's tensors (copied); written when a shard is full or at `flush`.
@@ -113,20 +131,16 @@ class TensorStore:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending as one shard, then name it in the index."""
+        """Write what is pending as one shard."""
         if not self._pending:
             return
         name = f"{digest(sorted(self._pending))}.safetensors"
         flat = {f"{key}/{part}": t for key, parts in self._pending.items() for part, t in parts.items()}
-        write_file(self.folder / name, lambda path: save_file(flat, str(path)))
-        rows = [
-            {"key": key, "shard": name, "parts": sorted(parts), "note": self._notes[key]}
-            for key, parts in self._pending.items()
-        ]
-        with disk_errors(self.folder), (self.folder / INDEX).open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
-        self._index |= {row["key"]: row for row in rows}
-        self._bytes += self._pending_bytes
+        clips = json.dumps({key: [sorted(parts), self._notes[key]] for key, parts in self._pending.items()})
+        header = {_CLIPS: clips, _DIGEST: digest(clips)}
+        write_file(self.folder / name, lambda path: save_file(flat, str(path), metadata=header))
+        self._index |= _parsed(clips, name)
+        self._bytes += (self.folder / name).stat().st_size
         self._pending, self._notes, self._pending_bytes = {}, {}, 0
 
     def get(self, key: str) -> dict[str, Tensor]:
@@ -134,24 +148,47 @@ class TensorStore:
 
         Raises:
             KeyError: If the clip is not there.
+            VidaptError: If it was there when the store was opened, and cannot be read any more.
         """
         if key in self._pending:
             return dict(self._pending[key])
         row = self._index[key]
-        shard = row["shard"]
-        if shard not in self._open:
-            self._open[shard] = safe_open(self.folder / shard, framework="pt")
-        return {part: self._open[shard].get_tensor(f"{key}/{part}") for part in row["parts"]}
+        path = self.folder / row.shard
+        try:
+            if row.shard not in self._open:
+                self._open[row.shard] = safe_open(path, framework="pt")
+            return {part: self._open[row.shard].get_tensor(f"{key}/{part}") for part in row.parts}
+        except (SafetensorError, OSError) as error:
+            raise VidaptError(
+                path,
+                f"was changed or deleted while it was used: {error}",
+                "run the same command again with --resume: what cannot be read is computed anew",
+            ) from error
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those keys that are not there, in order."""
         return [key for key in keys if key not in self]
 
 
-def _row(line: str) -> dict[str, Any] | None:
-    """An index line; None for the torn last line of a killed run."""
+def _rows(path: Path) -> dict[str, _Row] | None:
+    """The clips of a shard by key; None if it is damaged, or was not written by a store.
+
+    Raises:
+        OSError: If it is gone or may not be read.
+    """
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
+        with safe_open(path, framework="pt") as shard:
+            header, names = shard.metadata() or {}, set(shard.keys())
+    except SafetensorError:
         return None
-    return row if isinstance(row, dict) and row.keys() == {"key", "shard", "parts", "note"} else None
+    clips = header.get(_CLIPS, "")
+    if header.get(_DIGEST) != digest(clips):
+        return None
+    rows = _parsed(clips, path.name)
+    whole = {f"{key}/{part}" for key, row in rows.items() for part in row.parts} == names
+    return rows if whole else None
+
+
+def _parsed(clips: str, shard: str) -> dict[str, _Row]:
+    """The clips of a shard's header by key."""
+    return {key: _Row(shard, tuple(parts), note) for key, (parts, note) in json.loads(clips).items()}

@@ -16,7 +16,8 @@ from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
 from vidapt.recipe import Cache
-from vidapt.training.cache import TensorStore, clip_key, digest
+from vidapt.training.cache import TensorStore, digest
+from vidapt.training.keys import ClipKeys
 from vidapt.video import decode, decode_ahead
 
 Progress = Callable[[int, int], None]
@@ -76,6 +77,7 @@ class Footage:
         tower_trains: Whether the tower's weights will change.
         needs_views: Whether the objective looks at pixels.
         workers: Decoding processes.
+        precision: In which frozen towers compute, as `Stage.precision` says.
     """
 
     def __init__(
@@ -87,8 +89,11 @@ class Footage:
         tower_trains: bool,
         needs_views: bool,
         workers: int,
+        precision: str = "float32",
     ) -> None:
         self.model, self.workers, self.tower_trains = model, workers, tower_trains
+        self._halves = precision == "bfloat16"
+        self._clip_key = ClipKeys()
         self._keys: dict[Item, str] = {}
         self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
@@ -116,15 +121,22 @@ class Footage:
     def _features_name(self, cache: Cache) -> str:
         towers = weights_fingerprint(self.model.towers.state_dict())
         return "features-" + digest(
-            self._frames_depend_on(), towers, cache.dtype, self.model.blueprint.towers
+            self._frames_depend_on(), towers, cache.dtype, self.model.blueprint.towers, self._halves
         )
+
+    @property
+    def note(self) -> str:
+        """What a user should know of the cache; empty if all is well."""
+        dropped = sum(store.dropped for store in (self.store, self._frames) if store is not None)
+        files = "1 damaged file was" if dropped == 1 else f"{dropped} damaged files were"
+        return f"{files} dropped from the cache" if dropped else ""
 
     def key(self, item: Item) -> str:
         """The clip's key in the store; it differs for stills that are cut in another way among others."""
         if item not in self._keys:
-            clip, together = item
+            key, together = self._clip_key(item[0]), item[1]
             one_of_several = together > 1 and "images" in self.model.blueprint.scenes
-            self._keys[item] = digest(clip_key(clip), "images") if one_of_several else clip_key(clip)
+            self._keys[item] = digest(key, "images") if one_of_several else key
         return self._keys[item]
 
     def prepare(self, items: Sequence[Item], progress: Progress) -> dict[Clip, str]:
@@ -156,6 +168,7 @@ class Footage:
         """Clips that are not in the store, each content once."""
         if self.store is None:
             return list(items)
+        self._clip_key.look(clip for clip, _ in items)
         unique = {self.key(item): item for item in reversed(items)}
         absent = set(self.store.missing(list(unique)))
         return [item for item in items if self.key(item) in absent and unique[self.key(item)] is item]
@@ -172,7 +185,9 @@ class Footage:
         decoded = decode_ahead((clip for clip, _ in others), policy, size=size, workers=self.workers)
         for item, (_, frames) in zip(others, decoded, strict=True):
             if isinstance(frames, BrokenClip):
-                broken[item] = frames.reason
+                # Of an album it may be one of the pictures that is broken.
+                inside = "" if frames.path == item[0].path else f"{frames.path.name}: "
+                broken[item] = inside + frames.reason
                 continue
             try:
                 views = self.cut(frames, item[1])
@@ -185,12 +200,30 @@ class Footage:
         assert self.store is not None
         if self.keeps == "features":
             device = self.model.device
-            seen = see_frozen(self.model, replace(views, tensors=tuple(t.to(device) for t in views.tensors)))
+            seen = self._see(replace(views, tensors=tuple(t.to(device) for t in views.tensors)))
             tensors = _named(seen.features, self._dtype)
         else:
             tensors = {f"{index}.views": tensor[0] for index, tensor in enumerate(views.tensors)}
         note = {"notes": notes, "frames": views.plan.frames, "size": views.plan.size}
         self.store.put(self.key(item), tensors, note)
+
+    def see(self, views: Views) -> Seen:
+        """What frozen towers see of N clips, exactly as `seen` gives it where it is kept.
+
+        Args:
+            views: Where the towers' weights lie.
+        """
+        seen, dtype = self._see(views), self._weights_dtype
+        return replace(seen, features=tuple(_converted(one, dtype) for one in seen.features))
+
+    def _see(self, views: Views) -> Seen:
+        # Whoever asks: a step stands under the stage's autocast already, filling the store does not.
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._halves):
+            return see_frozen(self.model, views)
+
+    @property
+    def _weights_dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
 
     def cut(self, frames: Frames, together: int = 1) -> Views:
         """Views of decoded frames."""
@@ -225,7 +258,7 @@ class Footage:
         """Kept features of clips, all stacked where all plans are equal, in the model's number format."""
         if self.store is None or self.keeps != "features":
             raise ConfigError("cache.keep", "features are not kept in this stage")
-        dtype, device = next(self.model.parameters()).dtype, self.model.device
+        dtype, device = self._weights_dtype, self.model.device
         keys = [self.key(item) for item in items]
         plans = [self._plan(self.store.note(key), item[1]) for key, item in zip(keys, items, strict=True)]
         rows = [self.store.get(key) for key in keys]
@@ -255,6 +288,10 @@ def see_frozen(model: Eyes, views: Views) -> Seen:
     alone = [replace(views, tensors=tuple(t[i : i + 1] for t in views.tensors)) for i in range(count)]
     columns = zip(*(model.see_views(clip).features for clip in alone), strict=True)
     return Seen(tuple(_joined(column) for column in columns), views.plan, views.together)
+
+
+def _converted(features: Features, dtype: torch.dtype) -> Features:
+    return Features(features.x.to(dtype), None if features.extra is None else features.extra.to(dtype))
 
 
 def _joined(rows: Sequence[Features]) -> Features:

@@ -268,6 +268,7 @@ class StageRun:
             tower_trains=stage.train.towers != "frozen",
             needs_views=getattr(objective, "needs_views", False),
             workers=self.workers,
+            precision=stage.precision,
         )
         data = self._usable(footage, self.data)
         if isinstance(model, VideoLM):
@@ -351,7 +352,7 @@ class StageRun:
         every = [*data.clips, *(clip for clips in data.sets.values() for clip in clips)]
         media = list(dict.fromkeys((clip, len(c.media)) for c in every for clip in c.media))
         task = f"{self.stage.name}: read clips{why}"
-        broken = footage.prepare(media, lambda done, total: self.report(task, done, total))
+        broken = footage.prepare(media, lambda done, total: self.report(task, done, total, footage.note))
         if not broken:
             return data
         file = self.run / quarantine.QUARANTINE

@@ -119,12 +119,22 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
+def pictures_in(folder: Path) -> tuple[Path, ...]:
+    """The pictures that make a folder a clip, in the order in which they are shown.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    found = [entry for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+    # `1.png` and `01.png` are equally natural; the order must not be that of the file system.
+    return tuple(sorted(found, key=lambda file: (natural(file), file.name)))
+
+
 def _folder(path: Path, limits: Limits) -> Album:
     try:
-        found = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+        files = pictures_in(path)
     except OSError as error:
         raise BrokenClip(path, f"the folder cannot be read ({error.strerror})") from error
-    files = tuple(sorted(found, key=natural))
     if not files:
         raise BrokenClip(path, "the folder holds no pictures")
     if len(files) > limits.frames:
