@@ -50,7 +50,7 @@ def locate(name: str | Path) -> Path:
         CheckpointError: If there is no such model; the nearest shipped name is offered.
     """
     path = Path(name)
-    if not path.exists():
+    if not _exists(path):
         known = shipped()
         if str(name) in known:
             return known[str(name)]
@@ -121,18 +121,33 @@ def _downloaded(name: str) -> Path:
         ) from error
 
 
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; there is none of a name that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _last_stage(run: Path) -> Path:
     try:
         finished = json.loads((run / RUN).read_text(encoding="utf-8"))["finished"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            run / RUN, f"is damaged: {error!r}", "give the folder of a stage's model"
-        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(run, repr(error)) from error
+    if not isinstance(finished, list) or not all(isinstance(s, str) and Path(s).name == s for s in finished):
+        raise _damaged(run, "`finished` is no list of folders")
     if not finished:
         raise CheckpointError(
             run, "no stage of this run is finished", "go on with `vidapt train RECIPE --resume`"
         )
-    return run / str(finished[-1]) / "model"
+    model: Path = run / finished[-1] / "model"
+    if not _exists(model):
+        raise CheckpointError(model, "the model of this run's last stage is gone", "train the run again")
+    return model
+
+
+def _damaged(run: Path, why: str) -> CheckpointError:
+    return CheckpointError(run / RUN, f"is damaged: {why}", "give the folder of a stage's model")
 
 
 def open_model(

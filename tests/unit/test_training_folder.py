@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from training_tools import tokenizer, video_lm
 
 from vidapt import files
+from vidapt.captioning.engine import load
 from vidapt.errors import CheckpointError, ConfigError, VidaptError
 from vidapt.loading import locate, open_model
 from vidapt.models import folder as folder_module
@@ -26,6 +27,9 @@ from vidapt.training.checkpoint import Progress, checkpoints, load_checkpoint, s
 from vidapt.training.optimizer import make_optimizer, set_trainable
 
 WEIGHTS = "model.safetensors"
+
+NO_OBJECTS = [b"\xff\xfe{", b"[" * 100_000, b"null", b"[1]"]
+"""What a JSON file may hold instead of an object."""
 
 
 @pytest.fixture
@@ -72,9 +76,14 @@ def add(tensors: dict[str, Any]) -> None:
     tensors["connector.mlp.7.weight"] = torch.zeros(1)
 
 
+def quantise(tensors: dict[str, Any]) -> None:
+    tensors["connector.mlp.0.weight"] = tensors["connector.mlp.0.weight"].to(torch.int8)
+
+
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
+        (quantise, r"wrong kind: connector.mlp.0.weight is torch.int8, the model has torch.float32"),
         (lose, r"missing: connector.mlp.0.weight \(16, 16\)"),
         (reshape, r"wrong shape: connector.mlp.0.weight is \(2, 3\), the model has \(16, 16\)"),
         (add, r"unexpected: connector.mlp.7.weight \(1,\)"),
@@ -97,6 +106,38 @@ def test_a_truncated_file_is_named(saved: Path, name: str) -> None:
     (saved / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=str(saved)):
         open_model(saved)
+
+
+@pytest.mark.parametrize("name", ["blueprint.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe{", b"null", b"[1]", b'{"eos_token": 5}', b"[" * 100_000], ids=len
+)
+def test_a_file_that_holds_something_else_is_named(saved: Path, name: str, content: bytes) -> None:
+    (saved / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=str(saved)):
+        open_model(saved)
+
+
+@pytest.mark.parametrize("content", [*NO_OBJECTS[:2], b"[1]", b"{"], ids=len)
+def test_a_card_that_holds_something_else_is_named(saved: Path, content: bytes) -> None:
+    (saved / "card.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"card\.json: is damaged"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "finished", [3, "01-a", {"a": 1}, [None], ["../01-a"], ["01-b"], ["a" * 5000], ["a\0b"]]
+)
+def test_a_run_that_says_nonsense_is_refused(tmp_path: Path, finished: object) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"finished": finished}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"is damaged|is gone"):
+        locate(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"], ids=len)
+def test_a_name_that_no_file_can_have_is_no_model(name: str) -> None:
+    with pytest.raises(CheckpointError, match="there is no such model"):
+        locate(name)
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "tokenizer.json"])

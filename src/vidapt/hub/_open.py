@@ -276,9 +276,9 @@ def _tokenizer(folder: Path) -> Any:
     try:
         with _without_remarks():
             return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what damaged files raise is not documented, and of every kind
         raise CheckpointError(
             folder,
-            f"its tokenizer cannot be read: {error}",
+            f"its tokenizer cannot be read: {error!r}",
             "the folder needs tokenizer.json and tokenizer_config.json",
         ) from error

@@ -24,6 +24,8 @@ from vidapt.recipe import Blueprint
 
 WEIGHTS, BLUEPRINT, CARD = "model.safetensors", "blueprint.json", "card.json"
 
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -76,10 +78,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     file = folder / CARD
     try:
-        card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(file, f"is damaged: {error}", "copy the model's folder again") from error
-    return dict(card)
 
 
 def untied(model: nn.Module) -> dict[str, Tensor]:
@@ -134,9 +135,9 @@ def read_tokenizer(folder: Path) -> Any:
     """
     try:
         return PreTrainedTokenizerFast.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what damaged files raise is not documented, and of every kind
         raise CheckpointError(
-            folder, f"its tokenizer cannot be read: {error}", "copy the model's folder again"
+            folder, f"its tokenizer cannot be read: {error!r}", "copy the model's folder again"
         ) from error
 
 
@@ -165,7 +166,7 @@ def read_as(kind: type[B], file: Path, hint: str) -> B:
         blueprint = kind.model_validate_json(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(file.parent, f"holds no {file.name}", hint) from error
-    except ValidationError as error:
+    except ValueError as error:  # of pydantic, or of text that is not UTF-8
         raise CheckpointError(file, f"is not a blueprint: {error}") from error
     parts.refuse_unimported(blueprint.model_dump(), file)
     return blueprint
@@ -190,7 +191,7 @@ def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) ->
     """Copy weights into a model, strictly.
 
     Raises:
-        CheckpointError: Naming every tensor that is missing, unknown or of another shape.
+        CheckpointError: Naming every tensor that is missing, unknown, of another shape or of another kind.
     """
     wanted = untied(model)
     problems = [
@@ -203,6 +204,11 @@ def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) ->
         f"wrong shape: {name} is {tuple(tensors[name].shape)}, the model has {tuple(wanted[name].shape)}"
         for name in sorted(wanted.keys() & tensors.keys())
         if wanted[name].shape != tensors[name].shape
+    ]
+    problems += [
+        f"wrong kind: {name} is {tensors[name].dtype}, the model has {wanted[name].dtype}"
+        for name in sorted(wanted.keys() & tensors.keys())
+        if tensors[name].dtype not in (_FLOATS if wanted[name].is_floating_point() else (wanted[name].dtype,))
     ]
     if problems:
         raise CheckpointError(
