@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -162,6 +163,21 @@ def test_a_loss_that_is_not_a_number_stops_the_run(
 ) -> None:
     monkeypatch.setattr(NextToken, "_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(VidaptError, match="stage a, step 1: the loss is nan"):
+        train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_are_lost(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = NextToken._loss
+
+    def steep(*given: Any) -> torch.Tensor:
+        value = loss(*given)
+        value.register_hook(lambda slope: slope * torch.inf)
+        return value
+
+    monkeypatch.setattr(NextToken, "_loss", steep)
+    with pytest.raises(VidaptError, match="stage a, step 1: the gradient's length is (nan|inf)"):
         train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from vidapt import parts
@@ -91,7 +91,7 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
     Raises:
         KeyboardInterrupt: After Ctrl-C, once the step under way is done and saved.
         CheckpointError: If the newest checkpoint is damaged, or not one of this stage.
-        VidaptError: If the loss is not a number, or the disk is full.
+        VidaptError: If the loss or the gradient is not finite, or the disk is full.
     """
     stage = work.stage
     total = work.steps
@@ -161,16 +161,12 @@ def _step(
     with lower:
         loss = work.objective(model, batch)
     mean = loss.total / loss.weight
-    if not torch.isfinite(mean):
-        raise VidaptError(
-            f"stage {stage.name}, step {number + 1}",
-            f"the loss is {float(mean.detach())}",
-            "lower the learning rate; the last checkpoint before this step is kept",
-        )
+    _check_finite(stage, number, "the loss", mean)
     mean.backward()
     weights = [weight for _, weight in trainable(model, work.objective)]
     if stage.optimizer.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(weights, stage.optimizer.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(weights, stage.optimizer.clip_norm)
+        _check_finite(stage, number, "the gradient's length", norm)
     optimizer.step()
     after = getattr(work.objective, "after_step", None)
     if after is not None:
@@ -179,6 +175,15 @@ def _step(
         "loss": float(mean.detach()),
         **{name: value / loss.weight for name, value in loss.parts.items()},
     }
+
+
+def _check_finite(stage: Stage, number: int, what: str, value: Tensor) -> None:
+    if not torch.isfinite(value):
+        raise VidaptError(
+            f"stage {stage.name}, step {number + 1}",
+            f"{what} is {float(value.detach())}",
+            "lower the learning rate; the last checkpoint before this step is kept",
+        )
 
 
 @contextmanager
