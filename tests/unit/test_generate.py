@@ -22,7 +22,7 @@ SLOTS = 7
 GREEDY = Decoding(max_new_tokens=32)
 
 
-def make_model(factor: float = 1.0) -> VideoLM:
+def make_model(factor: float = 1.0, **language: Any) -> VideoLM:
     torch.manual_seed(1)
     blueprint = Blueprint(
         towers=(
@@ -58,6 +58,7 @@ def make_model(factor: float = 1.0) -> VideoLM:
             "pad_token_id": 0,
             "bos_token_id": 1,
             "eos_token_id": 2,
+            **language,
         },
     )
     return VideoLM(blueprint).eval()
@@ -119,11 +120,11 @@ MIXED: list[tuple[Group, Tensor | None]] = [
 SINGLES = [(Group((e,), group.clips), visual) for group, visual in MIXED for e in group.encoded]
 
 
-def test_greedy_answers_equal_those_of_transformers(model: VideoLM) -> None:
-    visual = clip(4)
+def spoken(model: VideoLM, visual: Tensor) -> tuple[int, ...]:
+    """What transformers' own loop answers to the question 5, 6, 7."""
     words = model.language.get_input_embeddings()
     embedded = torch.cat([words(torch.tensor([3])), visual, words(torch.tensor([5, 6, 7]))])[None]
-    expected = model.language.generate(
+    ids = model.language.generate(
         inputs_embeds=embedded,
         attention_mask=torch.ones(1, embedded.shape[1], dtype=torch.long),
         max_new_tokens=32,
@@ -131,8 +132,13 @@ def test_greedy_answers_equal_those_of_transformers(model: VideoLM) -> None:
         eos_token_id=None,
         pad_token_id=0,
     )
+    return tuple(ids[0].tolist())
+
+
+def test_greedy_answers_equal_those_of_transformers(model: VideoLM) -> None:
+    visual = clip(4)
     answer = one(model, about(question(5, 6, 7)), visual)
-    assert answer.ids == tuple(expected[0].tolist())
+    assert answer.ids == spoken(model, visual)
     assert len(set(answer.ids)) > 3, "an answer of one repeated word would prove little"
 
 
@@ -149,6 +155,47 @@ def test_rows_of_mixed_lengths_equal_single_runs(dtype: torch.dtype, monkeypatch
         for step, alone in zip(logits, heard.take(), strict=True):
             assert (step[row] - alone[0]).abs().max() <= 1e-5 * alone.abs().max()
     assert len({answer.ids for answer in together}) == len(SINGLES)
+
+
+WINDOWS: dict[str, dict[str, Any]] = {
+    "mistral": {},
+    "phi3": {},
+    "qwen2": {"use_sliding_window": True, "max_window_layers": 1},
+    "gemma3_text": {
+        "head_dim": 8,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "cohere2": {"head_dim": 8},
+}
+
+
+@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.parametrize("window", [3, 12])
+def test_a_sliding_window_counts_no_padding(kind: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(model_type=kind, sliding_window=window, **WINDOWS[kind])
+    heard = Heard(model, monkeypatch)
+    groups, visual = zip(*MIXED, strict=True)
+    together = [a for answers in generate(model, groups, visual, (), GREEDY) for a in answers]
+    logits = heard.take()
+    for row, (group, tokens) in enumerate(SINGLES):
+        assert one(model, group, tokens) == together[row]
+        for step, alone in zip(logits, heard.take(), strict=True):
+            assert (step[row] - alone[0]).abs().max() <= 1e-5 * alone.abs().max()
+
+
+@pytest.mark.parametrize("kind", WINDOWS)
+def test_answers_under_a_sliding_window_equal_those_of_transformers(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = []
+    for window in (3, 64):
+        model = make_model(model_type=kind, sliding_window=window, **WINDOWS[kind])
+        heard = Heard(model, monkeypatch)
+        answer = one(model, about(question(5, 6, 7)), clip(4))
+        last.append(heard.take()[-1])
+        model.language.set_attn_implementation("sdpa")
+        assert answer.ids == spoken(model, clip(4))
+    assert (last[0] - last[1]).abs().max() > 1e-3, "a window without effect would prove nothing"
 
 
 def test_finished_rows_leave_the_batch_and_disturb_nobody(

@@ -12,9 +12,21 @@ from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLTextConfi
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLPreTrainedModel, Qwen2VLTextModel
 
 from vidapt.errors import ConfigError
+from vidapt.models._language_check import CLOSED, problem
 from vidapt.models.attention import SHARED_PREFIX
 
-_LAYERS = {"full_attention", "sliding_attention"}
+_FAILURES = (
+    StrictDataclassError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What transformers' classes raise over a configuration that they or their attention cannot do with."""
 
 
 class Qwen2VLLanguage(Qwen2VLPreTrainedModel):  # type: ignore[misc]
@@ -50,27 +62,35 @@ def language_model(spec: dict[str, Any]) -> Any:
         spec: A transformers configuration with its `model_type`.
 
     Raises:
-        ConfigError: If there is no such model, or its attention cannot be replaced.
+        ConfigError: If there is no such model, or questions behind a shared prefix would not be apart in it.
     """
     fields = copy.deepcopy(spec)  # configurations write into what they are given
     kind = fields.pop("model_type", None)
     try:
-        config = AutoConfig.for_model(kind, **fields)
-        model = _from_config(config)
-    except (StrictDataclassError, ValueError, TypeError) as error:
+        model = _from_config(AutoConfig.for_model(kind, **fields))
+    except _FAILURES as error:
+        if error.args == (SHARED_PREFIX,):  # a table of attention classes of its own
+            raise _unusable(kind, CLOSED) from error
         raise ConfigError(
             "blueprint.language",
-            f"cannot build a causal language model of model_type {kind!r}: {error}",
+            f"cannot build a causal language model of model_type {kind!r}: {type(error).__name__}: {error}",
             "give a transformers configuration, such as model_type: llama and its sizes",
         ) from error
-    layers = set(getattr(config, "layer_types", None) or ())
-    if not model._supports_attention_backend or layers - _LAYERS:
-        raise ConfigError(
-            "blueprint.language",
-            f"{kind} does not let its attention be replaced, so questions would see one another",
-            "use a transformers model with softmax attention in every layer, such as llama or qwen2",
-        )
+    try:
+        found = problem(model)
+    except _FAILURES as error:
+        raise _unusable(kind, f"a trial run failed: {type(error).__name__}: {error}") from error
+    if found is not None:
+        raise _unusable(kind, found)
     return model
+
+
+def _unusable(kind: Any, reason: str) -> ConfigError:
+    return ConfigError(
+        "blueprint.language",
+        f"a language model of model_type {kind!r} cannot be used: {reason}",
+        "use a transformers model with plain causal attention in every layer, such as llama or qwen2",
+    )
 
 
 def _from_config(config: Any) -> Any:

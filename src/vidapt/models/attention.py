@@ -5,12 +5,14 @@ question's rows attend to the prefix and, causally, to their own question. Compa
 dense mask, no work is spent on prefix rows looking at questions. Molmo (Deitke et al., 2024) trains with
 such a mask over several annotations of one image.
 
-The functions are registered with transformers under `SHARED_PREFIX`, so any causal language model that
-supports pluggable attention runs with them; without a layout they are transformers' own SDPA attention.
+The functions are registered with transformers under `SHARED_PREFIX`, so causal language models that hand
+`layout` on to every attention layer run with them (`_language_check` makes sure); without a layout they are
+transformers' own SDPA attention, with sliding windows counted in real tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -73,6 +75,28 @@ class PrefixLayout:
 
         return create_block_mask(sees, n, None, p + s, p + s, device=str(owner.device))
 
+    def attend(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        scaling: float | None,
+        dropout: float,
+        **asked: Any,
+    ) -> Tensor:
+        """[N, L, heads, d]: what `shared_prefix_attention` gives under this layout, for its arguments."""
+        del attention_mask  # the layout says it all
+        _check(asked, key.shape[2])
+        if self.flex and not dropout:
+            return _flex(query, key, value, self, scaling)
+        groups = int(getattr(module, "num_key_value_groups", 1))
+        if groups > 1:
+            key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+        return _two_calls(query, key, value, self, scaling, dropout).transpose(1, 2).contiguous()
+
 
 def shared_prefix_attention(
     module: nn.Module,
@@ -105,22 +129,63 @@ def shared_prefix_attention(
     Raises:
         ConfigError: If the language model asks for a kind of attention that a layout cannot give.
     """
-    if layout is None:
-        seen, weights = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **rest
+    if layout is not None:
+        seen = layout.attend(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest
         )
-        return seen, weights
-    _check(rest, key.shape[2])
-    if layout.flex and not dropout:
-        return _flex(query, key, value, layout, scaling), None
-    groups = int(getattr(module, "num_key_value_groups", 1))
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    seen = _two_calls(query, key, value, layout, scaling, dropout)
-    return seen.transpose(1, 2).contiguous(), None
+        return seen, None
+    seen, weights = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **rest
+    )
+    return seen, weights
 
 
-def _check(asked: dict[str, Any], length: int) -> None:
+def real_token_mask(
+    *,
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    attention_mask: Tensor | None = None,
+    local_size: int | None = None,
+    **rest: Any,
+) -> Tensor | None:
+    """The SDPA mask of transformers, but a sliding window counts real tokens, not the padding between.
+
+    A row of a batch is padded in front of its prefix and again in front of its question; counted in
+    columns, a window would reach less far in such a row than in the same row alone.
+
+    Args:
+        q_length: S, the columns being read.
+        kv_length: K, the columns they may look at.
+        q_offset: Number of the first column being read.
+        kv_offset: Number of the first column to look at.
+        attention_mask: [B, columns], true where a column is real; None if all are.
+        local_size: Length of the window in tokens; None without one.
+        rest: Passed to transformers' function.
+
+    Returns:
+        [B, 1, S, K] bool: who sees whom; None where SDPA's own causal mask says the same.
+    """
+    if attention_mask is None or local_size is None or kv_offset + kv_length <= local_size:
+        mask: Tensor | None = sdpa_mask(
+            q_length=q_length,
+            kv_length=kv_length,
+            q_offset=q_offset,
+            kv_offset=kv_offset,
+            attention_mask=attention_mask,
+            local_size=local_size,
+            **rest,
+        )
+        return mask
+    real = attention_mask.bool()
+    number = real.long().cumsum(-1)
+    queries, keys = slice(q_offset, q_offset + q_length), slice(kv_offset, kv_offset + kv_length)
+    back = number[:, queries, None] - number[:, None, keys]
+    return ((back >= 0) & (back < local_size) & real[:, None, keys]).unsqueeze(1)
+
+
+def _check(asked: Mapping[str, Any], length: int) -> None:
     """Refuse what would otherwise be left out in silence."""
     window = asked.get("sliding_window")
     if window is not None and window < length:
@@ -129,13 +194,20 @@ def _check(asked: dict[str, Any], length: int) -> None:
             f"attends within a window of {window} tokens, the sequence has {length}",
             "use fewer frames or a language model without a sliding window",
         )
-    for name in ("softcap", "s_aux"):
+    if (reason := unlike(asked)) is not None:
+        raise ConfigError("blueprint.language", reason, "use a language model with plain attention")
+
+
+def unlike(asked: Mapping[str, Any]) -> str | None:
+    """What a layer asks of its attention beyond plain softmax attention, if anything, as a sentence.
+
+    Args:
+        asked: The keywords it calls its attention function with.
+    """
+    for name in ("softcap", "s_aux", "position_bias"):
         if asked.get(name) is not None:
-            raise ConfigError(
-                "blueprint.language",
-                f"its attention uses {name}",
-                "use a language model with plain attention",
-            )
+            return f"its attention uses {name}"
+    return None
 
 
 def _two_calls(
@@ -186,4 +258,4 @@ def _flex(query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, scali
 
 
 AttentionInterface.register(SHARED_PREFIX, shared_prefix_attention)
-AttentionMaskInterface.register(SHARED_PREFIX, sdpa_mask)
+AttentionMaskInterface.register(SHARED_PREFIX, real_token_mask)

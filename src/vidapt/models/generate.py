@@ -137,7 +137,9 @@ def _read_prefixes(
         start = ids.shape[1] - len(row_slots)
         slots[index, start:] = torch.tensor(row_slots, dtype=torch.long)
         places[:, index, start:] = place
-    rows = _Rows(DynamicCache(config=model.language.config), mask.to(model.device), places.to(model.device))
+    # Without a configuration the cache keeps all columns: one that keeps a sliding window's last columns
+    # would count padding among them and drop real tokens of shorter rows.
+    rows = _Rows(DynamicCache(), mask.to(model.device), places.to(model.device))
     if ids.shape[1]:
         given = [v for v in visual if v is not None]
         tokens = torch.cat(given) if given else None

@@ -198,11 +198,13 @@ class VideoLM(nn.Module):
         Returns:
             [M, D], one row per label.
         """
+        length = packed.ids.shape[1]
         states = self.language.base_model(
             inputs_embeds=self.embed(packed.ids, packed.slots, visual),
             position_ids=packed.positions,
-            # A four-dimensional mask is taken as it is; with a layout it is not read.
-            attention_mask=packed.slots.new_ones(1, 1, 1, 1),
+            # A four-dimensional mask is taken as it is. With a layout it is not read; should a layer ever
+            # miss the layout, no token sees a later one.
+            attention_mask=packed.slots.new_ones(length, length).tril()[None, None],
             use_cache=False,
             layout=packed.layout,
         ).last_hidden_state
