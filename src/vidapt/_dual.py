@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from vidapt._strict import Place, Strict
 from vidapt.video.choose import Policy, Uniform
 
 RetrievalSet = Literal["in_domain", "general"]
 """What an alignment stage measures retrieval on: the clips it adapts to, and others."""
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Text(_Data):
+class Text(Strict):
     """A dual encoder's text tower as data.
 
     Attributes:
@@ -31,7 +27,7 @@ class Text(_Data):
     kept: int | None = Field(default=None, ge=0)
 
 
-class DualBlueprint(_Data):
+class DualBlueprint(Strict):
     """A dual encoder as data.
 
     Attributes:
@@ -50,7 +46,7 @@ class DualBlueprint(_Data):
     text: Text
     width: int = Field(ge=1)
     pool: Literal["tower", "max"] = "tower"
-    resolution: dict[str, Any] = {"kind": "whole", "fit": "squash"}
+    resolution: dict[str, Any] = Field({"kind": "whole", "fit": "squash"})
     frames: Policy = Uniform(count=12)
 
     @property
@@ -64,7 +60,7 @@ class DualBlueprint(_Data):
         return {}
 
 
-class Pairing(_Data):
+class Pairing(Strict):
     """How labels become pairs of a clip and a text, and which pairs share a step; for alignment only.
 
     Attributes:
@@ -95,7 +91,7 @@ class Pairing(_Data):
     statement: str = "(.+)"
     true: tuple[str, ...] = ("yes", "true", "right", "correct")
     falsify: int = Field(0, ge=0)
-    lexicon: Path | None = None
+    lexicon: Place | None = None
     sentences: bool = False
     tokens: int | None = Field(None, ge=3)
     longer: Literal["skip", "truncate"] = "skip"

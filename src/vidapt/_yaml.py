@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.reader import ReaderError
 
 from vidapt.errors import ConfigError, nearest
 
@@ -16,8 +18,16 @@ Key = str | int
 Where = tuple[Key, ...]
 
 
-MAX_NODES = 100_000
-"""Values in one document, aliases counted as often as they are used: a few lines can stand for billions."""
+MAX_NODES, MAX_DEPTH = 100_000, 50
+"""Values in one document, aliases counted as often as they are used: a few lines can stand for billions. And
+how deep they may lie in one another."""
+
+_TOO_DEEP = f"more than {MAX_DEPTH} lists and mappings lie in one another"
+
+_PLAIN = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")
+)
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class Lines:
@@ -40,36 +50,117 @@ class Lines:
         while where and where not in self._of:
             where = where[:-1]
         found = self._of.get(where, 1)
-        return f"line {found}" if isinstance(found, int) else f"override {found!r}"
+        return f"line {found}" if isinstance(found, int) else _override(found)
+
+
+def short(text: str) -> str:
+    """The beginning of a text that may be of any length."""
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _override(text: str) -> str:
+    return f"override {short(text)!r}"
 
 
 def parse_yaml(path: Path) -> tuple[Any, Lines]:
     """Read a YAML file into plain values and their line numbers.
 
     Raises:
-        ConfigError: If the file is missing, is not YAML, names a key twice, or contains itself.
+        ConfigError: If the file is missing, is not YAML, names a key twice, contains itself, or holds
+            anything but text, numbers, truths, lists and mappings.
     """
     lines = Lines()
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigError(path, f"cannot be read: {error.strerror}", "give the path of a recipe") from error
     except UnicodeDecodeError as error:
         raise ConfigError(path, "is not text in UTF-8") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(path, f"is not valid YAML: {error}") from error
-    if root is None:
+    found = _values(text, lambda line: f"{path}:{line}", lines)
+    if found is None:
         raise ConfigError(path, "is empty")
-    _Reader(path, lines).note(root, ())
-    return yaml.safe_load(text), lines
+    return found, lines
+
+
+def _values(text: str, at: Callable[[int], str], lines: Lines) -> Any:
+    """The plain values of a document, None if it is empty.
+
+    Args:
+        text: The document.
+        at: Names a line of it in errors.
+        lines: Learns where everything stands.
+    """
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _Reader(at, lines).note(root, ())
+        return loader.construct_document(root)
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(at(line), f"is not valid YAML: {error.reason}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        # What the loader says of a value needs no introduction.
+        intro = "" if isinstance(error, yaml.constructor.ConstructorError) else "is not valid YAML: "
+        raise ConfigError(at(mark.line + 1 if mark else 1), intro + said) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads text, numbers, truths, lists and mappings, and nothing else; whatever it refuses has its line."""
+
+    # Without dates, so that `name: 2024-01-01` is a name.
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as its base has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN or tag == _MERGE]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """One value and what is in it."""
+        if self._depth == MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, _TOO_DEEP, mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """The value of a node."""
+        if node.tag not in _PLAIN:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise _refused(
+                node, f"{tag} is not read here; write text, a number, true, false, a list or a mapping"
+            )
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()
+        # A tag can call anything a number or a truth; half a pair of UTF-16 is no text.
+        except (ValueError, KeyError) as error:
+            raise _refused(node, f"{short(str(node.value))!r} cannot be read: {short(str(error))}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _refused(node, f"{node.value} is no finite number")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise _refused(node, f"{short(node.value)} is too large a number")
+        return value
+
+
+def _refused(node: yaml.Node, found: str) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, found, node.start_mark)
 
 
 class _Reader:
     """Walks a YAML document once, noting lines and refusing what cannot be meant."""
 
-    def __init__(self, path: Path, lines: Lines) -> None:
-        self._path, self._lines = path, lines
+    def __init__(self, at: Callable[[int], str], lines: Lines) -> None:
+        self._at, self._lines = at, lines
         self._nodes = 0
         self._inside: set[int] = set()
 
@@ -78,6 +169,8 @@ class _Reader:
         self._nodes += 1
         if self._nodes > MAX_NODES or id(node) in self._inside:
             raise self._error(node, "its aliases make it endless or larger than any recipe")
+        if len(self._inside) == MAX_DEPTH:  # again, since an alias can be as deep as the place it is used in
+            raise self._error(node, _TOO_DEEP)
         self._lines.note(where, node.start_mark.line + 1)
         self._inside.add(id(node))
         if isinstance(node, yaml.MappingNode):
@@ -93,13 +186,13 @@ class _Reader:
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, "a key must be a word")
             if key.value in seen:
-                raise self._error(key, f"the key {key.value!r} stands here twice")
+                raise self._error(key, f"the key {short(key.value)!r} stands here twice")
             seen.add(key.value)
             self.note(value, (*where, key.value))
             self._lines.note((*where, key.value), key.start_mark.line + 1)
 
     def _error(self, node: yaml.Node, found: str) -> ConfigError:
-        return ConfigError(f"{self._path}:{node.start_mark.line + 1}", found)
+        return ConfigError(self._at(node.start_mark.line + 1), found)
 
 
 def apply_overrides(data: Any, overrides: Sequence[str], lines: Lines) -> None:
@@ -111,17 +204,37 @@ def apply_overrides(data: Any, overrides: Sequence[str], lines: Lines) -> None:
         lines: Learns what an override set.
 
     Raises:
-        ConfigError: If an override has no `=` or leads through something that is no mapping or list.
+        ConfigError: If an override has no `=`, its value is no YAML, or it leads through something that is no
+            mapping or list.
     """
     for text in overrides:
         place, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"override {text!r}", "has no `=`", "write key.subkey=value")
-        try:
-            where = _set(data, place.split("."), yaml.safe_load(value))
-        except (TypeError, ValueError, IndexError, AttributeError, yaml.YAMLError) as error:
-            raise ConfigError(f"override {text!r}", f"cannot be applied: {error}") from error
-        lines.note_override(where, text)
+            raise ConfigError(_override(text), "has no `=`", "write key.subkey=value")
+        _put(data, place, _values(value, lambda _, text=text: _override(text), Lines()), text, lines)  # type: ignore[misc]
+
+
+def apply_given(data: Any, given: Mapping[str, str], lines: Lines) -> None:
+    """Set values in place as they are.
+
+    Args:
+        data: Plain values of a document.
+        given: Values by their places, such as `a.b.0.c`.
+        lines: Learns what was set.
+
+    Raises:
+        ConfigError: If a place leads through something that is no mapping or list.
+    """
+    for place, value in given.items():
+        _put(data, place, value, f"{place}={value}", lines)
+
+
+def _put(data: Any, place: str, value: Any, said: str, lines: Lines) -> None:
+    try:
+        where = _set(data, place.split("."), value)
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ConfigError(_override(said), f"cannot be applied: {error}") from error
+    lines.note_override(where, said)
 
 
 def _set(data: Any, path: Sequence[str], value: Any) -> Where:
@@ -162,7 +275,7 @@ def _sentence(item: Any, model: type[BaseModel], lines: Lines, prefix: Where) ->
         return f"{line}: {place}: unknown key; {nearest(str(loc[-1]), _fields_at(model, loc[:-1]))}"
     if item["type"] == "missing":
         return f"{line}: {place}: is required"
-    found = "" if isinstance(item["input"], dict | list) else f" (found {item['input']!r})"
+    found = "" if isinstance(item["input"], dict | list) else f" (found {short(repr(item['input']))})"
     return f"{line}: {place or 'recipe'}: {item['msg'].removeprefix('Value error, ')}{found}"
 
 

@@ -179,9 +179,8 @@ def _film(folder: Path, clips: int, seed: int, task: str, workers: int | None, r
 
 def _recipe(learn: Path, size: Size) -> Recipe:
     labels = (learn / "labels.jsonl").resolve()
-    stages = ("stages.0", "stages.1")
-    changes = [*size.changes, *(f"{stage}.data.0.path={labels}" for stage in stages)]
-    return load_recipe(recipe_path(RECIPE), changes)
+    given = {f"stages.{stage}.data.0.path": labels for stage in (0, 1)}
+    return load_recipe(recipe_path(RECIPE), size.changes, given=given)
 
 
 def recipe_path(name: str) -> Path:

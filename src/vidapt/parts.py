@@ -18,18 +18,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from vidapt._strict import Strict
 from vidapt.errors import CheckpointError, ConfigError, nearest
 
 Family = Literal["resolutions", "towers", "connectors", "positions", "objectives", "formats"]
 FAMILIES: tuple[Family, ...] = ("resolutions", "towers", "connectors", "positions", "objectives", "formats")
 
 
-class PartConfig(BaseModel):
+class PartConfig(Strict):
     """Base of every part's `Config`: immutable, and a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def kinds(family: Family) -> list[str]:

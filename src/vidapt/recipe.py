@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from vidapt import parts
 from vidapt._dual import DualBlueprint as DualBlueprint
 from vidapt._dual import Pairing as Pairing
 from vidapt._dual import RetrievalSet
 from vidapt._dual import Text as Text
+from vidapt._learning import Batching as Batching
+from vidapt._learning import Cache as Cache
+from vidapt._learning import LoRA as LoRA
+from vidapt._learning import Optimizer as Optimizer
+from vidapt._learning import Rates as Rates
+from vidapt._learning import Trained as Trained
 from vidapt._mistakes import part_problems
-from vidapt._yaml import apply_overrides, describe, in_order, parse_yaml
+from vidapt._strict import ModelName, Place
+from vidapt._strict import Strict as Strict
+from vidapt._yaml import apply_given, apply_overrides, describe, in_order, parse_yaml
 from vidapt.errors import ConfigError
 from vidapt.video.choose import Policy, Uniform
 
@@ -30,11 +39,7 @@ Spec = dict[str, Any]
 Scene = Literal["image", "images", "video"]
 """What a clip is to a conversation: its only still, one of several stills, or footage."""
 
-
-class Strict(BaseModel):
-    """Immutable; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
 
 class Prompt(Strict):
@@ -52,15 +57,6 @@ class Prompt(Strict):
     answer: str = "{text}"
     end: str = "</s>"
     media: str = "{media}"
-
-
-class LoRA(Strict):
-    """Low-rank adapters (peft) on the language model's linear layers whose names are listed."""
-
-    rank: int = Field(16, ge=1)
-    alpha: float = 32.0
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
 class Blueprint(Strict):
@@ -82,9 +78,9 @@ class Blueprint(Strict):
     towers: tuple[Spec, ...] = Field(min_length=1, max_length=2)
     connector: Spec
     language: Spec
-    resolution: Spec = {"kind": "whole"}
-    scenes: dict[Scene, Spec] = {}
-    positions: Spec = {"kind": "rope1d"}
+    resolution: Spec = Field({"kind": "whole"})
+    scenes: dict[Scene, Spec] = Field({})
+    positions: Spec = Field({"kind": "rope1d"})
     frames: Policy = Uniform(count=16)
     prompt: Prompt = Prompt()
     adapters: LoRA | None = None
@@ -112,9 +108,9 @@ class DataSource(Strict):
         skip: Leave out this many clips first.
     """
 
-    path: Path
+    path: Place
     format: str | None = None
-    options: Spec = {}
+    options: Spec = Field({})
     types: tuple[str, ...] | None = None
     limit: int | None = Field(None, ge=1)
     skip: int = Field(0, ge=0)
@@ -129,84 +125,6 @@ def _sources(value: Any) -> Any:
 Sources = Annotated[tuple[DataSource, ...], BeforeValidator(_sources)]
 
 
-class Trained(Strict):
-    """Which parts learn. `frozen` parts run without gradients; a frozen tower's features are cached.
-
-    A video-language model has towers, connector and language; a dual encoder has towers, text and
-    projections, to which its temperature belongs.
-    """
-
-    towers: Literal["frozen", "full"] = "frozen"
-    connector: Literal["frozen", "full"] = "full"
-    language: Literal["frozen", "full", "lora"] = "full"
-    lora: LoRA = LoRA()
-    text: Literal["frozen", "full"] = "full"
-    projections: Literal["frozen", "full"] = "full"
-
-    @model_validator(mode="after")
-    def _something_learns(self) -> Trained:
-        dual = self.model_fields_set & {"text", "projections"}
-        parts_of = [(self.towers, self.connector, self.language), (self.towers, self.text, self.projections)]
-        if set(parts_of[bool(dual)]) == {"frozen"}:
-            raise ValueError("every part is frozen: nothing would be trained")
-        return self
-
-
-class Rates(Strict):
-    """Peak learning rate of each part."""
-
-    towers: float = Field(2e-6, gt=0)
-    connector: float = Field(1e-4, gt=0)
-    language: float = Field(2e-5, gt=0)
-    text: float = Field(2e-6, gt=0)
-    projections: float = Field(2e-6, gt=0)
-    objective: float = Field(1e-3, gt=0)
-
-
-class Optimizer(Strict):
-    """AdamW with a warm-up and a decay to `floor` times the peak."""
-
-    rates: Rates = Rates()
-    weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(1e-8, gt=0)
-    warmup: float = Field(0.03, ge=0, lt=1)
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
-    floor: float = Field(0.0, ge=0, le=1)
-    clip_norm: float | None = Field(1.0, gt=0)
-
-
-class Batching(Strict):
-    """How samples are grouped.
-
-    Attributes:
-        clips: Clips in a step.
-        questions: At most this many samples of one clip in a step, drawn anew at each visit.
-        shared_prefix: All samples of a clip behind one copy of its visual tokens; False gives each
-            sample its own copy (same loss, more work).
-        share: Probability that a sample of the named question type takes part in a visit (default 1).
-        max_answer_tokens: Longer answers are refused when the data is read.
-    """
-
-    clips: int = Field(8, ge=1)
-    questions: int | None = Field(None, ge=1)
-    shared_prefix: bool = True
-    share: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
-    max_answer_tokens: int = Field(1024, ge=1)
-
-
-class Cache(Strict):
-    """What is kept on disk between visits of a clip.
-
-    `features` keeps a frozen tower's output, `frames` the decoded and cut frames; `auto` chooses by what
-    is frozen. `dtype` exact keeps the tower's own number format.
-    """
-
-    keep: Literal["auto", "features", "frames", "nothing"] = "auto"
-    dtype: Literal["exact", "float16", "bfloat16"] = "exact"
-    max_gb: float = Field(50.0, gt=0)
-
-
 class Stage(Strict):
     """One stretch of training; without `data` of its own it learns from the recipe's.
 
@@ -214,18 +132,18 @@ class Stage(Strict):
     each set is kept.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: _FolderName
     data: Sources = ()
-    objective: Spec = {"kind": "next_token"}
+    objective: Spec = Field({"kind": "next_token"})
     train: Trained = Trained()
     optimizer: Optimizer = Optimizer()
     batching: Batching = Batching()
     pairs: Pairing = Pairing()
-    retrieval: dict[RetrievalSet, Sources] = {}
+    retrieval: dict[RetrievalSet, Sources] = Field({})
     cache: Cache = Cache()
-    epochs: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1)
-    save_every: int = Field(500, ge=1)
+    epochs: float | None = Field(None, gt=0, le=1_000_000)
+    steps: int | None = Field(None, ge=1, le=1_000_000_000)
+    save_every: int = Field(500, ge=1, le=1_000_000_000)
     precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
@@ -263,17 +181,19 @@ class Recipe(Strict):
         seed: Fixes initial weights, order of data and dropout.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    start: str | None = None
+    name: _FolderName
+    start: ModelName | None = None
     accept: tuple[Literal["image_clip", "short_clip"], ...] = ()
     blueprint: Blueprint | None = None
     dual: DualBlueprint | None = None
-    tower_weights: str | None = None
-    tokenizer: Path | None = None
-    vocabulary: int = Field(1024, ge=257)
+    tower_weights: ModelName | None = None
+    tokenizer: Place | None = None
+    vocabulary: int = Field(1024, ge=257, le=10_000_000)
     data: Sources = ()
     stages: tuple[Stage, ...] = Field(min_length=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
+    # Hashes of what it settled to, and of what was written, which is not said of a changed copy.
+    _read_as: tuple[str, str] | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Recipe:
@@ -295,8 +215,23 @@ class Recipe(Strict):
 
     @property
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 of the recipe's canonical JSON."""
+        """First 16 hex digits of the SHA-256 of the recipe's canonical JSON, its paths as they were written.
+
+        The same text, read anywhere with the same overrides, has the same.
+        """
+        settled = self.settled
+        return self._read_as[1] if self._read_as is not None and self._read_as[0] == settled else settled
+
+    @property
+    def settled(self) -> str:
+        """The same with its paths as they are used, which the `recipe.json` of a run shares."""
         return fingerprint(self)
+
+    def known_as(self, written: str) -> Recipe:
+        """The same recipe, whose `fingerprint` is `written`."""
+        same = self.model_copy()
+        same._read_as = (self.settled, written)
+        return same
 
 
 def fingerprint(model: BaseModel) -> str:
@@ -307,15 +242,23 @@ def fingerprint(model: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; `overrides` are `a.b.0.c=value` strings applied to the YAML first.
+def load_recipe(
+    path: Path, overrides: Sequence[str] = (), *, given: Mapping[str, str | Path] | None = None
+) -> Recipe:
+    """Read a recipe.
 
     Relative paths inside are taken from the recipe's own folder.
+
+    Args:
+        path: The recipe.
+        overrides: `a.b.0.c=value` entries that change it; their values are YAML.
+        given: The same with values that are taken as they are, by their places; they come first.
 
     Raises:
         ConfigError: Listing every mistake with its line, what was found and what is nearest.
     """
     data, lines = parse_yaml(path)
+    apply_given(data, {place: str(value) for place, value in (given or {}).items()}, lines)
     apply_overrides(data, overrides, lines)
     problems: list[str] = []
     recipe: Recipe | None = None
@@ -326,20 +269,20 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     problems += part_problems(data, lines)
     if problems or recipe is None:
         raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(in_order(problems)))
-    return _absolute(recipe, path.parent)
+    return _absolute(recipe, path.parent).known_as(recipe.fingerprint)
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its relative paths taken from `folder`."""
 
     def absolute(sources: tuple[DataSource, ...]) -> tuple[DataSource, ...]:
-        return tuple(s.model_copy(update={"path": (folder / s.path).resolve()}) for s in sources)
+        return tuple(s.model_copy(update={"path": _under(folder, s.path)}) for s in sources)
 
     def settled(stage: Stage) -> Stage:
         sets = {name: absolute(sources) for name, sources in stage.retrieval.items()}
         update: dict[str, Any] = {"data": absolute(stage.data), "retrieval": sets}
         if stage.pairs.lexicon is not None:
-            lexicon = (folder / stage.pairs.lexicon).resolve()
+            lexicon = _under(folder, stage.pairs.lexicon)
             update["pairs"] = stage.pairs.model_copy(update={"lexicon": lexicon})
         if "terms" in stage.objective:
             terms = [_taught_from(folder, term) for term in stage.objective["terms"]]
@@ -349,11 +292,11 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     stages = tuple(settled(stage) for stage in recipe.stages)
     update: dict[str, Any] = {"data": absolute(recipe.data), "stages": stages}
     if recipe.tokenizer is not None:
-        update["tokenizer"] = (folder / recipe.tokenizer).resolve()
+        update["tokenizer"] = _under(folder, recipe.tokenizer)
     for field in ("start", "tower_weights"):
         name = getattr(recipe, field)
-        if name is not None and (folder / name).exists():
-            update[field] = str((folder / name).resolve())
+        if name is not None:
+            update[field] = _model_under(folder, name)
     return recipe.model_copy(update=update)
 
 
@@ -364,9 +307,19 @@ def _taught_from(folder: Path, term: Spec) -> Spec:
     teachers = {}
     for name, given in term["teachers"].items():
         one = {"path": given} if isinstance(given, str) else given
-        path = (folder / one["path"]).resolve()
-        teachers[name] = {**one, "path": str(path)} if path.exists() else one
+        teachers[name] = {**one, "path": _model_under(folder, one["path"])}
     return {**term, "teachers": teachers}
+
+
+def _under(folder: Path, path: Path) -> Path:
+    # Not `Path.resolve`, which stumbles over links that lead in a circle.
+    return Path(os.path.realpath(folder / path))
+
+
+def _model_under(folder: Path, name: str) -> str:
+    """A model in `folder` by its path; another one by its name, as it is."""
+    # `os.path.exists` is false of what cannot be asked for, where `Path.exists` raises.
+    return str(_under(folder, Path(name))) if os.path.exists(folder / name) else name  # noqa: PTH110
 
 
 def missing_files(recipe: Recipe) -> list[Path]:
@@ -377,4 +330,4 @@ def missing_files(recipe: Recipe) -> list[Path]:
     paths += [stage.pairs.lexicon for stage in recipe.stages if stage.pairs.lexicon is not None]
     if recipe.tokenizer is not None:
         paths.append(recipe.tokenizer)
-    return sorted({path for path in paths if not path.exists()})
+    return sorted({path for path in paths if not os.path.exists(path)})  # noqa: PTH110

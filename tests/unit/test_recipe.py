@@ -226,7 +226,7 @@ def test_a_recipe_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> No
         ),
         (("model_type: llama, ", ""), "no language model is called None; give a transformers model_type"),
         (("hidden_size: 64", "hidden_size: wide"), "expected int, got str"),
-        (("frame_vit, arch", "vidapt.none:Part, arch"), "cannot import the part"),
+        (("frame_vit, arch", "vidapt.none:Part, arch"), "cannot import 'vidapt.none'"),
     ],
 )
 def test_what_contradicts_itself_is_refused(tmp_path: Path, change: tuple[str, str], found: str) -> None:

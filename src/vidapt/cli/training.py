@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,9 +28,9 @@ def train(
     from vidapt.recipe import load_recipe
 
     with plain_errors("add --resume"):
-        given = {"data": data and data.resolve(), "start": start and _named(start), "name": name}
-        changes = [f"{key}={value}" for key, value in given.items() if value is not None]
-        parsed = load_recipe(recipe, [*changes, *(change or ())])
+        options = {"data": data and os.path.realpath(data), "start": start and _named(start), "name": name}
+        given = {place: value for place, value in options.items() if value is not None}
+        parsed = load_recipe(recipe, change or (), given=given)
         from vidapt.training.run import train as run_training
 
         with progress() as report:
@@ -39,4 +40,4 @@ def train(
 
 def _named(model: str) -> str:
     """A model's name as it is; its folder as seen from here, not from the recipe."""
-    return str(Path(model).resolve()) if Path(model).exists() else model
+    return os.path.realpath(model) if os.path.exists(model) else model  # noqa: PTH110 - `Path.exists` may raise

@@ -9,19 +9,18 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from vidapt._strict import Known, no_truth
 from vidapt.errors import BrokenClip
 from vidapt.video.probe import Probe
 
 At = Literal["midpoints", "endpoints"]
+_Count = Annotated[int, BeforeValidator(no_truth), Field(ge=1)]
+_Number = Annotated[float, BeforeValidator(no_truth)]
 
 
-class _Policy(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Uniform(_Policy):
+class Uniform(Known):
     """A fixed number of moments, evenly spread.
 
     Attributes:
@@ -32,12 +31,12 @@ class Uniform(_Policy):
     """
 
     policy: Literal["uniform"] = "uniform"
-    count: int = Field(default=16, ge=1)
+    count: _Count = 16
     at: At = "midpoints"
     pad: bool = True
 
 
-class Every(_Policy):
+class Every(Known):
     """One frame every `1 / rate` seconds from the start; above `cap` frames, `cap` evenly spread ones.
 
     Attributes:
@@ -48,10 +47,10 @@ class Every(_Policy):
     """
 
     policy: Literal["every"] = "every"
-    rate: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    cap: int = Field(default=64, ge=1)
+    rate: _Number = Field(default=1.0, gt=0)
+    cap: _Count = 64
     at: At = "midpoints"
-    least: int = Field(default=1, ge=1)
+    least: _Count = 1
 
     @model_validator(mode="after")
     def _ordered(self) -> Every:
@@ -60,7 +59,7 @@ class Every(_Policy):
         return self
 
 
-class Keyframes(_Policy):
+class Keyframes(Known):
     """The key frames of the file; above `cap`, an even choice among them.
 
     Attributes:
@@ -68,10 +67,10 @@ class Keyframes(_Policy):
     """
 
     policy: Literal["keyframes"] = "keyframes"
-    cap: int = Field(default=64, ge=1)
+    cap: _Count = 64
 
 
-class Times(_Policy):
+class Times(Known):
     """Given moments.
 
     Attributes:
@@ -79,7 +78,7 @@ class Times(_Policy):
     """
 
     policy: Literal["times"] = "times"
-    times: tuple[float, ...] = Field(min_length=1)
+    times: tuple[_Number, ...] = Field(min_length=1)
 
     @field_validator("times")
     @classmethod
