@@ -68,6 +68,15 @@ def test_an_unknown_starting_point_is_named_before_anything_is_made(labels: Path
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("name", ["file", "n" * 300], ids=["under a file", "long"])
+def test_a_place_that_takes_no_run_is_told_before_anything_is_made(
+    labels: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(VidaptError, match=r"file is no folder|the name is too long"):
+        train(recipe(stage(labels)), tmp_path / name, silent, workers=0)
+
+
 def test_a_folder_that_is_not_a_run_is_left_alone(labels: Path, tmp_path: Path) -> None:
     mine = tmp_path / "runs" / "run" / "thesis.txt"
     mine.parent.mkdir(parents=True)
@@ -177,7 +186,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_are_lost
         return value
 
     monkeypatch.setattr(NextToken, "_loss", steep)
-    with pytest.raises(VidaptError, match="stage a, step 1: the gradient's length is (nan|inf)"):
+    with pytest.raises(VidaptError, match=r"stage a, step 1: the gradient's length is (nan|inf)"):
         train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0)
 
 

@@ -142,7 +142,7 @@ def caption_folder(
         VidaptError: If the disk is full; finished rows are kept.
     """
     started = time.monotonic()
-    check_target(out)
+    check_target(out, _beside(out, "partial"), _beside(out, "quarantine"))
     job = _job(engine, prompt, decoding or Decoding())
     found = find_clips(source, recursive=recursive, albums=albums)
     with Journal(_beside(out, "partial")) as journal:

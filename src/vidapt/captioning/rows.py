@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidapt.errors import ConfigError, FormatError
-from vidapt.files import write_file
+from vidapt.files import check_file, write_file
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -116,28 +116,37 @@ def read_rows(path: Path) -> list[CaptionRow]:
     """Read what `write_rows` wrote.
 
     Raises:
-        FormatError: If the file holds anything else.
+        FormatError: If the file cannot be read or holds anything else.
     """
     try:
         if path.suffix == ".parquet":
             return [CaptionRow.from_dict(row) for row in pq.read_table(path).to_pylist()]
         with path.open(encoding="utf-8") as file:
             return [CaptionRow.from_dict(json.loads(line)) for line in file]
+    except OSError as error:
+        raise FormatError(
+            path, f"cannot be read ({error.strerror or error})", "write to another file"
+        ) from error
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise FormatError(
             path, f"holds something other than captions ({error})", "write to another file, or overwrite it"
         ) from error
 
 
-def check_target(path: Path) -> None:
-    """Refuse a file that is neither JSON lines nor Parquet.
+def check_target(path: Path, *beside: Path) -> None:
+    """Refuse a file that is neither JSON lines nor Parquet, or that cannot be written.
+
+    Args:
+        path: Where rows are to go.
+        beside: Further files that will be written.
 
     Raises:
-        ConfigError: If it is one.
+        ConfigError: If `path` ends in something else, or one of the names is not that of a regular file.
+        VidaptError: If nothing can be written there.
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(
             path, f"cannot write {path.suffix or 'a file without suffix'}", f"use {' or '.join(SUFFIXES)}"
         )
-    if path.is_dir():
-        raise ConfigError(path, "is a folder", "give the name of a file")
+    for file in (path, *beside):
+        check_file(file)

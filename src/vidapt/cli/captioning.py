@@ -39,6 +39,9 @@ def caption(
     from vidapt.progress import progress
 
     with plain_errors():
+        from vidapt.captioning.rows import check_target
+
+        check_target(out)  # before a model is opened
         from vidapt.captioning.bulk import caption_folder
         from vidapt.models.generate import Decoding
 

@@ -28,6 +28,9 @@ def evaluate(
     from vidapt.progress import progress
 
     with plain_errors():
+        from vidapt.files import check_folder
+
+        check_folder(out)  # before a model is opened
         from vidapt.measure.command import evaluate_model
 
         with progress() as report:

@@ -44,6 +44,9 @@ def export(
 ) -> None:
     """Write a model for other tools: transformers (and so vLLM) opens what `--to hf` writes."""
     with plain_errors():
+        from vidapt.files import check_folder
+
+        check_folder(out)  # before a model is opened
         from vidapt.loading import export_model
 
         export_model(model, out, to=to.value, dtype=dtype.value)

@@ -16,7 +16,7 @@ from torch import nn
 
 import vidapt
 from vidapt.errors import CheckpointError, ConfigError
-from vidapt.files import write_json, write_text
+from vidapt.files import check_folder, write_json, write_text
 from vidapt.formats import check, fingerprint
 from vidapt.loading import RUN, compares, locate, locate_dual, open_model, usable_device
 from vidapt.models.dual_encoder import DualEncoder
@@ -94,10 +94,12 @@ def train(
             and is not to be resumed.
         FormatError: If a label file is unsound, or media are missing.
         CheckpointError: If the model to start from cannot be opened.
+        VidaptError: If the run's folder cannot be written.
         KeyboardInterrupt: After Ctrl-C; what is done is saved and `resume` goes on from it.
     """
     dual, data = _checked(recipe)
     run = runs / recipe.name
+    check_folder(run)
     state = _read_state(run, recipe, data, resume=resume)
     model, tokenizer = (_dual_starting_point if dual else _starting_point)(recipe, run, state, data)
     place = _place(device, flex=flex)

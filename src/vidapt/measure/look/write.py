@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidapt.errors import ConfigError, nearest
-from vidapt.files import disk_errors, write_file
+from vidapt.files import check_file, disk_errors, write_file
 from vidapt.measure.look.draw import Pixels, grid
 from vidapt.video import write_mp4
 
@@ -24,18 +24,15 @@ def check_ending(path: Path) -> None:
     """Find out whether a film can be written under a name.
 
     Raises:
-        ConfigError: If the ending is none of those known, a folder has that name, or a file stands where its
-            folder would be.
+        ConfigError: If the ending is none of those known, something other than a file has that name, or a
+            file stands where its folder would be.
+        VidaptError: If nothing can be written there.
     """
     if path.suffix.lower() not in _WRITERS:
         raise ConfigError(
             path, f"the ending {path.suffix!r} cannot be written", nearest(path.suffix.lower(), _WRITERS)
         )
-    if path.is_dir():
-        raise ConfigError(path, "is a folder", "give the name of a file")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise ConfigError(path, f"{above} is no folder", "choose another place")
+    check_file(path)
 
 
 def write_film(path: Path, film: Pixels, times_s: NDArray[np.float64]) -> None:
@@ -82,7 +79,7 @@ def _gif(path: Path, film: Pixels, lasting: NDArray[np.float64]) -> None:
 
 
 def _mp4(path: Path, film: Pixels, lasting: NDArray[np.float64]) -> None:
-    write_mp4(path, film, 1 / float(lasting.mean()))
+    write_file(path, lambda temporary: write_mp4(temporary, film, 1 / float(lasting.mean())))
 
 
 def _png(path: Path, film: Pixels, lasting: NDArray[np.float64]) -> None:
