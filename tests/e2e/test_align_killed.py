@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from killed_tools import VIDAPT, one_thread, silent, start, stop_when
 from safetensors.torch import load_file
 
 from vidapt.recipe import load_recipe
@@ -78,42 +74,16 @@ def write_data(folder: Path) -> None:
     (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As in the process that is killed; sums over threads may round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def kill_at_a_random_step(folder: Path) -> None:
-    vidapt = Path(sys.executable).parent / "vidapt"
-    running = subprocess.Popen(
-        [vidapt, "train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    training = start(VIDAPT, "train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0")
     wanted = random.randint(1, 12) * 5
-    try:
-        while _newest(folder) < wanted:
-            assert running.poll() is None, "training ended before it was killed"
-            time.sleep(0.005)
-        time.sleep(random.random() * 0.05)
-        running.send_signal(signal.SIGKILL)
-    finally:
-        running.kill()
-        running.wait()
+    status = stop_when(lambda: _newest(folder) >= wanted, training, after=random.random() * 0.05)
+    assert status == -signal.SIGKILL
 
 
 def _newest(folder: Path) -> int:
     found = (folder / "cut" / "run" / "01-a" / "work").glob("checkpoint-*")
     return max((int(path.name.rpartition("-")[2]) for path in found), default=-1)
-
-
-def silent(task: str, done: int, total: int, note: str = "") -> None:
-    """Report nothing."""
 
 
 @pytest.mark.timeout(900)  # it starts a process, which imports torch; that takes long on a busy machine
@@ -123,8 +93,9 @@ def test_a_killed_alignment_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert not (tmp_path / "cut" / "run" / "01-a" / "model").exists()
 
     recipe = load_recipe(tmp_path / "recipe.yaml")
-    whole = train(recipe, tmp_path / "whole", silent, workers=0)
-    resumed = train(recipe, tmp_path / "cut", silent, workers=0, resume=True)
+    with one_thread():
+        whole = train(recipe, tmp_path / "whole", silent, workers=0)
+        resumed = train(recipe, tmp_path / "cut", silent, workers=0, resume=True)
     for name in ("model", "best-in_domain"):
         left, right = (load_file(run / "01-a" / name / "model.safetensors") for run in (whole, resumed))
         assert left.keys() == right.keys()

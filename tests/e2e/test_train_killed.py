@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from killed_tools import VIDAPT, one_thread, silent, start, stop_when
 from safetensors.torch import load_file
 
 from vidapt.recipe import load_recipe
@@ -68,35 +64,10 @@ def write_data(folder: Path) -> None:
     (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As in the process that is killed; sums over threads may round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def kill_training_after_its_first_checkpoint(folder: Path) -> None:
-    vidapt = Path(sys.executable).parent / "vidapt"
-    running = subprocess.Popen(
-        [vidapt, "train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        while not list((folder / "cut" / "run" / "01-a" / "work").glob("checkpoint-*")):
-            assert running.poll() is None, "training ended before its first checkpoint"
-            time.sleep(0.005)
-        running.send_signal(signal.SIGKILL)
-    finally:
-        running.kill()
-        running.wait()
-
-
-def silent(task: str, done: int, total: int, note: str = "") -> None:
-    """Report nothing."""
+    work = folder / "cut" / "run" / "01-a" / "work"
+    training = start(VIDAPT, "train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0")
+    assert stop_when(lambda: list(work.glob("checkpoint-*")), training) == -signal.SIGKILL
 
 
 @pytest.mark.timeout(900)  # it starts a process, which imports torch; that takes long on a busy machine
@@ -106,8 +77,9 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert not (tmp_path / "cut" / "run" / "01-a" / "model").exists()
 
     recipe = load_recipe(tmp_path / "recipe.yaml")
-    whole = train(recipe, tmp_path / "whole", silent, workers=0)
-    resumed = train(recipe, tmp_path / "cut", silent, workers=0, resume=True)
+    with one_thread():
+        whole = train(recipe, tmp_path / "whole", silent, workers=0)
+        resumed = train(recipe, tmp_path / "cut", silent, workers=0, resume=True)
     left, right = (load_file(run / "01-a" / "model" / "model.safetensors") for run in (whole, resumed))
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
