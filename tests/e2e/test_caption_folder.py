@@ -223,6 +223,23 @@ def test_unknown_kinds_of_files_are_refused(name: str, engine: Engine, clips: Pa
         run(engine, clips, tmp_path / name)
 
 
+@pytest.mark.parametrize("what", ["partial", "quarantine"])
+def test_a_folder_where_a_file_is_written_on_the_way_is_told_before_work_begins(
+    what: str, engine: Engine, clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / f"captions.jsonl.{what}.jsonl").mkdir()
+    with pytest.raises(ConfigError, match=rf"captions\.jsonl\.{what}\.jsonl: is a folder"):
+        run(engine, clips, tmp_path / "captions.jsonl")
+    assert [path.name for path in tmp_path.glob("captions*")] == [f"captions.jsonl.{what}.jsonl"]
+
+
+def test_captions_go_where_a_link_leads(engine: Engine, clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "captions.jsonl").symlink_to("elsewhere.jsonl")
+    run(engine, clips, tmp_path / "captions.jsonl")
+    assert (tmp_path / "captions.jsonl").is_symlink()
+    assert len((tmp_path / "elsewhere.jsonl").read_text(encoding="utf-8").splitlines()) == CLIPS
+
+
 def stop_after(batches: int) -> Callable[..., None]:
     """A reporter during which Ctrl-C is pressed."""
 
