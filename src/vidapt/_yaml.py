@@ -125,7 +125,7 @@ class _Loader(yaml.SafeLoader):
         """One value and what is in it."""
         if self._depth == MAX_DEPTH:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, _TOO_DEEP, mark)
+            raise yaml.constructor.ConstructorError(None, None, _TOO_DEEP, mark)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1

@@ -50,13 +50,15 @@ class RunState:
     """What `run.json` holds.
 
     Attributes:
-        recipe: Fingerprint of the recipe.
+        recipe: Fingerprint of the recipe the run began with, which all its cards tell.
+        settled: Fingerprint of the one in `recipe.json`, its paths as they are used; None in older runs.
         data: Fingerprint of the labels; None in runs that did not yet write it down.
         finished: Folders of the finished stages, in order.
         stages: Steps, seconds and loss of each.
     """
 
     recipe: str
+    settled: str | None = None
     data: str | None = None
     finished: list[str] = field(default_factory=list)
     stages: dict[str, Any] = field(default_factory=dict)
@@ -101,6 +103,7 @@ def train(
     run = runs / recipe.name
     check_folder(run)
     state = _read_state(run, recipe, data, resume=resume)
+    recipe = recipe.known_as(state.recipe)
     model, tokenizer = (_dual_starting_point if dual else _starting_point)(recipe, run, state, data)
     place = _place(device, flex=flex)
     model.to(place)
@@ -170,7 +173,7 @@ def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bo
             path.name not in _BEGUN and not path.name.startswith(".") for path in run.iterdir()
         ):
             raise ConfigError(run, "exists and is not a run", "choose another `name` or folder")
-        return RunState(recipe.fingerprint, labels)
+        return RunState(recipe.fingerprint, recipe.settled, labels)
     try:
         state = RunState(**json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -179,7 +182,8 @@ def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bo
         ) from error
     if not resume:
         raise ConfigError(run, "this run exists", "add --resume to go on with it, or choose another `name`")
-    if state.recipe != recipe.fingerprint:
+    known = (state.recipe, state.settled)
+    if recipe.fingerprint not in known and recipe.settled not in known:
         raise ConfigError(
             run,
             "was made by another version of the recipe",
@@ -189,6 +193,7 @@ def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bo
         raise ConfigError(
             run, "its labels, or clips they name, have changed since", "choose another `name` and train anew"
         )
+    state.settled = recipe.settled  # `recipe.json` is about to be written anew
     return state
 
 
