@@ -167,7 +167,8 @@ def open_model(
         bits: Quantise the language model, for answering only; needs bitsandbytes.
 
     Raises:
-        CheckpointError: If there is no such model, or its weights do not fit exactly.
+        CheckpointError: If there is no such model, its weights do not fit exactly, or it names a part outside
+            vidapt whose module has not been imported.
         ConfigError: If there is no such device, or bitsandbytes is needed and absent.
     """
     import torch

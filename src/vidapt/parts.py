@@ -118,12 +118,16 @@ def refuse_unimported(described: Any, where: Path) -> None:
     """
     for kind in outside(described):
         module, _, name = kind.partition(":")
-        # Looked up without `getattr`, since a module may import more when it is asked for a name.
-        if not _is_part(getattr(sys.modules.get(module), "__dict__", {}).get(name)):
+        if module not in sys.modules:
             raise CheckpointError(
                 where,
                 f"names a part that is not vidapt's, {kind!r}, whose code would run",
                 f"if you trust it, import {module} first; for a command: vidapt --trust {module} COMMAND ...",
+            )
+        # Not by `getattr`, since a module may import others when it is asked for a name.
+        if not _is_part(vars(sys.modules[module]).get(name)):
+            raise CheckpointError(
+                where, f"names {kind!r}, which is no part", "write package.module:Class, or leave this folder"
             )
 
 

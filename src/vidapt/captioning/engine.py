@@ -296,7 +296,8 @@ def load(
         bits: Quantise the language model to 4 or 8 bits; needs bitsandbytes.
 
     Raises:
-        CheckpointError: If there is no such model, or its weights do not fit exactly.
+        CheckpointError: If there is no such model, its weights do not fit exactly, or it names a part outside
+            vidapt whose module you have not imported.
     """
     model, tokenizer = open_model(name, dtype, device, tell, bits)
     return Engine(model, tokenizer, _called(name), read_card(locate(name)))
