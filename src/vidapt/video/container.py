@@ -70,6 +70,10 @@ class Source:
             except av.FFmpegError:
                 self.errors += 1
                 return
+            except IndexError:
+                # At the end PyAV marks every stream, and trips over those that a broken transport stream
+                # announced on the way.
+                return
             if packet is None:
                 return
             self.check_clock()

@@ -14,6 +14,7 @@ from vidapt.video.bursts import in_bursts
 from vidapt.video.choose import Keyframes, Policy, choose, span
 from vidapt.video.container import Source, opened
 from vidapt.video.limits import DEFAULT, Limits
+from vidapt.video.order import first_shown
 from vidapt.video.pick import Findings, pick
 from vidapt.video.pictures import describe, is_picture, read
 from vidapt.video.pixels import Canvas
@@ -96,7 +97,9 @@ def _times(source: Source, described: Probe, clip: Clip, policy: Policy) -> tupl
     start, end = span(described, clip.start_s, clip.end_s)
     with opened(source.path, source.limits, source.deadline) as again:
         stamps = [(p.pts, p.is_keyframe) for p in again.packets() if p.pts is not None and not p.is_discard]
-    origin = min((pts for pts, _ in stamps), default=0)
+    origin = first_shown(source)
+    if origin is None:
+        origin = min((pts for pts, _ in stamps), default=0)
     moments = sorted(float((pts - origin) * source.time_base) for pts, key in stamps if key)
     return _thin([moment for moment in moments if start <= moment <= end] or [start], _cap(policy))
 

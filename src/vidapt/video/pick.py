@@ -12,7 +12,8 @@ import av
 from av.video.frame import VideoFrame
 
 from vidapt.video.container import Source, decoded, opened
-from vidapt.video.runs import Run, RunReader, UnreliableError, answers
+from vidapt.video.order import hides_order, may_hide_order
+from vidapt.video.runs import Run, RunReader, UnreliableError, VideoPacket, answers, shown_at
 
 SKIPPABLE = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"})
 """Codecs whose decoder, told to pass over pictures nothing refers to, leaves all others bit-identical."""
@@ -76,8 +77,6 @@ def pick(source: Source, times: Sequence[float], findings: Findings) -> Iterator
 
 
 def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
-    if _hides_order(source):
-        raise UnreliableError("the container does not say in which order pictures are shown")
     reader = RunReader(source)
     scale = source.time_base
     rows: dict[int, list[int]] = {}
@@ -97,13 +96,17 @@ def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterato
 
 
 def _decode_run(source: Source, run: Run, wanted: set[int]) -> Iterator[VideoFrame]:
-    """Decode a run as far as needed and yield the frames whose tick is wanted, each exactly once."""
+    """Decode a run as far as needed and yield the frames whose tick is wanted, each exactly once.
+
+    Where the order of the frames is in doubt, all of the run is decoded to see it.
+    """
     context = source.stream.codec_context
     context.flush_buffers()
-    skip: Literal["NONREF", "DEFAULT"] = "NONREF" if context.name in SKIPPABLE else "DEFAULT"
-    last = max(at for at, packet in enumerate(run.packets) if packet.pts in wanted)
-    missing, newest = set(wanted), -math.inf
-    for packet in [*run.packets[: last + 1], None]:
+    doubtful = may_hide_order(source, [shown_at(packet) for packet in run.packets])
+    skip: Literal["NONREF", "DEFAULT"] = "NONREF" if context.name in SKIPPABLE and not doubtful else "DEFAULT"
+    packets = run.packets if doubtful else _needed(run.packets, wanted)
+    missing, newest, count = set(wanted), -math.inf, 0
+    for packet in [*packets, None]:
         source.check_clock()
         context.skip_frame = "DEFAULT" if packet is None or packet.pts in wanted else skip
         try:
@@ -114,18 +117,26 @@ def _decode_run(source: Source, run: Run, wanted: set[int]) -> Iterator[VideoFra
             if frame.pts is None or frame.pts <= newest or frame.is_corrupt:
                 raise UnreliableError("frames come out damaged or in another order than announced")
             newest = frame.pts
+            count += 1
             if frame.pts in missing:
                 missing.remove(frame.pts)
                 yield frame
     if missing:
         raise UnreliableError("a wanted frame does not come out")
+    if doubtful and count < sum(not packet.is_discard for packet in packets):
+        raise UnreliableError("frames that would show their order do not come out")
+
+
+def _needed(packets: list[VideoPacket], wanted: set[int]) -> list[VideoPacket]:
+    """The packets up to the last of which the frame is wanted."""
+    return packets[: 1 + max(at for at, packet in enumerate(packets) if packet.pts in wanted)]
 
 
 def _plain(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
     """Decode everything from the start to the last wanted moment."""
     waiting = deque(sorted(range(len(times)), key=lambda row: times[row]))
     before: tuple[VideoFrame, float] | None = None
-    for frame, moment in _timed(source):
+    for frame, moment in _timed(source, max(times)):
         if before is not None and times[waiting[0]] + _CLOSE_S < moment:
             yield _shown(before, _take(waiting, times, moment), findings)
         if not waiting:
@@ -152,12 +163,12 @@ def _shown(picture: tuple[VideoFrame, float], rows: tuple[int, ...], findings: F
     return Shown(rows, moment, frame)
 
 
-def _timed(source: Source) -> Iterator[tuple[VideoFrame, float]]:
+def _timed(source: Source, until_s: float) -> Iterator[tuple[VideoFrame, float]]:
     """Yield all frames in the order they are shown, with the seconds since the first of them.
 
-    Where the stamps of a broken file go back, the clock stands still.
+    Moments need to be right up to `until_s`. Where stamps of a broken file go back, the clock stands still.
     """
-    ranks = _ranks(source)
+    ranks = _ranks(source, until_s)
     first: float | None = None
     latest = 0.0
     for index, frame in enumerate(decoded(source)):
@@ -170,7 +181,7 @@ def _timed(source: Source) -> Iterator[tuple[VideoFrame, float]]:
         yield frame, latest
 
 
-def _ranks(source: Source) -> list[float] | None:
+def _ranks(source: Source, until_s: float) -> list[float] | None:
     """Moments of all pictures in the order shown, where frames do not carry them rightly; otherwise None.
 
     Without timestamps pictures are taken to be equally spaced. Where packets are stamped in decoding order
@@ -181,15 +192,9 @@ def _ranks(source: Source) -> list[float] | None:
     known = [stamp for stamp in stamps if stamp is not None]
     if len(known) < len(stamps):
         return [index * _interval(source) for index in range(len(stamps))]
-    if _hides_order(source):
-        return [float(stamp * source.time_base) for stamp in sorted(known)]
+    if may_hide_order(source, known) and hides_order(source, until_s):
+        return [float(stamp * source.time_base) for stamp in known]
     return None
-
-
-def _hides_order(source: Source) -> bool:
-    """AVI has no presentation times, and for these codecs FFmpeg cannot work them out."""
-    context = source.stream.codec_context
-    return source.container.format.name == "avi" and context.name in ("h264", "hevc") and context.has_b_frames
 
 
 def _interval(source: Source) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
+    Image,
     ImageFile,
     ImageOps,
     JpegImagePlugin,
@@ -170,12 +171,25 @@ _PLUGINS: dict[bytes, type[ImageFile.ImageFile]] = {
 }
 
 
+_BAD_DATA = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    TypeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for files that are cut off, damaged or claim to be huge."""
+
+
 @contextmanager
 def _guarded(path: Path) -> Iterator[None]:
     """Turn what Pillow raises for bad data into `BrokenClip`."""
     try:
         yield
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
+    except _BAD_DATA as error:
         raise BrokenClip(path, f"it cannot be decoded as a picture ({error})") from error
 
 
@@ -194,11 +208,11 @@ def _picture(path: Path, limits: Limits) -> Iterator[ImageFile.ImageFile]:
 
 def _timeline(path: Path, image: ImageFile.ImageFile, limits: Limits) -> tuple[list[float], float]:
     """Moments the frames of an animation appear, and the moment it ends."""
-    if getattr(image, "format", None) not in ("GIF", "WEBP", "PNG") or not getattr(
-        image, "is_animated", False
-    ):
+    with _guarded(path):  # a GIF is read to its end to count its frames
+        animated = image.format in ("GIF", "WEBP", "PNG") and bool(getattr(image, "is_animated", False))
+        count = int(getattr(image, "n_frames", 1)) if animated else 1
+    if not animated:
         return [0.0], 0.0
-    count = int(getattr(image, "n_frames", 1))
     if count > limits.frames:
         raise BrokenClip(path, f"it has {count} frames, more than the limit of {limits.frames}")
     starts, now = [], 0.0

@@ -18,7 +18,6 @@ from vidapt.errors import BrokenClip, VidaptError
 from vidapt.nouns import Clip, Frames
 from vidapt.video import worker
 from vidapt.video.choose import Policy
-from vidapt.video.decode import decode
 from vidapt.video.limits import DEFAULT, Limits
 
 _START_S = 120.0  # a machine under load may take long to import numpy
@@ -87,10 +86,7 @@ class _Crew:
 
     def decode(self, clip: Clip, policy: Policy, size: tuple[int, int] | None) -> Frames | BrokenClip:
         if self._threads_only:
-            try:
-                return decode(clip, policy, size=size, limits=self._limits)
-            except BrokenClip as broken:
-                return broken
+            return worker.attempt(clip, policy, size, self._limits)
         hand = self._idle.get()
         try:
             if hand is None:

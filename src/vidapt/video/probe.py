@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from vidapt.errors import BrokenClip
 from vidapt.video.container import Source, check_pixels, decoded, opened
 from vidapt.video.limits import DEFAULT, Limits
+from vidapt.video.order import first_shown
 from vidapt.video.pictures import Album, describe, is_picture
 from vidapt.video.pixels import quarter_turns, shown_size
 
@@ -144,18 +145,31 @@ def _header_duration(source: Source) -> float | None:
     return None
 
 
-def _scan(source: Source, rate: float) -> tuple[float, int]:
-    """Seconds and number of frames by reading (not decoding) every packet of the file."""
+def _scan(source: Source, rate: float, origin: int | None = None) -> tuple[float, int]:
+    """Seconds and number of frames by reading (not decoding) every packet of the file.
+
+    Where packets alone do not say which picture is the first to be seen, the decoder does, and the file is
+    read again, leaving out what is stamped before that `origin`.
+    """
     first, end, count = math.inf, -math.inf, 0
+    entry: float | None = None
     with opened(source.path, source.limits, source.deadline) as again:
         for packet in again.packets():
-            count += not packet.is_discard
-            if packet.pts is not None and not packet.is_discard:
+            if packet.is_discard or (origin is not None and packet.pts is not None and packet.pts < origin):
+                continue
+            count += 1
+            if packet.pts is not None:
+                if entry is None:
+                    entry = packet.pts if packet.is_keyframe else math.inf
                 first, end = min(first, packet.pts), max(end, packet.pts + (packet.duration or 0))
             if (end - first) * again.time_base > source.limits.seconds:
                 break
     if not count:
         raise BrokenClip(source.path, "it holds no pictures")
+    if entry is not None and first < entry and origin is None:
+        origin = first_shown(source)
+        if origin is not None and origin > first:
+            return _scan(source, rate, origin)
     if end > first:
         return float((end - first) * source.time_base), count
     return (count / rate if rate else 0.0), count

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from vidapt.video.container import Source
 from vidapt.video.entries import Entries
+from vidapt.video.order import first_shown
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 
@@ -80,10 +81,10 @@ class RunReader:
         """Tick at which the last picture ends if the end of the file was reached, otherwise None."""
         if not self._ended:
             return None
-        last = max(self._packets, key=_shown_at)
+        last = max(self._packets, key=shown_at)
         rate = self._source.stream.average_rate
         interval = last.duration or (int(1 / (rate * self._source.time_base)) if rate else 0)
-        return _shown_at(last) + interval
+        return shown_at(last) + interval
 
     def runs(self, ticks: Sequence[int]) -> Iterator[Run]:
         """Yield the runs that answer `ticks` (ascending), each moment in exactly one run.
@@ -103,18 +104,21 @@ class RunReader:
             yield run
 
     def _find_origin(self) -> int:
-        """Tick of the first picture shown: later packets are shown no earlier than they are decoded."""
+        """Tick of the first picture shown: later packets are shown no earlier than they are decoded.
+
+        Whether pictures shown before the first key frame come out, only the decoder can say.
+        """
         if not self._read() or not self._starts:
             raise UnreliableError("the file does not start with an entry point")
         first: int | None = None
         while True:
             newest = self._packets[-1]
             if not newest.is_discard:
-                first = _shown_at(newest) if first is None else min(first, _shown_at(newest))
-            if first is not None and self._reached >= first:
-                return first
-            if not self._read():
+                first = shown_at(newest) if first is None else min(first, shown_at(newest))
+            if (first is not None and self._reached >= first) or not self._read():
                 break
+        if first is not None and first < shown_at(self._packets[0]):
+            first = first_shown(self._source)
         if first is None:
             raise UnreliableError("no picture of the file is shown")
         return first
@@ -126,13 +130,13 @@ class RunReader:
             self._seek(tick)
         while self._reached <= tick and not self._ended:
             self._read(tick)
-        if not self._packets or not self._starts or _shown_at(self._packets[self._starts[0]]) > tick:
+        if not self._packets or not self._starts or shown_at(self._packets[self._starts[0]]) > tick:
             raise UnreliableError("no entry point lies before a wanted moment")
         return self._packets
 
     def _drop_before(self, tick: int) -> None:
         """Let the packets begin at the newest entry point shown by `tick`."""
-        reachable = [at for at in self._starts if _shown_at(self._packets[at]) <= tick]
+        reachable = [at for at in self._starts if shown_at(self._packets[at]) <= tick]
         if reachable and reachable[-1] > 0:
             self._packets = self._packets[reachable[-1] :]
             self._starts = [at - reachable[-1] for at in self._starts if at >= reachable[-1]]
@@ -148,7 +152,7 @@ class RunReader:
         return True
 
     def _accept(self, packet: VideoPacket, tick: int | None) -> None:
-        shown = _shown_at(packet)
+        shown = shown_at(packet)
         if packet.dts is not None:
             if packet.dts <= self._reached or packet.dts > shown:
                 raise UnreliableError("timestamps go backwards")
@@ -180,15 +184,15 @@ class RunReader:
         goal = tick
         for _ in range(_SEEK_TRIES):
             first = self._jump(goal)
-            if _shown_at(first) <= self._newest:
+            if shown_at(first) <= self._newest:
                 self._resume_after(first, last)
                 return
-            if _shown_at(first) <= tick and self._entries.is_entry(first):
+            if shown_at(first) <= tick and self._entries.is_entry(first):
                 self._packets, self._starts, self._bytes = [], [], 0
                 self._reached = -(1 << 63)
                 self._accept(first, tick)
                 return
-            goal = min(goal, first.dts if first.dts is not None else _shown_at(first)) - 1
+            goal = min(goal, first.dts if first.dts is not None else shown_at(first)) - 1
         raise UnreliableError("seeking finds no entry point")
 
     def _jump(self, goal: int) -> VideoPacket:
@@ -216,7 +220,7 @@ def answers(run: Run) -> dict[int, int]:
     Raises:
         UnreliableError: If two pictures claim the same tick, or none is shown by one of the moments.
     """
-    shown = sorted(_shown_at(packet) for packet in run.packets if not packet.is_discard)
+    shown = sorted(shown_at(packet) for packet in run.packets if not packet.is_discard)
     if any(a == b for a, b in pairwise(shown)):
         raise UnreliableError("two pictures have the same timestamp")
     found: dict[int, int] = {}
@@ -228,7 +232,12 @@ def answers(run: Run) -> dict[int, int]:
     return found
 
 
-def _shown_at(packet: VideoPacket) -> int:
+def shown_at(packet: VideoPacket) -> int:
+    """Tick at which the picture of a packet is shown.
+
+    Raises:
+        UnreliableError: If the file does not say.
+    """
     if packet.pts is None:
         raise UnreliableError("a packet has no timestamp")
     return packet.pts

@@ -58,6 +58,28 @@ def receive(connection: Connection, clip: Clip) -> Frames | BrokenClip:
     return Frames(pixels, np.asarray(header["times_s"], np.float64), tuple(header["notes"]))
 
 
+def attempt(clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Limits) -> Frames | BrokenClip:
+    """Decode a clip; whatever goes wrong costs that clip and no other.
+
+    Args:
+        clip: What to decode.
+        policy: Which moments to take.
+        size: (height, width) to resize to; None keeps the file's size.
+        limits: What the clip may cost.
+
+    Returns:
+        Its frames, or why there are none: what is wrong with the clip, or the error that nobody foresaw.
+    """
+    try:
+        return decode(clip, policy, size=size, limits=limits)
+    except BrokenClip as broken:
+        return broken
+    except MemoryError:
+        return BrokenClip(clip.path, "decoding it takes more memory than allowed")
+    except Exception as error:  # noqa: BLE001 - footage is untrusted, and one file must not end the job
+        return BrokenClip(clip.path, f"its decoder failed ({type(error).__name__}: {error})")
+
+
 def serve(connection: Connection) -> None:
     """Answer requests until the other side hangs up."""
     try:
@@ -73,18 +95,14 @@ def _answer(connection: Connection, asked: dict[str, Any]) -> None:
     limits = Limits(**asked["limits"])
     size = tuple(asked["size"]) if asked["size"] else None
     _bound_memory(limits)
-    try:
-        frames = decode(clip, _POLICY.validate_python(asked["policy"]), size=size, limits=limits)
-    except BrokenClip as broken:
-        connection.send_bytes(json.dumps({"broken": broken.reason}).encode())
+    outcome = attempt(clip, _POLICY.validate_python(asked["policy"]), size, limits)
+    if isinstance(outcome, BrokenClip):
+        connection.send_bytes(json.dumps({"broken": outcome.reason}).encode())
         return
-    except MemoryError:
-        connection.send_bytes(json.dumps({"broken": "decoding it takes more memory than allowed"}).encode())
-        return
-    times, notes = frames.times_s.tolist(), list(frames.notes)
-    header = {"shape": frames.pixels.shape, "times_s": times, "notes": notes}
+    times, notes = outcome.times_s.tolist(), list(outcome.notes)
+    header = {"shape": outcome.pixels.shape, "times_s": times, "notes": notes}
     connection.send_bytes(json.dumps(header).encode())
-    connection.send_bytes(frames.pixels.data.cast("B"))
+    connection.send_bytes(outcome.pixels.data.cast("B"))
 
 
 def _bound_memory(limits: Limits) -> None:
