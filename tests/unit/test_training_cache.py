@@ -15,12 +15,13 @@ from training_tools import assert_equal, blueprint, recipe, stage, trained, vide
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.formats import open_samples
 from vidapt.models.fingerprint import weights_fingerprint
-from vidapt.nouns import Clip, Plan, View, Views
+from vidapt.nouns import Clip, Features, Frames, Plan, View, Views
 from vidapt.recipe import Cache
 from vidapt.towers import conv_vip
 from vidapt.training import cache as cache_module
 from vidapt.training.cache import TensorStore
 from vidapt.training.footage import Footage, see_frozen
+from vidapt.video import decode_ahead
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,28 @@ def test_cached_features_train_bit_for_bit_as_none(
     nothing = run("nothing")
     assert_equal(run("features"), nothing)
     assert_equal(run("frames"), nothing)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_is_seen_anew_and_what_was_kept_agree_also_where_the_tower_answers_in_halves(
+    labels: Path, tmp_path: Path, inside: bool
+) -> None:
+    model = video_lm()
+    model.tower.register_forward_hook(lambda tower, given, seen: Features(seen.x.bfloat16(), seen.extra))
+    eyes = Footage(
+        model, Cache(), tmp_path, tower_trains=False, needs_views=False, workers=0, precision="bfloat16"
+    )
+    clips = clips_of(labels)
+    eyes.prepare(clips, lambda done, total: None)
+    assert eyes.store is not None
+    assert eyes.store.get(eyes.key(clips[0]))["0.x"].dtype == torch.bfloat16
+    ((kept,),) = [seen.features for seen in eyes.seen(clips)]
+    decoded = [next(decode_ahead([clip], model.blueprint.frames, workers=0))[1] for clip, _ in clips]
+    views = [eyes.cut(frames) for frames in decoded if isinstance(frames, Frames)]
+    with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+        anew = torch.cat([eyes.see(one).features[0].x for one in views])
+    assert anew.dtype == kept.x.dtype == torch.float32
+    assert torch.equal(anew, kept.x)
 
 
 def test_half_precision_features_train_nearly_the_same(labels: Path, tmp_path: Path) -> None:

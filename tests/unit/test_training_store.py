@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from training_tools import assert_equal, recipe, stage, trained, video_lm, write_clips
 
@@ -41,11 +42,17 @@ def lengthen(shard: Path) -> None:
 
 
 def change_a_note(shard: Path) -> None:
-    shard.write_bytes(shard.read_bytes().replace(b'[\\"a\\"]', b"null "))
+    shard.write_bytes(shard.read_bytes().replace(b'[\\"a\\"]', b"null   "))
 
 
 def lose_the_notes(shard: Path) -> None:
     save_file(load_file(shard), shard)
+
+
+def lose_a_tensor(shard: Path) -> None:
+    with safe_open(shard, framework="pt") as file:
+        header = file.metadata()
+    save_file({"b/x": load_file(shard)["b/x"]}, shard, metadata=header)
 
 
 def spoil_the_header(shard: Path) -> None:
@@ -54,7 +61,7 @@ def spoil_the_header(shard: Path) -> None:
     shard.write_bytes(content)
 
 
-DAMAGES = [truncate, empty, lengthen, change_a_note, lose_the_notes, spoil_the_header]
+DAMAGES = [truncate, empty, lengthen, change_a_note, lose_the_notes, lose_a_tensor, spoil_the_header]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
