@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from vidapt.formats.vidapt_jsonl import Part, write
 from vidapt.nouns import MEDIA, Clip, Sample, Turn
 
 ROOT = Path("/data/set")
-texts = st.text(min_size=1, max_size=20).filter(lambda t: t.strip() and MEDIA not in t and "<image>" not in t)
+
+
+def seen(text: str) -> bool:
+    return any(unicodedata.category(letter) not in ("Cc", "Cf", "Zl", "Zp", "Zs") for letter in text)
+
+
+texts = st.text(min_size=1, max_size=20).filter(lambda t: seen(t) and MEDIA not in t and "<image>" not in t)
 names = st.text("abcé _-.", min_size=1, max_size=6).filter(lambda n: n.strip() and n.strip(".") == n)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -42,7 +49,7 @@ def samples(draw: st.DrawFn) -> Sample:
     spoken = [draw(texts) for _ in range(2 * count)]
     if draw(st.booleans()):
         for _ in media:
-            turn = draw(st.integers(0, 2 * count - 1))
+            turn = 2 * draw(st.integers(0, count - 1))
             place = draw(st.integers(0, len(spoken[turn])))
             spoken[turn] = MEDIA.join([spoken[turn][:place], spoken[turn][place:]])
     turns = [Turn("assistant" if i % 2 else "user", text) for i, text in enumerate(spoken)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 from collections.abc import Iterator
@@ -112,9 +113,14 @@ def test_rows_without_an_id_are_named_by_file_and_number(data: Path) -> None:
         ({"video": "a.mp4", "caption": "c", "answer": "a"}, "'answer' belongs to 'question'"),
         ({"video": "a.mp4", "question": "q"}, "'answer' is missing"),
         ({**QA, "answer": "  "}, "'answer' is empty"),
+        ({**QA, "answer": "\u200b\ufeff \u2060\u200d"}, "'answer' holds only characters that cannot be seen"),
+        ({**QA, "question": "\0\1\n"}, "'question' holds only characters that cannot be seen"),
         ({**QA, "answer": 3}, "'answer' is 3, not text"),
         ({**QA, "question": "<video> <video>"}, "2 media mark(s), the sample 1 clip(s)"),
+        ({**QA, "answer": "I see <video> here."}, "turn 2, an answer, holds a <video> mark"),
+        ({"video": "a.mp4", "caption": "an <image>"}, "turn 2, an answer, holds a <image> mark"),
         ({**QA, "rejected": "<video> no"}, "'rejected' holds a <video> mark"),
+        ({**QA, "rejected": "<image> no"}, "'rejected' holds a <image> mark"),
         ({**QA, "video": "https://x.org/a.mp4"}, "is not a path"),
         ({**QA, "facts": {"accept": []}}, "'accept' names no answer"),
         ({**QA, "facts": {"accept": "red"}}, "'accept' is 'red', not a list"),
@@ -127,6 +133,10 @@ def test_rows_without_an_id_are_named_by_file_and_number(data: Path) -> None:
         ({"video": "a.mp4", "turns": ["q", "a"]}, "a turn is 'q', not an object"),
         ({"media": [{"path": "a.mp4", "start_s": 3, "end_s": 2}], "caption": "c"}, "not after its start"),
         ({"media": [{"path": "a.mp4", "start_s": -1}], "caption": "c"}, "not a moment"),
+        (
+            {"media": [{"path": "a.mp4", "start_s": 10**400}], "caption": "c"},
+            "000..., not a moment in a clip",
+        ),
         ({"media": [{"path": "a.mp4", "end_s": "2"}], "caption": "c"}, "not a number of seconds"),
         ({"media": [{"path": "a.mp4", "stop_s": 2}], "caption": "c"}, "unknown key 'stop_s'"),
         (["q"], "the row is ['q'], not an object"),
@@ -267,6 +277,42 @@ def test_unchecked_media_pass_until_they_are_checked(data: Path) -> None:
     assert check(samples) == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["z" * 5000, "z/" * 3000, "z" * 5000 + "/z"], ids=["long", "deep", "in a long one"]
+)
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("vidapt_jsonl", {**QA, "video": "NAME"}),
+        ("llava_json", llava("q", "a", video="NAME")),
+        ("sharegpt", chat("q", "a", videos=["NAME"])),
+        ("video_instruct", {"q": "q", "a": "a", "video_id": "NAME"}),
+    ],
+)
+def test_a_name_no_file_can_have_is_a_missing_file(data: Path, kind: str, row: Any, name: str) -> None:
+    path = put(data / "l.json", row)
+    path.write_text(path.read_text().replace("NAME", name))
+    assert f"{path}:2: 1 of 1 media files are missing" in refused(path, kind)
+    assert f"{path}:2: 1 of 1 media files are missing" in refused(path, kind, media_root=data)
+
+
+def test_a_label_file_of_a_name_no_file_can_have_is_missing(data: Path) -> None:
+    for name in ("z" * 5000, "z/" * 3000 + "l.json"):
+        assert "there is no such file" in refused(data / name)
+        assert "there is no such folder" in refused(data / name, "folder")
+
+
+def test_a_folder_of_videos_that_may_not_be_listed_has_none(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = put(data / "l.json", {"q": "q", "a": "a", "video_id": "a"})
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "1 of 1 media files are missing" in refused(path, "video_instruct")
+
+
 # --- llava_json -----------------------------------------------------------------------------------------
 
 
@@ -320,6 +366,12 @@ def test_repeated_ids_of_published_files_get_ids_of_their_own(data: Path) -> Non
         (llava("<image><image>q", "a", image="c.png"), "2 media mark(s), the sample 1 clip(s)"),
         (llava("<video>q", "a", video=["a.mp4", "b.mp4"]), "1 media mark(s), the sample 2 clip(s)"),
         (llava("<video><video>", "a", video="a.mp4", image="c.png"), "0 <image> and 2 <video> marks"),
+        (llava("q", "see <video>", video="a.mp4"), "turn 2, an answer, holds a <video> mark"),
+        (
+            llava("<image>", "<video>", video="a.mp4", image="c.png"),
+            "turn 2, an answer, holds a <video> mark",
+        ),
+        (llava("q", "a", "r", "<image>", image="c.png"), "turn 4, an answer, holds a <image> mark"),
         (llava("q", "", video="a.mp4"), "'value' is empty"),
         ({"conversations": [{"from": "gpt", "value": "a"}]}, "turn 1 is by the assistant"),
         ({"conversations": [{"from": "human", "value": "a"}] * 2}, "turn 2 is by the user"),
@@ -390,6 +442,13 @@ def test_sharegpt_orders_stills_and_videos_by_their_marks(data: Path) -> None:
         (chat("q", "a", audios=["a.wav"]), "'audios' cannot be learnt from"),
         (chat("<video>q", "a", video="a.mp4"), "did you mean 'videos'?"),
         (chat("q", "a", chosen={"role": "assistant", "content": "x"}), "'rejected' is missing"),
+        (chat("q", "a <video>", videos=["a.mp4"]), "turn 2, an answer, holds a <video> mark"),
+        (
+            chat(
+                "q", **{k: {"role": "assistant", "content": f"{k} <video>"} for k in ("chosen", "rejected")}
+            ),
+            "'rejected' holds a <video> mark",
+        ),
         ({"messages": [{"role": "tool", "content": "q"}]}, "unknown role 'tool'"),
         ({"messages": {"role": "user"}}, "'messages' is {'role': 'user'}, not a list"),
         ({"videos": ["a.mp4"]}, "'messages' is missing"),

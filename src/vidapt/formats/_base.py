@@ -11,7 +11,7 @@ from pydantic import Field
 
 from vidapt.formats._media import checked
 from vidapt.formats._row import Row, rows
-from vidapt.formats._talk import VIDEO_MARK, conversation, role_of
+from vidapt.formats._talk import conversation, role_of, unmarked
 from vidapt.nouns import Clip, Role, Sample, Turn
 from vidapt.parts import PartConfig
 
@@ -72,9 +72,7 @@ def labelled(row: Row, name: str, media: tuple[Clip, ...], caption_prompt: str) 
     Raises:
         FormatError: If not exactly one kind of label is there, or it is unsound.
     """
-    rejected = row.text("rejected") if "rejected" in row.values else None
-    if rejected is not None and VIDEO_MARK in rejected:
-        raise row.error(f"'rejected' holds a {VIDEO_MARK} mark", "marks belong into the conversation")
+    rejected = unmarked(row.text("rejected"), "'rejected'", row) if "rejected" in row.values else None
     turns = conversation(_labelled_turns(row, caption_prompt), len(media), row)
     return Sample(name, media, turns, rejected, _facts(row), row.where)
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from vidapt import parts
 from vidapt.errors import ConfigError, FormatError
-from vidapt.formats._media import checked
+from vidapt.formats._media import checked, exists
 from vidapt.formats._row import rows
 from vidapt.nouns import Sample
 
@@ -24,7 +24,7 @@ def detect(path: Path) -> str:
     Raises:
         FormatError: If there is nothing at `path`, or not exactly one format recognises it.
     """
-    if not path.exists():
+    if not exists(path):
         raise FormatError(path, "there is no such file or folder", "check the path of the labels")
     keys = frozenset[str]()
     if path.is_file():

@@ -25,6 +25,14 @@ TINY_STILL = (
 """A GIF of one pixel, with which every format makes its smallest valid data."""
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there; a name that no file can have, or that may not be looked at, is missing."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 class MediaFinder:
     """Turns the paths of one label file into files, remembering what it found.
 
@@ -66,10 +74,10 @@ class MediaFinder:
         if self._root is not None:
             candidates.append(self._root / given)
         for candidate in candidates:
-            if candidate.exists():
+            if exists(candidate):
                 return candidate
         beside = self._folder / Path(given).name
-        if self._beside and beside.exists():
+        if self._beside and exists(beside):
             other = self._claimed.setdefault(beside.name, given)
             if other != given:
                 raise row.error(
@@ -92,7 +100,7 @@ def checked(samples: Iterable[Sample]) -> Iterator[Sample]:
         for clip in sample.media:
             if clip.path not in seen:
                 seen.add(clip.path)
-                if not clip.path.exists():
+                if not exists(clip.path):
                     missing.append((sample.source, clip.path))
         yield sample
     if missing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 from vidapt.errors import FormatError, nearest
 from vidapt.formats._scan import json_rows
+
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+"""Unicode's categories of characters without a picture: spaces, line ends, NUL, zero-width marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,13 @@ class Row:
         return self.values[key]
 
     def text(self, key: str) -> str:
-        """Return a text that must be there and not be blank."""
+        """Return a text that must be there and hold something to read."""
         value = self.need(key)
         if not isinstance(value, str):
             raise self.error(f"{key!r} is {_shown(value)}, not text")
-        if not value.strip():
-            raise self.error(f"{key!r} is empty", "fill it in, or remove the row")
+        if all(unicodedata.category(letter) in _UNSEEN for letter in value):
+            found = "holds only characters that cannot be seen" if value.strip() else "is empty"
+            raise self.error(f"{key!r} {found}", "fill it in, or remove the row")
         try:
             value.encode()
         except UnicodeEncodeError:
@@ -97,9 +102,13 @@ class Row:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(f"{key!r} is {_shown(value)}, not a number of seconds")
-        if not math.isfinite(value) or value < 0:
-            raise self.error(f"{key!r} is {value}, not a moment in a clip")
-        return float(value)
+        try:
+            moment = float(value)
+        except OverflowError:
+            moment = math.inf
+        if not math.isfinite(moment) or moment < 0:
+            raise self.error(f"{key!r} is {_shown(value)}, not a moment in a clip")
+        return moment
 
     def identity(self, key: str = "id") -> str:
         """Return the row's id (text or number), or its name if it has none."""

@@ -18,6 +18,7 @@ from vidapt.errors import FormatError
 MAX_LINE_BYTES = 64 << 20
 """Longest single JSON line; a longer one is no label but a file that is not JSON lines."""
 
+_SHORTER = "raise max_bytes, or turn the list into JSON lines, which are read one by one"
 _BLANK = re.compile(r"[ \t\r\n]*")
 _BOM = b"\xef\xbb\xbf"
 
@@ -63,13 +64,14 @@ def json_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
     yield from _listed(path, max_bytes) if first == b"[" else _lines(path)
 
 
-def json_document(path: Path, max_bytes: int) -> Any:
+def json_document(path: Path, max_bytes: int, remedy: str) -> Any:
     """Return the one JSON value a file holds.
 
     Raises:
-        FormatError: If it is too large, not UTF-8 or not JSON; line and column are named.
+        FormatError: If it cannot be read, is too large (which `remedy` helps against), not UTF-8 or not JSON;
+            line and column are named.
     """
-    cursor = _Cursor(read_utf8(path, max_bytes), path)
+    cursor = _Cursor(read_utf8(path, max_bytes, remedy), path)
     cursor.skip_blank()
     value = cursor.value()
     if cursor.peek():
@@ -77,20 +79,25 @@ def json_document(path: Path, max_bytes: int) -> Any:
     return value
 
 
-def read_utf8(path: Path, max_bytes: int) -> str:
+def read_utf8(path: Path, max_bytes: int, remedy: str) -> str:
     """Return the text of a file, without a byte order mark.
 
+    Args:
+        path: The file.
+        max_bytes: Largest file read.
+        remedy: What to do about a larger one.
+
     Raises:
-        FormatError: If it is larger than `max_bytes` or not UTF-8.
+        FormatError: If it cannot be read, is larger than `max_bytes` or not UTF-8.
     """
-    size = path.stat().st_size
-    if size > max_bytes:
-        raise FormatError(
-            path,
-            f"{size:,} bytes, more than the {max_bytes:,} read at once",
-            "raise max_bytes, or turn the list into JSON lines, which are read one by one",
-        )
-    return _decode(path.read_bytes().removeprefix(_BOM), path, 1)
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise FormatError(path, f"{size:,} bytes, more than the {max_bytes:,} read at once", remedy)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
+    return _decode(raw.removeprefix(_BOM), path, 1)
 
 
 def _first_character(path: Path) -> bytes:
@@ -147,7 +154,7 @@ def _line_value(text: str, where: str) -> Any:
 
 
 def _listed(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
-    cursor = _Cursor(read_utf8(path, max_bytes), path)
+    cursor = _Cursor(read_utf8(path, max_bytes, _SHORTER), path)
     cursor.skip("[")
     if cursor.peek() == "]":
         raise FormatError(cursor.where, "the list is empty")

@@ -36,10 +36,11 @@ def conversation(turns: Iterable[Turn], media: int, row: Row) -> tuple[Turn, ...
         row: Where they come from, for errors.
 
     Raises:
-        FormatError: If the roles are out of order, or the marks are neither none nor one per clip.
+        FormatError: If the roles are out of order, the assistant's text holds a mark, or the marks are
+            neither none nor one per clip.
     """
-    unified = tuple(Turn(turn.role, _MARK.sub(MEDIA, turn.text)) for turn in turns)
-    spoken = unified[1:] if unified and unified[0].role == "system" else unified
+    given = tuple(turns)
+    spoken = given[1:] if given and given[0].role == "system" else given
     for number, turn in enumerate(spoken, start=1):
         expected = "user" if number % 2 else "assistant"
         if turn.role != expected:
@@ -49,6 +50,10 @@ def conversation(turns: Iterable[Turn], media: int, row: Row) -> tuple[Turn, ...
             )
     if not spoken or len(spoken) % 2:
         raise row.error("the conversation does not end with an answer of the assistant")
+    for number, turn in enumerate(spoken, start=1):
+        if turn.role == "assistant":
+            unmarked(turn.text, f"turn {number}, an answer,", row)
+    unified = tuple(Turn(turn.role, _MARK.sub(MEDIA, turn.text)) for turn in given)
     marks = sum(turn.text.count(MEDIA) for turn in unified)
     if marks not in (0, media):
         raise row.error(
@@ -56,6 +61,20 @@ def conversation(turns: Iterable[Turn], media: int, row: Row) -> tuple[Turn, ...
             f"write one {MEDIA} per clip, or none to put all of them in front",
         )
     return unified
+
+
+def unmarked(text: str, what: str, row: Row) -> str:
+    """Return what a model is to say, which holds no clip.
+
+    Raises:
+        FormatError: If an image or video mark stands in it; `what` names the text.
+    """
+    if found := _MARK.search(text):
+        raise row.error(
+            f"{what} holds a {found[0]} mark, where no clip can stand",
+            "move the mark into the question, or write the word in another way",
+        )
+    return text
 
 
 def in_mark_order(turns: Iterable[Turn], images: Sequence[T], videos: Sequence[T], row: Row) -> list[T]:

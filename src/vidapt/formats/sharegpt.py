@@ -17,7 +17,7 @@ from pathlib import Path
 from vidapt.formats._base import FileConfig, distinct, read_samples
 from vidapt.formats._media import TINY_STILL, MediaFinder
 from vidapt.formats._row import Row
-from vidapt.formats._talk import conversation, in_mark_order, role_of
+from vidapt.formats._talk import conversation, in_mark_order, role_of, unmarked
 from vidapt.nouns import Role, Sample, Turn
 
 _ROLES: Mapping[str, Role] = {
@@ -63,7 +63,7 @@ def _sample(row: Row, finder: MediaFinder) -> Sample:
     rejected = None
     if "chosen" in row.values or "rejected" in row.values:
         turns.append(_turn(row.inner(row.need("chosen"), "'chosen'")))
-        rejected = _turn(row.inner(row.need("rejected"), "'rejected'")).text
+        rejected = unmarked(_turn(row.inner(row.need("rejected"), "'rejected'")).text, "'rejected'", row)
     given = in_mark_order(turns, row.texts("images"), row.texts("videos"), row)
     media = tuple(finder.clip(path, row) for path in given)
     return Sample(row.identity(), media, conversation(turns, len(media), row), rejected, source=row.where)

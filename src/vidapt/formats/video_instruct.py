@@ -68,11 +68,19 @@ class _Shelf:
     def _listing(self, folder: Path) -> dict[str, list[Path]]:
         if folder not in self._folders:
             listing: dict[str, list[Path]] = {}
-            for path in folder.iterdir() if folder.is_dir() else ():
+            for path in _entries(folder):
                 if path.suffix.lower() in VIDEO_SUFFIXES:
                     listing.setdefault(path.stem, []).append(path)
             self._folders[folder] = listing
         return self._folders[folder]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing if there is none, as where an id is no name a file can have."""
+    try:
+        return list(folder.iterdir())
+    except (OSError, ValueError):
+        return []
 
 
 def tiny() -> Part:
