@@ -6,7 +6,8 @@ Importing this module imports no torch; looking at parts and language models doe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -56,10 +57,12 @@ def part_problems(data: Any, lines: Lines) -> Iterator[str]:
         try:
             parts.configure(place.family, place.spec)
         except ConfigError as error:
-            yield f"{lines.label(place.kind)}: {_dotted(place.kind)}: {error.found}; {error.remedy}"
+            yield _line(lines, place.kind, f"{error.found}; {error.remedy}")
         except ValidationError as error:
             config = parts.find(place.family, place.spec["kind"]).Config
             yield from describe(error, config, lines, prefix=place.fields)
+        else:
+            yield from _tower_problems(place, lines)
     blueprint = data.get("blueprint")
     if isinstance(blueprint, dict) and isinstance(blueprint.get("language"), dict):
         yield from _language_problems(blueprint["language"], lines)
@@ -111,10 +114,10 @@ def _in_terms(terms: Any, where: Where) -> Iterator[_Place]:
 
 
 def _in_sources(sources: Any, where: Where) -> Iterator[_Place]:
-    for index, source in enumerate(sources if isinstance(sources, list) else ()):
+    for index, source in enumerate(sources if isinstance(sources, list) else [sources]):
         if isinstance(source, dict) and isinstance(source.get("format"), str):
             options = source.get("options")
-            spec = {"kind": source["format"], **(options if isinstance(options, dict) else {})}
+            spec = {**(options if isinstance(options, dict) else {}), "kind": source["format"]}
             yield _Place("formats", spec, (*where, index, "format"), (*where, index, "options"))
 
 
@@ -122,30 +125,79 @@ def _place(family: parts.Family, spec: dict[str, Any], where: Where) -> _Place:
     return _Place(family, spec, (*where, "kind"), where)
 
 
-def _language_problems(spec: Mapping[str, Any], lines: Lines) -> Iterator[str]:
-    """Transformers takes any key without a word, so a misspelt size would silently be its default."""
-    from huggingface_hub.errors import StrictDataclassError
+def _tower_problems(place: _Place, lines: Lines) -> Iterator[str]:
+    """What only making a tower tells: numbers that are sizes, but of no tower. Others' parts are not made."""
+    if place.family != "towers" or ":" in place.spec["kind"]:
+        return
+    arch, where = place.spec.get("arch"), (*place.fields, "arch")
+    unknown = _unknown_keys(arch, where, lines) if isinstance(arch, dict) else {}
+    yield from unknown.values()
+    if not unknown:
+        import torch
+
+        with torch.device("meta"):  # without weights
+            yield from _failure(lambda: parts.build("towers", place.spec), place.fields, lines)
+
+
+def _language_problems(spec: dict[str, Any], lines: Lines) -> Iterator[str]:
     from transformers import CONFIG_MAPPING
 
     where: Where = ("blueprint", "language")
     kind = spec.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         hint = nearest(str(kind), CONFIG_MAPPING) if kind else "give a transformers model_type, such as llama"
-        place = (*where, "model_type")
-        yield f"{lines.label(place)}: {_dotted(place)}: no language model is called {kind!r}; {hint}"
+        yield _line(lines, (*where, "model_type"), f"no language model is called {kind!r}; {hint}")
         return
+    unknown = _unknown_keys(spec, where, lines)
+    yield from unknown.values()
+    known = {key: value for key, value in spec.items() if key != "model_type" and key not in unknown}
+    yield from _failure(lambda: CONFIG_MAPPING[kind](**known), where, lines)
+
+
+def _unknown_keys(spec: dict[str, Any], where: Where, lines: Lines) -> dict[Any, str]:
+    """Keys that a transformers configuration does not know, each with its line of text.
+
+    Transformers takes any key without a word, so a misspelt size would silently be its default.
+    """
+    from transformers import CONFIG_MAPPING
+
+    kind = spec.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        return {}
     config = CONFIG_MAPPING[kind]
     known = {field.name for field in dataclasses.fields(config)} | set(config.attribute_map) | _OLDER_KEYS
-    unknown = [key for key in spec if key != "model_type" and key not in known]
-    for key in unknown:
-        place = (*where, key)
-        yield f"{lines.label(place)}: {_dotted(place)}: unknown key; {nearest(str(key), known)}"
+    odd = [key for key in spec if key != "model_type" and key not in known]
+    return {key: _line(lines, (*where, key), f"unknown key; {nearest(str(key), known)}") for key in odd}
+
+
+def _failure(attempt: Callable[[], object], where: Where, lines: Lines) -> Iterator[str]:
+    """What an attempt to make something of transformers' fails with, as one line of text."""
+    from huggingface_hub.errors import StrictDataclassError
+
     try:
-        config(**{key: value for key, value in spec.items() if key in known})
-    except (StrictDataclassError, ValueError, TypeError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Initializing zero-element tensors", UserWarning)
+            attempt()
+    except ConfigError as error:
+        yield _line(lines, where, f"{error.where}: {error.found}; {error.remedy}")
+    # Whatever transformers and torch raise over sizes that they cannot do with.
+    except (
+        StrictDataclassError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        UserWarning,
+        ValueError,
+    ) as error:
         reason = " ".join(str(error).split())
-        yield f"{lines.label(where)}: {_dotted(where)}: {reason}"
+        # These say it in a sentence; others' words, such as `'x'`, need the kind of error to be understood.
+        plain = isinstance(error, StrictDataclassError | ValueError | TypeError)
+        yield _line(lines, where, reason if plain else f"cannot be made: {type(error).__name__}: {reason}")
 
 
-def _dotted(where: Where) -> str:
-    return ".".join(map(str, where))
+def _line(lines: Lines, where: Where, said: str) -> str:
+    return f"{lines.label(where)}: {'.'.join(map(str, where))}: {said}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -150,6 +151,12 @@ class _Loader(yaml.SafeLoader):
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise _refused(node, f"{short(node.value)} is too large a number")
         return value
+
+
+# As JSON and newer YAML write numbers; else the `1e-05` of a run's `recipe.json` would come back as text.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def _refused(node: yaml.Node, found: str) -> yaml.constructor.ConstructorError:

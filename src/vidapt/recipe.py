@@ -13,7 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from vidapt import parts
 from vidapt._dual import DualBlueprint as DualBlueprint
@@ -114,6 +122,16 @@ class DataSource(Strict):
     types: tuple[str, ...] | None = None
     limit: int | None = Field(None, ge=1)
     skip: int = Field(0, ge=0)
+
+    @field_validator("options")
+    @classmethod
+    def _options_only(cls, options: Spec) -> Spec:
+        for key in ("kind", "path"):
+            if key in options:
+                raise ValueError(
+                    f"`{key}` is no option; a source has `path` and `format`, beside its `options`"
+                )
+        return options
 
 
 def _sources(value: Any) -> Any:
