@@ -265,7 +265,7 @@ def test_a_lesson_is_what_the_tower_shows_of_the_students_frames(
     teacher = taught.open_teachers(objective, frames, torch.device("cpu"))[name]
     footage = taught.lessons({name: teacher}, Cache(keep="frames"), tmp_path, 0)[name]
     clips = [Clip(str(number), labels.parent / f"{number}.mp4") for number in range(2)]
-    assert footage.prepare([(clip, 1) for clip in clips], lambda done, total: None) == []
+    assert footage.prepare([(clip, 1) for clip in clips], lambda done, total: None) == {}
     for clip in clips:
         pixels = torch.from_numpy(decode(clip, frames).pixels).permute(0, 3, 1, 2)
         whole = parts.build("resolutions", {"kind": "whole"}, size=teacher.tower.size)
