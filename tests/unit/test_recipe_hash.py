@@ -1,4 +1,4 @@
-"""A recipe's hash is that of what was written, wherever it lies; a run goes on by its text or its settled copy."""
+"""A recipe's hash is that of what was written, wherever it lies; its runs go on by either of the two."""
 
 from __future__ import annotations
 
