@@ -72,6 +72,14 @@ def _any_error(path: Path) -> Iterator[None]:
         raise VidaptError(path, f"cannot be written ({reason})", "choose another folder") from error
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there; a name that no file can have, or that may not be looked at, is missing."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def check_file(path: Path) -> None:
     """Refuse, before work begins, a file that could not be written at its end; nothing is made.
 

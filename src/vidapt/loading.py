@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidapt.errors import CheckpointError, ConfigError, nearest
+from vidapt.files import exists
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ def locate(name: str | Path) -> Path:
         CheckpointError: If there is no such model; the nearest shipped name is offered.
     """
     path = Path(name)
-    if not _exists(path):
+    if not exists(path):
         known = shipped()
         if str(name) in known:
             return known[str(name)]
@@ -121,14 +122,6 @@ def _downloaded(name: str) -> Path:
         ) from error
 
 
-def _exists(path: Path) -> bool:
-    """Whether there is such a file; there is none of a name that no file can have."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
 def _last_stage(run: Path) -> Path:
     try:
         finished = json.loads((run / RUN).read_text(encoding="utf-8"))["finished"]
@@ -141,7 +134,7 @@ def _last_stage(run: Path) -> Path:
             run, "no stage of this run is finished", "go on with `vidapt train RECIPE --resume`"
         )
     model: Path = run / finished[-1] / "model"
-    if not _exists(model):
+    if not exists(model):
         raise CheckpointError(model, "the model of this run's last stage is gone", "train the run again")
     return model
 

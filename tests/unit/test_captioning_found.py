@@ -71,6 +71,8 @@ def test_named_clips_are_taken_as_they_are(tmp_path: Path) -> None:
 def test_finding_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file or folder"):
         find_clips(tmp_path / "absent")
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        find_clips(tmp_path / ("n" * 300))
     touch(tmp_path, "a.txt", "b.txt")
     with pytest.raises(ConfigError, match="2 other files"):
         find_clips(tmp_path)

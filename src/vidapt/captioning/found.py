@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vidapt.errors import ConfigError
+from vidapt.files import exists
 from vidapt.formats._media import VIDEO_SUFFIXES
 from vidapt.nouns import Clip
 from vidapt.video.pictures import SUFFIXES as PICTURE_SUFFIXES
@@ -45,12 +46,12 @@ def find_clips(source: Path | Sequence[Path], *, recursive: bool = True, albums:
     """
     if not isinstance(source, Path):
         found = Found([Clip(readable(path.as_posix()), path) for path in dict.fromkeys(source)])
+    elif not exists(source):
+        raise ConfigError(source, "there is no such file or folder", "check the path")
     elif source.is_dir():
         found = _in_folder(source, recursive=recursive, albums=albums)
-    elif source.exists():
-        found = Found([Clip(readable(source.name), source)])
     else:
-        raise ConfigError(source, "there is no such file or folder", "check the path")
+        found = Found([Clip(readable(source.name), source)])
     if not found.clips:
         where = source if isinstance(source, Path) else "clips"
         others = f"; {found.ignored.total()} other files are" if found.ignored else ""

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from vidapt import parts
 from vidapt.errors import ConfigError, FormatError
-from vidapt.formats._media import checked, exists
+from vidapt.files import exists
+from vidapt.formats._media import checked
 from vidapt.formats._row import rows
 from vidapt.nouns import Sample
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vidapt.errors import FormatError
+from vidapt.files import exists
 from vidapt.formats._row import Row
 from vidapt.nouns import Clip, Sample
 
@@ -23,14 +24,6 @@ TINY_STILL = (
     b",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x08\x04\x00\x01\x04\x04\x00;"
 )
 """A GIF of one pixel, with which every format makes its smallest valid data."""
-
-
-def exists(path: Path) -> bool:
-    """Whether something is there; a name that no file can have, or that may not be looked at, is missing."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 class MediaFinder:

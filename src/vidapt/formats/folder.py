@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vidapt.errors import FormatError
+from vidapt.files import exists
 from vidapt.formats._base import CAPTION_PROMPT, LABEL_KEYS, labelled
-from vidapt.formats._media import MOST_LISTED, STILL_SUFFIXES, TINY_STILL, VIDEO_SUFFIXES, exists
+from vidapt.formats._media import MOST_LISTED, STILL_SUFFIXES, TINY_STILL, VIDEO_SUFFIXES
 from vidapt.formats._row import Row
 from vidapt.formats._scan import json_document, read_utf8
 from vidapt.nouns import Clip, Sample
