@@ -175,6 +175,34 @@ def test_a_picture_that_breaks_off_is_refused(tmp_path: Path) -> None:
         decode(Clip("clip", path), Uniform(count=1))
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_an_animation_that_breaks_off_anywhere_is_refused_or_used(tmp_path: Path, kind: str) -> None:
+    first, *others = [Image.fromarray(picture[:12, :16]) for picture in noise(3)]
+    buffer = io.BytesIO()
+    first.save(buffer, kind, save_all=True, append_images=others, duration=100)
+    path = tmp_path / "moving"
+    reasons = set()
+    for length in range(1, len(buffer.getvalue()) - 1, 3):
+        path.write_bytes(buffer.getvalue()[:length])
+        try:
+            decode(Clip("clip", path), Uniform(count=4))
+        except BrokenClip as broken:
+            reasons.add(broken.reason.partition(" (")[0])
+    assert "it cannot be decoded as a picture" in reasons
+
+
+def test_an_animation_that_claims_to_be_huge_is_not_decoded(tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(picture) for picture in noise(3)]
+    buffer = io.BytesIO()
+    first.save(buffer, "WEBP", save_all=True, append_images=others)
+    data = bytearray(buffer.getvalue())
+    assert data[12:16] == b"VP8X"
+    data[24:30] = b"\xff\x4f\x00" * 2  # width and height less one: 20480 each
+    path = tmp_path / "bomb.webp"
+    path.write_bytes(data)
+    refused(path, "cannot be decoded as a picture|exceed the limit")
+
+
 def test_limits_of_animations_and_folders(tmp_path: Path) -> None:
     first, *others = [Image.fromarray(picture) for picture in noise(5)]
     path = tmp_path / "moving.gif"

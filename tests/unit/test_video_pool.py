@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,42 @@ def test_a_killed_worker_costs_one_clip(clips: list[Clip], tmp_path: Path) -> No
     assert "signal 9" in rest[0][1].reason
     assert [clip.id for clip, _ in rest] == ["slow", "1", "2", "3", "4"]
     assert all(isinstance(result, Frames) for _, result in rest[1:])
+
+
+FAILING = """
+import sys
+from vidapt.video import worker
+right = worker.decode
+def decode(clip, *rest, **more):
+    if clip.id == "1":
+        raise LookupError("nobody foresaw this")
+    return right(clip, *rest, **more)
+worker.decode = decode
+worker.main(int(sys.argv[1]))  # vidapt.video.worker
+"""
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_an_error_nobody_foresaw_is_told_and_the_worker_goes_on(
+    clips: list[Clip], monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def decode_but_one(clip: Clip, *rest: object, **more: object) -> Frames:
+        if clip.id == "1":
+            raise LookupError("nobody foresaw this")
+        return decode(clip, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool_module, "_MAIN", FAILING)
+    monkeypatch.setattr(pool_module.worker, "decode", decode_but_one)
+    with closing(decode_ahead(clips, Uniform(count=1), workers=count, ahead=1)) as results:
+        _, first = next(results)
+        before = [process.pid for process in workers()]
+        _, second = next(results)
+        _, third = next(results)
+        assert [process.pid for process in workers()] == before
+    assert isinstance(first, Frames)
+    assert isinstance(second, BrokenClip)
+    assert second.reason == "its decoder failed (LookupError: nobody foresaw this)"
+    assert isinstance(third, Frames)
 
 
 def test_a_worker_that_hangs_is_given_up(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
