@@ -217,6 +217,9 @@ def test_what_cannot_be_swept_is_refused(runs: Path, tmp_path: Path) -> None:
         swept(runs)
     with pytest.raises(CheckpointError, match="exists"):
         swept(runs, 0.5, out=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file is no folder"):
+        swept(runs, 0.5, out=tmp_path / "file" / "out")
     model, *_ = open_dual_encoder(locate_dual(runs / "first"))
     save_dual(tmp_path / "mute", model, None, {})
     ends = ends_of([str(runs / "first"), str(tmp_path / "mute")])

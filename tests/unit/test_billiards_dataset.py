@@ -274,10 +274,12 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(tmp_path, n
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "pool").write_text("x")
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(ConfigError, match="is a file and no folder"):
         make(tmp_path / "pool")
-    with pytest.raises(ConfigError, match="cannot be made"):
+    with pytest.raises(ConfigError, match="pool is no folder"):
         make(tmp_path / "pool" / "inside")
+    with pytest.raises(VidaptError, match="the name is too long"):
+        make(tmp_path / ("n" * 300))
 
 
 @pytest.mark.parametrize("options", [{"clips": 0}, {"seed": -1}, {"seed": 2**32}, {"workers": 0}])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import vidapt
 from vidapt.errors import CheckpointError, ConfigError
+from vidapt.files import check_folder
 from vidapt.hub._open_dual import Lack
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
@@ -112,7 +113,9 @@ def check_new(out: Path) -> None:
 
     Raises:
         CheckpointError: If it is there.
+        VidaptError: If nothing can be written there.
     """
+    check_folder(out)
     if out.exists():
         raise CheckpointError(out, "exists", "name a new folder")
 

@@ -21,7 +21,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from vidapt.errors import ConfigError, FormatError, VidaptError
-from vidapt.files import disk_errors, write_file
+from vidapt.files import check_folder, disk_errors, write_file
 from vidapt.worlds.billiards.clips import Played, play
 from vidapt.worlds.billiards.encode import encode
 from vidapt.worlds.billiards.events import Record
@@ -84,13 +84,10 @@ def simulate(
         remedy = f"clips, statements and workers must be at least 1, the seed 0 to {_SEEDS - 1}"
         raise ConfigError("simulate", found, remedy)
     about = _describe(place, seed, clips, statements)
-    try:
-        _claim_folder(out, about)
-        _write(out / _ABOUT, json.dumps(about, indent=2).encode())
-        with disk_errors(out):
-            (out / _CLIPS).mkdir(exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigError(out, f"cannot be made: {error}", "name a new folder") from error
+    _claim_folder(out, about)
+    _write(out / _ABOUT, json.dumps(about, indent=2).encode())
+    with disk_errors(out):
+        (out / _CLIPS).mkdir(exist_ok=True)
     made: list[_Made] = []
     for part in _work(out, about, workers or os.cpu_count() or 1):
         made.append(part)
@@ -140,11 +137,10 @@ def _describe(venue: Venue, seed: int, clips: int, statements: int) -> dict[str,
 
 
 def _claim_folder(out: Path, wanted: dict[str, Any]) -> None:
-    """Refuse a folder that is neither empty nor the beginning of this data set."""
+    """Refuse a folder that cannot be written, or is neither empty nor the beginning of this data set."""
+    check_folder(out)
     if not out.exists():
         return
-    if not out.is_dir():
-        raise ConfigError(out, "is not a folder", "name a new folder")
     # A run that was killed while it wrote its very first file has left nothing but a part of that.
     if all(path.name.startswith(f".{_ABOUT}.") for path in out.iterdir()):
         return
