@@ -24,6 +24,7 @@ TEXT = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
     "vocab_size": 16,
+    "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]},
 }
 
 
