@@ -19,7 +19,7 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The run's folder is made in here.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    change: Annotated[list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2, in YAML.")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2: YAML")] = None,
     workers: Workers = None,
     device: Device = "cpu",
 ) -> None:
