@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from measure_tools import Decoding, FakeEngine, colour_judge, pool, sample, truth
 
 from vidapt.errors import ConfigError, FormatError, VidaptError
-from vidapt.measure.asking import visiting_order
+from vidapt.measure.asking import plain, visiting_order
+from vidapt.measure.conversations import single_questions
 from vidapt.measure.evaluate import evaluate
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.nouns import MEDIA, Turn
@@ -209,11 +210,33 @@ def test_many_questions_about_one_clip_are_asked_in_parts(tmp_path: Path) -> Non
     assert result.arms["model"].accuracy.macro.value == 1.0  # type: ignore[union-attr]
 
 
-def test_conversations_are_asked_their_last_question_and_the_report_says_so(tmp_path: Path) -> None:
-    talk = replace(pool(1)[0], turns=(Turn("user", "hm?"), Turn("assistant", "x"), *pool(1)[0].turns))
-    result = evaluate(FakeEngine(truth), [talk], out=tmp_path, decoding=Decoding())  # type: ignore[arg-type]
-    assert result.verdicts[0].question == "which colour?"
+def test_each_question_of_a_conversation_is_asked_and_the_report_says_so(tmp_path: Path) -> None:
+    one, single = pool(1)[0], pool(1)[1]
+    talk = replace(
+        one,
+        turns=(
+            Turn("system", "be brief."),
+            Turn("user", f"{MEDIA} what is on the table?"),
+            Turn("assistant", "balls."),
+            Turn("user", "and?"),  # without an answer
+            *one.turns,
+        ),
+    )
+    result = evaluate(FakeEngine(truth), [talk, single], out=tmp_path, decoding=Decoding())  # type: ignore[arg-type]
+    asked = [(v.sample, v.question, v.expected, v.accept) for v in result.verdicts]
+    assert asked[0] == (f"{one.id}#1", "what is on the table?", "balls.", ("balls.",))
+    assert asked[1][:3] == (f"{one.id}#3", plain(one.question), one.answer)
+    assert asked[2][0] == single.id
+    assert len(asked) == 3
     assert any("several turns (1)" in note for note in result.notes)
+
+
+def test_the_majority_counts_every_answer_of_a_conversation() -> None:
+    turns = (Turn("user", "red?"), Turn("assistant", "yes."), Turn("user", "blue?"), Turn("assistant", "no."))
+    talk = replace(pool(1)[0], turns=turns, facts={"type": "exists", "accept": ["no.", "none."]})
+    first, last = single_questions([talk])
+    assert (first.question, first.answer, dict(first.facts)) == ("red?", "yes.", {"type": "exists"})
+    assert (last.question, last.answer, last.facts["accept"]) == ("blue?", "no.", ["no.", "none."])
 
 
 @pytest.mark.parametrize(

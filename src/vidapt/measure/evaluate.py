@@ -21,6 +21,7 @@ from vidapt import formats
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
 from vidapt.measure.asking import Asked, ClipQuestions, Control, Interview, Said, by_clip, plain, portions
+from vidapt.measure.conversations import is_conversation, single_questions
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.measure.judging import ClaimJudge, billiards_judge, free_types, marked, type_of
 from vidapt.measure.verdicts import (
@@ -80,7 +81,8 @@ def evaluate(
 
     Args:
         engine: The model.
-        samples: Questions about one clip each, with the truth.
+        samples: Questions about one clip each, with the truth; of a conversation each question is asked on
+            its own.
         out: Folder of the evaluation; made if missing.
         decoding: How tokens are chosen.
         train_samples: Training labels the majority answer is learned from; None leaves it out.
@@ -96,11 +98,14 @@ def evaluate(
         ConfigError: If a question cannot be asked, or the folder holds verdicts of something else.
         VidaptError: If every clip is broken, or the disk is full.
     """
+    conversations = sum(map(is_conversation, samples))
+    samples = single_questions(samples)
+    baseline = None if train_samples is None else majority(single_questions(train_samples))
     at_once = questions_at_once or max(1, min(QUESTIONS_AT_ONCE, TOKENS_AT_ONCE // engine.clip_tokens))
     work = portions(by_clip(samples), at_once)
-    bench = _Bench(free_types(samples), None if train_samples is None else majority(train_samples), judge)
+    bench = _Bench(free_types(samples), baseline, judge)
     interview = Interview(engine, decoding, tuple(controls), at_once)
-    header = _header(interview, samples, bench)
+    header = _header(interview, samples, bench, conversations)
     kept, finished = _finished(out, header, work, overwrite=overwrite)
     interview.remember((v.question, v.predictions[BLIND]) for v in kept.verdicts if BLIND in v.predictions)
     crew = (os.cpu_count() or 1) if workers is None else workers
@@ -219,7 +224,7 @@ class _Job:
         return None
 
 
-def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench) -> Header:
+def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench, conversations: int) -> Header:
     versions = {
         "vidapt": vidapt.__version__,
         "python": platform.python_version(),
@@ -241,7 +246,7 @@ def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench) -> H
             "name": interview.engine.name,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions,
-            "cut_conversations": sum(sum(turn.role == "user" for turn in s.turns) > 1 for s in samples),
+            "conversations": conversations,
         },
     )
 

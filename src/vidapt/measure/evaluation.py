@@ -198,10 +198,11 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
         )
     if any(verdict.free for verdict in verdicts):
         notes.append(_free_note(judged=bool(header.stamp.get("judged"))))
-    cut = int(header.about.get("cut_conversations", 0))
-    if cut:
+    conversations = int(header.about.get("conversations", 0))
+    if conversations:
         notes.append(
-            f"Of conversations of several turns ({cut}), only the last question was asked, on its own."
+            f"Of conversations of several turns ({conversations}), each question was asked on its own, "
+            "without the turns before it."
         )
     if broken:
         notes.append(f"Clips left out with their questions, because they could not be used: {len(broken)}.")
