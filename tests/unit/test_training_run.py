@@ -14,8 +14,10 @@ from vidapt.errors import CheckpointError, ConfigError, FormatError, VidaptError
 from vidapt.loading import open_model
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import DataSource
+from vidapt.training.checkpoint import Progress
 from vidapt.training.data import read_samples
 from vidapt.training.run import train
+from vidapt.training.stage import _advance
 
 
 @pytest.fixture
@@ -173,6 +175,18 @@ def test_a_loss_that_is_not_a_number_stops_the_run(
     monkeypatch.setattr(NextToken, "_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(VidaptError, match="stage a, step 1: the loss is nan"):
         train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0)
+
+
+def test_the_loss_that_is_told_soon_forgets_the_first_ones() -> None:
+    at = Progress()
+    for loss in [12.0, 6.0, 3.0, *[2.0] * 21]:
+        at = _advance(at, {"loss": loss}, 0.0)
+    assert at.step == 24
+    assert at.loss == pytest.approx(2.0, abs=0.1)
+    for _ in range(400):
+        at = _advance(at, {"loss": 1.0}, 0.0)
+    assert at.loss == pytest.approx(1.0, abs=1e-6)
+    assert _advance(at, {"loss": 2.0}, 0.0).loss == pytest.approx(1.05, abs=1e-6)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_are_lost(

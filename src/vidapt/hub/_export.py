@@ -69,9 +69,11 @@ def export_merged(
 
 def merged_state(model: VideoLM) -> dict[str, Tensor]:
     """The state dict with every low-rank adapter added to the layer it stands on; shared weights once."""
+    state = untied(model)
+    if model.blueprint.adapters is None:
+        return state
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    state = untied(model)
     for name, layer in model.named_modules():
         if not isinstance(layer, BaseTunerLayer):
             continue

@@ -31,6 +31,9 @@ from vidapt.training.optimizer import Model, make_optimizer, set_rates, trainabl
 
 LOG_EVERY = 10
 
+_SHARE = 0.05
+"""Of the newest loss in the running mean, once there are many."""
+
 Numbers = Mapping[str, float]
 
 
@@ -132,7 +135,9 @@ def _advance(at: Progress, found: Numbers | None, seconds: float) -> Progress:
     if found is None:
         return Progress(at.step + 1, at.loss, at.seconds + seconds, at.skipped + 1)
     loss = found["loss"]
-    running = loss if at.loss is None else 0.95 * at.loss + 0.05 * loss
+    # At first each loss weighs as its number, so that the first ones are soon forgotten.
+    share = max(_SHARE, 2 / (at.step - at.skipped + 2))
+    running = loss if at.loss is None else (1 - share) * at.loss + share * loss
     return Progress(at.step + 1, running, at.seconds + seconds, at.skipped)
 
 
