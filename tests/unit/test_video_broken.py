@@ -35,6 +35,7 @@ def refused(path: Path, reason: str, limits: Limits | None = None) -> None:
 
 def test_a_missing_file(tmp_path: Path) -> None:
     refused(tmp_path / "none.mp4", "no such file")
+    refused(tmp_path / f"{'n' * 300}.mp4", "no such file")  # no file can have such a name
 
 
 def test_zero_bytes(tmp_path: Path) -> None:

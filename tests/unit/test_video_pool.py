@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from vidapt.errors import BrokenClip, VidaptError
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.nouns import Clip, Frames
 from vidapt.video import DEFAULT, Times, Uniform, decode, decode_ahead, write_mp4
 from vidapt.video import pool as pool_module
@@ -146,3 +150,68 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_a_broken_clip(
     monkeypatch.setattr(pool_module, "_MAIN", "raise SystemExit(3)")
     with pytest.raises(VidaptError, match="exit code 3"):
         list(decode_ahead(clips, Uniform(count=1), workers=1))
+
+
+def test_fewer_than_no_workers_are_refused(clips: list[Clip]) -> None:
+    with pytest.raises(ConfigError, match="-3 decoding processes"):
+        next(decode_ahead(clips, Uniform(count=1), workers=-3))
+
+
+JOB = """
+import sys
+from pathlib import Path
+from vidapt.nouns import Clip
+from vidapt.video import Uniform, decode_ahead, pool
+pool._START_S = 600.0
+if sys.argv[2] == "starting":
+    pool._MAIN = "import time; time.sleep(600)  # vidapt.video.worker"
+try:
+    clips = (Clip("clip", Path(sys.argv[1])) for _ in iter(int, 1))
+    for _ in decode_ahead(clips, Uniform(count=1), workers=2):
+        print("decoded", flush=True)
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+
+
+@contextmanager
+def running(clip: Clip, when: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A job in a process group of its own, and its decoding processes; it is gone afterwards."""
+    command = [sys.executable, "-c", JOB, str(clip.path), when]
+    job = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    found: list[psutil.Process] = []
+    try:
+        if when == "decoding":
+            assert job.stdout is not None
+            assert job.stdout.readline() == "decoded\n"
+        while len(found := psutil.Process(job.pid).children()) < 2:
+            assert job.poll() is None
+            time.sleep(0.01)
+        yield job, found
+    finally:
+        job.kill()
+        for worker in found:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+        job.communicate()
+
+
+@pytest.mark.parametrize("when", ["starting", "decoding"])
+def test_ctrl_c_ends_the_job_and_no_worker_says_a_word(clips: list[Clip], when: str) -> None:
+    with running(clips[0], when) as (job, found):
+        time.sleep(0.3)  # a starting worker is now at whatever it does before it listens
+        assert job.pid not in {os.getpgid(worker.pid) for worker in found}
+        os.killpg(job.pid, signal.SIGINT)
+        said, complaints = job.communicate(timeout=60)
+        assert said.endswith("stopped\n")
+        assert complaints == ""
+        assert not psutil.wait_procs(found, timeout=20)[1]
+
+
+def test_workers_end_when_the_job_is_killed_without_warning(clips: list[Clip]) -> None:
+    with running(clips[0], "decoding") as (job, found):
+        job.kill()
+        job.communicate(timeout=60)
+        assert not psutil.wait_procs(found, timeout=20)[1]

@@ -19,7 +19,7 @@ class NumberFormat(StrEnum):
 
 
 Model = Annotated[str, typer.Option(help="A shipped model's name, a run's folder or a checkpoint's folder.")]
-Workers = Annotated[int | None, typer.Option(help="Decoding processes; one per core by default.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Decoding processes; one per core by default.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Place = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto spreads over all devices.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

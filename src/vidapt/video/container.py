@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidapt.errors import BrokenClip
+from vidapt.files import exists
 from vidapt.video.limits import Limits
 
 FORMATS = (
@@ -132,7 +133,7 @@ def decoded(source: Source) -> Iterator[VideoFrame]:
 
 def check_file(path: Path, limits: Limits) -> None:
     """Raise `BrokenClip` unless `path` is a regular, non-empty file within the limits."""
-    if not path.exists():
+    if not exists(path):
         raise BrokenClip(path, "there is no such file")
     if not path.is_file():
         raise BrokenClip(path, "it is not a regular file")

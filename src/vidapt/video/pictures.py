@@ -31,6 +31,7 @@ from PIL import (
 )
 
 from vidapt.errors import BrokenClip
+from vidapt.files import exists
 from vidapt.video.container import check_file, check_pixels
 from vidapt.video.limits import Limits
 from vidapt.video.pixels import Canvas
@@ -73,7 +74,7 @@ class Album:
 
 def is_picture(path: Path) -> bool:
     """Whether the clip is a folder or a file that starts like a picture."""
-    return path.is_dir() or (path.is_file() and _plugin(path) is not None)
+    return exists(path) and (path.is_dir() or (path.is_file() and _plugin(path) is not None))
 
 
 def describe(path: Path, limits: Limits) -> Album:

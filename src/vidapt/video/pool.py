@@ -13,8 +13,9 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
-from vidapt.errors import BrokenClip, VidaptError
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.nouns import Clip, Frames
 from vidapt.video import worker
 from vidapt.video.choose import Policy
@@ -49,8 +50,11 @@ def decode_ahead(
         Each clip with its frames, or with what is wrong with it.
 
     Raises:
+        ConfigError: If `workers` is below 0.
         VidaptError: If a worker cannot be started.
     """
+    if workers < 0:
+        raise ConfigError("workers", f"{workers} decoding processes cannot be", "give 0 or more")
     crew = _Crew(workers, limits)
     executor = ThreadPoolExecutor(max(1, workers), thread_name_prefix="vidapt-decode")
     waiting: deque[tuple[Clip, Future[Frames | BrokenClip]]] = deque()
@@ -77,36 +81,40 @@ class _Crew:
 
     def __init__(self, workers: int, limits: Limits) -> None:
         self._limits = limits
-        self._threads_only = workers == 0
-        self._stopped = False
+        self._workers = workers
+        self._stopped = Event()
         self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
         self._hired: set[_Worker] = set()
         for _ in range(workers):
             self._idle.put(None)  # started when first needed, in the thread that needs it
 
     def decode(self, clip: Clip, policy: Policy, size: tuple[int, int] | None) -> Frames | BrokenClip:
-        if self._threads_only:
+        if self._stopped.is_set():
+            return _unwanted(clip)
+        if self._workers == 0:
             return worker.attempt(clip, policy, size, self._limits)
         hand = self._idle.get()
         try:
-            if hand is None:
+            if hand is None and not self._stopped.is_set():
                 hand = _Worker()
-                self._hired.add(hand)
-            if self._stopped:
-                return BrokenClip(clip.path, "it was not wanted any more")
-            outcome = hand.decode(clip, policy, size, self._limits)
-            if not hand.alive:
+                self._hired.add(hand)  # before it is ready, so that `stop` need not wait for that
+            if hand is None or self._stopped.is_set():
+                return _unwanted(clip)
+            hand.await_ready()
+            return hand.decode(clip, policy, size, self._limits)
+        finally:
+            if hand is not None and not hand.alive:
                 self._hired.discard(hand)
                 hand = None
-            return outcome
-        finally:
             self._idle.put(hand)
 
     def stop(self) -> None:
         """Let every call of `decode` that is under way return soon, whatever it is doing."""
-        self._stopped = True
+        self._stopped.set()
         for hand in list(self._hired):
             hand.kill()
+        for _ in range(self._workers):
+            self._idle.put(None)  # whoever waits for a worker need not get one
 
     def dismiss(self) -> None:
         """End all processes; only when no call of `decode` is under way."""
@@ -118,7 +126,8 @@ class _Worker:
     """One decoding process and the line to it.
 
     It is started as a module of its own rather than by `multiprocessing`, which would run the caller's
-    main script again in the child.
+    main script again in the child. It has a session of its own: Ctrl-C is for the process that asked, which
+    then hangs up, and would else end the worker in the middle of its imports.
     """
 
     def __init__(self) -> None:
@@ -132,14 +141,25 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                start_new_session=True,
             )
         self._line = Connection(ours.detach())
+        self._ready = False
         self.alive = True
+
+    def await_ready(self) -> None:
+        """Wait until it takes clips.
+
+        Raises:
+            VidaptError: If it does not get there.
+        """
+        if self._ready:
+            return
         try:
-            started = self._line.poll(_START_S) and self._line.recv_bytes() == worker.READY
+            self._ready = self._line.poll(_START_S) and self._line.recv_bytes() == worker.READY
         except (EOFError, OSError):
-            started = False
-        if not started:
+            self._ready = False
+        if not self._ready:
             code = self.end()
             raise VidaptError(
                 "decode worker",
@@ -174,6 +194,10 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+
+def _unwanted(clip: Clip) -> BrokenClip:
+    return BrokenClip(clip.path, "it was not wanted any more")
 
 
 def _fate(code: int) -> str:

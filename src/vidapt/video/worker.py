@@ -8,7 +8,6 @@ taken over by a hostile file can lie about pixels, but run nothing in the proces
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -116,5 +115,4 @@ def _bound_memory(limits: Limits) -> None:
 
 def main(descriptor: int) -> None:
     """Serve on an inherited socket."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked, which then hangs up
     serve(Connection(descriptor))
