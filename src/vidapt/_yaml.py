@@ -251,6 +251,9 @@ def _set(data: Any, path: Sequence[str], value: Any) -> Where:
         last = depth == len(path) - 1
         if isinstance(target, list):
             index = int(name)
+            if not -len(target) <= index < len(target):
+                place = ".".join(path[:depth])
+                raise IndexError(f"{place} has {len(target)} entries, counted from 0")
             where = (*where, index)
             if last:
                 target[index] = value

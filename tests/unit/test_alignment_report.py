@@ -195,3 +195,8 @@ def test_what_is_no_alignment_run_says_what_is_missing(tmp_path: Path) -> None:
     log.write_text('{"loss": 1}\n{"step": 2}\n', encoding="utf-8")
     with pytest.raises(FormatError, match=r"metrics\.jsonl:1"):
         read_alignment(other)
+
+
+def test_a_run_no_folder_can_be_named_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="give a run's folder"):
+        read_alignment(tmp_path / ("n" * 300))

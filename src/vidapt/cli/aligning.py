@@ -95,11 +95,13 @@ def report_run(
 ) -> None:
     """Draw what an alignment run gained in its domain and lost elsewhere, and how its terms fared."""
     with plain_errors():
+        from vidapt.files import check_file
         from vidapt.measure.alignment import read_alignment
         from vidapt.measure.alignment_page import write_alignment
 
-        alignment = read_alignment(run)
         page = out or run / PAGE
+        alignment = read_alignment(run)
+        check_file(page)
         write_alignment(page, alignment)
     if as_json:
         typer.echo(json.dumps(alignment.to_dict()))

@@ -10,9 +10,10 @@ import typer
 
 from vidapt.cli._options import DEFAULT_MODEL, BitsOption, Format, Json, Model, NumberFormat, Place, Workers
 from vidapt.cli._show import plain_errors, table, tell
-from vidapt.errors import ConfigError
+from vidapt.errors import ConfigError, VidaptError
 
 if TYPE_CHECKING:
+    from vidapt.captioning.bulk import Summary
     from vidapt.captioning.engine import Engine
 
 BITS: dict[int, Literal[4, 8]] = {4: 4, 8: 8}
@@ -42,6 +43,7 @@ def caption(
         from vidapt.captioning.rows import check_target
 
         check_target(out)  # before a model is opened
+        _check_asked("--prompt", [prompt])
         from vidapt.captioning.bulk import caption_folder
         from vidapt.models.generate import Decoding
 
@@ -59,9 +61,25 @@ def caption(
             )
     if as_json:
         typer.echo(json.dumps(summary.to_dict()))
+    else:
+        table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
+        typer.echo(out)
+    _tell_left_out(summary)
+
+
+def _tell_left_out(summary: Summary) -> None:
+    """Say where the reasons of broken clips are, and which files were no clips; all broken is an error."""
+    if summary.ignored:
+        counts = ", ".join(f"{n} {suffix or 'without an ending'}" for suffix, n in summary.ignored.items())
+        typer.secho(f"ignored, as they are no clips: {counts}", err=True, dim=True)
+    if summary.quarantine is None:
         return
-    table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
-    typer.echo(out)
+    if not summary.captioned and not summary.kept:
+        with plain_errors():
+            raise VidaptError(
+                summary.quarantine, f"all {summary.broken} clips are broken", "read the reasons there"
+            )
+    typer.secho(f"{summary.broken} broken; reasons in {summary.quarantine}", err=True, dim=True)
 
 
 def ask(
@@ -79,6 +97,7 @@ def ask(
 ) -> None:
     """Answer questions about a clip, or about several together."""
     with plain_errors():
+        _check_asked("question", question)
         engine = _engine(model, device, dtype, bits)
         media = [clip, *(also or ())]
         answers = engine.ask_all(media, question, max_new_tokens=max_tokens)
@@ -88,6 +107,11 @@ def ask(
         return
     for answer in answers:
         typer.echo(answer)
+
+
+def _check_asked(what: str, asked: list[str]) -> None:
+    if not all(text.strip() for text in asked):
+        raise ConfigError(what, "is empty", "give what the model is to be asked")
 
 
 def _engine(model: str, device: str, dtype: NumberFormat, bits: int | None) -> Engine:

@@ -12,6 +12,7 @@ import typer
 from vidapt.cli._options import DEFAULT_MODEL, Json, Model, Place, Workers
 from vidapt.cli._show import plain_errors, table, tell
 from vidapt.errors import ConfigError
+from vidapt.files import exists
 
 if TYPE_CHECKING:
     from vidapt.captioning.match import Matched, MatchedSet
@@ -54,8 +55,9 @@ def match_statements(
     from vidapt.progress import progress
 
     with plain_errors():
-        if (clip is None) == (data is None):
-            raise ConfigError("match", "give a clip with statements, or --data", "see vidapt match --help")
+        _check_options(clip, data, {"--retrieval": retrieval, "--by-rule": by_rule, "--lexicon": lexicon})
+        if lexicon is not None and not exists(lexicon):
+            raise ConfigError(lexicon, "there is no such file", "give a lexicon, or leave --lexicon out")
         from vidapt.captioning.match import match, match_set
         from vidapt.captioning.matchers import By, open_matcher
         from vidapt.labelling.cases import read_cases
@@ -69,6 +71,16 @@ def match_statements(
         with progress() as report:
             found = match_set(matcher, cases, with_retrieval=retrieval, workers=workers, report=report)
     _show_match_set(found, as_json=as_json)
+
+
+def _check_options(clip: Path | None, data: Path | None, of_data: dict[str, object]) -> None:
+    if clip is not None and data is not None:
+        raise ConfigError("match", "a clip and --data exclude one another", "give one of them")
+    if clip is None and data is None:
+        raise ConfigError("match", "give a clip with statements, or --data", "see vidapt match --help")
+    given = [name for name, value in of_data.items() if value]
+    if data is None and given:
+        raise ConfigError("match", f"{', '.join(given)} can only be used with --data", "leave them out")
 
 
 def _show_match(matched: Matched, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from vidapt._dual import RetrievalSet
 from vidapt.errors import CheckpointError, ConfigError
+from vidapt.files import exists
 from vidapt.measure.logs import LOG, logged_rows
 from vidapt.measure.provenance import CARD, RUN, read_object
 from vidapt.training.align.names import BEST, SWEEP
@@ -192,7 +193,7 @@ def read_alignment(run: Path) -> Alignment:
         ConfigError: If no stage measured retrieval.
         FormatError: If a log or a card cannot be read.
     """
-    if not (run / RUN).is_file():
+    if not exists(run / RUN):
         raise CheckpointError(run, f"holds no {RUN}", "give a run's folder")
     found = alignment_of(run, read_object(run / SWEEP) or None)
     if not found.stages:

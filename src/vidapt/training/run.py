@@ -136,7 +136,9 @@ def _checked(recipe: Recipe) -> tuple[bool, list[Labels]]:
     absent = missing_files(recipe)
     if absent:
         raise ConfigError(
-            "recipe", "files are missing:\n  " + "\n  ".join(map(str, absent)), "mend the paths"
+            "recipe",
+            "files are missing:\n  " + "\n  ".join(map(str, absent)),
+            "mend the paths or give --data",
         )
     import_modules(outside(recipe.model_dump()))
     dual = aligns(recipe)

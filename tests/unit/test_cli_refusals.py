@@ -1,0 +1,50 @@
+"""Options that cannot be meant are refused in words, before a model is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vidapt._yaml import Lines, apply_overrides
+from vidapt.cli import app
+from vidapt.errors import ConfigError
+
+RUN = CliRunner()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["match", "clip.mp4", "a ball", "--data", "labels.jsonl"], "exclude one another"),
+        (["match", "clip.mp4", "a ball", "--retrieval", "--by-rule", "3"], "--retrieval, --by-rule can only"),
+        (["match", "clip.mp4", "a ball", "--lexicon", "none.yaml"], "--lexicon can only"),
+        (["match", "--data", "labels.jsonl", "--lexicon", "none.yaml"], "none.yaml: there is no such file"),
+        (["ask", "clip.mp4", " "], "question: is empty"),
+        (["caption", "clip.mp4", "--out", "none.jsonl", "--prompt", ""], "--prompt: is empty"),
+        (["caption", "clip.mp4", "--out", "none.jsonl", "--workers", "-3"], "--workers"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words: list[str], reason: str) -> None:
+    shown = RUN.invoke(app, [*words, "--model", "no-such-model"])
+    assert shown.exit_code == 2
+    assert reason in shown.output
+
+
+def test_a_folder_of_broken_clips_is_an_error_that_names_the_reasons(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for name in ("empty.mp4", "notes.txt"):
+        (tmp_path / "clips" / name).touch()
+    out = tmp_path / "out.jsonl"
+    shown = RUN.invoke(app, ["caption", str(tmp_path / "clips"), "--out", str(out), "--workers", "0"])
+    assert shown.exit_code == 2
+    assert "all 1 clips are broken" in shown.output
+    assert f"{out}.quarantine.jsonl" in shown.output
+    assert "1 .txt" in shown.output
+    assert out.with_name("out.jsonl.quarantine.jsonl").is_file()
+
+
+def test_an_override_past_the_end_of_a_list_names_its_length() -> None:
+    with pytest.raises(ConfigError, match="stages has 2 entries"):
+        apply_overrides({"stages": [{}, {}]}, ["stages.7.epochs=2"], Lines())
