@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from vidapt import parts
 from vidapt.errors import CheckpointError, ConfigError
+from vidapt.files import exists
 from vidapt.hub import open_dual_encoder
 from vidapt.hub._open_dual import Lack
 from vidapt.loading import RUN, locate_dual
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import Recipe, Stage
+from vidapt.training.ready import aligns
 from vidapt.training.run import RECIPE
 
 
@@ -71,6 +73,10 @@ def ends_of(models: Sequence[str], accept: Collection[Lack] = ()) -> Ends:
     tuned = models[-1]
     run = _run_of(Path(tuned))
     recipe = None if run is None else read_recipe(run)
+    if recipe is not None and not aligns(recipe):
+        raise ConfigError(
+            tuned, "is a language model, and interpolate averages dual encoders", "give an alignment run"
+        )
     accepted = {*accept, *(() if recipe is None else recipe.accept)}
     start = models[0] if len(models) == 2 else _start_of(tuned, recipe)
     return Ends(start, tuned, accepted, run, recipe)
@@ -95,7 +101,7 @@ def read_recipe(run: Path) -> Recipe:
 def _run_of(path: Path) -> Path | None:
     """The run that a folder is, or that it is a model of: `RUN/STAGE/model`, `RUN/STAGE/best-...`."""
     place = path.absolute()
-    return next((folder for folder in (place, *place.parents[1:2]) if (folder / RUN).is_file()), None)
+    return next((folder for folder in (place, *place.parents[1:2]) if exists(folder / RUN)), None)
 
 
 def _start_of(tuned: str, recipe: Recipe | None) -> str:
