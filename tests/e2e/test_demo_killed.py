@@ -57,7 +57,7 @@ def result_of(out: Path) -> dict[str, Any]:
 
 def losses(out: Path) -> list[float]:
     """Losses as training logged them, stage by stage."""
-    files = sorted((out / "runs").glob("*/*/work/metrics.jsonl"))
+    files = sorted((out / "runs").rglob("metrics.jsonl"))
     return [json.loads(line)["loss"] for file in files for line in file.read_text().splitlines()]
 
 
