@@ -76,6 +76,8 @@ class Batching(Strict):
     Attributes:
         clips: Clips in a step.
         questions: At most this many samples of one clip in a step, drawn anew at each visit.
+        apart: Take conversations about one clip apart: each question is learned as one that is asked alone,
+            and not behind the questions before it.
         shared_prefix: All samples of a clip behind one copy of its visual tokens; False gives each
             sample its own copy (same loss, more work).
         share: Probability that a sample of the named question type takes part in a visit (default 1).
@@ -84,6 +86,7 @@ class Batching(Strict):
 
     clips: int = Field(8, ge=1, le=1_000_000)
     questions: int | None = Field(None, ge=1, le=1_000_000)
+    apart: bool = False
     shared_prefix: bool = True
     share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({})
     max_answer_tokens: int = Field(1024, ge=1)

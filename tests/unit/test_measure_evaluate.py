@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from measure_tools import Decoding, FakeEngine, colour_judge, pool, sample, truth
 
 from vidapt.errors import ConfigError, FormatError, VidaptError
+from vidapt.formats import single_questions
 from vidapt.measure.asking import plain, visiting_order
-from vidapt.measure.conversations import single_questions
 from vidapt.measure.evaluate import evaluate
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.nouns import MEDIA, Turn

@@ -189,6 +189,24 @@ def test_the_loss_that_is_told_soon_forgets_the_first_ones() -> None:
     assert _advance(at, {"loss": 2.0}, 0.0).loss == pytest.approx(1.05, abs=1e-6)
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_questions_of_a_conversation_are_learned_alone_where_asked(
+    labels: Path, tmp_path: Path, apart: bool
+) -> None:
+    said = [("<video>\nwhat is it?", "red."), ("and now?", "blue."), ("at last?", "green.")]
+    turns = [
+        {"from": who, "value": text}
+        for pair in said
+        for who, text in zip(("human", "gpt"), pair, strict=True)
+    ]
+    talks = labels.parent / "talks.json"
+    talks.write_text(json.dumps([{"video": "0.mp4", "conversations": turns}]), encoding="utf-8")
+    plan = recipe(stage(talks, steps=1, batching={"clips": 1, "apart": apart}))
+    run = train(plan, tmp_path / "runs", silent, workers=0)
+    card = json.loads((run / "01-a" / "model" / "card.json").read_text(encoding="utf-8"))
+    assert (card["clips"], card["samples"]) == ((1, 3) if apart else (1, 1))
+
+
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_are_lost(
     labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,6 @@ from vidapt import formats
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
 from vidapt.measure.asking import Asked, ClipQuestions, Control, Interview, Said, by_clip, plain, portions
-from vidapt.measure.conversations import is_conversation, single_questions
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.measure.judging import ClaimJudge, billiards_judge, free_types, marked, type_of
 from vidapt.measure.verdicts import (
@@ -98,9 +97,9 @@ def evaluate(
         ConfigError: If a question cannot be asked, or the folder holds verdicts of something else.
         VidaptError: If every clip is broken, or the disk is full.
     """
-    conversations = sum(map(is_conversation, samples))
-    samples = single_questions(samples)
-    baseline = None if train_samples is None else majority(single_questions(train_samples))
+    conversations = sum(map(formats.is_conversation, samples))
+    samples = formats.single_questions(samples)
+    baseline = None if train_samples is None else majority(formats.single_questions(train_samples))
     at_once = questions_at_once or max(1, min(QUESTIONS_AT_ONCE, TOKENS_AT_ONCE // engine.clip_tokens))
     work = portions(by_clip(samples), at_once)
     bench = _Bench(free_types(samples), baseline, judge)

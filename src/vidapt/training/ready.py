@@ -8,6 +8,7 @@ from typing import Any
 
 from vidapt import parts
 from vidapt.errors import ConfigError
+from vidapt.formats import single_questions
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter
@@ -97,7 +98,8 @@ def ready(labels: Labels, stage: Stage, model: Model, tokenizer: Any, report: Re
     """
     if isinstance(model, VideoLM):
         prompt, longest = model.blueprint.prompt, stage.batching.max_answer_tokens
-        return StageData(group_by_clip(labels.samples, prompt, tokenizer, longest))
+        samples = single_questions(labels.samples) if stage.batching.apart else labels.samples
+        return StageData(group_by_clip(samples, prompt, tokenizer, longest))
     positions = model.text.positions
     found = {
         name: caption_clips(samples, stage.pairs, tokenizer, positions, f"stage {stage.name}, {name}")
