@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from training_tools import assert_equal, blueprint, recipe, stage, trained, video_lm, write_clips
+from training_tools import assert_equal, blueprint, filled, recipe, stage, trained, video_lm, write_clips
 
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.formats import open_samples
@@ -136,14 +136,6 @@ def test_fingerprints_tell_names_shapes_types_and_values_apart() -> None:
     ]
     assert len({weights_fingerprint(tensors) for tensors in [one, *others]}) == 6
     assert weights_fingerprint(one) == weights_fingerprint({"a": torch.arange(4.0)})
-
-
-def filled(folder: Path, keys: str) -> TensorStore:
-    store = TensorStore(folder)
-    for key in keys:
-        store.put(key, {"x": torch.full((3,), float(ord(key)))}, note=[key])
-    store.flush()
-    return store
 
 
 def test_tensors_and_notes_come_back(tmp_path: Path) -> None:

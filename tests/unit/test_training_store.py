@@ -12,21 +12,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from training_tools import assert_equal, recipe, stage, trained, video_lm, write_clips
+from training_tools import assert_equal, filled, recipe, stage, trained, video_lm, write_clips
 
 from vidapt.errors import BudgetError, VidaptError
 from vidapt.nouns import Clip
 from vidapt.recipe import Cache
 from vidapt.training.cache import TensorStore
 from vidapt.training.footage import Footage
-
-
-def filled(folder: Path, keys: str) -> TensorStore:
-    store = TensorStore(folder)
-    for key in keys:
-        store.put(key, {"x": torch.full((3,), float(ord(key)))}, note=[key])
-    store.flush()
-    return store
 
 
 def truncate(shard: Path) -> None:

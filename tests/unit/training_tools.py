@@ -20,6 +20,7 @@ from vidapt.models.packed import Packed
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Features, Plan, Seen, View, Views
 from vidapt.recipe import Blueprint, Prompt, Recipe
+from vidapt.training.cache import TensorStore
 from vidapt.training.run import train
 from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.video import write_mp4
@@ -170,3 +171,12 @@ def assert_equal(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> Non
     assert left.keys() == right.keys()
     different = [name for name in left if not torch.equal(left[name], right[name])]
     assert different == []
+
+
+def filled(folder: Path, keys: str) -> TensorStore:
+    """A store on disk with one small tensor and one note per key, a letter each."""
+    store = TensorStore(folder)
+    for key in keys:
+        store.put(key, {"x": torch.full((3,), float(ord(key)))}, note=[key])
+    store.flush()
+    return store
