@@ -6,23 +6,34 @@ their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 
 from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._describe import FamilyRow, describe_families
-from vidapt.hub._export import export_hf, export_merged
-from vidapt.hub._open import families, family_of, is_published, open_checkpoint
+from vidapt.hub._export import export_hf, export_merged, merged_state
+from vidapt.hub._open import families, family_of, is_published, open_checkpoint, parameters_on_meta
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
+from vidapt.hub._parts import holds_part, published_part
+from vidapt.hub._parts_language import LanguagePart, prompt_of_tokenizer, tokenizer_of
+from vidapt.hub._parts_tower import TowerPart
 from vidapt.hub._report import LoadReport
 
 __all__ = [
     "FamilyRow",
+    "LanguagePart",
     "LoadReport",
+    "TowerPart",
     "base_of",
     "describe_families",
     "export_hf",
     "export_merged",
     "families",
     "family_of",
+    "holds_part",
     "is_published",
     "is_published_dual",
+    "merged_state",
     "open_adapter",
     "open_checkpoint",
     "open_dual_encoder",
+    "parameters_on_meta",
+    "prompt_of_tokenizer",
+    "published_part",
+    "tokenizer_of",
 ]

@@ -1,23 +1,14 @@
-"""Open a model by name or path: a shipped model, a run, a saved model, or a published checkpoint."""
+"""Where a model lies: a shipped model, a run, a saved model, a published checkpoint, or a part of one."""
 
 from __future__ import annotations
 
 import importlib.resources
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from vidapt.errors import CheckpointError, ConfigError, nearest
+from vidapt.errors import CheckpointError, nearest
 from vidapt.files import exists
-
-if TYPE_CHECKING:
-    import torch
-
-    from vidapt.hub import LoadReport
-    from vidapt.models.placement import Bits
-    from vidapt.models.video_lm import VideoLM
 
 RUN = "run.json"
 BLUEPRINT = "blueprint.json"
@@ -27,6 +18,8 @@ DUAL = "dual.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """What is fetched of a checkpoint; nothing that could run code."""
+_FETCHED_PICKLES = ("pytorch_model*.bin",)
+"""What is fetched besides where there are no safetensors; it is read without running what it may hold."""
 
 
 def shipped() -> dict[str, Path]:
@@ -44,8 +37,8 @@ def locate(name: str | Path) -> Path:
     Args:
         name: A shipped model's name, a run's folder (its last finished stage counts), a model's folder,
             a published checkpoint's folder, that of low-rank adapters (peft) on one, or its
-            `organisation/name` on the model hub, which is downloaded (safetensors and configuration only)
-            or taken from the hub's cache.
+            `organisation/name` on the model hub, which is downloaded (configuration, and safetensors or,
+            where there are none, pickled weights) or taken from the hub's cache.
 
     Raises:
         CheckpointError: If there is no such model; the nearest shipped name is offered.
@@ -111,8 +104,12 @@ def _downloaded(name: str) -> Path:
     """Folder of a checkpoint of the model hub, in the hub's own cache."""
     from huggingface_hub import snapshot_download
 
+    def fetch(patterns: tuple[str, ...]) -> Path:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_FETCHED)))
+        folder = fetch(_FETCHED)
+        return folder if any(folder.glob("*.safetensors")) else fetch(_FETCHED + _FETCHED_PICKLES)
     except Exception as error:  # the hub client raises errors of several libraries
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
@@ -141,105 +138,3 @@ def _last_stage(run: Path) -> Path:
 
 def _damaged(run: Path, why: str) -> CheckpointError:
     return CheckpointError(run / RUN, f"is damaged: {why}", "give the folder of a stage's model")
-
-
-def open_model(
-    name: str | Path,
-    dtype: torch.dtype | str | None = None,
-    device: str = "cpu",
-    tell: Callable[[LoadReport], object] | None = None,
-    bits: Bits | None = None,
-) -> tuple[VideoLM, Any]:
-    """A model in evaluation mode and its tokenizer.
-
-    Args:
-        name: See `locate`.
-        dtype: Number format of the weights or its name; None is float32.
-        device: Where it runs; `auto` spreads the language model over the devices there are.
-        tell: Called with what became of every tensor, where a published checkpoint is opened.
-        bits: Quantise the language model, for answering only; needs bitsandbytes.
-
-    Raises:
-        CheckpointError: If there is no such model, its weights do not fit exactly, or it names a part outside
-            vidapt whose module has not been imported.
-        ConfigError: If there is no such device, or bitsandbytes is needed and absent.
-    """
-    import torch
-
-    from vidapt.models.placement import quantize, spread
-
-    folder = locate(name)
-    kept = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
-    place = None if device == "auto" else usable_device(device)
-    if (folder / DUAL).is_file():
-        raise CheckpointError(
-            folder, "a dual encoder compares clips with texts and writes none", "match clips with it instead"
-        )
-    if (folder / BLUEPRINT).is_file():
-        from vidapt.models.folder import open_model as open_own
-
-        model, tokenizer = open_own(folder, kept)
-    else:
-        model, tokenizer, report = _open_published(folder, kept)
-        if tell is not None:
-            tell(report)
-    if bits is not None:
-        quantize(model, bits)
-    if place is None:
-        spread(model)
-        return model, tokenizer
-    return model.to(place), tokenizer
-
-
-def _open_published(folder: Path, dtype: torch.dtype) -> tuple[VideoLM, Any, LoadReport]:
-    """A published checkpoint, or low-rank adapters on the one that their folder names."""
-    from vidapt.hub import base_of, open_adapter, open_checkpoint
-
-    if (folder / "config.json").is_file():
-        return open_checkpoint(folder, dtype=dtype)
-    named = base_of(folder)
-    beside = folder / named
-    return open_adapter(folder, locate(beside if beside.exists() else named), dtype)
-
-
-def usable_device(name: str) -> torch.device:
-    """The device called `name`, such as `cpu`, `cuda` or `cuda:1`.
-
-    Raises:
-        ConfigError: If torch does not know it or this machine does not have it.
-    """
-    import torch
-
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError("device", f"{name!r} cannot be used: {reason}", "use cpu") from error
-    return device
-
-
-def export_model(name: str | Path, out: Path, *, to: str, dtype: str) -> None:
-    """Write a model for other tools; see `hub.export_hf` and `hub.export_merged`.
-
-    Args:
-        name: See `locate`.
-        out: A new folder.
-        to: `hf` or `merged`.
-        dtype: Name of torch's number format.
-
-    Raises:
-        CheckpointError: If the model cannot be opened or has no such layout, or the folder exists.
-    """
-    import torch
-
-    from vidapt.hub import export_hf, export_merged
-    from vidapt.models.folder import read_card
-
-    folder, stored_as = locate(name), getattr(torch, dtype)
-    model, tokenizer = open_model(name)
-    if to == "hf":
-        export_hf(out, model, tokenizer, stored_as)
-    else:
-        card = {**read_card(folder), "merged_from": str(name)}
-        export_merged(out, model, tokenizer, card, stored_as)
