@@ -60,6 +60,8 @@ class Prompt(Strict):
     A sample reads `start`, then per user turn `user` and `opening`, then `answer`, `end`. In the user's
     text each media mark becomes `media` with the visual tokens in place of `{media}`. Where a conversation
     begins with a system turn of its own, `system` stands in the place of `start`, if the template has one.
+    A `user` with `{media}` and without `{text}` shows the media alone, whatever was asked, as LLaVA's first
+    stage does (Liu et al. 2023; its template `plain`).
     """
 
     start: str = ""

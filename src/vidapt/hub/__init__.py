@@ -9,16 +9,15 @@ from vidapt.hub._describe import FamilyRow, describe_families
 from vidapt.hub._export import export_hf, export_merged, merged_state
 from vidapt.hub._open import families, family_of, is_published, open_checkpoint, parameters_on_meta
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
-from vidapt.hub._parts import holds_part, published_part
+from vidapt.hub._parts import PublishedPart, holds_part, published_part
 from vidapt.hub._parts_language import LanguagePart, prompt_of_tokenizer, tokenizer_of
-from vidapt.hub._parts_tower import TowerPart
 from vidapt.hub._report import LoadReport
 
 __all__ = [
     "FamilyRow",
     "LanguagePart",
     "LoadReport",
-    "TowerPart",
+    "PublishedPart",
     "base_of",
     "describe_families",
     "export_hf",

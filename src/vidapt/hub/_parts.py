@@ -8,6 +8,7 @@ from typing import Any
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from vidapt.errors import CheckpointError, ConfigError
+from vidapt.hub._parts_convnext import ConvnextPart, convnext_part
 from vidapt.hub._parts_language import LanguagePart
 from vidapt.hub._parts_read import first_line, quiet
 from vidapt.hub._parts_tower import TOWERS, TowerPart
@@ -15,7 +16,10 @@ from vidapt.hub._parts_tower import TOWERS, TowerPart
 _GGUF = ".gguf"
 
 
-def published_part(folder: Path) -> TowerPart | LanguagePart:
+PublishedPart = TowerPart | ConvnextPart | LanguagePart
+
+
+def published_part(folder: Path) -> PublishedPart:
     """The part that a folder holds.
 
     Args:
@@ -27,6 +31,9 @@ def published_part(folder: Path) -> TowerPart | LanguagePart:
     """
     if folder.is_file():
         return _of_gguf(folder)
+    timm = convnext_part(folder)
+    if timm is not None:
+        return timm
     if not (folder / "config.json").is_file():
         return _of_gguf(_only_gguf(folder))
     config = _config(folder)
@@ -43,7 +50,8 @@ def published_part(folder: Path) -> TowerPart | LanguagePart:
 
 def holds_part(folder: Path) -> bool:
     """Whether a folder looks like one of a part: it has a configuration or a GGUF file."""
-    return (folder / "config.json").is_file() or any(folder.glob(f"*{_GGUF}"))
+    configured = any((folder / name).is_file() for name in ("config.json", "open_clip_config.json"))
+    return configured or any(folder.glob(f"*{_GGUF}"))
 
 
 def _of_gguf(file: Path) -> LanguagePart:

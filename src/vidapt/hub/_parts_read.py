@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ def read_module(
         ) from error
     reasons = _reasons(told["unexpected_keys"], unread)
     _check(told, reasons, folder)
-    ignored = {**reasons, **_passed_over(named.keys() - reasons.keys(), module)}
+    ignored = {**reasons, **_passed_over(named.keys() - told["unexpected_keys"], module)}
     files = tuple(sorted(set(named.values())))
     return module, Held(module.state_dict(), files, len(named), ignored)
 
@@ -149,18 +149,18 @@ def _gguf_names(path: Path) -> dict[str, str]:
         raise CheckpointError(path, f"cannot be read: {first_line(error)}", "fetch it again") from error
 
 
-def _reasons(unexpected: Sequence[str], unread: Sequence[Rule]) -> dict[str, str | None]:
-    """Why each tensor that has no place is not needed; None if it is not said."""
+def _reasons(unexpected: Iterable[str], unread: Sequence[Rule]) -> dict[str, str]:
+    """Why tensors that have no place are not needed, where it is known."""
     why = {key: [rule.why for rule in unread if re.fullmatch(rule.pattern, key)] for key in unexpected}
-    return {key: found[0] if found else None for key, found in why.items()}
+    return {key: found[0] for key, found in why.items() if found}
 
 
-def _check(told: Mapping[str, Any], reasons: Mapping[str, str | None], folder: Path) -> None:
+def _check(told: Mapping[str, Any], reasons: Mapping[str, str], folder: Path) -> None:
     """Let nothing stay at random values, and nothing be left out without a reason."""
     wrong = [
         f"{key}: expected {list(ours)}, found {list(found)}" for key, found, ours in told["mismatched_keys"]
     ]
-    odd = [key for key, why in reasons.items() if why is None]
+    odd = set(told["unexpected_keys"]) - reasons.keys()
     problems = [
         f"{len(lines)} tensor(s) {what}:\n{_lines(lines)}"
         for what, lines in (

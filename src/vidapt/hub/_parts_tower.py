@@ -92,6 +92,11 @@ class TowerPart:
     config: Any
 
     @property
+    def family(self) -> str:
+        """Its model type."""
+        return str(self.config.model_type)
+
+    @property
     def spec(self) -> Spec:
         """The tower as data, with the processor's mean and deviation.
 

@@ -40,7 +40,7 @@ def fill(model: nn.Module, taken: Sequence[Taken], fresh: Tensors, dtype: torch.
     reports = []
     for source in dict.fromkeys(one.source for one in taken):
         contents = source.read(dtype)
-        left, own = set(contents.state), {}
+        left, own = set(contents.state), dict[str, Tensor]()
         parts = [one for one in taken if one.source is source]
         for one in parts:
             names = _names(one, contents.state)

@@ -18,7 +18,7 @@ DUAL = "dual.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """What is fetched of a checkpoint; nothing that could run code."""
-_FETCHED_PICKLES = ("pytorch_model*.bin",)
+_FETCHED_PICKLES = ("*pytorch_model*.bin",)
 """What is fetched besides where there are no safetensors; it is read without running what it may hold."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -52,17 +52,17 @@ class Turned:
         if given.get("kind", found["kind"]) == found["kind"]:
             return found
         own = {key: given[key] for key in self.described if key in given}
-        kept = {key: found[key] for key in ("arch", "mean", "std") if key in found}
+        kept = {key: value for key, value in found.items() if key in ("arch", "mean", "std")}
         return {"kind": given["kind"], **kept, **own}
 
 
 _CLIP = ("clip_vision_model",)
 _PROJECTION = {"projection.": "the tower is read before its projection"}
-_IN_TIME = {"begins": ("added", "temporal"), "described": ("added", "frames", "added_seen")}
+_IN_TIME = Turned(_CLIP, begins=("added", "temporal"), described=("added", "frames", "added_seen"))
 
 TURNED: Mapping[tuple[str, str], Turned] = {
-    ("frame_vit", "clip_vip"): Turned(_CLIP, **_IN_TIME),
-    ("long_clip", "clip_vip"): Turned(_CLIP, **_IN_TIME, left=_PROJECTION),
+    ("frame_vit", "clip_vip"): _IN_TIME,
+    ("long_clip", "clip_vip"): replace(_IN_TIME, left=_PROJECTION),
     ("long_clip", "frame_vit"): Turned(_CLIP, left=_PROJECTION),
     ("frame_vit", "siglip_navit"): Turned(
         ("siglip_vision_model",), left={"net.head.": "the tower is read without its pooling head"}
@@ -71,13 +71,14 @@ TURNED: Mapping[tuple[str, str], Turned] = {
 """By both kinds. CLIP-ViP begins with image CLIP as published: no table of times, proxies by chance."""
 
 
-def turned(found: Spec, kind: str) -> Turned:
-    """How a tower is read as one of another kind; as it is, if the kinds are one.
+def turned(found: Spec, given: Spec) -> Turned:
+    """How a tower is read as one of the kind that a recipe gives; as it is, if it gives none.
 
     Raises:
         FieldError: If it cannot be.
     """
     own = str(found["kind"])
+    kind = str(given.get("kind", own))
     if kind == own:
         return Turned(())
     how = TURNED.get((own, kind))

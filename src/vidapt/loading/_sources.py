@@ -14,7 +14,7 @@ from vidapt.errors import CheckpointError
 from vidapt.hub import (
     LanguagePart,
     LoadReport,
-    TowerPart,
+    PublishedPart,
     holds_part,
     is_published,
     is_published_dual,
@@ -131,18 +131,18 @@ def _compares(place: Path) -> bool:
     return known or (not (place / "config.json").is_file() and any(place.glob("*.pt")))
 
 
-def _part(name: str, part: TowerPart | LanguagePart) -> Source:
-    prefix = f"{TOWER}." if isinstance(part, TowerPart) else "language."
-    family = str(part.config.model_type)
+def _part(name: str, part: PublishedPart) -> Source:
+    prefix = "language." if isinstance(part, LanguagePart) else f"{TOWER}."
 
     def read(dtype: torch.dtype) -> Contents:
         held = part.read(dtype)
         state = {prefix + key: tensor for key, tensor in held.state.items()}
-        return Contents(family, state, held.files, held.tensors, held.ignored)
+        return Contents(part.family, state, held.files, held.tensors, held.ignored)
 
-    if isinstance(part, TowerPart):
-        return Source(name, part.folder, "vision tower", read, towers={TOWER: part.spec})
-    return Source(name, part.folder, "language model", read, language=part.spec, tokenizer=part.tokenizer)
+    place, data = part.folder, part.spec
+    if isinstance(part, LanguagePart):
+        return Source(name, place, "language model", read, language=data, tokenizer=part.tokenizer)
+    return Source(name, place, "vision tower", read, towers={TOWER: data})
 
 
 def _dual(name: str, place: Path, accept: Collection[Lack], seed: int) -> Source:

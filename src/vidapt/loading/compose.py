@@ -104,10 +104,11 @@ def plan(blueprint: Blueprint, sources: Sources, at: At, tokenizer: Any | None =
         connector = _connector(connector, sources, taken)
     with mistakes.of("blueprint", "language"):
         language = _language(language, sources, taken)
-    speaking = [one for one in taken if one.part == "language"]
-    for one in speaking:
-        with mistakes.of():
-            tokenizer, prompt = _spoken(one, blueprint, language, tokenizer)
+    for one in [one for one in taken if one.part == "language"]:
+        with mistakes.of("blueprint", "language"):
+            tokenizer = _tokenizer(one, language, tokenizer)
+            with mistakes.of("blueprint", "prompt"):
+                prompt = _prompt(one, blueprint, tokenizer)
     mistakes.tell()
     update = {"towers": tuple(towers), "connector": connector, "language": language, "prompt": prompt}
     whole = blueprint.model_copy(update=update)
@@ -125,7 +126,7 @@ def _tower(spec: Spec, name: str, place: tuple[int, int], sources: Sources, take
     theirs, found = tower_of(source, part, spec.get("kind"), *place)
     if isinstance(source.whole, DualBlueprint):
         found = _as_it_is(found)
-    how = turned(found, spec.get("kind", found["kind"]))
+    how = turned(found, spec)
     taken.append(Taken(name, theirs, source, how.begins, how.left))
     return settled("towers", spec, how.seen_as(found, spec))
 
@@ -159,29 +160,32 @@ def _language(spec: Spec, sources: Sources, taken: list[Taken]) -> Spec:
     return settled_language(spec, found)
 
 
-def _spoken(one: Taken, blueprint: Blueprint, language: Spec, tokenizer: Any | None) -> tuple[Any, Prompt]:
-    """The tokenizer and the prompt of a language model that begins with another's weights."""
-    source = one.source
-    if tokenizer is None:
-        assert source.tokenizer is not None
-        tokenizer = source.tokenizer()
-    rows = AutoConfig.for_model(**language).vocab_size
+def _tokenizer(one: Taken, language: Spec, given: Any | None) -> Any:
+    """The recipe's tokenizer or the language model's own, of which the model knows every entry."""
+    source, rows = one.source, AutoConfig.for_model(**language).vocab_size
+    assert source.tokenizer is not None
+    tokenizer = given or source.tokenizer()
     if len(tokenizer) > rows:
+        whose = "its tokenizer" if given is None else "the recipe's `tokenizer`"
         raise FieldError(
-            "tokenizer",
-            f"has {len(tokenizer)} entries, the language model of {source.name} knows {rows}",
-            "give the one it was trained with",
+            WEIGHTS,
+            f"{source.name} knows {rows} tokens, {whose} has {len(tokenizer)}",
+            "give the `tokenizer` that it was trained with",
         )
+    return tokenizer
+
+
+def _prompt(one: Taken, blueprint: Blueprint, tokenizer: Any) -> Prompt:
     if "prompt" in blueprint.model_fields_set:
-        return tokenizer, blueprint.prompt
-    prompt = source.prompt(tokenizer)
+        return blueprint.prompt
+    prompt = one.source.prompt(tokenizer)
     if prompt is None:
         raise FieldError(
-            "blueprint.prompt",
-            f"is not given, and {source.name} has no chat template that is made of turns",
+            "",
+            f"is not given, and {one.source.name} has no chat template that is made of turns",
             "say how the model is spoken to, such as {user: 'USER: {text}', opening: ' ASSISTANT:'}",
         )
-    return tokenizer, prompt
+    return prompt
 
 
 def _joined(one: Taken, model: VideoLM) -> Taken:

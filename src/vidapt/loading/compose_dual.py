@@ -97,7 +97,7 @@ def _tower(spec: Spec, sources: Sources, taken: list[Taken]) -> Spec:
         return spec
     source, part = sources.of(spec[WEIGHTS])
     theirs, found = tower_of(source, part, spec.get("kind"), 0, 1)
-    how = turned(found, spec.get("kind", found["kind"]))
+    how = turned(found, spec)
     taken.append(Taken(TOWER, theirs, source, how.begins, how.left))
     return settled("towers", spec, how.seen_as(found, spec))
 

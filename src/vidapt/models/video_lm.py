@@ -46,8 +46,7 @@ class VideoLM(nn.Module):
         if blueprint.adapters is not None:
             add_adapters(self.language, blueprint.adapters)
         width = self.language.get_input_embeddings().embedding_dim
-        widths = tuple(tower.width for tower in self.towers)
-        self.connector = _connector(blueprint, widths[0] if len(widths) == 1 else widths, width)
+        self.connector = _connector(blueprint, self.towers, width)
         self.fixed = frozenset(
             f"{part}.{name}"
             for part, module in (("towers", self.towers), ("connector", self.connector))
@@ -221,7 +220,9 @@ class VideoLM(nn.Module):
         return torch.tanh(logits / cap) * cap if cap else logits
 
 
-def _connector(blueprint: Blueprint, width_in: int | tuple[int, ...], width_out: int) -> Any:
+def _connector(blueprint: Blueprint, towers: Any, width_out: int) -> Any:
+    widths: tuple[int, ...] = tuple(tower.width for tower in towers)
+    width_in = widths[0] if len(widths) == 1 else widths
     try:
         return parts.build("connectors", blueprint.connector, width_in=width_in, width_out=width_out)
     except ValidationError:
