@@ -155,9 +155,13 @@ def clip_vip(file: Path) -> Path:
     return file
 
 
-def long_clip(file: Path, **changes: Any) -> Path:
-    """Long-CLIP as its authors store it."""
-    torch.save(openai.state(248, long=True, **changes), file)
+def long_clip(file: Path) -> Path:
+    """Long-CLIP as its authors store it, with a vocabulary that a learned tokenizer fits into."""
+    state = openai.state(248, long=True)
+    state["token_embedding.weight"] = torch.randn(
+        300, openai.TEXT, generator=torch.Generator().manual_seed(7)
+    )
+    torch.save(state, file)
     return file
 
 

@@ -34,12 +34,6 @@ Made = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = tmp_path_factory.mktemp("sources")
-    return lambda *names: tools.make(folder, *names)
-
-
-@pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clips(tmp_path_factory.mktemp("clips"), clips=3, questions=2)
 

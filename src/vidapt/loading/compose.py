@@ -127,8 +127,9 @@ def _tower(spec: Spec, name: str, place: tuple[int, int], sources: Sources, take
     if isinstance(source.whole, DualBlueprint):
         found = _as_it_is(found)
     how = turned(found, spec)
+    tower = settled("towers", spec, how.seen_as(found, spec))
     taken.append(Taken(name, theirs, source, how.begins, how.left))
-    return settled("towers", spec, how.seen_as(found, spec))
+    return tower
 
 
 def _as_it_is(found: Spec) -> Spec:
@@ -147,8 +148,9 @@ def _connector(spec: Spec, sources: Sources, taken: list[Taken]) -> Spec:
         raise FieldError(
             "kind", f"is {spec['kind']!r}, its weights are those of {found['kind']!r}", "leave it out"
         )
+    connector = settled("connectors", spec, found)
     taken.append(Taken("connector", "connector", source))
-    return settled("connectors", spec, found)
+    return connector
 
 
 def _language(spec: Spec, sources: Sources, taken: list[Taken]) -> Spec:
@@ -156,8 +158,9 @@ def _language(spec: Spec, sources: Sources, taken: list[Taken]) -> Spec:
         return spec
     source, part = sources.of(spec[WEIGHTS])
     found = only(source, part, "language", source.language)
+    language = settled_language(spec, found)
     taken.append(Taken("language", "language", source))
-    return settled_language(spec, found)
+    return language
 
 
 def _tokenizer(one: Taken, language: Spec, given: Any | None) -> Any:

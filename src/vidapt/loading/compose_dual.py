@@ -98,8 +98,9 @@ def _tower(spec: Spec, sources: Sources, taken: list[Taken]) -> Spec:
     source, part = sources.of(spec[WEIGHTS])
     theirs, found = tower_of(source, part, spec.get("kind"), 0, 1)
     how = turned(found, spec)
+    tower = settled("towers", spec, how.seen_as(found, spec))
     taken.append(Taken(TOWER, theirs, source, how.begins, how.left))
-    return settled("towers", spec, how.seen_as(found, spec))
+    return tower
 
 
 def _text(dual: DualParts, sources: Sources, taken: list[Taken]) -> Text:
@@ -108,8 +109,9 @@ def _text(dual: DualParts, sources: Sources, taken: list[Taken]) -> Text:
     source, part = sources.of(dual.text.weights)
     whole = source.whole if isinstance(source.whole, DualBlueprint) else None
     found = only(source, part, "text", whole and whole.text)
+    text = settled_text(dual.text, found)
     taken.append(Taken("text", "text", source))
-    return settled_text(dual.text, found)
+    return text
 
 
 def _width(dual: DualParts, taken: list[Taken]) -> int:
