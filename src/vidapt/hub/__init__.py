@@ -10,6 +10,7 @@ from vidapt.hub._export import export_hf, export_merged
 from vidapt.hub._open import families, family_of, is_published, open_checkpoint
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
 from vidapt.hub._report import LoadReport
+from vidapt.hub._tokenizer import is_mark
 
 __all__ = [
     "FamilyRow",
@@ -20,6 +21,7 @@ __all__ = [
     "export_merged",
     "families",
     "family_of",
+    "is_mark",
     "is_published",
     "is_published_dual",
     "open_adapter",

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
-from vidapt.hub._open import families
+from vidapt.hub._authors import is_authors
+from vidapt.hub._chat import JINJA
+from vidapt.hub._open import CONFIG, families
+from vidapt.hub._tokenizer import PIECES
 from vidapt.models.folder import save_model, untied
 from vidapt.models.video_lm import VideoLM
 
@@ -41,12 +44,16 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
         )
     family = families()[origin.family]
     state = untied(model) if getattr(family, "KEEPS_ADAPTERS", False) else merged_state(model)
-    tensors = family.to_hub(state)
+    rename = family.to_authors if is_authors(origin.read(CONFIG)) else family.to_hub
+    tensors = rename(state)
     with write_folder(folder) as temporary:
         save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)
-        tokenizer.save_pretrained(temporary)
-        for name, text in origin.files.items():
-            (temporary / name).write_text(text, encoding="utf-8")
+        if PIECES not in origin.files:
+            tokenizer.save_pretrained(temporary)
+        # What was published says how the model is used, down to the place where its chat template stands.
+        (temporary / JINJA).unlink(missing_ok=True)
+        for name, content in origin.files.items():
+            (temporary / name).write_bytes(content)
 
 
 def export_merged(

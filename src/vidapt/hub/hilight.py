@@ -24,6 +24,7 @@ from vidapt.hub import _composed, _dual, clip_vip, long_clip
 from vidapt.hub._files import Beside, stored
 from vidapt.hub._keys import Rule, Shape, rename, rewrite
 from vidapt.hub._pickled import read_pickled
+from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint, Prompt, Spec
 from vidapt.video.choose import Uniform
 
@@ -87,6 +88,12 @@ TO_HUB = (
 """Our names to the authors'. Adapters have no place in that layout and must be merged before."""
 
 
+def habit(config: Mapping[str, Any]) -> Habit:
+    """The authors trained every model with Gemma's way of writing."""
+    del config
+    return Habit(only=GEMMA)
+
+
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """Describe the model of a checkpoint; the towers' sizes are read from their files.
 
@@ -110,7 +117,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         language=_language(config),
         resolution={"kind": "both"},
         frames=Uniform(count=12, at="endpoints"),
-        prompt=GEMMA,
     )
 
 

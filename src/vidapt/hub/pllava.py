@@ -20,7 +20,7 @@ from vidapt.hub import _composed
 from vidapt.hub._files import Stored, stored
 from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._preprocess import read_pixels
-from vidapt.hub._prompts import PLLAVA, prompt_for
+from vidapt.hub._prompts import CHATML, PLLAVA, Habit
 from vidapt.recipe import Blueprint, LoRA
 from vidapt.video.choose import Uniform
 
@@ -55,6 +55,15 @@ TO_HUB = (
 )
 
 
+_PLLAVA_34B = CHATML.model_copy(update={"start": "<|im_start|>system\nAnswer the question.<|im_end|>"})
+
+
+def habit(config: Mapping[str, Any]) -> Habit:
+    """The authors' scripts write conversations their own way; a template beside them is the base model's."""
+    del config
+    return Habit(template="never", own={"vicuna": PLLAVA, "yi": _PLLAVA_34B})
+
+
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """Describe the model of a checkpoint; the adapters' rank and places are read from the files.
 
@@ -85,7 +94,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         resolution=pixels.resolution,
         # A clip shorter than the pooled shape is stretched by repeating frames, as the authors do.
         frames=Uniform(count=max(int(config.get("num_frames", 1)), shape[0]), at="midpoints"),
-        prompt=prompt_for(language, folder, vicuna=PLLAVA),
         adapters=_adapters(stored(folder)),
     )
 
