@@ -1,9 +1,9 @@
 """Checkpoints as LLaVA's authors publish them: flat, with `mm_` before what joins tower and language model.
 
 Source: haotian-liu/LLaVA and LLaVA-VL/LLaVA-NeXT. Their `config.json` is the language model's, among whose
-fields their own stand; it names the vision tower instead of describing it. Most of their files hold the tower's
-weights; where one does not, they are taken from a folder of the name's last part, within the checkpoint's folder
-or beside it, as a copy of the tower from the hub is.
+fields their own stand; it names the vision tower instead of describing it. Most of their files hold the
+tower's weights; where one does not, they are taken from a folder of the name's last part, within the
+checkpoint's folder or beside it, as a copy of the tower from the hub is.
 """
 
 from __future__ import annotations

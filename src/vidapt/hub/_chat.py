@@ -1,8 +1,8 @@
 """A checkpoint's own chat template, as the parts of a prompt.
 
 Source: the templates that transformers keeps in `processor_config.json`, `chat_template.json`,
-`chat_template.jinja` or `tokenizer_config.json`, in the order in which its processors prefer them. A template is
-a program; here it is run on a conversation of marked words, and the words between the marks are the prompt.
+`chat_template.jinja` or `tokenizer_config.json`, in the order in which its processors prefer them. A template
+is a program; here it is run on a conversation of marked words, and what stands between them is the prompt.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from vidapt.hub._pickled import read_pickled
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
+_OTHER_WEIGHTS = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 _SAFE, _PICKLE = ".safetensors", ".bin"
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _SAFE_FLOATS = ("F64", "F32", "F16", "BF16")
@@ -158,9 +159,11 @@ def _single_file(folder: Path) -> str:
     for name in (WEIGHTS, PICKLED):
         if (folder / name).is_file():
             return name
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in _OTHER_WEIGHTS)
+    held = f", but {', '.join(others[:3])}" if others else ""
     raise CheckpointError(
         folder,
-        f"has none of {WEIGHTS}, {INDEX}, {PICKLED}, {PICKLED_INDEX}",
+        f"has none of {WEIGHTS}, {INDEX}, {PICKLED}, {PICKLED_INDEX}{held}",
         "give the folder of a complete checkpoint",
     )
 

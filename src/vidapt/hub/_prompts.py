@@ -2,8 +2,8 @@
 
 Source: the authors' conversation templates (`vicuna_v1`, `chatml_direct`, `qwen_1_5`, `mistral_instruct`,
 `llava_llama_3` of LLaVA; PLLaVA's benchmark template); the chat templates of Phi-3 and Gemma. An answer has
-no space in front of it here: SentencePiece tokenizers write the space themselves when a stretch of text begins,
-as they do within the authors' whole line.
+no space in front of it here: SentencePiece tokenizers write the space themselves when a stretch of text
+begins, as they do within the authors' whole line.
 """
 
 from __future__ import annotations

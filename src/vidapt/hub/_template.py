@@ -8,6 +8,7 @@ attribute that could.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -63,7 +64,10 @@ def render(template: str, variables: Mapping[str, Any], asked: Iterable[Mapping[
         Exception: One of `FAILURES`, if it is no template, raises one itself, or wants too much.
     """
     environment = _Fenced()
-    compiled = environment.from_string(template)
+    with warnings.catch_warnings():
+        # A published template misspells a mark with a backslash.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        compiled = environment.from_string(template)
     return [_text(environment, compiled, {**variables, **own}) for own in asked]
 
 

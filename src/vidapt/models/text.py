@@ -106,10 +106,33 @@ def _pieces(
             if part_index:
                 pieces.append((clips, False))
                 clips += 1
-            ids = tuple(tokenizer(part, add_special_tokens=False).input_ids) if part else ()
+            ids = _ids(part, tokenizer, begins=labelled or not pieces)
             if ids:
                 pieces.append((ids, labelled))
     return pieces
+
+
+def _ids(text: str, tokenizer: Any, *, begins: bool) -> tuple[int, ...]:
+    """Ids of a stretch of text, as they are within its whole line.
+
+    SentencePiece writes a space in front of a text, and some tokenizers also in front of what follows a mark.
+
+    Args:
+        text: The stretch.
+        tokenizer: A transformers tokenizer.
+        begins: Whether a text begins: the line, or an answer, whose space is left to the tokenizer. Other
+            stretches follow a mark: that of a clip, or that of an answer's end.
+    """
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer(text, add_special_tokens=False).input_ids) if text else ()
+
+    bos, mark = tokenizer.bos_token, tokenizer.bos_token or tokenizer.eos_token
+    if begins and bos and text.startswith(bos):
+        return (*ids(bos), *ids(text.removeprefix(bos)))
+    if begins or not mark or not text:
+        return ids(text)
+    return ids(mark + text)[len(ids(mark)) :]
 
 
 def _with_media(text: str, template: str) -> str:
