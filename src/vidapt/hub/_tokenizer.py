@@ -62,6 +62,8 @@ def _of_pieces(folder: Path, settings: Mapping[str, Any]) -> Any:
     tokenizer = kind.from_pretrained(
         str(folder), local_files_only=True, trust_remote_code=False, legacy=legacy
     )
+    if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
+        raise ValueError(f"{PIECES} holds no pieces of words")
     if isinstance(tokenizer, LlamaTokenizer) and legacy:
         # SentencePiece writes a space in front of every stretch between marks, also of one that begins with a
         # space; transformers' class leaves that one out.
