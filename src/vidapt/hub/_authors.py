@@ -176,6 +176,25 @@ def to_authors(state: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
     return rewrite(_composed.one_newline(state), TO_AUTHORS, family)
 
 
+def tower_described(config: Mapping[str, Any], tower: Spec) -> tuple[str, dict[str, Any]] | None:
+    """The folder's name and the `config.json` of a tower that is not known by its name.
+
+    Args:
+        config: The checkpoint's `config.json`.
+        tower: Its specification, as `tower` gave it.
+
+    Returns:
+        None for a tower whose name tells it.
+    """
+    if str(config.get(_FIELD)) in _NAMED:
+        return None
+    arch = dict(tower["arch"])
+    if arch["model_type"] == "siglip_vision_model":
+        arch["num_hidden_layers"] += 1
+        del arch["vision_use_head"]
+    return _name(config), arch
+
+
 def _arch(config: Mapping[str, Any], folder: Path) -> Spec:
     name, place = str(config.get(_FIELD)), _place(config, folder)
     if place is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
-from vidapt.hub._authors import is_authors
+from vidapt.hub._authors import is_authors, tower_described
 from vidapt.hub._chat import JINJA
 from vidapt.hub._open import CONFIG, families
 from vidapt.hub._tokenizer import PIECES
@@ -44,8 +45,8 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
         )
     family = families()[origin.family]
     state = untied(model) if getattr(family, "KEEPS_ADAPTERS", False) else merged_state(model)
-    rename = family.to_authors if is_authors(origin.read(CONFIG)) else family.to_hub
-    tensors = rename(state)
+    config = origin.read(CONFIG)
+    tensors = (family.to_authors if is_authors(config) else family.to_hub)(state)
     with write_folder(folder) as temporary:
         save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)
         if PIECES not in origin.files:
@@ -54,6 +55,17 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
         (temporary / JINJA).unlink(missing_ok=True)
         for name, content in origin.files.items():
             (temporary / name).write_bytes(content)
+        if is_authors(config):
+            _describe_tower(temporary, config, model)
+
+
+def _describe_tower(folder: Path, config: dict[str, Any], model: VideoLM) -> None:
+    """Say what the tower is that a configuration only names; its weights are with the model's."""
+    found = tower_described(config, model.blueprint.towers[0])
+    if found is not None:
+        name, described = found
+        (folder / name).mkdir()
+        (folder / name / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def export_merged(
