@@ -97,12 +97,13 @@ class _Counted(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - named after the node
         self.generic_visit(node)
+        assert isinstance(node.iter, nodes.Expr)
         node.iter = _filtered(node.iter, "_counted")
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return _filtered(nodes.List(node.nodes, lineno=node.lineno), "_concatenated")
+        return _filtered(nodes.List(list(node.nodes), lineno=node.lineno), "_concatenated")
 
 
 def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
