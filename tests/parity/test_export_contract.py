@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from test_authors_folders import MISTRAL, QWEN
 from test_hub_layouts import hub_2024, in_memory, rewrite
 from torch import Tensor
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vidapt.hub import open_checkpoint
 from vidapt.loading import export_model, open_model
@@ -31,6 +31,21 @@ from vidapt.recipe import LoRA
 
 Make = Callable[[Path], object]
 SIGLIP = {"model_type": "siglip_vision_model", "vision_use_head": False, "num_hidden_layers": 2}
+LLAMA = (
+    "{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message['role'] + '\n' + message['content'] | trim + '<|eot_id|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant\n' }}{% endif %}"
+)
+PHI = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '<|user|>\n' + message['content'] + '<|end|>\n<|assistant|>\n' }}{% else %}"
+    "{{ message['content'] + '<|end|>\n' }}{% endif %}{% endfor %}"
+)
+INSTRUCT = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{% else %}{{ message['content'] + eos_token }}{% endif %}{% endfor %}"
+)
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -52,7 +67,7 @@ def layout(make: Make, name: Callable[[str], str]) -> Make:
     return made
 
 
-def authors(changes: dict[str, Any], **how: Any) -> Make:
+def authors(changes: dict[str, Any], *without: str, **how: Any) -> Make:
     def make(folder: Path) -> None:
         if "tower" in how:  # only its own folder tells what a SigLIP is
             name = Path(changes["mm_vision_tower"]).name
@@ -61,8 +76,35 @@ def authors(changes: dict[str, Any], **how: Any) -> Make:
             del told["vision_use_head"]
             (folder / name / "config.json").write_text(json.dumps(told))
         published.authors_folder(folder, published.pieces(), changes, **how)
+        config = json.loads((folder / "config.json").read_text())
+        kept = {name: value for name, value in config.items() if name not in without}
+        (folder / "config.json").write_text(json.dumps(kept))
 
     return make
+
+
+def llava_with(kind: str, bos: str | None, eos: str, marks: tuple[str, ...], template: str) -> Make:
+    """Another language model in LLaVA's class, with its own tokenizer and the chat template of its kind."""
+
+    def make(folder: Path) -> None:
+        tokenizer = published.byte_tokenizer(bos, eos, (*marks, "<image>"))
+        tokenizer.chat_template = template
+        text = {**tools.text_config().to_dict(), "model_type": kind, "vocab_size": len(tokenizer)}
+        known = AutoConfig.for_model(kind).to_dict()
+        sizes = {name: value for name, value in text.items() if name in known}
+        sizes |= {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+        sizes |= {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}}
+        image = tokenizer.convert_tokens_to_ids("<image>")
+        tools.save(tools.llava(text_config={**sizes, "model_type": kind}, image_token_index=image), folder)
+        tokenizer.save_pretrained(folder)
+
+    return make
+
+
+def one_pickle(folder: Path) -> None:
+    state = published.authors_folder(folder, published.pieces(), pickled=False)
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
 
 
 def hilight(folder: Path) -> None:
@@ -79,8 +121,19 @@ MODELS: dict[str, tuple[Make, bool]] = {
     "llava, in memory": (layout(hub(tools.llava), in_memory), True),
     "llava, authors": (authors({}), False),
     "llava, authors, safetensors": (authors({}, pickled=False), False),
+    "llava, authors, one pickle": (one_pickle, False),
+    "llava, Llama 3": (
+        llava_with("llama", "<|begin_of_text|>", "<|eot_id|>", ("<|start_header_id|>",), LLAMA),
+        True,
+    ),
+    "llava, Phi-3": (llava_with("phi3", "<s>", "<|end|>", ("<|user|>", "<|assistant|>"), PHI), True),
+    "llava, Mistral": (llava_with("mistral", "<s>", "</s>", (), INSTRUCT), True),
     "llava_next": (hub(anyres.next_model, anyres.next_processor), True),
     "llava_next, authors": (authors(dict(published.ANYRES), newline=True), False),
+    "llava_next, authors, Mistral": (
+        authors({**published.ANYRES, **MISTRAL}, "mm_spatial_pool_mode", newline=True),
+        False,
+    ),
     "llava_next_video": (hub(anyres.next_video_model, anyres.next_processor), True),
     "llava_next_video, authors, Mistral": (authors({**published.ANYRES, **MISTRAL}, newline=True), False),
     "llava_onevision": (hub(anyres.onevision_model, anyres.onevision_processor), True),
@@ -116,7 +169,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def weights(folder: Path) -> dict[str, Tensor]:
     if (folder / "model.safetensors").exists():
         return load_file(folder / "model.safetensors")
-    shards = sorted(folder.glob("pytorch_model-*.bin"))
+    shards = sorted(folder.glob("pytorch_model*.bin"))
     return {k: v for shard in shards for k, v in torch.load(shard, weights_only=True).items()}
 
 
@@ -178,7 +231,8 @@ def test_files_are_those_that_were_published(
             name = path.name
             if name != "tokenizer.json":
                 assert (tmp_path / "out" / name).read_bytes() == path.read_bytes(), name
-    assert not (tmp_path / "out" / "chat_template.jinja").exists()
+    written_too = (tmp_path / "out" / "chat_template.jinja").exists()
+    assert written_too == (folder / "chat_template.jinja").exists()
 
 
 @pytest.mark.parametrize("name", [name for name, (_, renamed) in MODELS.items() if renamed])

@@ -42,7 +42,7 @@ def test_a_published_folder_answers_trains_and_is_handed_on(name: str, tmp_path:
             "towers": "frozen",
             "connector": "full",
             "language": "lora",
-            "lora": {"rank": 2, "alpha": 4, "targets": ["q_proj", "v_proj"]},
+            "lora": {"rank": 2, "alpha": 4, "targets": "all-linear"},
         },
         "optimizer": {"rates": {"connector": 1e-2, "language": 1e-2}},
         "batching": {"clips": 1, "questions": 1},
