@@ -1,4 +1,4 @@
-"""Frames by their numbers: against the originals' own formulas, and in files whose frames are not evenly spaced."""
+"""Frames by their numbers: against the originals' own formulas, and in files of uneven frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames published code takes of a clip, by their numbers; published results depend on them to the frame.
+"""Which frames published code takes of a clip, by their numbers, on which published results depend.
 
 Frames are counted from 0 in the order shown. Source: PLLaVA's code (Xu et al. 2024; `get_index` of its
 benchmarks and demo, and `middle` of its training code), and qwen-vl-utils from 0.0.11 on (`smart_nframes`).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def middles(count: int, clip: Stretch) -> tuple[int, ...]:
     if clip.end_s is not None:
         length = max(1, min(int((clip.end_s - clip.start_s) * clip.rate), left))
     bounds = np.linspace(0, length, min(count, length) + 1).astype(int).tolist()
-    found = [first + (low + high - 1) // 2 for low, high in zip(bounds, bounds[1:], strict=False)]
+    found = [first + (low + high - 1) // 2 for low, high in pairwise(bounds)]
     return tuple(found + found[-1:] * (count - len(found)))
 
 

@@ -1,4 +1,4 @@
-"""When the frames of a file are shown, from its index or its packets; nothing is decoded but the first frame."""
+"""When the frames of a file are shown, from its index or its packets; at most one frame is decoded."""
 
 from __future__ import annotations
 
