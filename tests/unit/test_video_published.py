@@ -106,17 +106,14 @@ def test_qwens_rule(fps: float) -> None:
         assert list(frame_indices(QWEN, frames=frames, fps=fps)) == qwen(frames, fps), (frames, fps)
 
 
-def test_qwens_rule_where_the_last_bit_of_a_32_bit_float_decides() -> None:
-    """Halves between two frames are met by rounding errors alone, so thousands of lengths are tried."""
+def test_qwens_rule_in_films_so_long_that_the_rounding_of_32_bit_floats_shows() -> None:
     draw = random.Random(0)
-    halves = 0
-    for _ in range(3000):
-        frames, fps = draw.randint(2, 20_000), draw.choice(RATES)
-        theirs = qwen(frames, fps)
-        assert list(frame_indices(QWEN, frames=frames, fps=fps)) == theirs
-        exact = [index * Fraction(frames - 1, len(theirs) - 1) for index in range(len(theirs))]
-        halves += [round(moment) for moment in exact] != theirs
-    assert halves > 20, "exact arithmetic would do as well"
+    differ = 0
+    for frames in (draw.randint(50_000, 300_000) for _ in range(40)):
+        theirs = qwen(frames, 25.0)
+        assert list(frame_indices(QWEN, frames=frames, fps=25.0)) == theirs
+        differ += np.rint(np.linspace(0, frames - 1, len(theirs))).tolist() != theirs
+    assert differ > 20, "64 bits would do as well"
 
 
 def test_five_and_a_half_seconds_are_ten_frames_and_not_eleven() -> None:

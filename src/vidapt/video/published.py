@@ -90,7 +90,7 @@ def _spread(first: int, last: int, count: int) -> tuple[int, ...]:
     """`count` whole numbers from `first` to `last`, as torch spreads and rounds them in 32-bit floats.
 
     torch counts from the nearer end, and rounds once after multiplying and adding, which is done here in
-    64 bits. Where an exact half is met, the last bit decides.
+    64 bits. In films of an hour 64 bits to the end would name other frames.
     """
     step = float(np.float32(last - first) / np.float32(count - 1))
     near = np.arange(count)
