@@ -20,6 +20,9 @@ from vidapt.hub._keys import Shape
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
+BASE = "base:"
+"""What stands in front of the names of tensors of the checkpoint beneath a folder's own weights."""
+
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -120,6 +123,16 @@ def load(folder: Path, tensors: Mapping[str, Stored]) -> Iterator[tuple[str, Ten
                         yield key, opened.get_tensor(key)
         except (OSError, SafetensorError) as error:
             raise _damaged(folder / file, error) from error
+
+
+def beneath(base: Path) -> dict[str, Beside]:
+    """The tensors of the checkpoint on which another lies, by their names behind `BASE`, mapped.
+
+    Raises:
+        CheckpointError: As of `stored` and `load`.
+    """
+    held = stored(base)
+    return {f"{BASE}{key}": Beside(str(base / held[key].file), tensor) for key, tensor in load(base, held)}
 
 
 def _weight_map(folder: Path, index: Mapping[str, Any]) -> dict[str, str]:

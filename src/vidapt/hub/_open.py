@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 
 import vidapt.hub
 from vidapt.errors import CheckpointError, ConfigError, nearest
-from vidapt.hub._files import Beside, Stored, load, read_json, stored
+from vidapt.hub._files import Beside, Stored, beneath, load, read_json, stored
 from vidapt.hub._keys import check, rename
 from vidapt.hub._report import LoadReport
 from vidapt.models.origin import Origin
@@ -44,6 +44,8 @@ _KEPT = (
     "chat_template.jinja",
 )
 """Files of a checkpoint that say how it is used and hold no weights; the tokenizer writes its own."""
+
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
 def families() -> dict[str, ModuleType]:
@@ -76,12 +78,33 @@ def family_of(config: Mapping[str, Any], where: Path) -> ModuleType:
     )
 
 
+def base_named_by(folder: Path) -> str | None:
+    """Name or path of the checkpoint that a published folder's weights lie on; None where it holds them all.
+
+    Raises:
+        CheckpointError: If it holds some of its weights only and does not say.
+    """
+    config = read_json(folder / "config.json")
+    family = family_of(config, folder / "config.json")
+    if not hasattr(family, "is_partial") or not family.is_partial(stored(folder)):
+        return None
+    base = config.get("_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(
+            folder / "config.json",
+            "the folder holds what was trained only, and `_name_or_path` does not say on which checkpoint",
+            "write the folder of that checkpoint, or its name on the model hub, as `_name_or_path`",
+        )
+    return base
+
+
 def open_checkpoint(
     folder: Path,
     *,
     dtype: torch.dtype | None = torch.float32,
     edit: Callable[[Blueprint], Blueprint] | None = None,
     new_connector: bool = False,
+    base: Path | None = None,
 ) -> tuple[VideoLM, Any, LoadReport]:
     """Open a published checkpoint.
 
@@ -91,6 +114,7 @@ def open_checkpoint(
         edit: Changes the blueprint before the model is built, for instance its frames or prompt.
         new_connector: Start the connector from random values and leave the checkpoint's out, as is
             needed when `edit` puts another one in its place.
+        base: Folder of the checkpoint beneath, where this one holds what was trained only (`base_named_by`).
 
     Returns:
         The model in evaluation mode, its tokenizer, and what became of every tensor.
@@ -102,9 +126,11 @@ def open_checkpoint(
     family = family_of(config, folder / "config.json")
     # Some families keep towers in files of their own, beside the model's weights.
     beside: Mapping[str, Beside] = family.beside(config, folder) if hasattr(family, "beside") else {}
+    beside = {**beside, **_beneath(folder, base)}
     tensors = stored(folder) | {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
     model = _build(family, config, folder, edit)
-    table = rename(tensors, family.RULES, folder, family.FAMILY)
+    rules = family.rules(tensors) if hasattr(family, "rules") else family.RULES
+    table = rename(tensors, rules, folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
     if new_connector:
         left_out = [old for old, new in names.items() if new.startswith("connector.")]
@@ -131,7 +157,8 @@ def open_checkpoint(
         read=read,
     )
     model.origin = _origin(family, folder)
-    return model.eval(), _tokenizer(folder), report
+    words = base if base is not None and not _has_tokenizer(folder) else folder
+    return model.eval(), _tokenizer(words), report
 
 
 @contextmanager
@@ -187,6 +214,17 @@ def _build(
             f"describes a model that cannot be built: {error}",
             "fetch the file again, or check what was edited",
         ) from error
+
+
+def _beneath(folder: Path, base: Path | None) -> dict[str, Beside]:
+    if base is not None:
+        return beneath(base)
+    named = base_named_by(folder)
+    if named is None:
+        return {}
+    raise CheckpointError(
+        folder, f"holds what was trained only; the rest is that of {named}", "give that folder as `base`"
+    )
 
 
 def _renew_connector(model: VideoLM, dtype: torch.dtype | None) -> None:
@@ -270,6 +308,10 @@ def _without_remarks() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
 def _tokenizer(folder: Path) -> Any:
