@@ -48,7 +48,7 @@ def model() -> bytes:
 def folder(place: Path, tokenizer: PreTrainedTokenizerFast, **text: Any) -> tuple[Path, LlavaProcessor]:
     """A LLaVA with a tokenizer of its own, and its processor."""
     image = tokenizer.convert_tokens_to_ids("<image>")
-    sizes = tools.text_config(vocab_size=len(tokenizer), **text)
+    sizes = tools.text_config(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **text)
     tools.save(tools.llava(text_config=sizes, image_token_index=image), place)
     for old in ("tokenizer.json", "tokenizer_config.json"):
         (place / old).unlink()

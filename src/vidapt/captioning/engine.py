@@ -75,8 +75,9 @@ class Engine:
         end = model.blueprint.prompt.end.strip()
         ids = tokenizer(end, add_special_tokens=False).input_ids if end else []
         # Only marks end an answer: one that is spelled with ordinary pieces begins like many words do.
-        marks = {token for token in (*ids[:1], *_published_stops(model)) if is_mark(tokenizer, token)}
-        self.stops: tuple[int, ...] = tuple(sorted({tokenizer.eos_token_id, *marks} - {None}))
+        marks = {token for token in ids[:1] if is_mark(tokenizer, token)}
+        stops = {tokenizer.eos_token_id, *marks, *_published_stops(model)} - {None}
+        self.stops: tuple[int, ...] = tuple(sorted(stops))
 
     def caption(self, path: str | Path, prompt: str = CAPTION_PROMPT, **decoding: Any) -> str:
         """Describe a clip.

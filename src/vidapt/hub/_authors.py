@@ -19,7 +19,7 @@ from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Conf
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed, _dual
 from vidapt.hub._files import Beside, load, read_json, stored
-from vidapt.hub._keys import Rule, rewrite
+from vidapt.hub._keys import Rule, Shape, rewrite
 from vidapt.recipe import Spec
 
 _CLIP_LARGE: Spec = {
@@ -205,10 +205,7 @@ def _arch(config: Mapping[str, Any], folder: Path) -> Spec:
         return {**_composed.cleaned(section), "model_type": known.get(kind, kind)}
     if name in _NAMED:
         return dict(_NAMED[name])
-    prefix = f"{_OWN}vision_model."
-    shapes = {
-        f"net.{k.removeprefix(prefix)}": e.shape for k, e in stored(folder).items() if k.startswith(prefix)
-    }
+    shapes = _shapes(folder)
     if "net.embeddings.class_embedding" in shapes:
         return _dual.Shapes(shapes, folder).vision("net")
     raise CheckpointError(
@@ -216,6 +213,16 @@ def _arch(config: Mapping[str, Any], folder: Path) -> Spec:
         f"{_FIELD} is {name!r}, which is not known",
         f"put that model's folder beside this one, as {_name(config)!r}; known by name: {', '.join(_NAMED)}",
     )
+
+
+def _shapes(folder: Path) -> dict[str, Shape]:
+    """Of the tower that a checkpoint holds, by transformers' names behind `net.`; none without weights."""
+    prefix = f"{_OWN}vision_model."
+    try:
+        held = stored(folder)
+    except CheckpointError:  # told by whoever reads them
+        return {}
+    return {f"net.{k.removeprefix(prefix)}": e.shape for k, e in held.items() if k.startswith(prefix)}
 
 
 def _name(config: Mapping[str, Any]) -> str:

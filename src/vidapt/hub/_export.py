@@ -26,7 +26,7 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
     """Write a model in the hub's layout of the family it was opened from, adapters merged.
 
     Where transformers has a class for the family, it opens the folder and gives the same logits. A family
-    whose published files hold adapters keeps them.
+    whose published files hold adapters keeps them, if its own code would read these.
 
     Args:
         folder: Must not exist.
@@ -44,9 +44,10 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
             "export", "this model was not opened from a published checkpoint", "write it with `--to merged`"
         )
     family = families()[origin.family]
-    state = untied(model) if getattr(family, "KEEPS_ADAPTERS", False) else merged_state(model)
+    state = family.apart(model) if hasattr(family, "apart") else None
     config = origin.read(CONFIG)
-    tensors = (family.to_authors if is_authors(config) else family.to_hub)(state)
+    rename = family.to_authors if is_authors(config) else family.to_hub
+    tensors = rename(merged_state(model) if state is None else state)
     with write_folder(folder) as temporary:
         save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)
         if PIECES not in origin.files:

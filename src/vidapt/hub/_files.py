@@ -24,6 +24,9 @@ from vidapt.hub._pickled import read_pickled
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
+BASE = "base:"
+"""What stands in front of the names of tensors of the checkpoint beneath a folder's own weights."""
+
 _OTHER_WEIGHTS = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 _SAFE, _PICKLE = ".safetensors", ".bin"
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -130,6 +133,16 @@ def load(folder: Path, tensors: Mapping[str, Stored]) -> Iterator[tuple[str, Ten
                         yield key, opened.get_tensor(key)
         except (OSError, SafetensorError) as error:
             raise _damaged(folder / file, error) from error
+
+
+def beneath(base: Path) -> dict[str, Beside]:
+    """The tensors of the checkpoint on which another lies, by their names behind `BASE`, mapped.
+
+    Raises:
+        CheckpointError: As of `stored` and `load`.
+    """
+    held = stored(base)
+    return {f"{BASE}{key}": Beside(str(base / held[key].file), tensor) for key, tensor in load(base, held)}
 
 
 def _index(folder: Path) -> tuple[str | None, str]:

@@ -23,11 +23,11 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 import vidapt.hub
 from vidapt.errors import CheckpointError, ConfigError, nearest
-from vidapt.hub._files import Beside, Stored, load, read_json, stored
+from vidapt.hub._files import Beside, Stored, beneath, load, read_json, stored
 from vidapt.hub._keys import check, rename
 from vidapt.hub._prompts import prompt_for
 from vidapt.hub._report import LoadReport
-from vidapt.hub._tokenizer import JSON, PIECES, read_tokenizer
+from vidapt.hub._tokenizer import JSON, PIECES, SETTINGS, read_tokenizer
 from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
@@ -81,12 +81,33 @@ def family_of(config: Mapping[str, Any], where: Path) -> ModuleType:
     )
 
 
+def base_named_by(folder: Path) -> str | None:
+    """Name or path of the checkpoint that a published folder's weights lie on; None where it holds them all.
+
+    Raises:
+        CheckpointError: If it holds some of its weights only and does not say.
+    """
+    config = read_json(folder / "config.json")
+    family = family_of(config, folder / "config.json")
+    if not hasattr(family, "is_partial") or not family.is_partial(stored(folder)):
+        return None
+    base = config.get("_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(
+            folder / "config.json",
+            "the folder holds what was trained only, and `_name_or_path` does not say on which checkpoint",
+            "write the folder of that checkpoint, or its name on the model hub, as `_name_or_path`",
+        )
+    return base
+
+
 def open_checkpoint(
     folder: Path,
     *,
     dtype: torch.dtype | None = torch.float32,
     edit: Callable[[Blueprint], Blueprint] | None = None,
     new_connector: bool = False,
+    base: Path | None = None,
 ) -> tuple[VideoLM, Any, LoadReport]:
     """Open a published checkpoint.
 
@@ -96,6 +117,7 @@ def open_checkpoint(
         edit: Changes the blueprint before the model is built, for instance its frames or prompt.
         new_connector: Start the connector from random values and leave the checkpoint's out, as is
             needed when `edit` puts another one in its place.
+        base: Folder of the checkpoint beneath, where this one holds what was trained only (`base_named_by`).
 
     Returns:
         The model in evaluation mode, its tokenizer, and what became of every tensor.
@@ -105,13 +127,15 @@ def open_checkpoint(
     """
     config = read_json(folder / "config.json")
     family = family_of(config, folder / "config.json")
-    tokenizer = read_tokenizer(folder)
+    tokenizer = read_tokenizer(base if base is not None and not _has_tokenizer(folder) else folder)
     # Some families keep towers in files of their own, beside the model's weights.
     beside: Mapping[str, Beside] = family.beside(config, folder) if hasattr(family, "beside") else {}
+    beside = {**beside, **_beneath(folder, base)}
     tensors = stored(folder) | {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
     plan, source = _described(family, config, folder, tokenizer)
     model = _build(plan, folder, edit)
-    table = rename(tensors, family.RULES, folder, family.FAMILY)
+    rules = family.rules(tensors) if hasattr(family, "rules") else family.RULES
+    table = rename(tensors, rules, folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
     if new_connector:
         left_out = [old for old, new in names.items() if new.startswith("connector.")]
@@ -207,6 +231,17 @@ def _possible(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _beneath(folder: Path, base: Path | None) -> dict[str, Beside]:
+    if base is not None:
+        return beneath(base)
+    named = base_named_by(folder)
+    if named is None:
+        return {}
+    raise CheckpointError(
+        folder, f"holds what was trained only; the rest is that of {named}", "give that folder as `base`"
+    )
+
+
 def _renew_connector(model: VideoLM, dtype: torch.dtype | None) -> None:
     """Replace the empty connector by one with real initial values."""
     fresh = type(model.connector)(
@@ -279,3 +314,7 @@ def _origin(family: ModuleType, folder: Path) -> Origin:
     return Origin(
         family.FAMILY, {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
     )
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (JSON, PIECES, SETTINGS))

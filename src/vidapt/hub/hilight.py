@@ -42,7 +42,9 @@ GEMMA = Prompt(
     opening="<start_of_turn>model\n",
     end="<end_of_turn>\n<eos>",
     media="{media}\n",
+    compat="published",
 )
+"""Its code moves a clip's mark to the front of its turn, wherever it stands (`preprocess_multimodal`)."""
 
 _MAIN, _AUX = "mm_vision_tower", "mm_vision_tower_aux"
 """Fields of the configuration that name the towers' files."""

@@ -1,7 +1,7 @@
 """Qwen2-VL: frames at close to their own size, pairs of frames, 2 x 2 cells a token, positions of three axes.
 
-Source: Wang et al. 2024, arXiv 2409.12191; the released configurations; qwen-vl-utils for the limits of
-videos, which the released processor files of 2024 do not hold.
+Source: Wang et al. 2024, arXiv 2409.12191; the released configurations; qwen-vl-utils for which frames are
+taken, and for the limits of videos, which the released processor files of 2024 do not hold.
 """
 
 from __future__ import annotations
@@ -102,7 +102,11 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         },
         positions={"kind": "mrope"},
         frames=Every(
-            rate=video.get("fps") or 2.0, cap=video.get("max_frames") or 768, at="endpoints", least=4
+            rate=video.get("fps") or 2.0,
+            cap=video.get("max_frames") or 768,
+            at="endpoints",
+            least=video.get("min_frames") or 4,
+            compat="published",
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vidapt.errors import FormatError
@@ -54,7 +54,10 @@ def encode(sample: Sample, prompt: Prompt, tokenizer: Any, *, open_answer: bool 
     Raises:
         FormatError: If the number of media marks differs from the number of clips.
     """
-    pieces = _pieces(_marked(sample), prompt, tokenizer, open_answer=open_answer)
+    turns = _marked(sample)
+    if prompt.compat == "published":
+        turns = tuple(map(_clips_first, turns))
+    pieces = _pieces(turns, prompt, tokenizer, open_answer=open_answer)
     last = max((i for i, (piece, _) in enumerate(pieces) if isinstance(piece, int)), default=-1)
     prefix = tuple(piece for piece, _ in pieces[: last + 1])
     early = tuple(index for index, (_, labelled) in enumerate(pieces[: last + 1]) if labelled)
@@ -80,6 +83,13 @@ def _marked(sample: Sample) -> tuple[Turn, ...]:
     if marks != len(sample.media):
         raise FormatError(sample.source or sample.id, f"{marks} media marks for {len(sample.media)} clips")
     return turns
+
+
+def _clips_first(turn: Turn) -> Turn:
+    """The turn with its media marks in front of its words, which stand without white space around them."""
+    if MEDIA not in turn.text:
+        return turn
+    return replace(turn, text=MEDIA * turn.text.count(MEDIA) + turn.text.replace(MEDIA, "").strip())
 
 
 def _pieces(
