@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyres_tools as anyres
 import minicpm_v_reference
 import parity_tools as tools
+import pllava_tools
 import published_tools as published
 import pytest
 import test_ferret_v2
 import test_hilight
 import test_mini_gemini
+import test_parity_pllava
 import test_qwen2_vl
 import torch
 from safetensors.torch import load_file
@@ -107,6 +110,22 @@ def one_pickle(folder: Path) -> None:
     torch.save(state, folder / "pytorch_model.bin")
 
 
+def pllava(folder: Path) -> None:
+    folder.mkdir()
+    theirs = tools.llava()
+    base = "llava-hf/llava-v1.6-vicuna-7b-hf"
+    told = pllava_tools.configuration((3, 2, 3), 6, pllava_tools.VICUNA, base, 32000)
+    (folder / "config.json").write_text(json.dumps(told))
+    pllava_tools.add_processor(folder)
+    layers = theirs.model.language_model.named_modules()
+    draw = {
+        name: (torch.randn(4, layer.in_features) * 0.2, torch.randn(layer.out_features, 4) * 0.2)
+        for name, layer in layers
+        if name.rpartition(".")[2] in ("q_proj", "v_proj")
+    }
+    pllava_tools.write_shards(folder, test_parity_pllava.wrapped(theirs, draw))
+
+
 def hilight(folder: Path) -> None:
     folder.mkdir()
     test_hilight.Original().write(folder)
@@ -146,6 +165,7 @@ MODELS: dict[str, tuple[Make, bool]] = {
         authors({**SEEN, "image_aspect_ratio": "pad", "mm_patch_merge_type": "flat"}, **SEEN_ONLY),
         False,
     ),
+    "pllava": (pllava, False),
     "qwen2_vl": (lambda folder: test_qwen2_vl.save(test_qwen2_vl.oracle_of(), folder), True),
     "minicpm_v": (minicpm_v_reference.write, False),
     "mini_gemini": (
@@ -169,15 +189,17 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def weights(folder: Path) -> dict[str, Tensor]:
     if (folder / "model.safetensors").exists():
         return load_file(folder / "model.safetensors")
-    shards = sorted(folder.glob("pytorch_model*.bin"))
-    return {k: v for shard in shards for k, v in torch.load(shard, weights_only=True).items()}
+    shards = [*folder.glob("pytorch_model*.bin"), *folder.glob("model-*.safetensors")]
+    read = {".bin": partial(torch.load, weights_only=True), ".safetensors": load_file}
+    return {k: v for shard in shards for k, v in read[shard.suffix](shard).items()}
 
 
 def adapted(model: VideoLM) -> None:
     """As a stage leaves it: connector and low-rank adapters trained."""
-    lora = LoRA(rank=2, alpha=4)
-    add_adapters(model.language, lora)
-    model.blueprint = model.blueprint.model_copy(update={"adapters": lora})
+    if model.blueprint.adapters is None:
+        lora = LoRA(rank=2, alpha=4)
+        add_adapters(model.language, lora)
+        model.blueprint = model.blueprint.model_copy(update={"adapters": lora})
     torch.manual_seed(0)
     with torch.no_grad():
         for name, weight in model.named_parameters():
