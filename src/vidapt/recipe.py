@@ -45,8 +45,7 @@ from vidapt.errors import ConfigError
 from vidapt.video.choose import Policy, Uniform
 
 Spec = dict[str, Any]
-"""A part: its `kind` and its own fields. In a recipe it may say whose `weights` it begins with, and leave out
-what comes from there."""
+"""A part: its `kind` and its own fields; in a recipe also whose `weights` it begins with, if any."""
 
 Scene = Literal["image", "images", "video"]
 """What a clip is to a conversation: its only still, one of several stills, or footage."""
@@ -60,8 +59,10 @@ class Prompt(Strict):
     A sample reads `start`, then per user turn `user` and `opening`, then `answer`, `end`. In the user's
     text each media mark becomes `media` with the visual tokens in place of `{media}`. Where a conversation
     begins with a system turn of its own, `system` stands in the place of `start`, if the template has one.
-    A `user` with `{media}` and without `{text}` shows the media alone, whatever was asked, as LLaVA's first
-    stage does (Liu et al. 2023; its template `plain`).
+    A `user` with `{media}` and no `{text}` shows the media alone (`plain` of LLaVA, Liu et al. 2023).
+
+    Clips are read where their marks stand; under `compat: published` in front of the words of their turn, to
+    which HiLight's code moves them.
     """
 
     start: str = ""
@@ -71,6 +72,7 @@ class Prompt(Strict):
     answer: str = "{text}"
     end: str = "</s>"
     media: str = "{media}"
+    compat: Literal["published"] | None = None
 
 
 class Blueprint(Strict):
@@ -264,10 +266,7 @@ class Recipe(Strict):
         return place if self._lines is None else f"{self._lines.label(where)}: {place}"
 
     def to_json(self) -> str:
-        """The recipe as a run keeps it.
-
-        A prompt that is not given is left out, since it may come from the language model.
-        """
+        """As a run keeps it; a prompt that is not given is left out, since weights may bring one."""
         given = self.blueprint is None or "prompt" in self.blueprint.model_fields_set
         return self.model_dump_json(indent=2, exclude=None if given else {"blueprint": {"prompt"}})
 

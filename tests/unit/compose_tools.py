@@ -26,6 +26,8 @@ from transformers import (
     Dinov2WithRegistersModel,
     GemmaConfig,
     GemmaForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     SiglipConfig,
@@ -125,13 +127,13 @@ def convnext(folder: Path) -> Path:
     return folder
 
 
-def llama(folder: Path, *, template: str | None = CHATML, words: bool = True, **changes: Any) -> Path:
+def llama(folder: Path, *, template: str | None = CHATML, speaks: bool = True, **changes: Any) -> Path:
     """A language model in bfloat16 and several shards, its tokenizer, and its chat template."""
     torch.manual_seed(5)
     sizes = {"hidden_size": WORDS, "vocab_size": ROWS, "num_key_value_heads": 2, "initializer_range": 0.2}
     model = LlamaForCausalLM(LlamaConfig(**{**_LAYERS, **sizes, **changes})).to(torch.bfloat16)
     model.save_pretrained(folder, max_shard_size="20KB")
-    if words:
+    if speaks:
         spoken = tokenizer()
         spoken.chat_template = template
         spoken.save_pretrained(folder)
@@ -143,6 +145,20 @@ def gemma(folder: Path) -> Path:
     torch.manual_seed(6)
     sizes = {"hidden_size": WORDS, "vocab_size": ROWS, "num_key_value_heads": 1, "head_dim": 8}
     GemmaForCausalLM(GemmaConfig(**_LAYERS, **sizes)).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def gpt2(folder: Path) -> Path:
+    """A language model whose positions are learned, and for which no way of writing is known."""
+    torch.manual_seed(7)
+    config = GPT2Config(n_embd=WORDS, n_layer=2, n_head=2, vocab_size=ROWS, n_positions=256)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return words(folder)
+
+
+def words(folder: Path) -> Path:
+    """A tokenizer alone, or beside what is in the folder."""
     tokenizer().save_pretrained(folder)
     return folder
 

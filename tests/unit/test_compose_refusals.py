@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from training_tools import recipe, silent, stage, write_clips
 
 from vidapt.errors import CheckpointError, ConfigError, VidaptError
+from vidapt.hub import read_tokenizer
 from vidapt.loading import compose, compose_dual
 from vidapt.loading.compose import Sources
 from vidapt.recipe import Blueprint, DualParts, load_recipe
@@ -191,10 +192,24 @@ def test_which_of_two_towers_is_meant_has_to_be_said(made: Made, tmp_path: Path)
 
 
 def test_a_language_model_needs_a_tokenizer(made: Made, tmp_path: Path) -> None:
-    mute = tools.llama(tmp_path / "mute", words=False)
+    mute = tools.llama(tmp_path / "mute", speaks=False)
     found = refused([{"weights": made("clip")[0]}], {"weights": str(mute)})
-    assert f"blueprint.language.weights: {mute}: is a language model without a tokenizer" in found
+    assert f"blueprint.language.weights: {mute} is a language model without a tokenizer" in found
     assert "or give the recipe a `tokenizer`" in found
+    words = str(tools.words(tmp_path / "words"))
+    with_one = compose.plan(
+        Blueprint.model_validate(
+            {
+                "towers": [{"weights": made("clip")[0]}],
+                "connector": {"kind": "pool_mlp"},
+                "language": {"weights": str(mute)},
+            }
+        ),
+        Sources((), 0),
+        str,
+        read_tokenizer(Path(words)),
+    )
+    assert with_one.tokenizer.eos_token == "</s>"
 
 
 def test_a_tokenizer_of_too_many_entries(made: Made, tmp_path: Path) -> None:
@@ -203,12 +218,21 @@ def test_a_tokenizer_of_too_many_entries(made: Made, tmp_path: Path) -> None:
     assert f"blueprint.language.weights: {small} knows 200 tokens, its tokenizer has 300" in found
 
 
-def test_a_language_model_without_a_template_needs_a_prompt(made: Made, tmp_path: Path) -> None:
-    plain = str(tools.llama(tmp_path / "plain", template=None))
-    found = refused([{"weights": made("clip")[0]}], {"weights": plain})
-    assert f"blueprint.prompt: is not given, and {plain} has no chat template that is made of turns" in found
-    given = plan([{"weights": made("clip")[0]}], {"weights": plain}, prompt={"opening": "A:"})
-    assert given.blueprint.prompt.opening == "A:"
+def test_a_language_model_that_nobody_knows_how_to_speak_to_needs_a_prompt(
+    made: Made, tmp_path: Path
+) -> None:
+    tower, plain = {"weights": made("clip")[0]}, {"weights": str(tools.gpt2(tmp_path / "plain"))}
+    found = refused([tower], plain)
+    assert "blueprint.prompt: is not given: no prompt template is known for a language model of type" in found
+    given = plan([tower], plain, prompt={"opening": "A:"})
+    assert (given.blueprint.prompt.opening, given.prompt) == ("A:", "the recipe")
+
+
+def test_where_a_prompt_comes_from_is_told(made: Made, tmp_path: Path) -> None:
+    tower, known = {"weights": made("clip")[0]}, {"weights": str(tools.llama(tmp_path / "a", template=None))}
+    assert plan([tower], known).prompt == "the way of writing known for such language models (vicuna)"
+    template = plan([tower], {"weights": made("llama")[0]})
+    assert template.prompt == "the chat template in chat_template.jinja"
 
 
 # Damaged and hostile files

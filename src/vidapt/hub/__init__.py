@@ -7,17 +7,26 @@ their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._describe import FamilyRow, describe_families
 from vidapt.hub._export import export_hf, export_merged, merged_state
-from vidapt.hub._open import families, family_of, is_published, open_checkpoint, parameters_on_meta
+from vidapt.hub._open import (
+    base_named_by,
+    families,
+    family_of,
+    is_published,
+    open_checkpoint,
+    parameters_on_meta,
+)
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
 from vidapt.hub._parts import PublishedPart, holds_part, published_part
-from vidapt.hub._parts_language import LanguagePart, prompt_of_tokenizer, tokenizer_of
+from vidapt.hub._parts_language import LanguagePart
 from vidapt.hub._report import LoadReport
+from vidapt.hub._tokenizer import is_mark, read_tokenizer
 
 __all__ = [
     "FamilyRow",
     "LanguagePart",
     "LoadReport",
     "PublishedPart",
+    "base_named_by",
     "base_of",
     "describe_families",
     "export_hf",
@@ -25,6 +34,7 @@ __all__ = [
     "families",
     "family_of",
     "holds_part",
+    "is_mark",
     "is_published",
     "is_published_dual",
     "merged_state",
@@ -32,7 +42,6 @@ __all__ = [
     "open_checkpoint",
     "open_dual_encoder",
     "parameters_on_meta",
-    "prompt_of_tokenizer",
     "published_part",
-    "tokenizer_of",
+    "read_tokenizer",
 ]

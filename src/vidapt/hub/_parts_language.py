@@ -15,10 +15,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from vidapt.errors import ConfigError
-from vidapt.hub._chat import prompt_of
+from vidapt.errors import CheckpointError
 from vidapt.hub._composed import cleaned
 from vidapt.hub._parts_read import Held, first_line, quiet, read_module
+from vidapt.hub._prompts import prompt_for
+from vidapt.hub._tokenizer import read_tokenizer
 from vidapt.recipe import Prompt, Spec
 
 _CLASSES = ("id2label", "label2id")
@@ -59,37 +60,42 @@ class LanguagePart:
         return held
 
     def tokenizer(self) -> Any:
-        """The tokenizer beside it.
+        """The tokenizer beside it, or in its file.
 
         Raises:
-            ConfigError: If there is none, or it cannot be read.
+            CheckpointError: If there is none, or it cannot be read.
         """
-        return tokenizer_of(self.folder, self.gguf)
+        if self.gguf is None:
+            return read_tokenizer(self.folder)
+        try:
+            with quiet():
+                found = AutoTokenizer.from_pretrained(
+                    str(self.folder), gguf_file=self.gguf, local_files_only=True, trust_remote_code=False
+                )
+            return _as_in_the_file(found)
+        except Exception as error:  # what damaged files raise is not documented, and of every kind
+            raise CheckpointError(
+                self.folder / self.gguf,
+                f"its tokenizer cannot be read: {first_line(error)}",
+                "fetch it again",
+            ) from error
 
+    def prompt(self, tokenizer: Any) -> tuple[Prompt, str]:
+        """How it is spoken to, and in words where that comes from.
 
-def tokenizer_of(folder: Path, gguf: str | None = None) -> Any:
-    """The tokenizer of a language model's folder.
+        Args:
+            tokenizer: Its own, or another one.
 
-    Args:
-        folder: Where it lies.
-        gguf: Name of the GGUF file it lies in, if it does.
-
-    Raises:
-        ConfigError: If there is none, or it cannot be read.
-    """
-    options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False, **options
-            )
-        return tokenizer if gguf is None else _as_in_the_file(tokenizer)
-    except Exception as error:  # what damaged files raise is not documented, and of every kind
-        raise ConfigError(
-            folder,
-            f"is a language model without a tokenizer that can be read: {first_line(error)}",
-            "put its tokenizer.json and tokenizer_config.json there, or give the recipe a `tokenizer`",
-        ) from error
+        Raises:
+            CheckpointError: If it has no chat template, and no way of writing is known for it.
+        """
+        if self.gguf is None:
+            found = prompt_for(self.spec, self.folder, tokenizer)
+            return found.prompt, found.source
+        with TemporaryDirectory() as place:
+            tokenizer.save_pretrained(place)
+            found = prompt_for(self.spec, Path(place), tokenizer)
+        return found.prompt, found.source
 
 
 def _as_in_the_file(tokenizer: Any) -> Any:
@@ -107,12 +113,3 @@ def _as_in_the_file(tokenizer: Any) -> Any:
         chat_template=tokenizer.chat_template,
         **marks,
     )
-
-
-def prompt_of_tokenizer(tokenizer: Any) -> Prompt | None:
-    """The prompt that a tokenizer's chat template writes; None if there is none, or none made of turns."""
-    default = Prompt(end=tokenizer.eos_token or Prompt().end)
-    with TemporaryDirectory() as place:
-        tokenizer.save_pretrained(place)
-        found = prompt_of(Path(place), default)
-    return None if found is default else found

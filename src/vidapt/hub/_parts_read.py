@@ -20,11 +20,9 @@ from torch import Tensor, nn
 from transformers.utils import logging as their_logging
 
 from vidapt.errors import CheckpointError
-from vidapt.hub._files import INDEX, WEIGHTS, read_json, stored
+from vidapt.hub._files import stored
 from vidapt.hub._keys import Rule
-from vidapt.hub._pickled import read_pickled
 
-_PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _SHOWN = 6
 """Tensors of one kind named in an error."""
 
@@ -73,7 +71,10 @@ def read_module(
             place, or the weights are quantised or have adapters beside them.
     """
     _refuse(folder, config, gguf)
-    named = _gguf_names(folder / gguf) if gguf is not None else _names(folder)
+    if gguf is not None:
+        named = _gguf_names(folder / gguf)
+    else:  # which also refuses pickles that would run code
+        named = {key: entry.file for key, entry in stored(folder).items()}
     options: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf}
     try:
         with quiet():
@@ -123,21 +124,6 @@ def _refuse(folder: Path, config: Any, gguf: str | None) -> None:
         raise CheckpointError(
             folder / "config.json", "its weights are quantised, and cannot be adapted", "give the full ones"
         )
-
-
-def _names(folder: Path) -> dict[str, str]:
-    """Names of all tensors of a folder, and their files. Pickled files that would run code are refused."""
-    if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
-        return {key: entry.file for key, entry in stored(folder).items()}
-    if (folder / _PICKLED_INDEX).is_file():
-        files = read_json(folder / _PICKLED_INDEX).get("weight_map")
-        shards = sorted({Path(str(file)).name for file in files.values()}) if isinstance(files, dict) else []
-        return {key: file for file in shards for key in read_pickled(folder / file)}
-    if (folder / _PICKLED).is_file():
-        return dict.fromkeys(read_pickled(folder / _PICKLED), _PICKLED)
-    raise CheckpointError(
-        folder, f"has neither {WEIGHTS} nor {_PICKLED}", "give the folder of a complete checkpoint"
-    )
 
 
 def _gguf_names(path: Path) -> dict[str, str]:

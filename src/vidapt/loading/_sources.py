@@ -21,9 +21,7 @@ from vidapt.hub import (
     merged_state,
     open_dual_encoder,
     parameters_on_meta,
-    prompt_of_tokenizer,
     published_part,
-    tokenizer_of,
 )
 from vidapt.loading._opened import open_published
 from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, locate_dual
@@ -73,6 +71,7 @@ class Source:
         language: Its language model as data.
         whole: Its blueprint, if it is a whole model.
         tokenizer: Gives its tokenizer, if it can have one.
+        prompt: Gives, with a tokenizer, how its language model is spoken to, and where that comes from.
         shape: Gives a video-language model of its sizes, whose weights do not count.
     """
 
@@ -84,11 +83,8 @@ class Source:
     language: Spec | None = None
     whole: Blueprint | DualBlueprint | None = None
     tokenizer: Callable[[], Any] | None = None
+    prompt: Callable[[Any], tuple[Prompt, str]] | None = None
     shape: Callable[[], VideoLM] | None = None
-
-    def prompt(self, tokenizer: Any) -> Prompt | None:
-        """How its language model is spoken to; None if it does not say."""
-        return self.whole.prompt if isinstance(self.whole, Blueprint) else prompt_of_tokenizer(tokenizer)
 
 
 def find_source(name: str, accept: Collection[Lack] = (), seed: int = 0) -> Source:
@@ -141,7 +137,15 @@ def _part(name: str, part: PublishedPart) -> Source:
 
     place, data = part.folder, part.spec
     if isinstance(part, LanguagePart):
-        return Source(name, place, "language model", read, language=data, tokenizer=part.tokenizer)
+        return Source(
+            name,
+            place,
+            "language model",
+            read,
+            language=data,
+            tokenizer=part.tokenizer,
+            prompt=part.prompt,
+        )
     return Source(name, place, "vision tower", read, towers={TOWER: data})
 
 
@@ -175,13 +179,13 @@ def _own(name: str, place: Path) -> Source:
 
 
 def _published(name: str, place: Path) -> Source:
-    model, _, report = open_published(place, None)
+    model, tokenizer, report = open_published(place, None)
 
     def read(dtype: torch.dtype) -> Contents:
         del dtype
         return _told(report, merged_state(model))
 
-    return _speaks(name, place, model.blueprint, read, lambda: tokenizer_of(place), lambda: model)
+    return _speaks(name, place, model.blueprint, read, lambda: tokenizer, lambda: model)
 
 
 def _speaks(
@@ -192,9 +196,18 @@ def _speaks(
     tokenizer: Callable[[], Any],
     shape: Callable[[], VideoLM],
 ) -> Source:
-    towers = {f"towers.{index}": spec for index, spec in enumerate(whole.towers)}
-    sort: Sort = "video-language model"
-    return Source(name, place, sort, read, towers, whole.language, whole, tokenizer, shape)
+    return Source(
+        name,
+        place,
+        "video-language model",
+        read,
+        towers={f"towers.{index}": spec for index, spec in enumerate(whole.towers)},
+        language=whole.language,
+        whole=whole,
+        tokenizer=tokenizer,
+        prompt=lambda _: (whole.prompt, f"the prompt of {name}"),
+        shape=shape,
+    )
 
 
 def _told(report: LoadReport, state: Mapping[str, Tensor]) -> Contents:

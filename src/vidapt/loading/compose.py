@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from vidapt import parts
+from vidapt.errors import CheckpointError
 from vidapt.loading._fill import fill
 from vidapt.loading._mistaken import At, Mistakes
 from vidapt.loading._settle import WEIGHTS, FieldError, settled, settled_language, turned
@@ -40,11 +41,13 @@ class Plan:
         blueprint: With every part written out.
         taken: The parts that begin with others' weights.
         tokenizer: What its language model reads; None if that begins at random and the recipe has none.
+        prompt: Where the prompt comes from, in words.
     """
 
     blueprint: Blueprint
     taken: tuple[Taken, ...]
     tokenizer: Any | None
+    prompt: str
 
     @property
     def speaks(self) -> bool:
@@ -74,7 +77,7 @@ class Plan:
         if blueprint.adapters is not None:
             add_adapters(model.language, blueprint.adapters)
             model.blueprint = blueprint
-        return model.eval(), report
+        return model.eval(), {**report, "prompt": self.prompt}
 
 
 def is_composed(blueprint: Blueprint) -> bool:
@@ -99,7 +102,8 @@ def plan(blueprint: Blueprint, sources: Sources, at: At, tokenizer: Any | None =
     for index, spec in enumerate(blueprint.towers):
         with mistakes.of("blueprint", "towers", index):
             towers[index] = _tower(spec, f"towers.{index}", (index, count), sources, taken)
-    connector, language, prompt = blueprint.connector, blueprint.language, blueprint.prompt
+    connector, language = blueprint.connector, blueprint.language
+    prompt, told = blueprint.prompt, "the recipe"
     with mistakes.of("blueprint", "connector"):
         connector = _connector(connector, sources, taken)
     with mistakes.of("blueprint", "language"):
@@ -108,7 +112,7 @@ def plan(blueprint: Blueprint, sources: Sources, at: At, tokenizer: Any | None =
         with mistakes.of("blueprint", "language"):
             tokenizer = _tokenizer(one, language, tokenizer)
             with mistakes.of("blueprint", "prompt"):
-                prompt = _prompt(one, blueprint, tokenizer)
+                prompt, told = _prompt(one, blueprint, tokenizer)
     mistakes.tell()
     update = {"towers": tuple(towers), "connector": connector, "language": language, "prompt": prompt}
     whole = blueprint.model_copy(update=update)
@@ -116,7 +120,7 @@ def plan(blueprint: Blueprint, sources: Sources, at: At, tokenizer: Any | None =
     with mistakes.of("blueprint", "connector"):
         taken = [_joined(one, model) if one.part == "connector" else one for one in taken]
     mistakes.tell()
-    return Plan(whole, tuple(taken), tokenizer)
+    return Plan(whole, tuple(taken), tokenizer, told)
 
 
 def _tower(spec: Spec, name: str, place: tuple[int, int], sources: Sources, taken: list[Taken]) -> Spec:
@@ -167,7 +171,15 @@ def _tokenizer(one: Taken, language: Spec, given: Any | None) -> Any:
     """The recipe's tokenizer or the language model's own, of which the model knows every entry."""
     source, rows = one.source, AutoConfig.for_model(**language).vocab_size
     assert source.tokenizer is not None
-    tokenizer = given or source.tokenizer()
+    try:
+        tokenizer = given or source.tokenizer()
+    except CheckpointError as error:
+        reason = error.found.partition("\\n")[0]  # of an exception's long text in quotes
+        raise FieldError(
+            WEIGHTS,
+            f"{source.name} is a language model without a tokenizer that can be read: {reason}",
+            f"{error.remedy}; or give the recipe a `tokenizer`",
+        ) from error
     if len(tokenizer) > rows:
         whose = "its tokenizer" if given is None else "the recipe's `tokenizer`"
         raise FieldError(
@@ -178,17 +190,18 @@ def _tokenizer(one: Taken, language: Spec, given: Any | None) -> Any:
     return tokenizer
 
 
-def _prompt(one: Taken, blueprint: Blueprint, tokenizer: Any) -> Prompt:
+def _prompt(one: Taken, blueprint: Blueprint, tokenizer: Any) -> tuple[Prompt, str]:
     if "prompt" in blueprint.model_fields_set:
-        return blueprint.prompt
-    prompt = one.source.prompt(tokenizer)
-    if prompt is None:
+        return blueprint.prompt, "the recipe"
+    assert one.source.prompt is not None
+    try:
+        return one.source.prompt(tokenizer)
+    except CheckpointError as error:
         raise FieldError(
             "",
-            f"is not given, and {one.source.name} has no chat template that is made of turns",
+            f"is not given: {error.found}",
             "say how the model is spoken to, such as {user: 'USER: {text}', opening: ' ASSISTANT:'}",
-        )
-    return prompt
+        ) from error
 
 
 def _joined(one: Taken, model: VideoLM) -> Taken:

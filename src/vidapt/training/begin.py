@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
-from vidapt.hub import tokenizer_of
+from vidapt.hub import read_tokenizer
 from vidapt.loading import RUN, compose, compose_dual, locate, locate_dual, open_model
 from vidapt.loading.compose import Plan, Sources
 from vidapt.loading.compose_dual import DualPlan
@@ -42,7 +42,7 @@ def planned(recipe: Recipe, *, dual: bool) -> Plan | DualPlan | None:
     if recipe.start is not None:
         (locate_dual if dual else locate)(recipe.start)
     elif recipe.blueprint is not None and compose.is_composed(recipe.blueprint):
-        given = None if recipe.tokenizer is None else tokenizer_of(recipe.tokenizer)
+        given = None if recipe.tokenizer is None else read_tokenizer(recipe.tokenizer)
         return compose.plan(recipe.blueprint, sources, recipe.at, given)
     elif recipe.dual is not None and compose_dual.is_composed(recipe.dual):
         return compose_dual.plan(recipe.dual, sources, recipe.at)

@@ -256,7 +256,8 @@ class StageRun:
         """Train `model` in place and save it; returns steps, seconds and loss."""
         stage = self.stage
         objective = make_objective(stage, model, self.recipe.seed)
-        set_trainable(model, stage.train)
+        if told := set_trainable(model, stage.train):
+            self.report(f"{stage.name}: adapters", 1, 1, told)
         footage = Footage(
             model if isinstance(model, VideoLM) else DualEyes(model),
             stage.cache,
@@ -268,7 +269,8 @@ class StageRun:
         )
         data = self._usable(footage, self.data)
         if isinstance(model, VideoLM):
-            result = fit(model, self._talking(model, tokenizer, objective, footage, data), self._show())
+            work = self._talking(model, tokenizer, objective, footage, data)
+            result = {**fit(model, work, self._show()), **({"adapters": told} if told else {})}
             save_model(self.folder / "model", model, tokenizer, self._card(result, data))
             return result
         shown, data = self._lessons(objective, data, model.device)
@@ -333,8 +335,8 @@ class StageRun:
         return replace(work, measure=measure, watch=watch), watch.line
 
     def _work(self, steps: int, batch: Callable[[int], Any], objective: nn.Module) -> StageWork:
-        seed, folder = self.recipe.seed, self.folder / "work"
-        return StageWork(self.stage, self.index, seed, folder, steps, batch, objective)
+        folder = self.folder / "work"
+        return StageWork(self.stage, self.index, self.recipe.seed, folder, steps, batch, objective)
 
     def _show(self, note: Callable[[], str] = str) -> Callable[[int, int, float], None]:
         def show(done: int, total: int, loss: float) -> None:
@@ -360,9 +362,8 @@ class StageRun:
                 raise ConfigError(file, "none of the clips can be used", "read the reasons there")
             return kept
 
-        return replace(
-            data, clips=whole(data.clips), sets={name: whole(clips) for name, clips in data.sets.items()}
-        )
+        sets = {name: whole(clips) for name, clips in data.sets.items()}
+        return replace(data, clips=whole(data.clips), sets=sets)
 
     def _card(self, result: dict[str, Any], data: StageData) -> dict[str, Any]:
         return {
