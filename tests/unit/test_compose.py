@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import compose_tools as tools
 import pytest
 import torch
 import two_tower_tools as two
+import yaml
 from torch import Tensor
 from training_tools import assert_equal, silent, stage, tokenizer, weights, write_clips
 from transformers import (
@@ -345,3 +347,23 @@ def test_a_language_model_in_one_gguf_file(made: Made, tmp_path: Path) -> None:
     assert told["files"] == ("tiny-f32.gguf",)
     assert told["tensors"] == len(told["matched"]) == 21
     assert not told["ignored"]
+
+
+# Shipped models, and what the page says
+
+
+def test_a_shipped_models_tower_can_be_taken(made: Made) -> None:
+    connector = {"kind": "pool_mlp", "extra_per_clip": 4}
+    model, report = made_of([{"weights": "billiards-home"}], {"weights": made("llama")[0]}, connector)
+    assert model.blueprint.towers[0]["kind"] == "conv_vip"
+    assert report["sources"][0]["parts"] == {"towers.0": "towers.0"}
+
+
+def test_the_page_names_recipes_and_their_sources() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "compose.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w-]+\.yaml)`", page))
+    composed = {path.name for path in (root / "recipes").glob("*.yaml") if "{weights: " in path.read_text()}
+    assert named == composed - {"billiards-clip.yaml"}
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+        assert compose.is_composed(Blueprint.model_validate(yaml.safe_load(block)["blueprint"]))

@@ -19,6 +19,7 @@ from vidapt.errors import CheckpointError, ConfigError, VidaptError
 from vidapt.hub import read_tokenizer
 from vidapt.loading import compose, compose_dual
 from vidapt.loading.compose import Sources
+from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, DualParts, load_recipe
 from vidapt.training.run import train
 
@@ -375,6 +376,14 @@ def test_mistakes_of_spelling_are_told_before_a_source_is_looked_at(tmp_path: Pa
     ):
         assert line in str(error.value)
     assert "arch" not in str(error.value)
+
+
+def test_a_model_is_not_made_of_a_blueprint_that_is_not_written_out(made: Made) -> None:
+    eyes = {"kind": "frame_vit", "arch": {"model_type": "clip_vision_model"}}
+    words = {"model_type": "llama", "weights": made("llama")[0]}
+    given = {"towers": [eyes], "connector": {"kind": "pool_mlp"}, "language": words}
+    with pytest.raises(ConfigError, match="a model's own blueprint has every part written out"):
+        VideoLM(Blueprint.model_validate(given))
 
 
 # Dual encoders
