@@ -260,8 +260,15 @@ def test_adapters_of_a_source_are_merged(made: Made, labels: Path, tmp_path: Pat
         {"name": "tuned", "blueprint": blueprint, "stages": [stage(labels, train=lora, steps=3)]}
     )
     run = train(tuned, tmp_path, silent, workers=0)
-    model, _ = made_of([{"weights": eyes}], {"weights": str(run)})
+    model, report = made_of([{"weights": eyes}], {"weights": str(run)})
     assert model.blueprint.adapters is None
+    told = report["sources"][1]
+    assert (
+        told["tensors"]
+        == len(weights(run))
+        == sum(map(len, (told["matched"], told["ignored"], told["merged"])))
+    )
+    assert len(told["merged"]) == 2 * 7 * 3, "two for each linear layer"
     whole, _ = open_model(run)
     ids = torch.tensor([[1, 5, 9, 33, 2]])
     with torch.no_grad():
@@ -356,7 +363,9 @@ def test_a_shipped_models_tower_can_be_taken(made: Made) -> None:
     connector = {"kind": "pool_mlp", "extra_per_clip": 4}
     model, report = made_of([{"weights": "billiards-home"}], {"weights": made("llama")[0]}, connector)
     assert model.blueprint.towers[0]["kind"] == "conv_vip"
-    assert report["sources"][0]["parts"] == {"towers.0": "towers.0"}
+    told = report["sources"][0]
+    assert told["parts"] == {"towers.0": "towers.0"}
+    assert told["tensors"] == len(told["matched"]) + len(told["ignored"])
 
 
 def test_the_page_names_recipes_and_their_sources() -> None:

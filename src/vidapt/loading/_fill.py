@@ -98,8 +98,13 @@ def _report(
         dtype=str(dtype).removeprefix("torch."),
         read=lambda: list(own.items()),
     )
-    taken = {one.part: one.theirs for one in parts}
-    return {"name": parts[0].source.name, "parts": taken, "tensors": contents.tensors, **told.to_dict()}
+    return {
+        "name": parts[0].source.name,
+        "parts": {one.part: one.theirs for one in parts},
+        "tensors": contents.tensors,
+        "merged": contents.merged,
+        **told.to_dict(),
+    }
 
 
 def _left(one: Taken, names: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from vidapt.hub import (
 )
 from vidapt.loading._opened import open_published
 from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, locate_dual
-from vidapt.models.folder import WEIGHTS, open_model, read_blueprint, read_tokenizer
+from vidapt.models.folder import WEIGHTS, open_model, read_blueprint, read_tokenizer, untied
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, DualBlueprint, Prompt, Spec
 
@@ -49,6 +49,7 @@ class Contents:
         files: Weight files that were read.
         tensors: How many tensors there are in these.
         ignored: Those of them that belong to no part, and why.
+        merged: Those of low-rank adapters, which were added to what they stand on.
     """
 
     family: str
@@ -56,6 +57,7 @@ class Contents:
     files: tuple[str, ...]
     tensors: int
     ignored: Mapping[str, str] = field(default_factory=dict)
+    merged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +175,8 @@ def _own(name: str, place: Path) -> Source:
 
     def read(dtype: torch.dtype) -> Contents:
         model, _ = open_model(place, dtype)
-        return Contents(OWN, merged_state(model), (WEIGHTS,), len(model.state_dict()))
+        held = len(untied(model))
+        return Contents(OWN, merged_state(model), (WEIGHTS,), held, merged=_adapters(model.state_dict()))
 
     return _speaks(name, place, whole, read, lambda: read_tokenizer(place), lambda: empty(whole))
 
@@ -212,4 +215,9 @@ def _speaks(
 
 def _told(report: LoadReport, state: Mapping[str, Tensor]) -> Contents:
     tensors = len(report.names) + len(report.ignored)
-    return Contents(report.family, state, report.files, tensors, report.ignored)
+    merged = _adapters(report.names.values())
+    return Contents(report.family, state, report.files, tensors, report.ignored, merged)
+
+
+def _adapters(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in names if ".lora_" in name))
