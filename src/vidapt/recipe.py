@@ -196,9 +196,9 @@ class Recipe(Strict):
         start: A run's folder, a checkpoint's folder or a shipped model's name; None when `blueprint` or
             `dual` describes a model to be made from nothing. A dual encoder may also start from its
             authors' `.pt` file.
-        accept: Weights that a dual encoder may start from although they lack something, which then begins
-            as published: `image_clip` has no temporal table and no proxies, `short_clip` has positions for
-            77 tokens, which are stretched.
+        accept: Weights that a dual encoder may start from (or take parts of) although they lack something,
+            which begins as published: `image_clip` has no temporal table and no proxies, `short_clip` has
+            positions for 77 tokens, which are stretched.
         blueprint: The video-language model, when there is no `start`.
         dual: The dual encoder, when there is no `start`.
         tokenizer: Folder of a tokenizer. None takes that of the model to start from, or of the one whose

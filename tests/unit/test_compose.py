@@ -340,6 +340,8 @@ def test_a_language_model_in_one_gguf_file(made: Made, tmp_path: Path) -> None:
 
     place, eyes = gguf_tools.write(tmp_path / "gguf", tools.CHATML), made("clip")[0]
     plan = planned([{"weights": eyes}], {"weights": str(place)})
+    file = planned([{"weights": eyes}], {"weights": str(place / "tiny-f32.gguf")})
+    assert file.blueprint == plan.blueprint
     model, report = plan.make(plan.blueprint, seed=0)
     model.language.set_attn_implementation("sdpa")
     ids = torch.tensor([[1, 5, 9, 33, 2]])

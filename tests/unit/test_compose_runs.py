@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import compose_tools as tools
+import openai_tools
 import pytest
 import torch
 from align_tools import write_captioned
@@ -18,8 +19,9 @@ from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.errors import ConfigError
-from vidapt.loading import open_model
-from vidapt.recipe import Recipe, load_recipe
+from vidapt.loading import compose_dual, open_model
+from vidapt.loading.compose import Sources
+from vidapt.recipe import DualParts, Recipe, load_recipe
 from vidapt.training.run import train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -184,6 +186,19 @@ def test_a_dual_encoder_begins_with_two(made: Made, tmp_path: Path) -> None:
     assert {"text_projection.weight"} < set(second["matched"])
     for one in (first, second):
         assert one["tensors"] == len(one["matched"]) + len(one["ignored"])
+
+
+def test_a_text_tower_is_stretched_where_the_recipe_accepts_it(made: Made, tmp_path: Path) -> None:
+    short = openai_tools.state(77)
+    short["token_embedding.weight"] = torch.randn(300, openai_tools.TEXT)
+    torch.save(short, tmp_path / "clip.pt")
+    (sees,) = made("clip_vip.pt")
+    dual = {"tower": {"weights": sees}, "text": {"weights": str(tmp_path / "clip.pt")}}
+    at = ".".join
+    for accept, kept, rows in ((), None, 77), (("short_clip",), 20, 248):
+        plan = compose_dual.plan(DualParts.model_validate(dual), Sources(accept, 0), at)  # type: ignore[arg-type]
+        model, _ = plan.make(plan.blueprint, seed=0)
+        assert (model.blueprint.text.kept, model.text.positions) == (kept, rows)
 
 
 # Runs that are cut

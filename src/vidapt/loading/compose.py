@@ -172,7 +172,7 @@ def _tokenizer(one: Taken, language: Spec, given: Any | None) -> Any:
     source, rows = one.source, AutoConfig.for_model(**language).vocab_size
     assert source.tokenizer is not None
     try:
-        tokenizer = given or source.tokenizer()
+        tokenizer = source.tokenizer() if given is None else given
     except CheckpointError as error:
         reason = error.found.partition("\\n")[0]  # of an exception's long text in quotes
         raise FieldError(
