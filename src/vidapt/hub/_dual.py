@@ -13,10 +13,10 @@ from torch import Tensor
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub._files import INDEX, WEIGHTS, load, read_json_if_there, stored
 from vidapt.hub._keys import Renamed, Shape, check
-from vidapt.hub._open import parameters_on_meta
 from vidapt.hub._pickled import read_pickled
 from vidapt.hub._report import LoadReport
 from vidapt.models._text_tower import Text
+from vidapt.models.assign import assign, parameters_on_meta
 from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
 from vidapt.recipe import Spec
 
@@ -199,8 +199,7 @@ def fill(
     if odd:
         raise CheckpointError(where, f"{odd[0]!r} holds {tensors[odd[0]].dtype}", "weights must be floats")
     given = {**{new: tensors[old] for old, new in table.names.items()}, **initial}
-    state = {key: tensor if dtype is None else tensor.to(dtype) for key, tensor in given.items()}
-    model.load_state_dict({**model.state_dict(), **state}, strict=True, assign=True)
+    assign(model, given.items(), dtype, where)
     model.eval()
     return LoadReport(
         family=family,

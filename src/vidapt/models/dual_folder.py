@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from vidapt.files import write_folder
+from vidapt.models.assign import parameters_on_meta
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.folder import (
     WEIGHTS,
-    fit_weights,
+    fill,
     read_as,
-    read_tensors,
     read_tokenizer,
     unfit_parts,
     write_blueprint,
@@ -60,11 +60,11 @@ def open_dual(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[DualEnc
         ConfigError: If there is no such part.
     """
     blueprint = read_dual_blueprint(folder)
-    with unfit_parts(folder / BLUEPRINT):
+    with unfit_parts(folder / BLUEPRINT), parameters_on_meta():
         model = DualEncoder(blueprint)
-    fit_weights(model, read_tensors(folder), folder / WEIGHTS)
+    fill(model, folder / WEIGHTS, dtype)
     tokenizer = read_tokenizer(folder) if (folder / _TOKENIZER).is_file() else None
-    return model.to(dtype).eval(), tokenizer
+    return model.eval(), tokenizer
 
 
 def read_dual_blueprint(folder: Path) -> DualBlueprint:
