@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -211,18 +211,22 @@ def fill(model: nn.Module, file: Path, dtype: torch.dtype | None) -> None:
         CheckpointError: If the file is missing or damaged, or naming every tensor that is missing, unknown,
             of another shape or of another kind.
     """
-    _check_fit(model, read_tensors(file.parent), file)
+    stored = read_tensors(file.parent)
+    _check_fit(model, stored, file)
+    names = list(stored)
+    del stored
     with _readable(file):
-        assign(model, _read(file, dtype), None, file)
+        assign(model, _read(file, names, dtype), None, file)
 
 
-def _read(file: Path, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
-    with safe_open(file, framework="pt", backend="pread") as opened:
-        for name in opened.keys():  # noqa: SIM118 - not a dict
+def _read(file: Path, names: Iterable[str], dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+    for name in names:
+        # Opened anew for each: what is mapped of a file takes memory until it is closed.
+        with safe_open(file, framework="pt") as opened:
             tensor = opened.get_tensor(name)
             kept = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-            # Copied, since torch's own memory is aligned, on which the last bits of a product depend.
             yield name, tensor.to(kept, copy=True)
+            del tensor
 
 
 def _check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
