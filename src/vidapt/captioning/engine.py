@@ -19,8 +19,8 @@ from torch import Tensor
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.hub import LoadReport
 from vidapt.loading import locate, open_model
-from vidapt.models.fingerprint import weights_fingerprint
-from vidapt.models.folder import read_card, untied
+from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
+from vidapt.models.folder import read_card
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, reading_length, spell
 from vidapt.models.placement import Bits
@@ -117,7 +117,7 @@ class Engine:
         """Hash of everything an answer depends on: blueprint, tokenizer, weights and their number format."""
         seen = hashlib.sha256(self.model.blueprint.model_dump_json().encode())
         seen.update(self.tokenizer.backend_tokenizer.to_str().encode())
-        seen.update(weights_fingerprint(untied(self.model)).encode())
+        seen.update(weights_fingerprint(WeightsAnywhere(self.model)).encode())
         return seen.hexdigest()[:24]
 
     @property

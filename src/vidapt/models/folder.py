@@ -90,7 +90,7 @@ def untied(model: nn.Module) -> dict[str, Tensor]:
     kept: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         mark = (tensor.data_ptr(), tensor.shape)
-        if mark not in seen or tensor.numel() == 0:
+        if mark not in seen or tensor.numel() == 0 or tensor.is_meta:
             seen.add(mark)
             kept[name] = tensor
     return kept

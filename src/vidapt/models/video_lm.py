@@ -29,6 +29,7 @@ class VideoLM(nn.Module):
 
     Attributes:
         origin: The published checkpoint it was opened from, if it was.
+        place: Where words are read, if their embeddings are kept elsewhere until then.
         fixed: Names of weights that a tower or connector froze when it was made, because it never uses
             them; no stage trains them.
 
@@ -40,6 +41,7 @@ class VideoLM(nn.Module):
         super().__init__()
         self.blueprint = blueprint
         self.origin: Origin | None = None
+        self.place: torch.device | None = None
         self.towers: Any = nn.ModuleList(parts.build("towers", spec) for spec in blueprint.towers)
         self.language = language_model(blueprint.language)
         if blueprint.adapters is not None:
@@ -75,10 +77,10 @@ class VideoLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the word embeddings lie."""
+        """Where the word embeddings lie, or come to whenever they are needed."""
         weight = self.language.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
-        return weight.device
+        return self.place or weight.device
 
     def tie_weights(self) -> None:
         """Make one of what is one: tied word embeddings, and the newline that all scenes share."""
