@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,9 +134,11 @@ def test_statements_are_cut_into_sentences(text: str, expected: list[str]) -> No
 def speaking(answer: str, tokenizer: Any) -> Any:
     """As much of an engine as tells how answers begin."""
     prompt = Prompt(start="", user="{text}", opening=":", answer=answer, end="")
-    return SimpleNamespace(
+    engine: Any = SimpleNamespace(
         model=SimpleNamespace(blueprint=SimpleNamespace(prompt=prompt)), tokenizer=tokenizer, name="m"
     )
+    engine.encoded = partial(Engine.encoded, engine)
+    return engine
 
 
 def test_what_all_answers_begin_with_is_passed_over(engine: Engine) -> None:
