@@ -10,6 +10,7 @@ from vidapt.hub._export import export_hf, export_merged
 from vidapt.hub._open import families, family_of, is_published, open_checkpoint
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
 from vidapt.hub._report import LoadReport
+from vidapt.hub._translate import translate, translate_back
 
 __all__ = [
     "FamilyRow",
@@ -25,4 +26,6 @@ __all__ = [
     "open_adapter",
     "open_checkpoint",
     "open_dual_encoder",
+    "translate",
+    "translate_back",
 ]
