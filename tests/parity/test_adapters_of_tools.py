@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import export_hf
+from vidapt.hub import LoadReport, export_hf
 from vidapt.loading import export_model, open_model
 from vidapt.models.folder import save_model
 
@@ -102,7 +102,11 @@ def train(folder: Path, **lora: Any) -> Trained:
 
 
 def compare(trained: Trained) -> Any:
-    model, _ = open_model(trained.folder)
+    written = (trained.base / "model.safetensors").read_bytes()
+    told: list[LoadReport] = []
+    model, _ = open_model(trained.folder, tell=told.append)
+    assert told[0].files[-1].startswith(f"{trained.folder}/adapter_model.")
+    assert (trained.base / "model.safetensors").read_bytes() == written  # the base is mapped, and changed
     ours = tools.our_logits(model, [[STILL]])
     torch.testing.assert_close(ours, trained.expected, atol=tools.TOLERANCE, rtol=0)
     bare, _ = open_model(trained.base)

@@ -58,7 +58,8 @@ def open_adapter(
         dtype: See `open_checkpoint`.
 
     Returns:
-        The model with the adapters as part of its blueprint, its tokenizer, and the report of the base.
+        The model with the adapters as part of its blueprint, its tokenizer, and the report of the base, in
+        whose `files` the adapter's stands last.
 
     Raises:
         CheckpointError: If either is damaged, or the adapters are for another base: each tensor that is
@@ -83,7 +84,7 @@ def open_adapter(
             _merge(model.get_parameter(f"{name}.weight"), pairs[name])
         if kept:
             _adapt(model, kept, adapter.dropout)
-    return model.eval(), tokenizer, report
+    return model.eval(), tokenizer, replace(report, files=(*report.files, str(adapter.file)))
 
 
 def _translated(names: Iterable[str], tail: str, family: str, folder: Path) -> dict[str, str]:
