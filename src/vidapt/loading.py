@@ -192,14 +192,27 @@ def open_model(
 
 
 def _open_published(folder: Path, dtype: torch.dtype) -> tuple[VideoLM, Any, LoadReport]:
-    """A published checkpoint, or low-rank adapters on the one that their folder names."""
-    from vidapt.hub import base_of, open_adapter, open_checkpoint
+    """A published checkpoint, or what was trained on the one that its folder names."""
+    from vidapt.hub import base_named_by, base_of, open_adapter, open_checkpoint
 
     if (folder / "config.json").is_file():
-        return open_checkpoint(folder, dtype=dtype)
-    named = base_of(folder)
+        named = base_named_by(folder)
+        base = None if named is None else _base(folder, named, "config.json")
+        return open_checkpoint(folder, dtype=dtype, base=base)
+    return open_adapter(folder, _base(folder, base_of(folder), ADAPTER), dtype)
+
+
+def _base(folder: Path, named: str, told_in: str) -> Path:
+    """Folder of the checkpoint beneath another, which a path may name from that one's folder on."""
     beside = folder / named
-    return open_adapter(folder, locate(beside if beside.exists() else named), dtype)
+    try:
+        return locate(beside if exists(beside) else named)
+    except CheckpointError as error:
+        raise CheckpointError(
+            folder / told_in,
+            f"the weights here lie on those of {named!r}: {error.where} {error.found}",
+            "download that checkpoint and write its folder in place of the name",
+        ) from error
 
 
 def usable_device(name: str) -> torch.device:

@@ -56,6 +56,9 @@ class Prompt(Strict):
     A sample reads `start`, then per user turn `user` and `opening`, then `answer`, `end`. In the user's
     text each media mark becomes `media` with the visual tokens in place of `{media}`. Where a conversation
     begins with a system turn of its own, `system` stands in the place of `start`, if the template has one.
+
+    Clips are read where their marks stand; under `compat: published` in front of the words of their turn, to
+    which HiLight's code moves them.
     """
 
     start: str = ""
@@ -65,6 +68,7 @@ class Prompt(Strict):
     answer: str = "{text}"
     end: str = "</s>"
     media: str = "{media}"
+    compat: Literal["published"] | None = None
 
 
 class Blueprint(Strict):

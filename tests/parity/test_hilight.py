@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import clip_tools as clip
@@ -23,9 +24,10 @@ from typer.testing import CliRunner
 from vidapt.cli import app
 from vidapt.errors import CheckpointError
 from vidapt.hub import export_hf, hilight, open_checkpoint
+from vidapt.models.text import encode
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Features, Grid
-from vidapt.recipe import Blueprint
+from vidapt.nouns import Clip, Features, Grid, Sample, Turn
+from vidapt.recipe import Blueprint, Prompt
 from vidapt.video.choose import choose
 from vidapt.video.probe import Probe
 from vidapt.video.write import write_mp4
@@ -313,6 +315,65 @@ def test_the_prompt_is_the_authors(model: VideoLM) -> None:
     text = prompt.start + user + prompt.opening + prompt.answer.replace("{text}", "A") + prompt.end
     turn = "<start_of_turn>user\n<video>\nQ<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n<eos>"
     assert text == f"<bos>{turn}"
+
+
+class Letters:
+    """A tokenizer whose ids are code points."""
+
+    bos_token = eos_token = None
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> SimpleNamespace:
+        assert not add_special_tokens
+        return SimpleNamespace(input_ids=[ord(letter) for letter in text])
+
+
+def read_of(prompt: Prompt, *said: str, clips: int = 1) -> str:
+    """What a model reads of a conversation, with `<video>` for a clip's tokens."""
+    roles: tuple[Any, ...] = ("user", "assistant")
+    turns = tuple(Turn(roles[index % 2], text) for index, text in enumerate(said))
+    media = tuple(Clip(str(index), Path("c.mp4")) for index in range(clips))
+    encoded = encode(Sample("1", media, turns), prompt, Letters())
+    prefix = ["<video>" if isinstance(p, int) else "".join(map(chr, p)) for p in encoded.prefix]
+    return "".join(prefix) + "".join(map(chr, encoded.ids))
+
+
+def authors(*said: str) -> str:
+    """The same by the authors' `preprocess_multimodal` and their template."""
+    text = "<bos>"
+    for index, words in enumerate(said):
+        if "<video>" in words:
+            words = ("<video>\n" + words.replace("<video>", "").strip()).strip()
+        role, after = (("user", ""), ("model", "<eos>"))[index % 2]
+        text += f"<start_of_turn>{role}\n{words}<end_of_turn>\n{after}"
+    return text
+
+
+CONVERSATIONS = {
+    "behind": ("Which ball was pocketed?\n<video>", "The red one."),
+    "in front": ("<video>\nWhich ball?", "The red one."),
+    "in front, close": ("<video>Which ball?", "The red one."),
+    "in the middle": ("In <video> which ball?  ", "The red one."),
+    "in a later turn": ("Hello.", "Hi.", "What is it? <video>", "A ball."),
+}
+
+
+@pytest.mark.parametrize("said", CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
+def test_a_clip_is_read_in_front_of_its_turn_as_the_authors_move_it(
+    model: VideoLM, said: tuple[str, ...]
+) -> None:
+    assert read_of(model.blueprint.prompt, *said) == authors(*said)
+
+
+def test_elsewhere_a_clip_is_read_where_its_mark_stands(model: VideoLM) -> None:
+    own = model.blueprint.prompt.model_copy(update={"compat": None})
+    said = CONVERSATIONS["behind"]
+    assert "pocketed?\n<video>" in read_of(own, *said)
+    assert read_of(own, *said) != authors(*said)
+
+
+def test_several_clips_of_a_turn_keep_their_order_and_none_is_lost(model: VideoLM) -> None:
+    read = read_of(model.blueprint.prompt, "What is in <video> and not in <video>?", "It.", clips=2)
+    assert "user\n<video>\n<video>\nWhat is in  and not in ?<end_of_turn>" in read
 
 
 def test_the_report_names_what_is_not_used(sound: Path) -> None:

@@ -7,11 +7,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import qwen2_vl
-from vidapt.hub._chat import prompt_of
-from vidapt.hub._prompts import MISTRAL, PLLAVA, VICUNA, YI, prompt_for
+from vidapt.hub._chat import Marks, prompt_of
+from vidapt.hub._prompts import (
+    CHATML,
+    GEMMA,
+    LLAMA_3,
+    MISTRAL,
+    PHI_3,
+    PLLAVA,
+    VICUNA,
+    YI,
+    Habit,
+    prompt_for,
+)
 from vidapt.models.text import encode
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.recipe import Prompt
@@ -27,6 +40,8 @@ class Letters:
 
     Like SentencePiece it writes a space in front of a stretch of text (but not behind a control token).
     """
+
+    bos_token = eos_token = None
 
     def __init__(self, space: str = "") -> None:
         self.space = space
@@ -77,14 +92,46 @@ def test_mistral_reads_as_its_instruct_format() -> None:
     )
 
 
-def test_the_template_follows_the_language_model() -> None:
-    here = Path("somewhere")
-    assert prompt_for({"model_type": "llama", "vocab_size": 32064}, here) is VICUNA
-    assert prompt_for({"model_type": "llama", "vocab_size": 64064}, here) is YI
-    assert prompt_for({"model_type": "mistral"}, here) is MISTRAL
-    assert prompt_for({"model_type": "llama", "vocab_size": 32064}, here, vicuna=PLLAVA) is PLLAVA
-    with pytest.raises(CheckpointError, match="falcon"):
-        prompt_for({"model_type": "falcon"}, here)
+def marked(*marks: str) -> PreTrainedTokenizerFast:
+    """A tokenizer that keeps some marks whole."""
+    words = Tokenizer(models.WordLevel({"w": 0, "</s>": 1}, unk_token="w"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w", eos_token="</s>")
+    tokenizer.add_special_tokens({"additional_special_tokens": list(marks)})
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("kind", "marks", "expected"),
+    [
+        ("llama", (), VICUNA),
+        ("llama", ("<|im_start|>", "<|im_end|>"), YI),
+        ("llama", ("<|start_header_id|>", "<|eot_id|>"), LLAMA_3),
+        ("mistral", (), MISTRAL),
+        ("mistral", ("<|im_start|>", "<|im_end|>"), CHATML),
+        ("qwen2", (), CHATML),
+        ("phi3", (), PHI_3),
+        ("gemma", (), GEMMA),
+        ("falcon", ("<start_of_turn>",), GEMMA),
+    ],
+)
+def test_the_way_of_writing_follows_the_language_models_marks(
+    kind: str, marks: tuple[str, ...], expected: Prompt, tmp_path: Path
+) -> None:
+    # Vocabularies of 64,000 and more are Yi's and Llama 3's alike: no number tells them apart.
+    found = prompt_for({"model_type": kind, "vocab_size": 128_256}, tmp_path, marked(*marks))
+    assert found.prompt is expected
+    assert "known for such language models" in found.source
+
+
+def test_a_family_may_write_its_own_way(tmp_path: Path) -> None:
+    habit = Habit(own={"vicuna": PLLAVA})
+    assert prompt_for({"model_type": "llama"}, tmp_path, marked(), habit).prompt is PLLAVA
+    assert prompt_for({"model_type": "mistral"}, tmp_path, marked(), habit).prompt is MISTRAL
+
+
+def test_an_unknown_language_model_without_a_template_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"falcon(.|\n)*chat_template\.jinja"):
+        prompt_for({"model_type": "falcon"}, tmp_path, marked())
 
 
 TEMPLATES = {
@@ -110,14 +157,17 @@ TEMPLATES = {
 def test_llavas_own_template_goes_before_the_authors(tmp_path: Path) -> None:
     """What the hub's LLaVA-1.5 ships with has no system sentence."""
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATES["llava"]}))
-    own = prompt_of(tmp_path, VICUNA)
+    found = prompt_for({"model_type": "llama"}, tmp_path, marked())
+    own = found.prompt
     assert (own.start, own.user, own.opening, own.media) == ("", "USER: {text}", " ASSISTANT:", "{media}\n")
-    assert prompt_of(tmp_path / "absent", VICUNA) == VICUNA
+    assert own.end == "</s>"
+    assert found.source == "the chat template in chat_template.json"
 
 
-def test_qwens_own_template_is_what_the_family_writes(tmp_path: Path) -> None:
-    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATES["qwen2_vl"]}))
-    own, family = prompt_of(tmp_path, qwen2_vl.PROMPT), qwen2_vl.PROMPT
+def test_qwens_own_template_is_what_the_family_writes() -> None:
+    family = qwen2_vl.PROMPT
+    own = prompt_of(TEMPLATES["qwen2_vl"], family, Marks(known=frozenset({"<|im_end|>"})))
+    assert own is not None
 
     def read(prompt: Prompt) -> str:
         return prompt.start + prompt.user + prompt.opening + prompt.answer + prompt.end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -165,9 +166,22 @@ def test_a_tensor_in_two_shards_is_refused(shards: Path) -> None:
 def test_pickled_weights_are_refused_unopened(folder: Path, name: str) -> None:
     (folder / WEIGHTS).unlink()
     (folder / name).write_bytes(b"not even a pickle")
+    assert name in message(folder)
+
+
+def test_a_pickle_that_would_run_code_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    ran = tmp_path / "ran"
+
+    class Runs:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.mkdir, (str(ran),)
+
+    torch.save({"model.embed_tokens.weight": torch.zeros(2, 2), "more": Runs()}, folder / "pytorch_model.bin")
     text = message(folder)
-    assert name in text
-    assert "can run code" in text
+    assert "pytorch_model.bin" in text
+    assert "could run code" in text
+    assert not ran.exists()
 
 
 def test_a_folder_without_weights_says_what_is_needed(folder: Path) -> None:

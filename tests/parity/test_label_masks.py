@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vidapt.hub import _anyres, _prompts, hilight, mini_gemini, minicpm_v, qwen2_vl
+from vidapt.hub import _prompts, hilight, mini_gemini, minicpm_v, qwen2_vl
 from vidapt.models.text import encode
 from vidapt.nouns import MEDIA, Clip, Sample, Turn
 from vidapt.recipe import Prompt
@@ -27,8 +27,8 @@ EXPECTED = {
     "pllava": (_prompts.PLLAVA, ["A red ball.</s>", "It rolls.</s>"]),
     "mistral": (_prompts.MISTRAL, ["A red ball.</s>", "It rolls.</s>"]),
     "yi": (_prompts.YI, ["A red ball.<|im_end|>", "It rolls.<|im_end|>"]),
-    "chatml": (_anyres.CHATML, ["A red ball.<|im_end|>", "It rolls.<|im_end|>"]),
-    "llama 3": (_anyres.LLAMA_3, ["A red ball.<|eot_id|>", "It rolls.<|eot_id|>"]),
+    "chatml": (_prompts.CHATML, ["A red ball.<|im_end|>", "It rolls.<|im_end|>"]),
+    "llama 3": (_prompts.LLAMA_3, ["A red ball.<|eot_id|>", "It rolls.<|eot_id|>"]),
     "qwen2_vl": (qwen2_vl.PROMPT, ["A red ball.<|im_end|>", "It rolls.<|im_end|>"]),
     "minicpm_v": (minicpm_v.PROMPT, ["A red ball.<|im_end|>", "It rolls.<|im_end|>"]),
     "mini_gemini llama 3": (mini_gemini.LLAMA_3, ["A red ball.<|eot_id|>", "It rolls.<|eot_id|>"]),
@@ -37,14 +37,19 @@ EXPECTED = {
 }
 
 
-def letters(text: str, *, add_special_tokens: bool) -> SimpleNamespace:
-    assert not add_special_tokens
-    return SimpleNamespace(input_ids=[ord(letter) for letter in text])
+class Letters:
+    """A tokenizer whose ids are code points."""
+
+    bos_token = eos_token = None
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> SimpleNamespace:
+        assert not add_special_tokens
+        return SimpleNamespace(input_ids=[ord(letter) for letter in text])
 
 
 def supervised(prompt: Prompt) -> list[str]:
     """The stretches of text that carry labels."""
-    encoded = encode(CONVERSATION, prompt, letters)
+    encoded = encode(CONVERSATION, prompt, Letters())
     stretches, text = [], ""
     for letter, labelled in zip(encoded.ids, encoded.answer, strict=True):
         if labelled:
@@ -63,4 +68,4 @@ def test_answers_and_their_end_alone_are_supervised(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_nothing_before_the_clip_is_supervised(name: str) -> None:
-    assert not encode(CONVERSATION, EXPECTED[name][0], letters).early
+    assert not encode(CONVERSATION, EXPECTED[name][0], Letters()).early

@@ -9,9 +9,9 @@ from typing import Any
 
 import anyres_tools
 import parity_tools as tools
+import pllava_tools
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 from typer.testing import CliRunner
@@ -23,6 +23,7 @@ from vidapt.recipe import Blueprint
 from vidapt.video import write_mp4
 
 RANK, SHAPE = 4, (3, 2, 3)
+BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
 TARGETS = ("q_proj", "v_proj")
 
 Adapters = dict[str, tuple[Tensor, Tensor]]
@@ -55,23 +56,27 @@ def folder(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A checkpoint as the authors' training writes it: wrapped by peft, adapters beside the base weights."""
-    path = tools.save(oracle, tmp_path_factory.mktemp("pllava"))
-    config = json.loads((path / "config.json").read_text())
-    config |= {
-        "model_type": "pllava",
-        "architectures": ["PllavaForConditionalGeneration"],
-        "pooling_shape": list(SHAPE),
-        "num_frames": 6,
-    }
-    (path / "config.json").write_text(json.dumps(config))
-    state = {}
-    for key, tensor in oracle.state_dict().items():
-        state[authors_key(key, adapters)] = tensor.contiguous()
-    for name, (a, b) in adapters.items():
-        place = f"language_model.base_model.model.model.{name}"
-        state[f"{place}.lora_A.default.weight"], state[f"{place}.lora_B.default.weight"] = a, b
-    save_file(state, path / "model.safetensors")
+    path = tmp_path_factory.mktemp("pllava-7b")
+    told = pllava_tools.configuration(SHAPE, 6, pllava_tools.VICUNA, BASE, image=32000)
+    (path / "config.json").write_text(json.dumps(told, indent=2))
+    pllava_tools.add_processor(path)
+    pllava_tools.write_shards(path, wrapped(oracle, adapters))
     return path
+
+
+def wrapped(oracle: LlavaForConditionalGeneration, adapters: Adapters) -> dict[str, Tensor]:
+    """All weights by the authors' names."""
+    return {authors_key(k, adapters): t for k, t in oracle.state_dict().items()} | named(adapters)
+
+
+def named(adapters: Adapters) -> dict[str, Tensor]:
+    """The adapters by the authors' names."""
+    place = "language_model.base_model.model.model"
+    return {
+        f"{place}.{layer}.lora_{side}.default.weight": tensor
+        for layer, pair in adapters.items()
+        for side, tensor in zip("AB", pair, strict=True)
+    }
 
 
 def authors_key(key: str, adapters: dict[str, Any]) -> str:
@@ -129,8 +134,11 @@ def sequence(model: LlavaForConditionalGeneration, clips: Sequence[Tensor], afte
 
 
 def pooled(model: LlavaForConditionalGeneration, frames: Tensor) -> Tensor:
-    """The tokens of one clip: every frame through tower and projector, then means over the bins."""
-    pixels = tools.their_pixels(frames).double()
+    """The tokens of one clip: every frame through tower and projector, then means over the bins.
+
+    Frames are [T, side, side, 3], or [T, 3, side, side] as the processor makes them.
+    """
+    pixels = (frames if frames.is_floating_point() else tools.their_pixels(frames)).double()
     seen = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
     one, two = model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2
     hidden = seen @ one.weight.T + one.bias
@@ -210,12 +218,12 @@ def test_every_clip_becomes_the_same_number_of_tokens(folder: Path) -> None:
     assert [grid.cells + extra for ((grid, extra),) in spans] == [3 * 2 * 3]
 
 
-def test_writing_gives_the_authors_names_back(folder: Path) -> None:
-    from safetensors.torch import load_file
-
+def test_writing_gives_the_authors_names_back(
+    folder: Path, oracle: LlavaForConditionalGeneration, adapters: Adapters
+) -> None:
     model, _, _ = open_checkpoint(folder)
     written = pllava.to_hub(model.state_dict())
-    read = load_file(folder / "model.safetensors")
+    read = wrapped(oracle, adapters)
     assert written.keys() == read.keys()
     assert all(torch.equal(written[key], read[key]) for key in read)
 

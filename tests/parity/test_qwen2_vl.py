@@ -29,7 +29,7 @@ from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip
 from vidapt.recipe import Blueprint
-from vidapt.video import decode, write_mp4
+from vidapt.video import Every, decode, frame_indices, write_mp4
 
 P = 4
 LIMITS = {"shortest_edge": 4 * 64, "longest_edge": 24 * 64}
@@ -205,6 +205,13 @@ class Theirs:
 def expected(oracle: Any, model: VideoLM, rows: Sequence[Sequence[Tensor]]) -> Tensor:
     each = [Theirs(oracle, model, clips, tools.AFTER).logits() for clips in rows]
     return torch.cat([tools.at_after(logits) for logits in each])
+
+
+def test_frames_are_chosen_as_by_the_released_utilities(model: VideoLM) -> None:
+    """tests/unit/test_video_published.py compares the rule; here it is the opened model's."""
+    policy = model.blueprint.frames
+    assert policy == Every(rate=2.0, cap=768, at="endpoints", least=4, compat="published")
+    assert frame_indices(policy, frames=165, fps=30.0) == (0, 18, 36, 55, 73, 91, 109, 128, 146, 164)
 
 
 @pytest.mark.parametrize("clips", CONVERSATIONS.values(), ids=CONVERSATIONS.keys())

@@ -447,7 +447,7 @@ def test_sharegpt_orders_stills_and_videos_by_their_marks(data: Path) -> None:
             chat(
                 "q", **{k: {"role": "assistant", "content": f"{k} <video>"} for k in ("chosen", "rejected")}
             ),
-            "'rejected' holds a <video> mark",
+            "what was rejected holds a <video> mark",
         ),
         ({"messages": [{"role": "tool", "content": "q"}]}, "unknown role 'tool'"),
         ({"messages": {"role": "user"}}, "'messages' is {'role': 'user'}, not a list"),
@@ -458,6 +458,113 @@ def test_unsound_sharegpt_row_is_refused(data: Path, row: Any, expected: str) ->
     message = refused(put(data / "l.json", chat("q", "a"), row), "sharegpt")
     assert expected in message
     assert message.startswith(f"{data / 'l.json'}:3: ")
+
+
+# --- ms-swift ---------------------------------------------------------------------------------------------
+
+
+def part(kind: str, value: Any = None, **more: Any) -> dict[str, Any]:
+    return {"type": kind, **({} if value is None else {kind: value}), **more}
+
+
+def parts_of(*content: Any, answer: Any = "a", **more: Any) -> dict[str, Any]:
+    """A row of ms-swift whose question is a list of parts."""
+    turns = [{"role": "user", "content": list(content)}, {"role": "assistant", "content": answer}]
+    return {"messages": turns, **more}
+
+
+SWIFT = [
+    parts_of(part("image", "c.png"), part("text", "Describe it.")),
+    parts_of(part("video", "a.mp4"), part("text", "Describe it.")),
+    parts_of(part("text", "Describe it."), part("video", "file://ROOT/a.mp4")),
+    parts_of(part("image_url", {"url": "c.png"}), part("text", "Describe it.")),
+    parts_of(part("video_url", "a.mp4"), part("text", "Describe it."), answer=[part("text", "a")]),
+    parts_of(part("video", path="a.mp4"), part("text", "Describe it.")),
+    parts_of(part("video"), part("text", "Describe it."), videos=["a.mp4"]),
+    chat("<image>Describe it.", "a", images=[{"path": "c.png"}]),
+    chat("<image>Describe it.", "a", images=[{"bytes": None, "path": "c.png"}]),
+    chat("<image>Describe it.", "a", images={"bytes": None, "path": "c.png"}),
+    chat("<video>Describe it.", "a", videos=[{"path": "a.mp4"}]),
+    chat("<video>Describe it.", "a", videos="a.mp4"),
+]
+
+
+@pytest.mark.parametrize("name", ["l.json", "l.jsonl"])
+@pytest.mark.parametrize("row", SWIFT, ids=range(len(SWIFT)))
+def test_every_way_of_ms_swift_to_name_a_medium(data: Path, row: Any, name: str) -> None:
+    row = json.loads(json.dumps(row).replace("ROOT", str(data)))
+    path = put(data / name, row)
+    assert detect(path) == "sharegpt"
+    (sample,) = read(path, "sharegpt")
+    still = "image" in json.dumps(row)
+    assert [clip.path for clip in sample.media] == [data / ("c.png" if still else "a.mp4")]
+    last = row["messages"][0]["content"][0] == part("text", "Describe it.")
+    assert sample.turns[0].text == ("Describe it.<video>" if last else "<video>Describe it.")
+    assert sample.answer == "a"
+
+
+def test_parts_of_both_kinds_keep_their_places(data: Path) -> None:
+    row = parts_of(
+        part("text", "First "),
+        part("video", "b.mp4"),
+        part("text", "\n"),
+        part("image", "c.png"),
+        part("text", " then "),
+        part("video", "a.mp4"),
+    )
+    (sample,) = read(put(data / "l.jsonl", row), "sharegpt")
+    assert [clip.id for clip in sample.media] == ["b.mp4", "c.png", "a.mp4"]
+    assert sample.turns[0].text == "First <video>\n<video> then <video>"
+
+
+def test_a_conversation_as_ms_swift_documents_it(data: Path) -> None:
+    turns = [
+        {"role": "system", "content": "You are a helpful and harmless assistant."},
+        {"role": "user", "content": "<image>What is in the image, <video>What is in the video?"},
+        {"role": "assistant", "content": "An elephant, and a puppy.", "loss": True},
+        {"role": "user", "content": [part("text", "And now?")]},
+        {"role": "assistant", "content": "Nothing."},
+    ]
+    row = {"messages": turns, "images": ["c.png"], "videos": ["a.mp4"], "rejected_response": "I don't know"}
+    (sample,) = read(put(data / "l.jsonl", row), "sharegpt")
+    assert [turn.role for turn in sample.turns] == ["system", "user", "assistant", "user", "assistant"]
+    assert [clip.id for clip in sample.media] == ["c.png", "a.mp4"]
+    assert (sample.answer, sample.rejected) == ("Nothing.", "I don't know")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (parts_of(part("audio", "a.wav"), part("text", "q")), "a part of type 'audio' cannot be learnt from"),
+        (parts_of(part("imgae", "c.png")), "did you mean 'image'?"),
+        (parts_of("q"), "a part of 'content' is 'q', not an object"),
+        (parts_of({"image": "c.png"}), "'type' is missing"),
+        (parts_of(part("text")), "'text' is missing"),
+        (parts_of(part("text", 3)), "'text' is 3, not text"),
+        (parts_of(), "'content' is empty"),
+        (parts_of(part("image", 3)), "'image' is 3, not text"),
+        (parts_of(part("image", {"id": 3})), "'image' is {'id': 3}, not text"),
+        (parts_of(part("video", ["1.jpg", "2.jpg"])), "holds a list of pictures"),
+        (parts_of(part("image", "data:image/png;base64,AAAA")), "holds a file itself"),
+        (parts_of(part("image", "https://x.y/c.png")), "is not a path of a file"),
+        (parts_of(part("image", "c.png"), images=["c.png"]), "there are 'images' as well"),
+        (parts_of(part("image"), part("text", "q")), "the text has 1 media mark(s), the sample 0 clip(s)"),
+        (parts_of(part("text", "q"), answer=[part("image", "c.png")]), "an answer, holds a <image> mark"),
+        (chat("q", "a", images=[{"bytes": "AAAA", "path": None}]), "'images' holds a file itself"),
+        (chat("q", "a", videos=[["1.jpg"]]), "holds a list of pictures"),
+        (chat("q", "a", objects={"bbox": [[1, 2, 3, 4]]}), "'objects' cannot be learnt from"),
+        (chat("q", "a", label=False), "'label' says that the answer is a bad one"),
+        (chat("q", "a", rejected_response=""), "'rejected_response' is empty"),
+        (
+            {"messages": [*chat("q")["messages"], {"role": "assistant", "content": "a", "loss": False}]},
+            "'loss' says that an answer is not to be learned",
+        ),
+    ],
+)
+def test_unsound_rows_of_ms_swift_are_refused_with_their_line(data: Path, row: Any, expected: str) -> None:
+    message = refused(put(data / "l.jsonl", chat("q", "a"), chat("q", "a"), row), "sharegpt")
+    assert expected in message
+    assert message.startswith(f"{data / 'l.jsonl'}:3: ")
 
 
 # --- video_instruct -------------------------------------------------------------------------------------

@@ -80,12 +80,48 @@ def test_targets_can_be_chosen_and_unknown_ones_are_refused() -> None:
         set_trainable(video_lm(), Trained(language="lora", lora=LoRA(targets=("qproj",))))
 
 
-def test_adapters_are_gone_on_with_and_never_silently_replaced() -> None:
+def test_a_models_adapters_go_on_where_nothing_else_is_asked_for() -> None:
     model = video_lm(adapters={"rank": 3})
-    set_trainable(model, Trained(language="lora"))
-    assert len(list(adapter_weights(model.language))) == 2 * 7 * 2
-    with pytest.raises(ConfigError, match="already has other adapters"):
-        set_trainable(model, Trained(language="lora", lora=LoRA(rank=4)))
+    before = [weight.clone() for weight in adapter_weights(model.language)]
+    assert not set_trainable(model, Trained(language="lora"))
+    assert not set_trainable(model, Trained(language="lora", lora=LoRA(rank=3)))
+    after = list(adapter_weights(model.language))
+    assert len(after) == 2 * 7 * 2
+    assert all(map(torch.equal, before, after))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (LoRA(rank=3, alpha=64, dropout=0.1), "go on, with alpha 64 in place of 6"),
+        (LoRA(rank=5), "of rank 3 on 14 layers, are merged"),
+        (LoRA(rank=3, targets=("q_proj", "v_proj")), "are merged"),
+    ],
+    ids=["other alpha", "other rank", "other layers"],
+)
+def test_other_adapters_take_the_place_of_a_models_which_says_the_same_as_before(
+    asked: LoRA, said: str
+) -> None:
+    model = video_lm(adapters={"rank": 3, "alpha": 6})
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        before = model.language(input_ids=ids).logits
+        assert said in set_trainable(model, Trained(language="lora", lora=asked))
+        after = model.eval().language(input_ids=ids).logits
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    assert model.blueprint.adapters == asked
+    again = VideoLM(model.blueprint)
+    assert again.state_dict().keys() == model.state_dict().keys()
+    learned = {name for name, _ in trainable(model, NextToken(NextToken.Config())) if "language" in name}
+    assert learned == {name for name, _ in again.named_parameters() if ".lora_" in name}
+    again.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval().language(input_ids=ids).logits, after)
+
+
+def test_new_adapters_of_layers_that_there_are_not_are_refused() -> None:
+    with pytest.raises(ConfigError, match="linear layers here"):
+        set_trainable(video_lm(adapters={"rank": 3}), Trained(language="lora", lora=LoRA(targets=("qproj",))))
 
 
 @pytest.fixture(scope="module")

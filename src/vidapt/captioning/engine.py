@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vidapt.errors import BrokenClip, ConfigError
-from vidapt.hub import LoadReport
+from vidapt.hub import LoadReport, is_mark
 from vidapt.loading import locate, open_model
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
 from vidapt.models.folder import read_card
@@ -73,9 +72,11 @@ class Engine:
         self, model: VideoLM, tokenizer: Any, name: str, card: Mapping[str, Any] | None = None
     ) -> None:
         self.model, self.tokenizer, self.name, self.card = model, tokenizer, name, dict(card or {})
-        end = model.blueprint.prompt.end
-        ids = tokenizer(end.strip(), add_special_tokens=False).input_ids if end.strip() else []
-        stops = {tokenizer.eos_token_id, *ids[:1], *_published_stops(model)} - {None}
+        end = model.blueprint.prompt.end.strip()
+        ids = tokenizer(end, add_special_tokens=False).input_ids if end else []
+        # Only marks end an answer: one that is spelled with ordinary pieces begins like many words do.
+        marks = {token for token in ids[:1] if is_mark(tokenizer, token)}
+        stops = {tokenizer.eos_token_id, *marks, *_published_stops(model)} - {None}
         self.stops: tuple[int, ...] = tuple(sorted(stops))
 
     def caption(self, path: str | Path, prompt: str = CAPTION_PROMPT, **decoding: Any) -> str:
@@ -303,8 +304,9 @@ class Engine:
 
 def _published_stops(model: VideoLM) -> list[int]:
     """Ids that end an answer by the checkpoint's `generation_config.json`."""
-    text = model.origin.files.get("generation_config.json") if model.origin is not None else None
-    ids = json.loads(text).get("eos_token_id") if text else None
+    ids = (
+        model.origin.read("generation_config.json").get("eos_token_id") if model.origin is not None else None
+    )
     return [ids] if isinstance(ids, int) else [i for i in ids or () if isinstance(i, int)]
 
 

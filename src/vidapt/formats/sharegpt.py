@@ -1,8 +1,10 @@
-"""ShareGPT labels as LLaMA-Factory reads them: conversations with lists of images and videos.
+"""ShareGPT labels as LLaMA-Factory and ms-swift read them: conversations with lists of images and videos.
 
 A row is `{"messages": [{"role", "content"}, ...], "videos"?: [...], "images"?: [...], "system"?: text}`, or
 has `conversations` of `{"from", "value"}`; a preference row ends with the user and gives `chosen` and
-`rejected`, one turn each. Speech and tools (`audios`, `tools`) are not read and are errors.
+`rejected`, one turn each, or ends with the better answer and gives `rejected_response`. `content` may be a
+list of parts that name their own media. Speech, tools and boxes (`audios`, `tools`, `objects`) are not read
+and are errors, and so are answers that are not to be learned (`loss`, `label`).
 
 Media are looked for relative to the label file's folder, then under `media_root`, then by their bare name
 beside the label file, since such files are handed on together with their clips but keep the paths of the
@@ -11,10 +13,11 @@ machine they were made on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vidapt.formats._base import FileConfig, distinct, read_samples
+from vidapt.formats._content import Content, content_of, paths_of
 from vidapt.formats._media import TINY_STILL, MediaFinder
 from vidapt.formats._row import Row
 from vidapt.formats._talk import conversation, in_mark_order, role_of, unmarked
@@ -27,7 +30,7 @@ _ROLES: Mapping[str, Role] = {
     "assistant": "assistant",
     "system": "system",
 }
-_KEYS = frozenset({"messages", "videos", "images", "system", "chosen", "rejected"})
+_KEYS = frozenset({"messages", "videos", "images", "system", "chosen", "rejected", "rejected_response"})
 
 
 class Part:
@@ -56,28 +59,44 @@ class Part:
 
 def _sample(row: Row, finder: MediaFinder) -> Sample:
     row.no_slips(_KEYS - {"messages"} if "conversations" in row.values else _KEYS)
-    for key in ("audios", "tools"):
+    for key in ("audios", "tools", "objects", "rejected_messages"):
         if row.values.get(key):
             raise row.error(f"{key!r} cannot be learnt from", "remove these rows")
-    turns = _turns(row)
+    if row.values.get("label") is False:
+        raise row.error("'label' says that the answer is a bad one", "remove these rows, or mend them")
+    key = "conversations" if "conversations" in row.values else "messages"
+    said = [_said(row.inner(entry, f"a turn of {key!r}")) for entry in row.listed(key)]
+    if row.values.get("system"):
+        said.insert(0, ("system", Content(row.text("system"))))
     rejected = None
     if "chosen" in row.values or "rejected" in row.values:
-        turns.append(_turn(row.inner(row.need("chosen"), "'chosen'")))
-        rejected = unmarked(_turn(row.inner(row.need("rejected"), "'rejected'")).text, "'rejected'", row)
-    given = in_mark_order(turns, row.texts("images"), row.texts("videos"), row)
-    media = tuple(finder.clip(path, row) for path in given)
+        said.append(_said(row.inner(row.need("chosen"), "'chosen'")))
+        rejected = _said(row.inner(row.need("rejected"), "'rejected'"))[1].text
+    elif row.values.get("rejected_response") is not None:
+        rejected = row.text("rejected_response")
+    rejected = None if rejected is None else unmarked(rejected, "what was rejected", row)
+    turns = [Turn(role, content.text) for role, content in said]
+    images, videos = (_media([content for _, content in said], kind, row) for kind in ("image", "video"))
+    media = tuple(finder.clip(path, row) for path in in_mark_order(turns, images, videos, row))
     return Sample(row.identity(), media, conversation(turns, len(media), row), rejected, source=row.where)
 
 
-def _turns(row: Row) -> list[Turn]:
-    key = "conversations" if "conversations" in row.values else "messages"
-    turns = [_turn(row.inner(entry, f"a turn of {key!r}")) for entry in row.listed(key)]
-    return [Turn("system", row.text("system")), *turns] if row.values.get("system") else turns
+def _media(said: Sequence[Content], kind: str, row: Row) -> list[str]:
+    """Paths of one kind of media in the order of their marks, named by the turns or listed beside them."""
+    named = [path for content in said for path in content.media.get(kind, ())]
+    listed = paths_of(row, f"{kind}s")
+    if named and listed:
+        raise row.error(f"the turns name their own, and there are '{kind}s' as well", "keep one of the two")
+    return named or listed
 
 
-def _turn(row: Row) -> Turn:
+def _said(row: Row) -> tuple[Role, Content]:
     name, text = ("from", "value") if "from" in row.values else ("role", "content")
-    return Turn(role_of(row.text(name), _ROLES, row), row.text(text))
+    role = role_of(row.text(name), _ROLES, row)
+    loss = row.values.get("loss")
+    if role == "assistant" and loss is not None and not loss:
+        raise row.error("'loss' says that an answer is not to be learned", "remove it, or these rows")
+    return role, content_of(row, text)
 
 
 def tiny() -> Part:

@@ -7,20 +7,23 @@ their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._describe import FamilyRow, describe_families
 from vidapt.hub._export import export_hf, export_merged
-from vidapt.hub._open import families, family_of, is_published, open_checkpoint
+from vidapt.hub._open import base_named_by, families, family_of, is_published, open_checkpoint
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
 from vidapt.hub._report import LoadReport
+from vidapt.hub._tokenizer import is_mark
 from vidapt.hub._translate import translate, translate_back
 
 __all__ = [
     "FamilyRow",
     "LoadReport",
+    "base_named_by",
     "base_of",
     "describe_families",
     "export_hf",
     "export_merged",
     "families",
     "family_of",
+    "is_mark",
     "is_published",
     "is_published_dual",
     "open_adapter",

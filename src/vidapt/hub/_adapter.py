@@ -22,7 +22,7 @@ from vidapt.errors import CheckpointError
 from vidapt.hub._adapter_file import CONFIG, AdapterFile, Pair, read_adapter
 from vidapt.hub._files import read_json
 from vidapt.hub._keys import Shape, check, rename
-from vidapt.hub._open import families, open_checkpoint
+from vidapt.hub._open import families, open_checkpoint, rules_of
 from vidapt.hub._report import LoadReport
 from vidapt.models.assign import assign, parameters_on_meta
 from vidapt.models.origin import Origin
@@ -89,7 +89,8 @@ def open_adapter(
 
 def _translated(names: Iterable[str], tail: str, family: str, folder: Path) -> dict[str, str]:
     """Our names of layers or weights."""
-    found = rename({f"{name}{tail}" for name in names}, families()[family].RULES, folder, family).names
+    whole = {f"{name}{tail}" for name in names}
+    found = rename(whole, rules_of(families()[family], whole), folder, family).names
     return {name: found.get(f"{name}{tail}", name).removesuffix(tail) for name in names}
 
 
@@ -167,10 +168,10 @@ def _untied(model: VideoLM, others: Sequence[str], folder: Path) -> VideoLM:
 def _untied_origin(origin: Origin | None) -> Origin | None:
     if origin is None:
         return None
-    config = json.loads(origin.files["config.json"]) | {_TIED: False}
+    config = origin.read("config.json") | {_TIED: False}
     if isinstance(config.get("text_config"), dict):
         config["text_config"][_TIED] = False
-    return replace(origin, files={**origin.files, "config.json": json.dumps(config, indent=2)})
+    return replace(origin, files={**origin.files, "config.json": json.dumps(config, indent=2).encode()})
 
 
 def _refuse_shared_head(model: VideoLM, layers: Iterable[str], file: Path) -> None:

@@ -11,98 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config
 
-from vidapt.errors import CheckpointError, nearest
-from vidapt.hub import _composed
-from vidapt.hub._chat import prompt_of
+from vidapt.errors import CheckpointError
+from vidapt.hub import _authors, _composed
 from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, FILTERS, Pixels, settings
-from vidapt.hub._prompts import prompt_for
-from vidapt.recipe import Prompt, Spec
-
-CHATML = Prompt(
-    start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>",
-    system="<|im_start|>system\n{text}<|im_end|>",
-    user="\n<|im_start|>user\n{text}<|im_end|>",
-    opening="\n<|im_start|>assistant\n",
-    end="<|im_end|>",
-    media="{media}\n",
-)
-"""The authors' `qwen_1_5`; line breaks stand in front of turns here, so that none belongs to an answer."""
-
-LLAMA_3 = Prompt(
-    start=(
-        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
-        "You are a helpful language and vision assistant. You are able to understand the visual content that "
-        "the user provides, and assist the user with a variety of tasks using natural language.<|eot_id|>"
-    ),
-    user="<|start_header_id|>user<|end_header_id|>\n\n{text}<|eot_id|>",
-    opening="<|start_header_id|>assistant<|end_header_id|>\n\n",
-    end="<|eot_id|>",
-    media="{media}\n",
-)
-"""The authors' `llava_llama_3`."""
-
-_LLAMA_3_VOCABULARY = 128_000
-"""Llama 3's vocabulary tells it from Vicuna and Yi, which are Llamas by architecture too."""
+from vidapt.hub._prompts import Habit
+from vidapt.recipe import Spec
 
 NEWLINE_KEY = "resolution.newline"
 
 RULES = (
     *_composed.RECOMPUTED,
     Rule(r"(?:model\.)?image_newline", NEWLINE_KEY),
-    Rule(r"model\.vision_tower\.vision_tower\.vision_model\.(.*)", r"towers.0.net.\1"),
-    Rule(r"model\.mm_projector\.([02])\.(.*)", r"connector.mlp.\1.\2"),
-    Rule(r"model\.((?:embed_tokens|layers|norm)\..*)", r"language.model.\1"),
+    *_authors.RULES,
     *_composed.HUB,
 )
 """Both of the hub's layouts, the one in memory, and the authors'."""
 
 TO_HUB = (*_composed.TO_HUB, Rule(r"(?:resolution|scenes\.\w+)\.newline", "image_newline"))
 
-_HALF = (0.5, 0.5, 0.5)
-
-_CLIP_LARGE: Spec = {
-    "model_type": "clip_vision_model",
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "patch_size": 14,
-    "image_size": 336,
-    "projection_dim": 768,
-}
-
-# The authors cut the last layer and the pooling head off.
-_SIGLIP_SO400M: Spec = {
-    "model_type": "siglip_vision_model",
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_hidden_layers": 26,
-    "num_attention_heads": 16,
-    "patch_size": 14,
-    "image_size": 384,
-    "vision_use_head": False,
-}
-
-_NAMED_TOWERS: Mapping[str, tuple[Spec, int]] = {
-    "openai/clip-vit-large-patch14-336": (_CLIP_LARGE, -2),
-    "google/siglip-so400m-patch14-384": (_SIGLIP_SO400M, -1),
-}
-"""Architecture and the layer read by default, by the name in `mm_vision_tower`."""
-
-_AUTHORS: Mapping[str, type[PretrainedConfig]] = {
-    "LlavaLlamaForCausalLM": LlamaConfig,
-    "LlavaMistralForCausalLM": MistralConfig,
-    "LlavaQwenForCausalLM": Qwen2Config,
-}
-"""The language model's configuration, by the architecture in the authors' files."""
-
-
-def is_authors(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is one of the authors' own."""
-    return any(name in _AUTHORS for name in config.get("architectures") or ())
+HALF = (0.5, 0.5, 0.5)
+"""SigLIP's mean and deviation."""
 
 
 def tower_and_language(config: Mapping[str, Any], where: Path) -> tuple[Spec, Spec]:
@@ -111,19 +41,9 @@ def tower_and_language(config: Mapping[str, Any], where: Path) -> tuple[Spec, Sp
     Raises:
         CheckpointError: If there is no part for one of them.
     """
-    if not is_authors(config):
-        return _composed.tower(config, where), _composed.language(config, where)
-    name = str(config.get("mm_vision_tower"))
-    if name not in _NAMED_TOWERS:
-        raise CheckpointError(where, f"mm_vision_tower is {name!r}", nearest(name, _NAMED_TOWERS))
-    for field, value in {"mm_projector_type": "mlp2x_gelu", "mm_vision_select_feature": "patch"}.items():
-        if config.get(field, value) != value:
-            raise CheckpointError(where, f"{field} is {config[field]!r}", f"only {value!r} is supported")
-    arch, layer = _NAMED_TOWERS[name]
-    if "siglip" not in arch["model_type"]:  # of SigLIP the authors' code reads the last layer left, always
-        layer = int(config.get("mm_vision_select_layer", layer))
-    kind = next(_AUTHORS[n] for n in config["architectures"] if n in _AUTHORS)
-    return {"kind": "frame_vit", "arch": arch, "layer": layer}, _composed.flat_language(config, kind)
+    if _authors.is_authors(config):
+        return _authors.tower(config, where.parent), _authors.language(config)
+    return _composed.tower(config, where), _composed.language(config, where)
 
 
 def pixels_of_stills(
@@ -155,25 +75,9 @@ def pixels_of_stills(
         raise CheckpointError(
             where, "`image_grid_pinpoints` differ from those of config.json", "fetch both files again"
         )
-    mean, std = (
-        (CLIP_MEAN, CLIP_STD) if tower["arch"]["model_type"] == "clip_vision_model" else (_HALF, _HALF)
-    )
+    mean, std = (CLIP_MEAN, CLIP_STD) if tower["arch"]["model_type"] == "clip_vision_model" else (HALF, HALF)
     spec = {"kind": "anyres", "grids": ours or theirs or default, "filter": FILTERS[resample]}
     return Pixels(spec, tuple(fields.get("image_mean", mean)), tuple(fields.get("image_std", std)))
-
-
-def prompt(language: Mapping[str, Any], folder: Path) -> Prompt:
-    """The checkpoint's own template where it has one, else the one its language model was trained with.
-
-    Raises:
-        CheckpointError: If no template is known for this language model.
-    """
-    llama_3 = int(language.get("vocab_size", 0)) >= _LLAMA_3_VOCABULARY
-    if language["model_type"] == "qwen2":
-        return prompt_of(folder, CHATML)
-    if language["model_type"] == "llama" and llama_3:
-        return prompt_of(folder, LLAMA_3)
-    return prompt_of(folder, prompt_for(language, folder))
 
 
 def to_hub(state: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
@@ -186,9 +90,12 @@ def to_hub(state: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If a tensor has no place in that layout.
     """
-    newlines = sorted(key for key in state if key.endswith(".newline"))
-    kept = {key: tensor for key, tensor in state.items() if key not in newlines[1:]}
-    return rewrite(kept, TO_HUB, family)
+    return rewrite(_composed.one_newline(state), TO_HUB, family)
+
+
+def habit(config: Mapping[str, Any]) -> Habit:
+    """Authors' files hold the chat template of the language model they began with, if any."""
+    return Habit(template="last" if _authors.is_authors(config) else "first")
 
 
 def _grids(source: Mapping[str, Any], side: int, where: Path) -> list[tuple[int, int]]:
@@ -199,7 +106,7 @@ def _grids(source: Mapping[str, Any], side: int, where: Path) -> list[tuple[int,
     pinpoints = source.get("image_grid_pinpoints") or []
     if isinstance(pinpoints, str):
         pinpoints = _authors_range(pinpoints, side, where)
-    elif is_authors(source):
+    elif _authors.is_authors(source):
         pinpoints = [(height, width) for width, height in pinpoints]
     if any(length < side or length % side for pinpoint in pinpoints for length in pinpoint):
         raise CheckpointError(

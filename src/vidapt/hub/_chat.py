@@ -1,178 +1,174 @@
 """A checkpoint's own chat template, as the parts of a prompt.
 
-Source: the templates that transformers keeps in `chat_template.jinja`, `chat_template.json`, or beside the
-settings of a tokenizer or processor. A template is a program; here it is run once on a conversation of marked
-words, and the words between the marks are the prompt. It comes from outside, so only what published templates
-use may be called in it.
+Source: the templates that transformers keeps in `processor_config.json`, `chat_template.json`,
+`chat_template.jinja` or `tokenizer_config.json`, in the order in which its processors prefer them. A template
+is a program; here it is run on a conversation of marked words, and what stands between them is the prompt.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-from jinja2 import TemplateError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
+from typing import Any, NamedTuple
 
 from vidapt.hub._files import read_json_if_there
+from vidapt.hub._template import FAILURES, LONGEST, render
 from vidapt.recipe import Prompt
 
-_LONGEST = 20_000
-"""Letters of a template that is read; published ones have up to six thousand."""
-
-_FILTERS = (
-    "first",
-    "join",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "replace",
-    "selectattr",
-    "trim",
-    "upper",
-)
-_METHODS = (
-    *("capitalize", "endswith", "get", "items", "lower", "lstrip"),
-    *("rstrip", "split", "startswith", "strip", "title", "upper"),
-)
-_DEEPEST = 4
-"""Loops within loops."""
-
 _QUESTION, _ANSWER, _NEXT = "qQ1Qq", "aA1Aa", "qQ2Qq"
-_PLACEHOLDER = re.compile(r"<[^<>]*(?:image|video)[^<>]*>")
+_PLACEHOLDER = r"<[^<>]*(?:image|video)[^<>]*>"
+
+JINJA = "chat_template.jinja"
 
 Message = Mapping[str, Any]
 
 
-def prompt_of(folder: Path, default: Prompt) -> Prompt:
-    """The prompt a checkpoint's chat template writes.
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a template is run with, and its output understood by.
 
-    Args:
-        folder: The checkpoint.
-        default: The family's prompt; taken where there is no template, or one that is not made of turns. What
-            ends an answer is also taken from it, if the template ends answers with nothing or a space.
+    Attributes:
+        bos: Text of the mark that begins a text, empty without one.
+        eos: Text of the mark that ends one.
+        media: Text of the checkpoint's own mark for an image, if it has one.
+        known: Texts of all marks that the tokenizer keeps whole.
     """
-    template = _template(folder)
-    if template is None or len(template) > _LONGEST:
-        return default
-    try:
-        written = _written(template)
-    except (TemplateError, TypeError, KeyError, ValueError, AttributeError, RecursionError):
-        return default
-    prompt = None if written is None else _parts(*written, default)
-    if prompt is None:
-        return default
-    if prompt.start == default.start:
-        prompt = prompt.model_copy(update={"system": default.system})
-    first = _first_token(folder)
-    if prompt.start.startswith(first):
-        return prompt
-    return prompt.model_copy(update={"start": first + prompt.start})
+
+    bos: str = ""
+    eos: str = ""
+    media: str | None = None
+    known: frozenset[str] = frozenset()
 
 
-def _template(folder: Path) -> str | None:
-    plain = folder / "chat_template.jinja"
-    if plain.is_file() and plain.stat().st_size <= 4 * _LONGEST:
-        return plain.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-        found = (read_json_if_there(folder / name) or {}).get("chat_template")
-        if isinstance(found, str):
-            return found
+class Template(NamedTuple):
+    """A template and the file it stands in."""
+
+    text: str
+    file: str
+
+
+def own_template(folder: Path) -> Template | None:
+    """The chat template of a checkpoint; None if it has none, or none of a sensible length.
+
+    Raises:
+        CheckpointError: If a file that may hold one is damaged.
+    """
+    for name in ("processor_config.json", "chat_template.json", JINJA, "tokenizer_config.json"):
+        text = _read(folder / name)
+        if text is not None:
+            return Template(text, name) if len(text) <= LONGEST else None
     return None
 
 
-def _first_token(folder: Path) -> str:
-    """What a tokenizer writes in front of every text, such as <s>; templates leave it out."""
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return ""
-    tokens: list[str] = Tokenizer.from_file(os.fspath(path)).encode("").tokens
-    return "".join(tokens[:1])
+def prompt_of(template: str, default: Prompt, marks: Marks) -> Prompt | None:
+    """The prompt that a chat template writes.
+
+    Args:
+        template: See `own_template`.
+        default: Says what ends an answer, if the template does so with nothing or a space, and what stands
+            around a clip, if it leaves that to the user.
+        marks: Of the checkpoint's tokenizer.
+
+    Returns:
+        None if it is no template, wants too much, or is not made of turns.
+    """
+    for write in (_parts_written, _text_written):
+        try:
+            prompt = write(template, default, marks)
+        except FAILURES:
+            continue
+        if prompt is not None:
+            return _completed(prompt, default, marks)
+    return None
 
 
-class _Generation(Extension):
-    """`{% generation %}`, which marks an answer for training; its content is written as it is."""
-
-    tags = {"generation"}  # noqa: RUF012 - as the base class declares it
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _Fenced(ImmutableSandboxedEnvironment):
-    """No sizes beyond those of the conversation: no products, no ranges, no padding of strings."""
-
-    intercepted_binops = frozenset(("*", "**", "%", "//"))
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> NoReturn:
-        raise SecurityError(f"{operator} is not used by published templates")
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if callable(value) and not isinstance(obj, Mapping) and attr not in _METHODS:
-            return False
-        return super().is_safe_attribute(obj, attr, value)
+def _read(path: Path) -> str | None:
+    if path.suffix == ".jinja":
+        # Four bytes a letter at most; a longer file is not read.
+        small = path.is_file() and path.stat().st_size <= 4 * LONGEST
+        return path.read_text(encoding="utf-8", errors="replace") if small else None
+    found = (read_json_if_there(path) or {}).get("chat_template")
+    if isinstance(found, list):  # several by name, as transformers of 2024 wrote them
+        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
 
 
-def _fenced() -> _Fenced:
-    environment = _Fenced(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
-    )
-    environment.globals = {"namespace": environment.globals["namespace"], "raise_exception": _refuse}
-    environment.filters = {name: environment.filters[name] for name in _FILTERS}
-    return environment
+class _Written(NamedTuple):
+    """What a template writes: a question, a question about a picture, its answer, and a further question."""
+
+    blind: str
+    asked: str
+    answered: str
+    again: str
 
 
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
+def _parts_written(template: str, default: Prompt, marks: Marks) -> Prompt | None:
+    """The prompt of a template that takes messages as lists of parts."""
+    question, answer, further = _part(_QUESTION), _part(_ANSWER), _part(_NEXT)
+    written = _written(template, marks, [question], [{"type": "image"}, question], [answer], [further])
+    if any(repr(part) in text for part in (question, answer, further) for text in written):
+        return None  # it takes messages as text, and printed Python
+    return _prompt(written, default, marks)
 
 
-def _written(template: str) -> tuple[str, str, str, str] | None:
-    """The same conversation, each time longer: asked without and with a picture, answered, asked again."""
-    environment = _fenced()
-    parsed = environment.parse(template)
-    if _depth(parsed) > _DEEPEST or any(parsed.find_all((nodes.Macro, nodes.Include, nodes.Import))):
-        return None
-    rendered = environment.from_string(template)
-    seen = [{"type": "image"}, {"type": "text", "text": _QUESTION}]
-    turns = [_turn("user", seen), _turn("assistant", _text(_ANSWER)), _turn("user", _text(_NEXT))]
-
-    def write(messages: Sequence[Message], more: bool) -> str:
-        return rendered.render(messages=messages, add_generation_prompt=more)
-
-    blind = write([_turn("user", _text(_QUESTION))], True)
-    return blind, write(turns[:1], True), write(turns[:2], False), write(turns, True)
+def _text_written(template: str, default: Prompt, marks: Marks) -> Prompt | None:
+    """The prompt of a template that takes messages as text, as those of language models do."""
+    written = _written(template, marks, _QUESTION, _QUESTION, _ANSWER, _NEXT)
+    if marks.media is not None and marks.media in written.asked:
+        return _with_own_media(written, default, marks)
+    prompt = _prompt(written, default, marks)
+    return None if prompt is None else prompt.model_copy(update={"media": default.media})
 
 
-def _depth(node: nodes.Node, depth: int = 0) -> int:
-    depth += isinstance(node, nodes.For)
-    return max((_depth(child, depth) for child in node.iter_child_nodes()), default=depth)
+def _written(template: str, marks: Marks, blind: Any, sighted: Any, answer: Any, further: Any) -> _Written:
+    turns = [_turn("user", sighted), _turn("assistant", answer), _turn("user", further)]
+    asked: list[tuple[Sequence[Message], bool]] = [
+        ([_turn("user", blind)], True),
+        (turns[:1], True),
+        (turns[:2], False),
+        (turns, True),
+    ]
+    given = {"bos_token": marks.bos, "eos_token": marks.eos}
+    each = [{"messages": messages, "add_generation_prompt": more} for messages, more in asked]
+    return _Written(*render(template, given, each))
 
 
 def _turn(role: str, content: Any) -> Message:
     return {"role": role, "content": content}
 
 
-def _text(words: str) -> list[dict[str, str]]:
-    return [{"type": "text", "text": words}]
+def _part(words: str) -> dict[str, str]:
+    return {"type": "text", "text": words}
 
 
-def _parts(blind: str, asked: str, answered: str, again: str, default: Prompt) -> Prompt | None:
-    """The prompt's parts, by what stands between the marks; None if it is not made of them."""
+def _with_own_media(written: _Written, default: Prompt, marks: Marks) -> Prompt | None:
+    """The prompt of a template that writes the mark of an image into the first question by itself."""
+    assert marks.media is not None
+    user = written.again.split(_ANSWER)[-1].split(_NEXT)[0]
+    front = written.asked.split(_QUESTION)[0]
+    # What stands between a turn's beginning and the question belongs to the image.
+    turn = next((user[begin:] for begin in range(len(user)) if user[begin:] in front), "")
+    around = front.rpartition(turn)[2] if turn else ""
+    if around.count(marks.media) != 1:
+        return None
+    blind = written.blind.replace(around, "", 1)
+    prompt = _prompt(written._replace(blind=blind, asked=blind), default, marks)
+    if prompt is None:
+        return None
+    return prompt.model_copy(update={"media": around.replace(marks.media, "{media}")})
+
+
+def _prompt(written: _Written, default: Prompt, marks: Marks) -> Prompt | None:
+    """The prompt's parts, by what stands between the marked words; None if it is not made of them."""
+    blind, asked, answered, again = written
     counts = [blind.count(_QUESTION), asked.count(_QUESTION), answered.count(_ANSWER), again.count(_NEXT)]
     if counts != [1, 1, 1, 1] or not again.startswith(answered.rstrip()):
         return None
     before, (sighted, opening) = blind.split(_QUESTION)[0], asked.split(_QUESTION)
-    media, gap = _media(before, sighted)
+    media, gap = _media(before, sighted, marks)
     written_end = answered.split(_ANSWER)[1]
     between = again.split(_ANSWER)[1].split(_NEXT)[0]
     for end in (written_end.rstrip(), written_end):
@@ -188,17 +184,27 @@ def _parts(blind: str, asked: str, answered: str, again: str, default: Prompt) -
         start=before.removesuffix(turn),
         user=turn.removesuffix(gap) + "{text}",
         opening=opening,
-        end=end if end.strip() else default.end,
+        end=end,
         media=media if media is not None else default.media,
     )
 
 
-def _media(before: str, sighted: str) -> tuple[str | None, str]:
+def _completed(prompt: Prompt, default: Prompt, marks: Marks) -> Prompt:
+    """With an end that can be told from words, which a template may leave out or misspell."""
+    ends = (prompt.end, default.end, marks.eos)
+    known = tuple(marks.known)
+    end = next((end for end in ends if end.strip().startswith(known)), prompt.end.strip() or default.end)
+    system = default.system if prompt.start == default.start else None
+    return prompt.model_copy(update={"end": end, "system": system})
+
+
+def _media(before: str, sighted: str, marks: Marks) -> tuple[str | None, str]:
     """What is written around a picture, and which part of that is written before other questions too."""
     start = _common(before, sighted)
     end = _common(before[start:][::-1], sighted[start:][::-1])
     gap = before[len(before) - end :]
-    around, found = _PLACEHOLDER.subn("{media}", sighted[start:])
+    known = _PLACEHOLDER if marks.media is None else f"{_PLACEHOLDER}|{re.escape(marks.media)}"
+    around, found = re.subn(known, "{media}", sighted[start:])
     return (around, gap) if found == 1 else (None, "")
 
 

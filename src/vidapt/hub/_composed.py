@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import PretrainedConfig
 
 from vidapt.errors import CheckpointError
@@ -81,6 +82,12 @@ def language(config: Mapping[str, Any], where: Path) -> Spec:
     if "tie_word_embeddings" in config:
         spec.setdefault("tie_word_embeddings", config["tie_word_embeddings"])
     return spec
+
+
+def one_newline(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A model's tensors with the newline that its scenes share named once."""
+    newlines = sorted(key for key in state if key.endswith(".newline"))
+    return {key: tensor for key, tensor in state.items() if key not in newlines[1:]}
 
 
 def check_projector(config: Mapping[str, Any], where: Path) -> bool:

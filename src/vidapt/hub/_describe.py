@@ -34,7 +34,7 @@ def describe_families() -> list[FamilyRow]:
             " ".join((module.__doc__ or "").split("\n\n")[0].split()),
             module.TOKENS,
             module.LICENCE,
-            tuple(sorted({kind for kind, _ in module.CLAIMS})),
+            tuple(sorted({kind for kind, _ in (*module.CLAIMS, *getattr(module, "NARROWS", ()))})),
         )
         for name, module in sorted(families().items())
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
-from vidapt.hub._open import families
+from vidapt.hub._authors import is_authors, tower_described
+from vidapt.hub._chat import JINJA
+from vidapt.hub._open import CONFIG, families
+from vidapt.hub._tokenizer import PIECES
 from vidapt.models.folder import save_model, untied
 from vidapt.models.video_lm import VideoLM
 
@@ -22,7 +26,7 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
     """Write a model in the hub's layout of the family it was opened from, adapters merged.
 
     Where transformers has a class for the family, it opens the folder and gives the same logits. A family
-    whose published files hold adapters keeps them.
+    whose published files hold adapters keeps them, if its own code would read these.
 
     Args:
         folder: Must not exist.
@@ -40,13 +44,29 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
             "export", "this model was not opened from a published checkpoint", "write it with `--to merged`"
         )
     family = families()[origin.family]
-    state = untied(model) if getattr(family, "KEEPS_ADAPTERS", False) else merged_state(model)
-    tensors = family.to_hub(state)
+    state = family.apart(model) if hasattr(family, "apart") else None
+    config = origin.read(CONFIG)
+    rename = family.to_authors if is_authors(config) else family.to_hub
+    tensors = rename(merged_state(model) if state is None else state)
     with write_folder(folder) as temporary:
         save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)
-        tokenizer.save_pretrained(temporary)
-        for name, text in origin.files.items():
-            (temporary / name).write_text(text, encoding="utf-8")
+        if PIECES not in origin.files:
+            tokenizer.save_pretrained(temporary)
+        # What was published says how the model is used, down to the place where its chat template stands.
+        (temporary / JINJA).unlink(missing_ok=True)
+        for name, content in origin.files.items():
+            (temporary / name).write_bytes(content)
+        if is_authors(config):
+            _describe_tower(temporary, config, model)
+
+
+def _describe_tower(folder: Path, config: dict[str, Any], model: VideoLM) -> None:
+    """Say what the tower is that a configuration only names; its weights are with the model's."""
+    found = tower_described(config, model.blueprint.towers[0])
+    if found is not None:
+        name, described = found
+        (folder / name).mkdir()
+        (folder / name / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def export_merged(

@@ -1,7 +1,8 @@
-"""A checkpoint's folder: its JSON files and its safetensors shards, mapped into memory and never executed.
+"""A checkpoint's folder: its JSON files and its weights, mapped into memory and never executed.
 
 Source: the layout `save_pretrained` writes (`model.safetensors`, or shards named by
-`model.safetensors.index.json`). Pickled weights (`.bin`, `.pt`) can run code when opened and are refused.
+`model.safetensors.index.json`), and wrote before safetensors (`pytorch_model.bin`, or shards named by
+`pytorch_model.bin.index.json`). Those are pickles, of which nothing but tensors is read.
 """
 
 from __future__ import annotations
@@ -12,16 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub._keys import Shape
+from vidapt.hub._pickled import read_pickled
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-_FLOATS = ("F64", "F32", "F16", "BF16")
+BASE = "base:"
+"""What stands in front of the names of tensors of the checkpoint beneath a folder's own weights."""
+
+_OTHER_WEIGHTS = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
+_SAFE, _PICKLE = ".safetensors", ".bin"
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_SAFE_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +88,10 @@ def stored(folder: Path) -> dict[str, Stored]:
 
     Raises:
         CheckpointError: If a shard is missing or damaged, a tensor is in two shards or not in the one the
-            index names, or the weights are pickled, quantised or absent.
+            index names, the weights are quantised or absent, or a pickle holds more than tensors.
     """
-    index = read_json_if_there(folder / INDEX)
-    promised = _weight_map(folder, index) if index is not None else {}
+    index, suffix = _index(folder)
+    promised = _weight_map(folder, index, suffix) if index is not None else {}
     files = sorted(set(promised.values())) if promised else [_single_file(folder)]
     found: dict[str, Stored] = {}
     for file in files:
@@ -95,7 +104,7 @@ def stored(folder: Path) -> dict[str, Stored]:
     for key, file in promised.items():
         if key not in found or found[key].file != file:
             raise CheckpointError(
-                folder / INDEX,
+                folder / str(index),
                 f"{key!r} should be in {file} but is not",
                 "index and shards differ: fetch both again",
             )
@@ -103,7 +112,7 @@ def stored(folder: Path) -> dict[str, Stored]:
 
 
 def load(folder: Path, tensors: Mapping[str, Stored]) -> Iterator[tuple[str, Tensor]]:
-    """Yield tensors by name, mapped from their files.
+    """Yield tensors by name, mapped from their files, one file after the other.
 
     Args:
         folder: The checkpoint.
@@ -113,6 +122,10 @@ def load(folder: Path, tensors: Mapping[str, Stored]) -> Iterator[tuple[str, Ten
         CheckpointError: If a file cannot be read any more.
     """
     for file in sorted({entry.file for entry in tensors.values()}):
+        if file.endswith(_PICKLE):
+            held = read_pickled(folder / file)
+            yield from ((key, held[key]) for key, entry in tensors.items() if entry.file == file)
+            continue
         try:
             with safe_open(folder / file, framework="pt") as opened:
                 for key, entry in tensors.items():
@@ -122,50 +135,71 @@ def load(folder: Path, tensors: Mapping[str, Stored]) -> Iterator[tuple[str, Ten
             raise _damaged(folder / file, error) from error
 
 
-def _weight_map(folder: Path, index: Mapping[str, Any]) -> dict[str, str]:
-    files = index.get("weight_map")
+def beneath(base: Path) -> dict[str, Beside]:
+    """The tensors of the checkpoint on which another lies, by their names behind `BASE`, mapped.
+
+    Raises:
+        CheckpointError: As of `stored` and `load`.
+    """
+    held = stored(base)
+    return {f"{BASE}{key}": Beside(str(base / held[key].file), tensor) for key, tensor in load(base, held)}
+
+
+def _index(folder: Path) -> tuple[str | None, str]:
+    """Name of the file that names the shards, and how their names end; safetensors go before pickles."""
+    if (folder / INDEX).exists():
+        return INDEX, _SAFE
+    safe = (folder / WEIGHTS).is_file()
+    return (PICKLED_INDEX if not safe and (folder / PICKLED_INDEX).exists() else None), _PICKLE
+
+
+def _weight_map(folder: Path, index: str, suffix: str) -> dict[str, str]:
+    files = read_json(folder / index).get("weight_map")
     if not isinstance(files, dict) or not files:
-        raise CheckpointError(folder / INDEX, "has no `weight_map`", "fetch the file again")
+        raise CheckpointError(folder / index, "has no `weight_map`", "fetch the file again")
     for file in set(files.values()):
         # An index is untrusted input: it must not reach outside its folder.
-        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(suffix):
             raise CheckpointError(
-                folder / INDEX, f"names {file!r}", "shards are safetensors files beside the index"
+                folder / index, f"names {file!r}", f"shards are {suffix} files beside the index"
             )
         if not (folder / file).is_file():
-            raise CheckpointError(folder / file, "this shard is missing", f"{INDEX} needs it: fetch it again")
+            raise CheckpointError(folder / file, "this shard is missing", f"{index} needs it: fetch it again")
     return dict(files)
 
 
 def _single_file(folder: Path) -> str:
-    if (folder / WEIGHTS).is_file():
-        return WEIGHTS
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLED)
-    if names:
-        raise CheckpointError(
-            folder,
-            f"holds pickled weights ({', '.join(names[:3])}), which can run code when opened",
-            f"convert them to {WEIGHTS}, or fetch a copy of the model that has it",
-        )
+    for name in (WEIGHTS, PICKLED):
+        if (folder / name).is_file():
+            return name
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in _OTHER_WEIGHTS)
+    held = f", but {', '.join(others[:3])}" if others else ""
     raise CheckpointError(
-        folder, f"has neither {WEIGHTS} nor {INDEX}", "give the folder of a complete checkpoint"
+        folder,
+        f"has none of {WEIGHTS}, {INDEX}, {PICKLED}, {PICKLED_INDEX}{held}",
+        "give the folder of a complete checkpoint",
     )
 
 
 def _header(path: Path) -> Iterator[tuple[str, Shape]]:
+    if path.suffix == _PICKLE:
+        for key, tensor in read_pickled(path).items():
+            _check_format(path, key, tensor.dtype, tensor.dtype in _FLOATS)
+            yield key, tuple(tensor.shape)
+        return
     try:
         with safe_open(path, framework="pt") as opened:
             for key in opened.keys():  # noqa: SIM118 - not a dict
                 piece = opened.get_slice(key)
-                if piece.get_dtype() not in _FLOATS and not key.endswith(".position_ids"):
-                    raise CheckpointError(
-                        path,
-                        f"{key!r} is stored as {piece.get_dtype()}",
-                        "quantised weights cannot be adapted",
-                    )
+                _check_format(path, key, piece.get_dtype(), piece.get_dtype() in _SAFE_FLOATS)
                 yield key, tuple(piece.get_shape())
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
+
+
+def _check_format(path: Path, key: str, found: Any, floating: bool) -> None:
+    if not floating and not key.endswith(".position_ids"):
+        raise CheckpointError(path, f"{key!r} is stored as {found}", "quantised weights cannot be adapted")
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:

@@ -7,9 +7,8 @@ they are; only a change of number format copies.
 from __future__ import annotations
 
 import importlib
-import logging
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -19,28 +18,34 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import AutoTokenizer
 
 import vidapt.hub
 from vidapt.errors import CheckpointError, ConfigError, nearest
-from vidapt.hub._files import Beside, Stored, load, read_json, stored
-from vidapt.hub._keys import check, rename
+from vidapt.hub._files import Beside, Stored, beneath, load, read_json, stored
+from vidapt.hub._keys import Rule, check, rename
+from vidapt.hub._prompts import prompt_for
 from vidapt.hub._report import LoadReport
+from vidapt.hub._tokenizer import JSON, PIECES, SETTINGS, read_tokenizer
 from vidapt.models.assign import assign, parameters_on_meta, without_twins
 from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
+CONFIG = "config.json"
+
 _KEPT = (
-    "config.json",
+    CONFIG,
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
     "chat_template.json",
     "chat_template.jinja",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
 )
-"""Files of a checkpoint that say how it is used and hold no weights; the tokenizer writes its own."""
+"""Files of a checkpoint that say how it is used and hold no weights."""
 
 
 def families() -> dict[str, ModuleType]:
@@ -73,12 +78,33 @@ def family_of(config: Mapping[str, Any], where: Path) -> ModuleType:
     )
 
 
+def base_named_by(folder: Path) -> str | None:
+    """Name or path of the checkpoint that a published folder's weights lie on; None where it holds them all.
+
+    Raises:
+        CheckpointError: If it holds some of its weights only and does not say.
+    """
+    config = read_json(folder / "config.json")
+    family = family_of(config, folder / "config.json")
+    if not hasattr(family, "is_partial") or not family.is_partial(stored(folder)):
+        return None
+    base = config.get("_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(
+            folder / "config.json",
+            "the folder holds what was trained only, and `_name_or_path` does not say on which checkpoint",
+            "write the folder of that checkpoint, or its name on the model hub, as `_name_or_path`",
+        )
+    return base
+
+
 def open_checkpoint(
     folder: Path,
     *,
     dtype: torch.dtype | None = torch.float32,
     edit: Callable[[Blueprint], Blueprint] | None = None,
     new_connector: bool = False,
+    base: Path | None = None,
 ) -> tuple[VideoLM, Any, LoadReport]:
     """Open a published checkpoint.
 
@@ -88,6 +114,7 @@ def open_checkpoint(
         edit: Changes the blueprint before the model is built, for instance its frames or prompt.
         new_connector: Start the connector from random values and leave the checkpoint's out, as is
             needed when `edit` puts another one in its place.
+        base: Folder of the checkpoint beneath, where this one holds what was trained only (`base_named_by`).
 
     Returns:
         The model in evaluation mode, its tokenizer, and what became of every tensor.
@@ -97,11 +124,14 @@ def open_checkpoint(
     """
     config = read_json(folder / "config.json")
     family = family_of(config, folder / "config.json")
+    tokenizer = read_tokenizer(base if base is not None and not _has_tokenizer(folder) else folder)
     # Some families keep towers in files of their own, beside the model's weights.
     beside: Mapping[str, Beside] = family.beside(config, folder) if hasattr(family, "beside") else {}
+    beside = {**beside, **_beneath(folder, base)}
     tensors = stored(folder) | {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
-    model = _build(family, config, folder, edit)
-    table = rename(tensors, family.RULES, folder, family.FAMILY)
+    plan, source = _described(family, config, folder, tokenizer)
+    model = _build(plan, folder, edit)
+    table = rename(tensors, rules_of(family, tensors), folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
     if new_connector:
         left_out = [old for old, new in names.items() if new.startswith("connector.")]
@@ -125,10 +155,17 @@ def open_checkpoint(
         initialised=tuple(sorted(_keys_under(model, "connector."))) if new_connector else (),
         ignored=ignored,
         dtype="as stored" if dtype is None else str(dtype).removeprefix("torch."),
+        prompt=source,
         read=read,
     )
     model.origin = _origin(family, folder)
-    return model.eval(), _tokenizer(folder), report
+    return model.eval(), tokenizer, report
+
+
+def rules_of(family: ModuleType, keys: Collection[str]) -> Sequence[Rule]:
+    """A family's key table; of some it depends on the keys themselves."""
+    found: Sequence[Rule] = family.rules(keys) if hasattr(family, "rules") else family.RULES
+    return found
 
 
 def _claimants(config: Mapping[str, Any]) -> list[ModuleType]:
@@ -144,24 +181,45 @@ def _claims(claims: Sequence[tuple[str, str]], config: Mapping[str, Any]) -> boo
     return any(kind == k and architecture in (a, None) for k, a in claims)
 
 
-def _build(
-    family: ModuleType,
-    config: Mapping[str, Any],
-    folder: Path,
-    edit: Callable[[Blueprint], Blueprint] | None,
-) -> VideoLM:
-    """The model that a configuration describes, without memory for its weights."""
+def _described(
+    family: ModuleType, config: Mapping[str, Any], folder: Path, tokenizer: Any
+) -> tuple[Blueprint, str]:
+    """What a configuration describes, and where its prompt comes from."""
+    with _possible(folder):
+        plan: Blueprint = family.blueprint(config, folder)
+        media = config.get("image_token_id", config.get("image_token_index"))
+        found = prompt_for(plan.language, folder, tokenizer, family.habit(config), media)
+    return plan.model_copy(update={"prompt": found.prompt}), found.source
+
+
+def _build(plan: Blueprint, folder: Path, edit: Callable[[Blueprint], Blueprint] | None) -> VideoLM:
+    """The model of a blueprint, without memory for its weights."""
+    with _possible(folder), parameters_on_meta():
+        return VideoLM(edit(plan) if edit else plan)
+
+
+@contextmanager
+def _possible(folder: Path) -> Iterator[None]:
+    """A config is untrusted input; what it may break is in pydantic, transformers and torch."""
     try:
-        plan = family.blueprint(config, folder)
-        with parameters_on_meta():
-            return VideoLM(edit(plan) if edit else plan)
+        yield
     except (ConfigError, ValueError, TypeError, ArithmeticError, RuntimeError, StrictDataclassError) as error:
-        # A config is untrusted input; what it may break is in pydantic, transformers and torch.
         raise CheckpointError(
             folder / "config.json",
             f"describes a model that cannot be built: {error}",
             "fetch the file again, or check what was edited",
         ) from error
+
+
+def _beneath(folder: Path, base: Path | None) -> dict[str, Beside]:
+    if base is not None:
+        return beneath(base)
+    named = base_named_by(folder)
+    if named is None:
+        return {}
+    raise CheckpointError(
+        folder, f"holds what was trained only; the rest is that of {named}", "give that folder as `base`"
+    )
 
 
 def _renew_connector(model: VideoLM, dtype: torch.dtype | None) -> None:
@@ -198,29 +256,12 @@ def _fill(
 
 def _origin(family: ModuleType, folder: Path) -> Origin:
     """What is needed to write the model back as it was published."""
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in _KEPT if (folder / name).is_file()}
-    return Origin(family.FAMILY, files)
+    # Where SentencePiece's file is all there is, it is kept; else the tokenizer writes its own.
+    names = (*_KEPT, *(() if (folder / JSON).is_file() else (PIECES,)))
+    return Origin(
+        family.FAMILY, {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    )
 
 
-@contextmanager
-def _without_remarks() -> Iterator[None]:
-    """While a tokenizer is read, transformers remarks on model types it has no class for."""
-    logger = logging.getLogger("transformers.configuration_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _tokenizer(folder: Path) -> Any:
-    try:
-        with _without_remarks():
-            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # what damaged files raise is not documented, and of every kind
-        raise CheckpointError(
-            folder,
-            f"its tokenizer cannot be read: {error!r}",
-            "the folder needs tokenizer.json and tokenizer_config.json",
-        ) from error
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (JSON, PIECES, SETTINGS))

@@ -27,6 +27,7 @@ class LoadReport:
         initialised: Keys that were asked to start from random values.
         ignored: Tensors of the checkpoint that are not used, and why.
         dtype: Number format of the weights in memory.
+        prompt: Where the prompt comes from, in words; empty for what reads no conversation.
         read: Gives the tensors that were matched, under the checkpoint's keys.
     """
 
@@ -39,6 +40,7 @@ class LoadReport:
     initialised: tuple[str, ...]
     ignored: dict[str, str]
     dtype: str
+    prompt: str = field(default="", kw_only=True)
     read: Callable[[], Iterable[tuple[str, Tensor]]] = field(repr=False, compare=False)
 
     @property
@@ -61,10 +63,11 @@ class LoadReport:
 
     def line(self) -> str:
         """The report in one line, for people."""
+        prompt = f"; prompt: {self.prompt}" if self.prompt else ""
         return (
             f"{self.family}: {len(self.names)} tensors matched, {len(self.missing)} missing, "
             f"{len(self.unexpected)} unexpected, {len(self.initialised)} initialised, "
-            f"{len(self.ignored)} not needed ({self.dtype})"
+            f"{len(self.ignored)} not needed ({self.dtype}){prompt}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidapt.errors import ConfigError, nearest
 from vidapt.hub._keys import rename
-from vidapt.hub._open import families
+from vidapt.hub._open import families, rules_of
 
 
 def translate(
@@ -35,7 +35,7 @@ def translate(
     if hasattr(module, "to_ours"):
         ours: dict[str, Tensor] = module.to_ours(tensors, where)
         return ours
-    names = rename(tensors, module.RULES, where, family).names
+    names = rename(tensors, rules_of(module, tensors), where, family).names
     return {new: tensors[old] for old, new in names.items()}
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
 from vidapt.hub._keys import Rule, rewrite
-from vidapt.hub._prompts import prompt_for
+from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
 
@@ -65,6 +65,12 @@ TO_HUB = (
 """Our names to that layout. Adapters have no place in it and must be merged before."""
 
 
+def habit(config: Mapping[str, Any]) -> Habit:
+    """A layout of vidapt's own: whatever the language model was trained with."""
+    del config
+    return Habit()
+
+
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """Describe the model of a checkpoint.
 
@@ -88,7 +94,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         # Six tiles of every frame would be more than the language model has positions.
         scenes={"video": {"kind": "global_local", "grids": [[1, 1]]}},
         frames=Uniform(count=2, pad=False),
-        prompt=prompt_for(language, folder),
     )
 
 

@@ -25,6 +25,7 @@ from vidapt.hub import _composed, _dual, clip_vip, long_clip
 from vidapt.hub._files import Beside, stored
 from vidapt.hub._keys import Rule, Shape, rename, rewrite
 from vidapt.hub._pickled import read_pickled
+from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint, Prompt, Spec
 from vidapt.video.choose import Uniform
 
@@ -42,7 +43,9 @@ GEMMA = Prompt(
     opening="<start_of_turn>model\n",
     end="<end_of_turn>\n<eos>",
     media="{media}\n",
+    compat="published",
 )
+"""Its code moves a clip's mark to the front of its turn, wherever it stands (`preprocess_multimodal`)."""
 
 _MAIN, _AUX = "mm_vision_tower", "mm_vision_tower_aux"
 """Fields of the configuration that name the towers' files."""
@@ -88,6 +91,12 @@ TO_HUB = (
 """Our names to the authors'. Adapters have no place in that layout and must be merged before."""
 
 
+def habit(config: Mapping[str, Any]) -> Habit:
+    """The authors trained every model with Gemma's way of writing."""
+    del config
+    return Habit(only=GEMMA)
+
+
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """Describe the model of a checkpoint; the towers' sizes are read from their files.
 
@@ -113,7 +122,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         language=_language(config),
         resolution={"kind": "both"},
         frames=Uniform(count=12, at="endpoints"),
-        prompt=GEMMA,
     )
 
 

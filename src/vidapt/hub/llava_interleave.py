@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from vidapt.hub import _anyres, _composed
+from vidapt.errors import CheckpointError
+from vidapt.hub import _anyres, _authors, _composed
 from vidapt.hub._keys import rewrite
-from vidapt.hub._preprocess import read_pixels
+from vidapt.hub._preprocess import Pixels, read_pixels
 from vidapt.nouns import MEDIA, Sample
-from vidapt.recipe import Blueprint
+from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
 
 FAMILY = "llava_interleave"
@@ -30,17 +31,23 @@ LICENCE = "Tongyi Qianwen licence; research use"
 CLAIMS: tuple[tuple[str, str], ...] = ()
 """This family has no type of its own; see `NARROWS`."""
 
-NARROWS = (("llava", "LlavaForConditionalGeneration"),)
+NARROWS = (
+    ("llava", "LlavaForConditionalGeneration"),
+    ("llava_qwen", "LlavaQwenForCausalLM"),
+    ("llava", "LlavaQwenForCausalLM"),
+)
 """Claims of another family that `narrows` takes over."""
 
-RULES = (*_composed.RECOMPUTED, _composed.NEWLINE, *_composed.HUB)
+RULES = (*_composed.RECOMPUTED, _composed.NEWLINE, *_authors.RULES, *_composed.HUB)
 
 MARKER = "<image>"
 """What stands in the text where a clip was mentioned that is read in front of it."""
 
 
 def narrows(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration of LLaVA's class joins SigLIP and Qwen."""
+    """Whether a configuration of LLaVA's class joins SigLIP and Qwen, or an authors' one tiles no still."""
+    if _authors.is_authors(config):
+        return config.get("image_aspect_ratio") == "pad"
     kinds = {"vision_config": "siglip_vision_model", "text_config": "qwen2"}
     inner = {part: config.get(part) for part in kinds}
     return all(isinstance(given, dict) and given.get("model_type") == kinds[p] for p, given in inner.items())
@@ -57,24 +64,45 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         CheckpointError: If it uses something vidapt has no part for.
     """
     where = folder / "config.json"
-    tower, language = _composed.tower(config, where), _composed.language(config, where)
-    pixels = read_pixels(folder, _composed.side(tower), video=False)
-    resolution = dict(pixels.resolution)
-    if resolution["filter"] == "bicubic":
-        resolution["filter"] = "pillow"
+    tower, language = _anyres.tower_and_language(config, where)
+    pixels = _padded(config, where) if _authors.is_authors(config) else _prepared(folder, tower)
     return Blueprint(
         towers=({**tower, "mean": pixels.mean, "std": pixels.std},),
         connector={"kind": "pool_mlp", "bias": _composed.check_projector(config, where)},
         language=language,
-        resolution=resolution,
+        resolution=pixels.resolution,
         frames=Uniform(count=16, at="endpoints", pad=False),
-        prompt=_anyres.prompt(language, folder),
     )
 
 
+habit, beside = _anyres.habit, _authors.beside
+
+
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a model's tensors to the layout they were published in; see `_keys.rewrite`."""
+    """Rename a model's tensors to the hub's layout; see `_keys.rewrite`."""
     return rewrite(state, _composed.TO_HUB, FAMILY)
+
+
+def to_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the authors' layout; see `_authors.to_authors`."""
+    return _authors.to_authors(state, FAMILY)
+
+
+def _prepared(folder: Path, tower: Spec) -> Pixels:
+    """As the hub's processor files say."""
+    pixels = read_pixels(folder, _composed.side(tower), video=False)
+    if pixels.resolution["filter"] != "bicubic":
+        return pixels
+    return replace(pixels, resolution={**pixels.resolution, "filter": "pillow"})
+
+
+def _padded(config: Mapping[str, Any], where: Path) -> Pixels:
+    """As the authors' code does: padded to a square in SigLIP's mean colour, without a newline."""
+    merge = config.get("mm_patch_merge_type", "flat")
+    if merge != "flat":
+        raise CheckpointError(where, f"mm_patch_merge_type is {merge!r}", "padded stills are known as 'flat'")
+    colour = [int(255 * channel) for channel in _anyres.HALF]
+    return Pixels({"kind": "pad", "colour": colour, "filter": "pillow"}, _anyres.HALF, _anyres.HALF)
 
 
 def place(sample: Sample, how: Literal["front", "in_place", "mixed"], seed: int = 0) -> Sample:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _anyres, _composed
+from vidapt.hub import _anyres, _authors, _composed
 from vidapt.recipe import Blueprint
 from vidapt.video.choose import Uniform
 
@@ -56,7 +56,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     tower, language = _anyres.tower_and_language(config, where)
     pixels = _anyres.pixels_of_stills(config, folder, tower, GRIDS)
     check_merging(config, where)
-    rounding = "authors" if _anyres.is_authors(config) else "hf"
+    rounding = "authors" if _authors.is_authors(config) else "hf"
     return Blueprint(
         towers=({**tower, "mean": pixels.mean, "std": pixels.std},),
         connector={"kind": "pool_mlp", "bias": _composed.check_projector(config, where)},
@@ -65,7 +65,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         # No footage was trained on; of a frame the whole view is read, and not up to 2928 tokens.
         scenes={"video": {"kind": "framed", "filter": "pillow"}},
         frames=Uniform(count=1, pad=False),
-        prompt=_anyres.prompt(language, folder),
     )
 
 
@@ -84,6 +83,14 @@ def check_merging(config: Mapping[str, Any], where: Path) -> None:
         raise CheckpointError(where, f"mm_patch_merge_type is {merge!r}", "only 'spatial_unpad' is supported")
 
 
+habit, beside = _anyres.habit, _authors.beside
+
+
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a model's tensors to the hub's layout; see `_anyres.to_hub`."""
     return _anyres.to_hub(state, FAMILY)
+
+
+def to_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the authors' layout; see `_authors.to_authors`."""
+    return _authors.to_authors(state, FAMILY)

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from vidapt.errors import CheckpointError, nearest
-from vidapt.hub import _anyres, _composed, llava_next
+from vidapt.hub import _anyres, _authors, _composed, llava_next
 from vidapt.hub._preprocess import read_pixels
 from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
@@ -28,7 +28,7 @@ LICENCE = "Llama 2 community licence (Vicuna); Apache-2.0 (Mistral); Yi licence 
 CLAIMS = (("llava_next_video", "LlavaNextVideoForConditionalGeneration"),)
 """(model_type, architecture) of the configurations this family opens."""
 
-NARROWS = llava_next.NARROWS
+NARROWS = (*llava_next.NARROWS, ("llava_mistral", "LlavaMistralForCausalLM"))
 """Claims of another family that `narrows` takes over."""
 
 RULES = _anyres.RULES
@@ -69,7 +69,8 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     stills = _anyres.pixels_of_stills(config, folder, tower, llava_next.GRIDS)
     frames = read_pixels(folder, _composed.side(tower), video=True)
     llava_next.check_merging(config, where)
-    rounding = "authors" if _anyres.is_authors(config) else "hf"
+    _authors.check_video(config, where)
+    rounding = "authors" if _authors.is_authors(config) else "hf"
     video = {key: frames.resolution[key] for key in ("fit", "filter") if key in frames.resolution}
     return Blueprint(
         towers=({**tower, "mean": frames.mean, "std": frames.std},),
@@ -78,7 +79,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         resolution={**stills.resolution, "rounding": rounding},
         scenes={"video": {"kind": "framed", **video, **_pooling(config, where)}},
         frames=Uniform(count=16, at="endpoints", pad=False),
-        prompt=_anyres.prompt(language, folder),
     )
 
 
@@ -124,13 +124,21 @@ def tokens_per_frame(blueprint: Blueprint) -> int:
     return int((math.ceil(side / stride) if video["pool"] == "bilinear" else max(1, side // stride)) ** 2)
 
 
+habit, beside = _anyres.habit, _authors.beside
+
+
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a model's tensors to the hub's layout; see `_anyres.to_hub`."""
     return _anyres.to_hub(state, FAMILY)
 
 
+def to_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the authors' layout; see `_authors.to_authors`."""
+    return _authors.to_authors(state, FAMILY)
+
+
 def _pooling(config: Mapping[str, Any], where: Path) -> Spec:
-    if not _anyres.is_authors(config):
+    if not _authors.is_authors(config):
         pool = _known("spatial_pool_mode", config.get("spatial_pool_mode", "average"), POOLS, where)
         stride = int(config.get("spatial_pool_stride", 2))
         return {"pool": pool, "stride": stride, "order": "pool_first", "newline": "none"}

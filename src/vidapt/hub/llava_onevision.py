@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _anyres, _composed, llava_next
+from vidapt.hub import _anyres, _authors, _composed, llava_next
 from vidapt.hub.llava_next_video import NEWLINES, POOLS
 from vidapt.recipe import Blueprint
-from vidapt.video.choose import Uniform
+from vidapt.video.choose import Every, Policy, Uniform
 
 FAMILY = "llava_onevision"
 
@@ -37,6 +37,9 @@ GRIDS = tuple((rows, columns) for rows in range(1, 7) for columns in range(1, 7)
 """(rows, columns) of tiles of the published models, in their order."""
 
 
+_FRAMES = 32
+
+
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """Describe the model of a checkpoint.
 
@@ -51,10 +54,11 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         CheckpointError: If it uses something vidapt has no part for.
     """
     where = folder / "config.json"
-    authors = _anyres.is_authors(config)
+    authors = _authors.is_authors(config)
     tower, language = _anyres.tower_and_language(config, where)
     stills = _anyres.pixels_of_stills(config, folder, tower, GRIDS)
     llava_next.check_merging(config, where)
+    _authors.check_video(config, where)
     pool, place = config.get("mm_spatial_pool_mode") or "bilinear", config.get("mm_newline_position")
     if pool not in POOLS or (place or "one_token") not in NEWLINES:
         raise CheckpointError(
@@ -81,9 +85,15 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             },
             "video": {"kind": "framed", "pool": POOLS[pool], "newline": NEWLINES[place or "one_token"]},
         },
-        frames=Uniform(count=32, at="endpoints", pad=False),
-        prompt=_anyres.prompt(language, folder),
+        frames=_frames(config),
     )
+
+
+def _frames(config: Mapping[str, Any]) -> Policy:
+    """Evenly chosen frames; where the model was told otherwise, one a second while they are not too many."""
+    if config.get("force_sample", True):
+        return Uniform(count=_FRAMES, at="endpoints", pad=False)
+    return Every(rate=1.0, cap=_FRAMES, at="endpoints")
 
 
 def _most_tiles(config: Mapping[str, Any], where: Path) -> int | None:
@@ -97,6 +107,14 @@ def _most_tiles(config: Mapping[str, Any], where: Path) -> int | None:
     return int(limit[1]) if limit[1] else None
 
 
+habit, beside = _anyres.habit, _authors.beside
+
+
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a model's tensors to the hub's layout; see `_anyres.to_hub`."""
     return _anyres.to_hub(state, FAMILY)
+
+
+def to_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a model's tensors to the authors' layout; see `_authors.to_authors`."""
+    return _authors.to_authors(state, FAMILY)

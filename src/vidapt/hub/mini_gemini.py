@@ -22,11 +22,11 @@ from torch import Tensor
 from transformers import LlamaConfig
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _composed
+from vidapt.hub import _composed, _prompts
 from vidapt.hub._files import Stored, stored
 from vidapt.hub._keys import Rule, rewrite
-from vidapt.hub._prompts import prompt_for
-from vidapt.recipe import Blueprint, Prompt, Spec
+from vidapt.hub._prompts import Habit
+from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
 
 FAMILY = "mini_gemini"
@@ -37,18 +37,8 @@ LICENCE = "CC BY-NC 4.0"
 CLAIMS = (("mini_gemini", "MiniGeminiLlamaForCausalLM"), ("mgm", "MGMLlamaForCausalLM"))
 """(model_type, architecture) of the configurations this family opens."""
 
-LLAMA_3 = Prompt(
-    start=(
-        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
-        "You are a helpful language and vision assistant. You are able to understand the visual content that "
-        "the user provides, and assist the user with a variety of tasks using natural language.<|eot_id|>"
-    ),
-    user="<|start_header_id|>user<|end_header_id|>\n\n{text}<|eot_id|>",
-    # The authors' template heads the answers, too, as the system's.
-    opening="<|start_header_id|>system<|end_header_id|>\n\n",
-    end="<|eot_id|>",
-    media="{media}\n",
-)
+LLAMA_3 = _prompts.LLAMA_3.model_copy(update={"opening": "<|start_header_id|>system<|end_header_id|>\n\n"})
+"""The authors' template heads the answers, too, as the system's."""
 
 _CLIP = "model.vision_tower.vision_tower.vision_model."
 _AUX = "model.vision_tower_aux."
@@ -57,9 +47,6 @@ _OUR_BLOCK = r"towers\.1\.stages\.(\d+)\.layers\.(\d+)\."
 
 _HEAD = 64
 """Every published CLIP splits its width into heads of 64."""
-
-_LLAMA_3_VOCABULARY = 128000
-"""Llama 3 shares its architecture with Vicuna and Yi; the size of its vocabulary tells it apart."""
 
 _TEXT = 1024
 """Positions left free for the conversation when the number of frames is chosen."""
@@ -114,6 +101,12 @@ TO_HUB = (
 """Our names to the authors'. Adapters have no place in that layout and must be merged before."""
 
 
+def habit(config: Mapping[str, Any]) -> Habit:
+    """The authors' own way; their files hold the template of the language model that they began with."""
+    del config
+    return Habit(template="last", own={"llama_3": LLAMA_3})
+
+
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """Describe the model of a checkpoint; the towers' sizes are read from its files.
 
@@ -148,7 +141,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             "overview": overview,
         },
         frames=Uniform(count=max(1, (positions - _TEXT) // tokens), pad=False),
-        prompt=_prompt(language, folder),
     )
 
 
@@ -219,9 +211,3 @@ def _shape(tensors: Mapping[str, Stored], key: str, folder: Path) -> tuple[int, 
 
 def _count(tensors: Mapping[str, Stored], pattern: str) -> int:
     return len({match[1] for key in tensors if (match := re.fullmatch(pattern, key))})
-
-
-def _prompt(language: Mapping[str, Any], folder: Path) -> Prompt:
-    if int(language.get("vocab_size", 0)) >= _LLAMA_3_VOCABULARY:
-        return LLAMA_3
-    return prompt_for(language, folder)

@@ -17,6 +17,7 @@ from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
 from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule, rewrite
+from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint, Prompt, Spec
 from vidapt.video.choose import Every
 
@@ -76,6 +77,12 @@ _VIDEO_SLICES, _MANY, _SLICES_OF_MANY = 2, 16, 1
 """What the authors advise for video: two slices a frame, one where there are many frames."""
 
 
+def habit(config: Mapping[str, Any]) -> Habit:
+    """Every checkpoint is of one language model, whose template knows no images."""
+    del config
+    return Habit(only=PROMPT)
+
+
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """Describe the model of a checkpoint.
 
@@ -118,7 +125,6 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         resolution=resolution,
         scenes={"video": video},
         frames=Every(rate=1.0, cap=64, at="midpoints"),
-        prompt=PROMPT,
     )
 
 

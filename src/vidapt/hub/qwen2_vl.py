@@ -1,7 +1,7 @@
 """Qwen2-VL: frames at close to their own size, pairs of frames, 2 x 2 cells a token, positions of three axes.
 
-Source: Wang et al. 2024, arXiv 2409.12191; the released configurations; qwen-vl-utils for the limits of
-videos, which the released processor files of 2024 do not hold.
+Source: Wang et al. 2024, arXiv 2409.12191; the released configurations; qwen-vl-utils for which frames are
+taken, and for the limits of videos, which the released processor files of 2024 do not hold.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from transformers import Qwen2VLTextConfig
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
-from vidapt.hub._chat import prompt_of
 from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule, rewrite
+from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint, Prompt, Spec
 from vidapt.video.choose import Every
 
@@ -69,6 +69,12 @@ _VIDEO_TOKENS, _VIDEO_SHARE = 128_000, 0.9
 """The context the released limits assume, and how much of it a video may take."""
 
 
+def habit(config: Mapping[str, Any]) -> Habit:
+    """The checkpoint's own template, which is the released one in all that are known."""
+    del config
+    return Habit(own={"chatml": PROMPT})
+
+
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """Describe the model of a checkpoint.
 
@@ -96,9 +102,12 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         },
         positions={"kind": "mrope"},
         frames=Every(
-            rate=video.get("fps") or 2.0, cap=video.get("max_frames") or 768, at="endpoints", least=4
+            rate=video.get("fps") or 2.0,
+            cap=video.get("max_frames") or 768,
+            at="endpoints",
+            least=video.get("min_frames") or 4,
+            compat="published",
         ),
-        prompt=prompt_of(folder, PROMPT),
     )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vidapt.errors import CheckpointError
 
@@ -19,19 +20,26 @@ class Origin:
 
     Attributes:
         family: Whose layout it was in.
-        files: Its JSON files (configuration, processors) by name.
+        files: Its small files (configuration, processors, tokenizer settings) by name, as they were.
     """
 
     family: str
-    files: Mapping[str, str]
+    files: Mapping[str, bytes]
+
+    def read(self, name: str) -> dict[str, Any]:
+        """One of its JSON files; empty if it had none of that name."""
+        text = self.files.get(name)
+        return dict(json.loads(text)) if text else {}
 
 
 def save_origin(folder: Path, origin: Origin) -> None:
     """Write it into a model's folder."""
     place = folder / FOLDER
     place.mkdir()
-    about = {"family": origin.family, "files": dict(origin.files)}
-    (place / _ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    about = {"family": origin.family, "files": sorted(origin.files)}
+    (place / _ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    for name, content in origin.files.items():
+        (place / name).write_bytes(content)
 
 
 def read_origin(folder: Path) -> Origin | None:
@@ -45,7 +53,10 @@ def read_origin(folder: Path) -> Origin | None:
         return None
     try:
         about = json.loads((place / _ABOUT).read_text(encoding="utf-8"))
-        return Origin(str(about["family"]), dict(about["files"]))
+        names = [str(name) for name in about["files"]]
+        if any(Path(name).name != name for name in names):
+            raise ValueError(f"{names} are not all names of files in it")  # noqa: TRY301 - told like the others
+        return Origin(str(about["family"]), {name: (place / name).read_bytes() for name in names})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             place, f"cannot be read: {error!r}", "copy the model's folder again, or delete this one"

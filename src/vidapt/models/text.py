@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vidapt.errors import FormatError
@@ -54,7 +54,10 @@ def encode(sample: Sample, prompt: Prompt, tokenizer: Any, *, open_answer: bool 
     Raises:
         FormatError: If the number of media marks differs from the number of clips.
     """
-    pieces = _pieces(_marked(sample), prompt, tokenizer, open_answer=open_answer)
+    turns = _marked(sample)
+    if prompt.compat == "published":
+        turns = tuple(map(_clips_first, turns))
+    pieces = _pieces(turns, prompt, tokenizer, open_answer=open_answer)
     last = max((i for i, (piece, _) in enumerate(pieces) if isinstance(piece, int)), default=-1)
     prefix = tuple(piece for piece, _ in pieces[: last + 1])
     early = tuple(index for index, (_, labelled) in enumerate(pieces[: last + 1]) if labelled)
@@ -82,6 +85,13 @@ def _marked(sample: Sample) -> tuple[Turn, ...]:
     return turns
 
 
+def _clips_first(turn: Turn) -> Turn:
+    """The turn with its media marks in front of its words, which stand without white space around them."""
+    if MEDIA not in turn.text:
+        return turn
+    return replace(turn, text=MEDIA * turn.text.count(MEDIA) + turn.text.replace(MEDIA, "").strip())
+
+
 def _pieces(
     turns: Sequence[Turn], prompt: Prompt, tokenizer: Any, *, open_answer: bool
 ) -> list[tuple[Piece, bool]]:
@@ -106,10 +116,33 @@ def _pieces(
             if part_index:
                 pieces.append((clips, False))
                 clips += 1
-            ids = tuple(tokenizer(part, add_special_tokens=False).input_ids) if part else ()
+            ids = _ids(part, tokenizer, begins=labelled or not pieces)
             if ids:
                 pieces.append((ids, labelled))
     return pieces
+
+
+def _ids(text: str, tokenizer: Any, *, begins: bool) -> tuple[int, ...]:
+    """Ids of a stretch of text, as they are within its whole line.
+
+    SentencePiece writes a space in front of a text, and some tokenizers also in front of what follows a mark.
+
+    Args:
+        text: The stretch.
+        tokenizer: A transformers tokenizer.
+        begins: Whether a text begins: the line, or an answer, whose space is left to the tokenizer. Other
+            stretches follow a mark: that of a clip, or that of an answer's end.
+    """
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer(text, add_special_tokens=False).input_ids) if text else ()
+
+    bos, mark = tokenizer.bos_token, tokenizer.bos_token or tokenizer.eos_token
+    if begins and bos and text.startswith(bos):
+        return (*ids(bos), *ids(text.removeprefix(bos)))
+    if begins or not mark or not text:
+        return ids(text)
+    return ids(mark + text)[len(ids(mark)) :]
 
 
 def _with_media(text: str, template: str) -> str:

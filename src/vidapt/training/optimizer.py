@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vidapt.errors import ConfigError
+from vidapt.models.adapters import replace_adapters
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.video_lm import VideoLM, add_adapters
 from vidapt.recipe import Optimizer, Trained
@@ -46,17 +47,20 @@ def _members(model: Model) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
                 yield part, member
 
 
-def set_trainable(model: Model, trained: Trained) -> None:
+def set_trainable(model: Model, trained: Trained) -> str:
     """Freeze and free parts as a stage asks; low-rank adapters are added where they are not yet.
 
-    A frozen part is also put in evaluation mode by `training_mode`.
+    A model's own adapters go on where they are such as the stage asks for, and are merged where they are not
+    (`replace_adapters`). A frozen part is also put in evaluation mode by `training_mode`.
+
+    Returns:
+        What became of adapters that the model had, if that has to be told.
 
     Raises:
-        ConfigError: If the model has adapters and the stage asks for different ones, or nothing would learn.
+        ConfigError: If the stage asks for adapters on layers that there are not, or nothing would learn.
     """
     adapted = model if isinstance(model, VideoLM) and trained.language == "lora" else None
-    if adapted is not None:
-        _ensure_adapters(adapted, trained)
+    told = _ensure_adapters(adapted, trained) if adapted is not None else ""
     if {getattr(trained, part) for part in parts_of(model)} == {"frozen"}:
         raise ConfigError(
             "train", "every part of this model is frozen", f"free one of {list(parts_of(model))}"
@@ -68,19 +72,18 @@ def set_trainable(model: Model, trained: Trained) -> None:
     if adapted is not None:
         for weight in adapter_weights(adapted.language):
             weight.requires_grad_(True)
+    return told
 
 
-def _ensure_adapters(model: VideoLM, trained: Trained) -> None:
+def _ensure_adapters(model: VideoLM, trained: Trained) -> str:
     present = model.blueprint.adapters
     if present is None:
         model.blueprint = model.blueprint.model_copy(update={"adapters": trained.lora})
         add_adapters(model.language, trained.lora)
-    elif "lora" in trained.model_fields_set and trained.lora != present:
-        raise ConfigError(
-            "train.lora",
-            f"the model already has other adapters: {present.model_dump()}",
-            "leave `lora` out to go on with them, or start from a model without adapters",
-        )
+        return ""
+    if "lora" not in trained.model_fields_set or trained.lora == present:
+        return ""
+    return replace_adapters(model, trained.lora)
 
 
 def adapter_weights(language: nn.Module) -> Iterator[nn.Parameter]:

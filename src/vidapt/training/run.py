@@ -216,8 +216,7 @@ def _starting_point(
     if state.finished:
         return open_model(run)
     if recipe.start is not None:
-        report = run / LOAD_REPORT
-        return open_model(recipe.start, tell=lambda told: write_json(report, told.to_dict()))
+        return open_model(recipe.start, tell=lambda told: write_json(run / LOAD_REPORT, told.to_dict()))
     assert recipe.blueprint is not None
     tokenizer = _tokenizer(recipe, recipe.blueprint, data)
     language = {
@@ -269,7 +268,8 @@ class StageRun:
         """Train `model` in place and save it; returns steps, seconds and loss."""
         stage = self.stage
         objective = make_objective(stage, model, self.recipe.seed)
-        set_trainable(model, stage.train)
+        if told := set_trainable(model, stage.train):
+            self.report(f"{stage.name}: adapters", 1, 1, told)
         footage = Footage(
             model if isinstance(model, VideoLM) else DualEyes(model),
             stage.cache,
@@ -281,7 +281,8 @@ class StageRun:
         )
         data = self._usable(footage, self.data)
         if isinstance(model, VideoLM):
-            result = fit(model, self._talking(model, tokenizer, objective, footage, data), self._show())
+            work = self._talking(model, tokenizer, objective, footage, data)
+            result = {**fit(model, work, self._show()), **({"adapters": told} if told else {})}
             save_model(self.folder / "model", model, tokenizer, self._card(result, data))
             return result
         shown, data = self._lessons(objective, data, model.device)
@@ -346,8 +347,8 @@ class StageRun:
         return replace(work, measure=measure, watch=watch), watch.line
 
     def _work(self, steps: int, batch: Callable[[int], Any], objective: nn.Module) -> StageWork:
-        seed, folder = self.recipe.seed, self.folder / "work"
-        return StageWork(self.stage, self.index, seed, folder, steps, batch, objective)
+        folder = self.folder / "work"
+        return StageWork(self.stage, self.index, self.recipe.seed, folder, steps, batch, objective)
 
     def _show(self, note: Callable[[], str] = str) -> Callable[[int, int, float], None]:
         def show(done: int, total: int, loss: float) -> None:
@@ -373,9 +374,8 @@ class StageRun:
                 raise ConfigError(file, "none of the clips can be used", "read the reasons there")
             return kept
 
-        return replace(
-            data, clips=whole(data.clips), sets={name: whole(clips) for name, clips in data.sets.items()}
-        )
+        sets = {name: whole(clips) for name, clips in data.sets.items()}
+        return replace(data, clips=whole(data.clips), sets=sets)
 
     def _card(self, result: dict[str, Any], data: StageData) -> dict[str, Any]:
         return {

@@ -1,6 +1,6 @@
 """Footage in and out: probe, choose frames, decode only those, write."""
 
-from vidapt.video.choose import At, Every, Keyframes, Policy, Times, Uniform, choose
+from vidapt.video.choose import At, Every, Keyframes, Policy, Times, Uniform, choose, frame_indices
 from vidapt.video.decode import decode
 from vidapt.video.limits import DEFAULT, Limits
 from vidapt.video.pool import decode_ahead
@@ -20,6 +20,7 @@ __all__ = [
     "choose",
     "decode",
     "decode_ahead",
+    "frame_indices",
     "probe",
     "write_mp4",
 ]

@@ -1,21 +1,29 @@
 """Which moments of a clip are looked at: policies as data, times before any frame is decoded.
 
 Sampling by segment mid-points is what PLLaVA and InternVideo do; end-points are what Video-LLaVA and
-LLaVA-NeXT-Video do; a rate with a cap is what Qwen2-VL and LLaVA-Video do.
+LLaVA-NeXT-Video do; a rate with a cap is what Qwen2-VL and LLaVA-Video do. Policies choose moments; under
+`compat` they choose frames by their numbers, as `video/published.py` says.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vidapt._strict import Known, no_truth
-from vidapt.errors import BrokenClip
+from vidapt.errors import BrokenClip, ConfigError
 from vidapt.video.probe import Probe
+from vidapt.video.published import Stretch, middles, pairs, segments
 
 At = Literal["midpoints", "endpoints"]
+CLOSE_S = 1e-6
+"""Moments closer than this are the same: seconds come from floating point, ticks do not."""
+
 _Count = Annotated[int, BeforeValidator(no_truth), Field(ge=1)]
 _Number = Annotated[float, BeforeValidator(no_truth)]
 
@@ -28,12 +36,21 @@ class Uniform(Known):
         at: In the middle of `count` equal segments, or from the first frame to the last one.
         pad: Whether a clip with fewer frames than `count` still gives `count` frames, by repeating
             some. If false it gives as many as it has, and a still image gives one.
+        compat: None takes moments. `published` takes the frames that PLLaVA's benchmarks and demo take, and
+            `published_train` those of its training code; their segments are whole frames.
     """
 
     policy: Literal["uniform"] = "uniform"
     count: _Count = 16
     at: At = "midpoints"
     pad: bool = True
+    compat: Literal["published", "published_train"] | None = None
+
+    @model_validator(mode="after")
+    def _as_published(self) -> Uniform:
+        if self.compat is not None and (self.at != "midpoints" or not self.pad):
+            raise ValueError(f"`compat: {self.compat}` goes with `at: midpoints` and `pad: true`")
+        return self
 
 
 class Every(Known):
@@ -44,6 +61,8 @@ class Every(Known):
         cap: The most frames chosen.
         at: How the frames are spread when there would be more than `cap`, or fewer than `least`.
         least: The fewest frames chosen, if the file has as many.
+        compat: None takes moments. `published` takes the frames that Qwen2-VL's utilities take: as many as
+            the rate gives, rounded to pairs and always spread from the first frame to the last.
     """
 
     policy: Literal["every"] = "every"
@@ -51,11 +70,18 @@ class Every(Known):
     cap: _Count = 64
     at: At = "midpoints"
     least: _Count = 1
+    compat: Literal["published"] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Every:
         if self.least > self.cap:
             raise ValueError(f"`least` is {self.least}, more than `cap`, which is {self.cap}")
+        return self
+
+    @model_validator(mode="after")
+    def _as_published(self) -> Every:
+        if self.compat is not None and (self.at != "endpoints" or self.cap < 2):
+            raise ValueError("`compat: published` goes with `at: endpoints` and a `cap` of at least 2")
         return self
 
 
@@ -118,6 +144,10 @@ def choose(
         return "keyframes"
     if isinstance(policy, Times):
         return policy.times
+    if counts_frames(policy):
+        # In the middle of the time a frame is shown: stamps are rounded to ticks, down and up.
+        numbers = by_number(policy, Stretch(probe.frames or 1, probe.rate, start_s, end_s))
+        return tuple((number + 0.5) / probe.rate if probe.rate else 0.0 for number in numbers)
     if isinstance(policy, Uniform):
         count = policy.count if policy.pad else min(policy.count, _frames_within(probe, start, end))
         return _uniform(count, policy.at, start, end, _last(probe, start, end))
@@ -127,6 +157,62 @@ def choose(
         count = min(max(wanted, least), policy.cap)
         return _uniform(count, policy.at, start, end, _last(probe, start, end))
     return tuple(start + index / policy.rate for index in range(wanted))
+
+
+def counts_frames(policy: Policy) -> bool:
+    """Whether a policy chooses frames by their numbers and not moments."""
+    return isinstance(policy, Uniform | Every) and policy.compat is not None
+
+
+def by_number(policy: Policy, clip: Stretch) -> tuple[int, ...]:
+    """The frames a policy with `compat` takes, counted from 0.
+
+    Raises:
+        ValueError: If the policy chooses moments.
+    """
+    if isinstance(policy, Every) and policy.compat == "published":
+        return pairs(policy.rate, policy.least, policy.cap, clip)
+    if isinstance(policy, Uniform) and policy.compat is not None:
+        return (segments if policy.compat == "published" else middles)(policy.count, clip)
+    raise ValueError(f"{policy} chooses moments")
+
+
+def frame_indices(
+    policy: Policy, *, frames: int, fps: float, start_s: float = 0.0, end_s: float | None = None
+) -> tuple[int, ...]:
+    """Say which frames `policy` takes from a file of evenly spaced frames.
+
+    Args:
+        policy: How to choose.
+        frames: How many the file has.
+        fps: Frames per second.
+        start_s: First moment used, in seconds from the first frame.
+        end_s: Last moment used; None or anything after the end means the end.
+
+    Returns:
+        One number per frame, counted from 0 in the order shown.
+
+    Raises:
+        ConfigError: If there is no such file, or the policy asks for key frames, which only a file tells.
+        BrokenClip: If the part does not exist; see `choose`.
+    """
+    if frames < 1 or not (math.isfinite(fps) and fps > 0):
+        raise ConfigError("frame_indices", f"{frames} frames at {fps} a second", "both must be above zero")
+    known = Probe(Path("frames"), "video", frames / fps, fps, 1, 1, 0, "", frames, estimated=False)
+    times = choose(policy, known, start_s, end_s)
+    if times == "keyframes":
+        raise ConfigError("frame_indices", "which frames are key frames, only a file tells", "decode it")
+    return shown_at(times, [index / fps for index in range(frames)])
+
+
+def shown_at(times: Sequence[float], starts_s: Sequence[float]) -> tuple[int, ...]:
+    """The number of the frame that is shown at each of some moments.
+
+    Args:
+        times: Seconds.
+        starts_s: When each frame begins to be shown, ascending.
+    """
+    return tuple(max(0, bisect_right(starts_s, moment + CLOSE_S) - 1) for moment in times)
 
 
 def span(probe: Probe, start_s: float, end_s: float | None) -> tuple[float, float]:

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from vidapt.errors import BrokenClip
 from vidapt.nouns import Clip, Frames
 from vidapt.video.bursts import in_bursts
-from vidapt.video.choose import Keyframes, Policy, choose, span
+from vidapt.video.choose import Keyframes, Policy, by_number, choose, counts_frames, shown_at, span
 from vidapt.video.container import Source, opened
 from vidapt.video.limits import DEFAULT, Limits
-from vidapt.video.order import first_shown
 from vidapt.video.pick import Findings, pick
 from vidapt.video.pictures import describe, is_picture, read
 from vidapt.video.pixels import Canvas
 from vidapt.video.probe import Probe, of_album, of_headers
+from vidapt.video.published import Stretch
+from vidapt.video.stamps import evenly_spaced, stamps
 
 _EARLY_S = 0.5  # a file may end this much before its header says so and still count as whole
 
@@ -92,16 +93,20 @@ def _judge(described: Probe, times: Sequence[float], findings: Findings) -> tupl
 
 def _times(source: Source, described: Probe, clip: Clip, policy: Policy) -> tuple[float, ...]:
     chosen = choose(policy, described, clip.start_s, clip.end_s)
-    if chosen != "keyframes":
-        return chosen
-    start, end = span(described, clip.start_s, clip.end_s)
-    with opened(source.path, source.limits, source.deadline) as again:
-        stamps = [(p.pts, p.is_keyframe) for p in again.packets() if p.pts is not None and not p.is_discard]
-    origin = first_shown(source)
-    if origin is None:
-        origin = min((pts for pts, _ in stamps), default=0)
-    moments = sorted(float((pts - origin) * source.time_base) for pts, key in stamps if key)
-    return _thin([moment for moment in moments if start <= moment <= end] or [start], _cap(policy))
+    if chosen == "keyframes":
+        start, end = span(described, clip.start_s, clip.end_s)
+        moments = [moment for moment, key in stamps(source) if key]
+        return _thin([moment for moment in moments if start <= moment <= end] or [start], _cap(policy))
+    if counts_frames(policy) and not evenly_spaced(source, described):
+        shown = [moment for moment, _ in stamps(source)]
+        return _numbered(policy, shown, described.rate, clip) if shown else chosen
+    return chosen
+
+
+def _numbered(policy: Policy, shown_s: Sequence[float], rate: float, clip: Clip) -> tuple[float, ...]:
+    """Moments of the frames that a policy names by number, of those shown at `shown_s`."""
+    numbers = by_number(policy, Stretch(len(shown_s), rate, clip.start_s, clip.end_s))
+    return tuple(shown_s[number] for number in numbers)
 
 
 def _from_pictures(clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Limits) -> Frames:
@@ -112,12 +117,13 @@ def _from_pictures(clip: Clip, policy: Policy, size: tuple[int, int] | None, lim
     if chosen == "keyframes":  # every picture stands alone
         start, end = span(described, clip.start_s, clip.end_s)
         chosen = _thin([s for s in album.starts_s if start <= s <= end] or [start], _cap(policy))
+    elif counts_frames(policy):
+        chosen = _numbered(policy, album.starts_s, described.rate, clip)
     _check_count(described, len(chosen), limits)
-    starts = np.asarray(album.starts_s)
-    wanted = np.maximum(np.searchsorted(starts, np.asarray(chosen) + 1e-6, side="right") - 1, 0)
+    wanted = shown_at(chosen, album.starts_s)
     canvas = Canvas(clip.path, len(wanted), size, limits)
-    read(album, wanted.tolist(), canvas, limits, deadline)
-    return Frames(canvas.pixels, starts[wanted])
+    read(album, list(wanted), canvas, limits, deadline)
+    return Frames(canvas.pixels, np.asarray(album.starts_s)[list(wanted)])
 
 
 def _check_count(described: Probe, count: int, limits: Limits) -> None:

@@ -11,14 +11,13 @@ from typing import Literal
 import av
 from av.video.frame import VideoFrame
 
+from vidapt.video.choose import CLOSE_S
 from vidapt.video.container import Source, decoded, opened
 from vidapt.video.order import hides_order, may_hide_order
 from vidapt.video.runs import Run, RunReader, UnreliableError, VideoPacket, answers, shown_at
 
 SKIPPABLE = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"})
 """Codecs whose decoder, told to pass over pictures nothing refers to, leaves all others bit-identical."""
-
-_CLOSE_S = 1e-6  # moments closer than this are the same: seconds come from floating point, ticks do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterato
     scale = source.time_base
     rows: dict[int, list[int]] = {}
     for row, moment in enumerate(times):
-        tick = reader.origin + math.floor((moment + _CLOSE_S) * scale.denominator / scale.numerator)
+        tick = reader.origin + math.floor((moment + CLOSE_S) * scale.denominator / scale.numerator)
         rows.setdefault(max(tick, reader.origin), []).append(row)
     for run in reader.runs(sorted(rows)):
         filled: dict[int, list[int]] = {}
@@ -137,7 +136,7 @@ def _plain(source: Source, times: Sequence[float], findings: Findings) -> Iterat
     waiting = deque(sorted(range(len(times)), key=lambda row: times[row]))
     before: tuple[VideoFrame, float] | None = None
     for frame, moment in _timed(source, max(times)):
-        if before is not None and times[waiting[0]] + _CLOSE_S < moment:
+        if before is not None and times[waiting[0]] + CLOSE_S < moment:
             yield _shown(before, _take(waiting, times, moment), findings)
         if not waiting:
             break
@@ -152,7 +151,7 @@ def _plain(source: Source, times: Sequence[float], findings: Findings) -> Iterat
 def _take(waiting: deque[int], times: Sequence[float], moment: float) -> tuple[int, ...]:
     """Remove and return the rows whose time comes before `moment`."""
     rows = []
-    while waiting and times[waiting[0]] + _CLOSE_S < moment:
+    while waiting and times[waiting[0]] + CLOSE_S < moment:
         rows.append(waiting.popleft())
     return tuple(rows)
 

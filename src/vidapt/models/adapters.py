@@ -1,0 +1,81 @@
+"""Other low-rank adapters in the place of those a model has, without a change to what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidapt.models.video_lm import VideoLM, add_adapters
+from vidapt.recipe import LoRA
+
+_NAME = "default"
+"""What peft calls the adapters of a model that has one set of them."""
+
+
+def replace_adapters(model: VideoLM, lora: LoRA) -> str:
+    """Give a model that has adapters others, in place.
+
+    Of equal rank on the same layers, they go on with the weights of the old ones, scaled for their own alpha.
+    Otherwise the old ones are added to the layers they stand on, and the new ones begin anew.
+
+    Args:
+        model: Computes the same before and after.
+        lora: The adapters it is to have.
+
+    Returns:
+        What was done, for people.
+
+    Raises:
+        ConfigError: If the language model has no such layers.
+    """
+    old = model.blueprint.adapters
+    assert old is not None
+    taken = {name: (layer, *_weights(layer)) for name, layer in _adapted(model.language)}
+    _take_off(model.language, {name: layer for name, (layer, _, _) in taken.items()})
+    add_adapters(model.language, lora)
+    model.blueprint = model.blueprint.model_copy(update={"adapters": lora})
+    new = dict(_adapted(model.language))
+    if old.rank == lora.rank and taken.keys() == new.keys():
+        for name, (_, a, b) in taken.items():
+            _fill(*_weights(new[name]), a, b * (old.alpha / lora.alpha))
+        return f"the model's go on, with alpha {lora.alpha:g} in place of {old.alpha:g}"
+    for layer, a, b in taken.values():
+        _add(layer.get_base_layer().weight, (old.alpha / old.rank) * (b.float() @ a.float()))
+    return f"the model's, of rank {old.rank} on {len(taken)} layers, are merged; new ones begin"
+
+
+def _adapted(language: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Layers that carry adapters, by their names."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in language.named_modules():
+        if isinstance(layer, BaseTunerLayer):
+            yield name, layer
+
+
+def _weights(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
+    """A [rank, in] and B [out, rank] of one layer."""
+    return layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
+
+
+def _take_off(language: nn.Module, adapted: dict[str, Any]) -> None:
+    for name, layer in adapted.items():
+        parent, _, last = name.rpartition(".")
+        setattr(language.get_submodule(parent), last, layer.get_base_layer())
+    # peft keeps its settings here, and would take new adapters for a second set.
+    del language.peft_config
+
+
+@torch.no_grad()
+def _fill(to_a: Tensor, to_b: Tensor, a: Tensor, b: Tensor) -> None:
+    to_a.copy_(a)
+    to_b.copy_(b)
+
+
+@torch.no_grad()
+def _add(weight: Tensor, change: Tensor) -> None:
+    # In float32, so that a small change is not lost before it is rounded once.
+    weight.copy_((weight.float() + change).to(weight.dtype))
