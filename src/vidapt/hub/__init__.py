@@ -11,6 +11,7 @@ from vidapt.hub._open import base_named_by, families, family_of, is_published, o
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
 from vidapt.hub._report import LoadReport
 from vidapt.hub._tokenizer import is_mark
+from vidapt.hub._translate import translate, translate_back
 
 __all__ = [
     "FamilyRow",
@@ -28,4 +29,6 @@ __all__ = [
     "open_adapter",
     "open_checkpoint",
     "open_dual_encoder",
+    "translate",
+    "translate_back",
 ]
