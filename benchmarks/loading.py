@@ -2,10 +2,10 @@
 
     python benchmarks/loading.py [--gb 3]
 
-A synthetic LLaVA-1.5 in bfloat16 is written in the hub's layout, in shards. Each arm runs in a process of its
-own, files in the page cache, alternating; the best of three counts. Opening maps the files, so every page of
-the weights is then touched once, and that counts as well. Prints one JSON line at the end and writes
-benchmarks/results/loading.json.
+A synthetic LLaVA-1.5 in bfloat16 is written in the hub's layout, in shards, and as a vidapt model's folder.
+Each arm runs in a process of its own, files in the page cache, alternating; the best of three counts. Opening
+a published checkpoint maps the files, so every page of the weights is then touched once, and that counts as
+well. Prints one JSON line at the end and writes benchmarks/results/loading.json.
 """
 
 from __future__ import annotations
@@ -23,23 +23,30 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results" / "loading.json"
 ROUNDS = 3
 PAGE = 4096
+OWN = "own"
+"""Folder of the vidapt model within the checkpoint's."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gb", type=float, default=3.0)
-    parser.add_argument("--arm", choices=("read", "open", "start"), help=argparse.SUPPRESS)
+    parser.add_argument("--arm", choices=(*ARMS, "write"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--no-results", action="store_true", help="print only")
     options = parser.parse_args()
+    if options.arm == "write":
+        print(json.dumps({"bytes": write_checkpoint(options.folder, options.gb * 1e9)}))
+        return
     if options.arm:
         print(json.dumps(ARMS[options.arm](options.folder)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        size = write_checkpoint(folder, options.gb * 1e9)
+        # In processes of their own, as a process is born with the peak of the one that starts it.
+        size = int(_run("write", folder, options.gb)["bytes"])
+        _run("save", folder)
         _run("read", folder)
-        runs = [{arm: _run(arm, folder) for arm in ("read", "open", "start")} for _ in range(ROUNDS)]
+        runs = [{arm: _run(arm, folder) for arm in ("read", "open", "own", "start")} for _ in range(ROUNDS)]
     best = {arm: min((run[arm] for run in runs), key=lambda r: r["seconds"]) for arm in runs[0]}
     from _machine import describe
 
@@ -51,6 +58,10 @@ def main() -> None:
         "peak_bytes": best["open"]["peak_bytes"],
         "peak_without_a_model": best["start"]["peak_bytes"],
         "peak_ratio": round(best["open"]["peak_bytes"] / size, 3),
+        "own_seconds": best["own"]["seconds"],
+        "own_ratio_vs_read": round(best["own"]["seconds"] / best["read"]["seconds"], 3),
+        "own_peak_bytes": best["own"]["peak_bytes"],
+        "own_peak_ratio": round(best["own"]["peak_bytes"] / size, 3),
         "machine": describe(),
     }
     if not options.no_results:
@@ -113,8 +124,8 @@ def _write_tokenizer(folder: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
 
 
-def _run(arm: str, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--arm", arm, "--folder", str(folder)]
+def _run(arm: str, folder: Path, gb: float = 0) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--arm", arm, "--folder", str(folder), "--gb", str(gb)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
@@ -138,12 +149,38 @@ def opened(folder: Path) -> dict[str, float]:
     _warm_up()
     started = time.perf_counter()
     model, _, report = open_checkpoint(folder, dtype=None)
-    for weight in model.parameters():
-        weight.detach().flatten()[:: PAGE // weight.element_size()].float().sum()
+    _touch(model)
     seconds = time.perf_counter() - started
     assert len(report.matched) > 100
-    assert next(model.parameters()).device.type == "cpu"
     return _measured(seconds)
+
+
+def own(folder: Path) -> dict[str, float]:
+    """The same of the model's folder that vidapt saved."""
+    from vidapt.models.folder import open_model
+
+    _warm_up()
+    started = time.perf_counter()
+    _touch(open_model(folder / OWN, dtype=None)[0])
+    return _measured(time.perf_counter() - started)
+
+
+def save(folder: Path) -> dict[str, float]:
+    """Save the published checkpoint as a vidapt model."""
+    from vidapt.hub import open_checkpoint
+    from vidapt.models.folder import save_model
+
+    started = time.perf_counter()
+    model, tokenizer, _ = open_checkpoint(folder, dtype=None)
+    save_model(folder / OWN, model, tokenizer, {})
+    return _measured(time.perf_counter() - started)
+
+
+def _touch(model: Any) -> None:
+    """Read something of every page of the weights."""
+    for weight in model.parameters():
+        assert weight.device.type == "cpu"
+        weight.detach().flatten()[:: PAGE // weight.element_size()].float().sum()
 
 
 def start(folder: Path) -> dict[str, float]:
@@ -176,7 +213,7 @@ def _measured(seconds: float) -> dict[str, float]:
     return {"seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-ARMS = {"read": read, "open": opened, "start": start}
+ARMS = {"read": read, "open": opened, "own": own, "save": save, "start": start}
 
 
 if __name__ == "__main__":

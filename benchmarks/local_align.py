@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from _machine import describe
-from vidapt.objectives._pairs import Pairs
+from vidapt.objectives import Pairs
 from vidapt.objectives.local_align import Part
 
 CLIPS, PATCHES, TOKENS, WIDTH = 16, 2356, 50, 512

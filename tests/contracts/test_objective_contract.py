@@ -18,7 +18,7 @@ from vidapt.models.packed import Group, Packed, pack
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Features, Plan, Seen, View, Views
-from vidapt.objectives._contract import Loss
+from vidapt.objectives import Loss
 from vidapt.objectives.align import Part as Align
 from vidapt.parts import kinds
 from vidapt.recipe import Blueprint, DualBlueprint

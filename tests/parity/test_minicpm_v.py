@@ -18,7 +18,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from vidapt.cli import app
-from vidapt.errors import CheckpointError
+from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import minicpm_v, open_checkpoint
 from vidapt.hub._export import export_hf
 from vidapt.models.generate import Decoding, generate
@@ -80,6 +80,21 @@ def our_logits(opened: tuple[VideoLM, Any], conversations: list[list[Tensor]]) -
 @torch.no_grad()
 def their_logits(folder: Path, clips: list[Tensor], **mistakes: bool) -> Tensor:
     return Reference(folder, Mistakes(**mistakes)).logits(clips, QUESTION, ANSWER)
+
+
+def test_logits_at_all_positions_need_the_tokenizer_for_marks_of_slices(
+    folder: Path, opened: tuple[VideoLM, Any]
+) -> None:
+    model, tokenizer = opened
+    encoded = group(opened, STILLS)[0].encoded[0]
+    ids = [token for piece in encoded.prefix for token in ([-1] if isinstance(piece, int) else piece)]
+    with pytest.raises(ConfigError, match="tokenizer: is needed"):
+        model.logits([*ids, *encoded.ids], STILLS)
+    with torch.no_grad():
+        found = model.logits([*ids, *encoded.ids], STILLS, tokenizer)
+    answers = torch.tensor(encoded.answer).nonzero().squeeze(1) - len(encoded.ids) - 1
+    expected = their_logits(folder, STILLS)
+    torch.testing.assert_close(found[answers].double(), expected, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidapt.objectives._pairs import Pairs
+from vidapt.objectives import Pairs
 
 
 def unit(*shape: int) -> Tensor:

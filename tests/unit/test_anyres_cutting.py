@@ -16,8 +16,8 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 
 from vidapt.nouns import Tokens
-from vidapt.resolutions import anyres, framed
-from vidapt.resolutions._anyres_grid import choose_grid, padding_of_fitted, shrunk
+from vidapt.resolutions import anyres, choose_grid, framed
+from vidapt.resolutions._anyres_grid import padding_of_fitted, shrunk
 
 SIDE = 28
 NEXT = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))

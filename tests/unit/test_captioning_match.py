@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,9 +134,11 @@ def test_statements_are_cut_into_sentences(text: str, expected: list[str]) -> No
 def speaking(answer: str, tokenizer: Any) -> Any:
     """As much of an engine as tells how answers begin."""
     prompt = Prompt(start="", user="{text}", opening=":", answer=answer, end="")
-    return SimpleNamespace(
+    engine: Any = SimpleNamespace(
         model=SimpleNamespace(blueprint=SimpleNamespace(prompt=prompt)), tokenizer=tokenizer, name="m"
     )
+    engine.encoded = partial(Engine.encoded, engine)
+    return engine
 
 
 def test_what_all_answers_begin_with_is_passed_over(engine: Engine) -> None:
@@ -146,13 +149,19 @@ def test_what_all_answers_begin_with_is_passed_over(engine: Engine) -> None:
     assert not set(behind._yes) & set(behind._no)
 
 
-def test_a_model_whose_yes_cannot_be_told_from_no_is_not_asked() -> None:
-    def alike(text: str, **_: Any) -> Any:
+class Alike:
+    """A tokenizer to which all words are one."""
+
+    bos_token = eos_token = None
+
+    def __call__(self, text: str, **_: Any) -> Any:
         return SimpleNamespace(input_ids=[7] if text else [])
 
+
+def test_a_model_whose_yes_cannot_be_told_from_no_is_not_asked() -> None:
     with pytest.raises(ConfigError, match="--by said"):
-        LanguageMatcher(speaking("{text}", alike))
-    LanguageMatcher(speaking("{text}", alike), By.said)
+        LanguageMatcher(speaking("{text}", Alike()))
+    LanguageMatcher(speaking("{text}", Alike()), By.said)
 
 
 def test_a_mark_in_a_statement_is_refused(engine: Engine, clip: Path) -> None:

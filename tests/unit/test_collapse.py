@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pairs_tools import make_pairs
 from torch import Tensor
 
-from vidapt.objectives._pairs import Pairs
+from vidapt.objectives import Pairs
 from vidapt.objectives._spread import effective_rank, mean_similarity
 from vidapt.objectives.collapse import Part
 

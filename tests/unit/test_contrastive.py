@@ -15,8 +15,7 @@ from pairs_tools import make_pairs, unit
 from pydantic import ValidationError
 from torch import Tensor
 
-from vidapt.objectives._pairs import Pairs
-from vidapt.objectives._principal import principal
+from vidapt.objectives import Pairs, principal
 from vidapt.objectives.contrastive import Part
 
 CLIP_OF = [0, 0, 1, 2, 2, 2, 3]

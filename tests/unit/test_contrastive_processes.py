@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from pairs_tools import make_pairs
 from torch import Tensor, nn
 
-from vidapt.objectives._pairs import Pairs
+from vidapt.objectives import Pairs
 from vidapt.objectives.contrastive import Part
 
 CLIP_OF, GROUP, CLIPS = [0, 0, 1, 2, 2, 3, 4], [0, 1, 2, 0, 3], 5

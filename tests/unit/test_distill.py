@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from vidapt.errors import ConfigError
 from vidapt.nouns import Features, Grid
-from vidapt.objectives import align
-from vidapt.objectives._pairs import Pairs
+from vidapt.objectives import Pairs, align
 from vidapt.objectives._translate import Translator, resample, shares
 from vidapt.objectives.distill import Part
 

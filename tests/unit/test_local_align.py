@@ -15,9 +15,8 @@ from pairs_tools import make_pairs
 from pydantic import ValidationError
 from torch import Tensor
 
-from vidapt.objectives import _grouping
+from vidapt.objectives import Pairs, _grouping
 from vidapt.objectives._grouping import group
-from vidapt.objectives._pairs import Pairs
 from vidapt.objectives.local_align import Part
 
 CLIP_OF, LENGTHS = [1, 0, 1, 2], [4, 2, 1, 3]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidapt.objectives._pairs import Pairs
+from vidapt.objectives import Pairs
 from vidapt.objectives.margin import Part
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_tools import random_features, video_lm
+from training_tools import random_features, tokenizer, video_lm
 
+from vidapt.captioning.engine import Engine
 from vidapt.models.packed import Group, pack
 from vidapt.models.placement import quantize, spread
 from vidapt.models.text import Encoded
@@ -39,12 +40,49 @@ def test_quantised_layers_take_less_and_say_nearly_the_same(bits: int) -> None:
     assert 0 < off < (0.5 if bits == 4 else 0.05)
 
 
-def test_layers_on_several_places_give_the_same(tmp_path: Path) -> None:
+def places(words: str, *layers: str) -> dict[str, str]:
+    """Where word embeddings (and the output layer) and each of the language model's layers lie."""
+    found = {f"model.layers.{index}": place for index, place in enumerate(layers)}
+    return found | {
+        "model.embed_tokens": words,
+        "lm_head": words,
+        "model.norm": "cpu",
+        "model.rotary_emb": "cpu",
+    }
+
+
+PLACES = [places("cpu", "cpu", "disk"), places("disk", "disk", "cpu")]
+
+
+@pytest.mark.parametrize("where", PLACES, ids=["last layers", "word embeddings"])
+def test_layers_on_several_places_give_the_same(tmp_path: Path, where: dict[str, str]) -> None:
     whole = logits(video_lm())
     model = video_lm()
-    layers = len(model.language.model.layers)
-    places = {f"model.layers.{index}": "disk" if index else "cpu" for index in range(layers)}
-    places |= {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
-    spread(model, places, str(tmp_path / "offload"))
+    spread(model, where, str(tmp_path / "offload"))
     assert list((tmp_path / "offload").iterdir())
+    assert model.device.type == "cpu"
     torch.testing.assert_close(logits(model), whole)
+
+
+@pytest.mark.parametrize("where", PLACES, ids=["last layers", "word embeddings"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_a_model_is_known_again_wherever_its_weights_lie(
+    tmp_path: Path, where: dict[str, str], dtype: torch.dtype, *, tied: bool
+) -> None:
+    words = tokenizer()
+
+    def engine(change: float = 0.0) -> Engine:
+        model = video_lm(dtype, language={"tie_word_embeddings": tied})
+        with torch.no_grad():
+            model.language.model.layers[1].self_attn.q_proj.weight[0, 0] += change
+        return Engine(model, words, "tiny")
+
+    whole, other = engine(), engine(change=1.0)
+    assert whole.fingerprint != other.fingerprint
+    for index, (one, expected) in enumerate([(engine(), whole), (engine(change=1.0), other)]):
+        spread(one.model, where, str(tmp_path / f"offload{index}"))
+        assert any(weight.is_meta for weight in one.model.parameters())
+        assert one.fingerprint == expected.fingerprint
+        assert any(weight.is_meta for weight in one.model.parameters())
+    assert whole.fingerprint == Engine(whole.model, words, "tiny").fingerprint

@@ -18,10 +18,10 @@ from torch import Tensor
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.hub import LoadReport, is_mark
 from vidapt.loading import locate, open_model
-from vidapt.models.fingerprint import weights_fingerprint
-from vidapt.models.folder import read_card, untied
+from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
+from vidapt.models.folder import read_card
 from vidapt.models.generate import Answer, Decoding, generate
-from vidapt.models.packed import Group, reading_length, spell
+from vidapt.models.packed import Group, Packed, pack, reading_length, spell
 from vidapt.models.placement import Bits
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM, clip_tokens
@@ -99,13 +99,60 @@ class Engine:
 
     def ask_all(self, media: Media, questions: Sequence[str], **decoding: Any) -> list[str]:
         """Answer several questions about a clip (or several clips together), which is seen once."""
+        (answers,) = self.answer([(self._seen(media), list(questions))], Decoding(**decoding))
+        return [self.text(answer) for answer in answers]
+
+    def _seen(self, media: Media) -> list[SeenClip]:
+        """The clips of one conversation."""
         paths = [media] if isinstance(media, str | Path) else list(media)
         clips = [Clip(id=Path(path).stem, path=Path(path)) for path in paths]
         policy = self.model.blueprint.frames
         decoded = [(clip, decode(clip, policy, size=self.model.decode_size)) for clip in clips]
-        seen = tuple(self.see(decoded, together=len(clips)))
-        (answers,) = self.answer([(seen, list(questions))], Decoding(**decoding))
-        return [self.text(answer) for answer in answers]
+        return self.see(decoded, together=len(clips))
+
+    def logits(self, media: Media, question: str, answer: str) -> tuple[Tensor, Tensor]:
+        """Logits that predict an answer to a question about a clip, or about several.
+
+        Those of other positions, and of ids of your own, are given by `model.logits`.
+
+        Args:
+            media: As `ask` takes it.
+            question: As `ask` takes it.
+            answer: What the model is to have said.
+
+        Returns:
+            [A] long, the answer's tokens with its end mark; and [A, vocabulary], row i about token i.
+
+        Raises:
+            BrokenClip: If a clip cannot be used.
+        """
+        packed, logits = self.answered(self._seen(media), [(question, answer)])
+        return packed.labels, logits
+
+    @torch.inference_mode()
+    def answered(
+        self, seen: Sequence[SeenClip], answered: Sequence[tuple[str, str]]
+    ) -> tuple[Packed, Tensor]:
+        """Logits that predict answers, each alone with its question behind clips already seen.
+
+        Args:
+            seen: The clips of one conversation.
+            answered: Questions, none of which says itself where the clips stand, and their answers.
+
+        Returns:
+            The batch, whose `labels` are the answers' tokens and `sample` tells whose they are; and [labels,
+            vocabulary].
+        """
+        media = tuple(one.clip for one in seen)
+        encoded = tuple(self.encoded(question, answer, media) for question, answer in answered)
+        readings = tuple(spell(one.layout, index, self.tokenizer) for index, one in enumerate(seen))
+        packed = pack([Group(encoded, readings)], self.model.positions).to(self.model.device)
+        return packed, self.model(packed, torch.cat([one.tokens for one in seen]) if seen else None)
+
+    def encoded(self, question: str, answer: str, media: tuple[Clip, ...] = ()) -> Encoded:
+        """A question with its answer as token ids."""
+        sample = Sample("answered", media, (Turn("user", question), Turn("assistant", answer)))
+        return encode(sample, self.model.blueprint.prompt, self.tokenizer)
 
     def text(self, answer: Answer) -> str:
         """An answer's words."""
@@ -118,7 +165,7 @@ class Engine:
         """Hash of everything an answer depends on: blueprint, tokenizer, weights and their number format."""
         seen = hashlib.sha256(self.model.blueprint.model_dump_json().encode())
         seen.update(self.tokenizer.backend_tokenizer.to_str().encode())
-        seen.update(weights_fingerprint(untied(self.model)).encode())
+        seen.update(weights_fingerprint(WeightsAnywhere(self.model)).encode())
         return seen.hexdigest()[:24]
 
     @property

@@ -18,9 +18,8 @@ from vidapt.labelling.sentences import sentences
 from vidapt.loading import compares, locate_dual, usable_device
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_text import text_ids
-from vidapt.models.packed import Group, Packed, pack, spell
-from vidapt.models.text import Encoded, encode
-from vidapt.nouns import MEDIA, Clip, Frames, Sample, Turn
+from vidapt.models.packed import Packed
+from vidapt.nouns import MEDIA, Clip, Frames
 from vidapt.video import decode_ahead
 
 QUESTION = "is this true? {statement}"
@@ -142,19 +141,10 @@ class LanguageMatcher:
             found += [float(each[packed.sample == index].mean()) for index in range(len(some))]
         return found
 
-    @torch.inference_mode()
     def _read(self, seen: SeenClip, answered: Sequence[tuple[str, str]]) -> tuple[Packed, Tensor]:
         """Questions with answers behind one clip, and [M, vocabulary] log-probabilities at their labels."""
-        encoded = [self._encoded(question, answer, (seen.clip,)) for question, answer in answered]
-        model = self.engine.model
-        reading = spell(seen.layout, 0, self.engine.tokenizer)
-        packed = pack([Group(tuple(encoded), (reading,))], model.positions).to(model.device)
-        return packed, model(packed, seen.tokens).double().log_softmax(-1)
-
-    def _encoded(self, question: str, answer: str, media: tuple[Clip, ...]) -> Encoded:
-        turns = (Turn("user", question), Turn("assistant", answer))
-        sample = Sample("statement", media, turns)
-        return encode(sample, self.engine.model.blueprint.prompt, self.engine.tokenizer)
+        packed, logits = self.engine.answered([seen], answered)
+        return packed, logits.double().log_softmax(-1)
 
     def _first_words(self) -> tuple[list[int], list[int], int]:
         """Ids in which answers of yes and of no differ first, and behind how many tokens they do."""
@@ -171,7 +161,7 @@ class LanguageMatcher:
         )
 
     def _answer_ids(self, word: str) -> list[int]:
-        encoded = self._encoded("true?", word, ())
+        encoded = self.engine.encoded("true?", word)
         return [token for token, labelled in zip(encoded.ids, encoded.answer, strict=True) if labelled]
 
 

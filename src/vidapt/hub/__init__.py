@@ -13,13 +13,13 @@ from vidapt.hub._open import (
     family_of,
     is_published,
     open_checkpoint,
-    parameters_on_meta,
 )
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
 from vidapt.hub._parts import PublishedPart, holds_part, published_part
 from vidapt.hub._parts_language import LanguagePart
 from vidapt.hub._report import LoadReport
 from vidapt.hub._tokenizer import is_mark, read_tokenizer
+from vidapt.hub._translate import translate, translate_back
 
 __all__ = [
     "FamilyRow",
@@ -41,7 +41,8 @@ __all__ = [
     "open_adapter",
     "open_checkpoint",
     "open_dual_encoder",
-    "parameters_on_meta",
     "published_part",
     "read_tokenizer",
+    "translate",
+    "translate_back",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,21 @@ from torch import Tensor
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub._files import INDEX, WEIGHTS, load, read_json_if_there, stored
 from vidapt.hub._keys import Renamed, Shape, check
-from vidapt.hub._open import parameters_on_meta
 from vidapt.hub._pickled import read_pickled
 from vidapt.hub._report import LoadReport
 from vidapt.models._text_tower import Text
+from vidapt.models.assign import assign, parameters_on_meta
 from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
 from vidapt.recipe import Spec
 
 HEAD = 64
 """Every published CLIP splits its width into heads of 64."""
+
+Heads = tuple[int, int]
+"""How many the vision and the text tower have."""
+
+Edit = Callable[[DualBlueprint], DualBlueprint]
+"""Changes a blueprint before the model is built."""
 
 _PICKLED = (".pt", ".pth", ".bin")
 
@@ -80,12 +86,13 @@ class Shapes:
             )
         return shape[axis]
 
-    def vision(self, place: str, projection: str | None = None) -> Spec:
+    def vision(self, place: str, projection: str | None = None, *, heads: int | None = None) -> Spec:
         """Configuration of a vision tower.
 
         Args:
             place: Name of its module.
             projection: Name of the [E, C] projection, where it matters.
+            heads: How many it has; None: as many of 64 numbers as there is room for.
 
         Raises:
             CheckpointError: If a tensor that tells a size is missing, or sizes contradict one another.
@@ -100,15 +107,16 @@ class Shapes:
         sizes = {"image_size": rows * patch, "patch_size": patch}
         if projection is not None:
             sizes["projection_dim"] = self.side(projection, 0)
-        return self._tower("clip_vision_model", place, sizes)
+        return self._tower("clip_vision_model", place, sizes, heads)
 
-    def text(self, place: str, table: str, projection: str) -> Spec:
+    def text(self, place: str, table: str, projection: str, *, heads: int | None = None) -> Spec:
         """Configuration of a text tower.
 
         Args:
             place: Name of its module.
             table: Name of the table of positions.
             projection: Name of the [E, width] projection.
+            heads: As `vision` takes it.
 
         Raises:
             CheckpointError: As `vision`.
@@ -122,13 +130,20 @@ class Shapes:
             "eos_token_id": 0,
             "pad_token_id": 0,
         }
-        return self._tower("clip_text_model", place, sizes)
+        return self._tower("clip_text_model", place, sizes, heads)
 
-    def _tower(self, kind: str, place: str, sizes: Mapping[str, int]) -> Spec:
+    def _tower(self, kind: str, place: str, sizes: Mapping[str, int], heads: int | None) -> Spec:
         width = self.side(f"{place}.encoder.layers.0.layer_norm1.weight", 0)
-        if width % HEAD:
+        if heads is None and width % HEAD:
             raise CheckpointError(
-                self._where, f"a width of {width} does not split into heads of {HEAD}", "it is no CLIP"
+                self._where,
+                f"a width of {width} does not split into heads of {HEAD}",
+                "it is no published CLIP; open it with `heads=(of vision, of text)`",
+            )
+        count = width // HEAD if heads is None else heads
+        if count < 1 or width % count:
+            raise CheckpointError(
+                self._where, f"a width of {width} does not split into {count} heads", "give another number"
             )
         stem = f"{place}.encoder.layers."
         layers = {key[len(stem) :].partition(".")[0] for key in self._shapes if key.startswith(stem)}
@@ -139,12 +154,20 @@ class Shapes:
             "hidden_size": width,
             "intermediate_size": self.side(f"{stem}0.mlp.fc1.weight", 0),
             "num_hidden_layers": len(layers),
-            "num_attention_heads": width // HEAD,
+            "num_attention_heads": count,
             **sizes,
         }
 
 
-def build(tower: Spec, text: Text, width: int, where: Path, *, resolution: Spec | None = None) -> DualEncoder:
+def build(
+    tower: Spec,
+    text: Text,
+    width: int,
+    where: Path,
+    *,
+    resolution: Spec | None = None,
+    edit: Edit | None = None,
+) -> DualEncoder:
     """A dual encoder without memory for its weights.
 
     Args:
@@ -153,6 +176,7 @@ def build(tower: Spec, text: Text, width: int, where: Path, *, resolution: Spec 
         width: E, of the space in which both meet.
         where: File or folder that describes them, for errors.
         resolution: Frames to the tower's view; None is the blueprint's own choice.
+        edit: Changes the blueprint before the model is built.
 
     Raises:
         CheckpointError: If sizes that were read do not make one.
@@ -162,7 +186,7 @@ def build(tower: Spec, text: Text, width: int, where: Path, *, resolution: Spec 
             blueprint = DualBlueprint(tower=tower, text=text, width=width)
             if resolution is not None:
                 blueprint = blueprint.model_copy(update={"resolution": resolution})
-            return DualEncoder(blueprint)
+            return DualEncoder(blueprint if edit is None else edit(blueprint))
     except (ConfigError, *_IMPOSSIBLE) as error:
         raise CheckpointError(where, f"describes no dual encoder: {error}", "fetch it again") from error
 
@@ -199,8 +223,7 @@ def fill(
     if odd:
         raise CheckpointError(where, f"{odd[0]!r} holds {tensors[odd[0]].dtype}", "weights must be floats")
     given = {**{new: tensors[old] for old, new in table.names.items()}, **initial}
-    state = {key: tensor if dtype is None else tensor.to(dtype) for key, tensor in given.items()}
-    model.load_state_dict({**model.state_dict(), **state}, strict=True, assign=True)
+    assign(model, given.items(), dtype, where)
     model.eval()
     return LoadReport(
         family=family,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -19,20 +18,18 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 import vidapt.hub
 from vidapt.errors import CheckpointError, ConfigError, nearest
 from vidapt.hub._files import Beside, Stored, beneath, load, read_json, stored
-from vidapt.hub._keys import check, rename
+from vidapt.hub._keys import Rule, check, rename
 from vidapt.hub._prompts import prompt_for
 from vidapt.hub._report import LoadReport
 from vidapt.hub._tokenizer import JSON, PIECES, SETTINGS, read_tokenizer
+from vidapt.models.assign import assign, parameters_on_meta, without_twins
 from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
-
-_META = torch.device("meta")
 
 CONFIG = "config.json"
 
@@ -134,8 +131,7 @@ def open_checkpoint(
     tensors = stored(folder) | {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
     plan, source = _described(family, config, folder, tokenizer)
     model = _build(plan, folder, edit)
-    rules = family.rules(tensors) if hasattr(family, "rules") else family.RULES
-    table = rename(tensors, rules, folder, family.FAMILY)
+    table = rename(tensors, rules_of(family, tensors), folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
     if new_connector:
         left_out = [old for old, new in names.items() if new.startswith("connector.")]
@@ -166,26 +162,10 @@ def open_checkpoint(
     return model.eval(), tokenizer, report
 
 
-@contextmanager
-def parameters_on_meta() -> Iterator[None]:
-    """Build modules whose parameters take no memory, while their buffers are real.
-
-    Buffers that are not saved (rotary frequencies, position numbers) are computed when a module is built
-    and could not be loaded afterwards; under `torch.device("meta")` they would be lost.
-    """
-    builder = threading.get_ident()
-
-    def empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        del module, name
-        if parameter is None or parameter.device == _META or threading.get_ident() != builder:
-            return None
-        return nn.Parameter(parameter.detach().to(_META), requires_grad=parameter.requires_grad)
-
-    handle = register_module_parameter_registration_hook(empty)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        handle.remove()
+def rules_of(family: ModuleType, keys: Collection[str]) -> Sequence[Rule]:
+    """A family's key table; of some it depends on the keys themselves."""
+    found: Sequence[Rule] = family.rules(keys) if hasattr(family, "rules") else family.RULES
+    return found
 
 
 def _claimants(config: Mapping[str, Any]) -> list[ModuleType]:
@@ -265,46 +245,13 @@ def _fill(
     read: Iterable[tuple[str, Tensor]],
 ) -> None:
     """Put every tensor in its place."""
-    real = {key: tensor for key, tensor in model.state_dict().items() if tensor.device != _META}
-    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if key not in real}
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if tensor.is_meta}
     found = {new: tensors[old].shape for old, new in names.items()}
     origin = {new: f"{old} in {tensors[old].file}" for old, new in names.items()}
-    twins = _twins(model)
     # Of parameters that are one and the same, a checkpoint may hold only one.
-    wanted = {k: s for k, s in shapes.items() if k in found or not any(t in found for t in twins.get(k, ()))}
-    check(wanted, found, origin, folder)
-    state = dict(real)
-    for old, tensor in read:
-        state[names[old]] = tensor if dtype is None else tensor.to(dtype)
-    _agree(state, twins, folder)
-    for key in shapes.keys() - state.keys():
-        state[key] = next(state[twin] for twin in twins[key] if twin in state)
-    model.load_state_dict(state, strict=True, assign=True)
-    model.tie_weights()
-
-
-def _twins(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """For each name of a shared parameter, its other names (tied embeddings)."""
-    groups: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        groups.setdefault(id(parameter), []).append(name)
-    return {
-        name: tuple(n for n in group if n != name)
-        for group in groups.values()
-        if len(group) > 1
-        for name in group
-    }
-
-
-def _agree(state: Mapping[str, Tensor], twins: Mapping[str, tuple[str, ...]], folder: Path) -> None:
-    for key, others in twins.items():
-        for other in others:
-            if key in state and other in state and not torch.equal(state[key], state[other]):
-                raise CheckpointError(
-                    folder,
-                    f"{key} and {other} are one tensor in the config but differ in the files",
-                    "set tie_word_embeddings to false in config.json's text_config",
-                )
+    wanted = without_twins(model, found)
+    check({key: shape for key, shape in shapes.items() if key in wanted}, found, origin, folder)
+    assign(model, ((names[old], tensor) for old, tensor in read), dtype, folder)
 
 
 def _origin(family: ModuleType, folder: Path) -> Origin:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from vidapt.errors import CheckpointError
+from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import _dual, clip, clip_vip, long_clip
 from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule
@@ -42,6 +42,8 @@ def open_dual_encoder(
     accept: Collection[Lack] = (),
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    heads: _dual.Heads | None = None,
+    edit: _dual.Edit | None = None,
 ) -> tuple[DualEncoder, Any | None, LoadReport]:
     """Open a dual encoder that was published or saved.
 
@@ -53,6 +55,9 @@ def open_dual_encoder(
             alone.
         seed: Of what begins at random.
         dtype: Number format of the weights in memory.
+        heads: How many the vision and the text tower have, which authors' files do not tell; None: as many of
+            64 numbers as there is room for, as in every published one.
+        edit: Changes the blueprint before the model is built, for instance its frames or how it pools.
 
     Returns:
         The model in evaluation mode; its tokenizer, or None where there is no `tokenizer.json` in the folder
@@ -60,21 +65,28 @@ def open_dual_encoder(
 
     Raises:
         CheckpointError: If it is damaged, would run code, is of no known family, or does not fit.
+        ConfigError: If the heads are given, and are known.
     """
     path = Path(path)
     if is_dual_folder(path):
-        model, tokenizer = open_dual(path, dtype)
+        if heads is not None:
+            raise ConfigError("heads", f"are told by the folder {path}", "leave them out, or give `edit`")
+        model, tokenizer = open_dual(path, dtype, edit)
         return model, tokenizer, _own_report(path, model, dtype)
     keys = list(_dual.read_weights(path)[0])
     family = family_of_dual(keys, path)
     begins = family == clip.FAMILY and "image_clip" in accept
     if begins or family == clip_vip.FAMILY:
-        model, report = clip_vip.open_dual_encoder(path, start_from_image=begins, seed=seed, dtype=dtype)
+        model, report = clip_vip.open_dual_encoder(
+            path, start_from_image=begins, seed=seed, dtype=dtype, heads=heads, edit=edit
+        )
     elif family == clip.FAMILY:
-        model, report = clip.open_dual_encoder(path, dtype=dtype)
+        model, report = clip.open_dual_encoder(path, dtype=dtype, heads=heads, edit=edit)
     else:
         lengthen = "short_clip" in accept and not _has(keys, _STRETCHED)
-        model, report = long_clip.open_dual_encoder(path, lengthen=lengthen, dtype=dtype)
+        model, report = long_clip.open_dual_encoder(
+            path, lengthen=lengthen, dtype=dtype, heads=heads, edit=edit
+        )
     folder = path if path.is_dir() else path.parent
     tokenizer = read_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
     return model, tokenizer, report

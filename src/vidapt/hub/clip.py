@@ -18,7 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import CLIPConfig, PretrainedConfig
 
-from vidapt.errors import CheckpointError
+from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import _dual
 from vidapt.hub._composed import cleaned
 from vidapt.hub._keys import Rule, rename, rewrite
@@ -94,7 +94,11 @@ TO_HUB = (*vision_to_hub("", "tower"), *text_to_hub(""))
 
 
 def open_dual_encoder(
-    path: Path, *, dtype: torch.dtype | None = torch.float32
+    path: Path,
+    *,
+    dtype: torch.dtype | None = torch.float32,
+    heads: _dual.Heads | None = None,
+    edit: _dual.Edit | None = None,
 ) -> tuple[DualEncoder, LoadReport]:
     """Open image CLIP as a dual encoder for clips.
 
@@ -102,6 +106,9 @@ def open_dual_encoder(
         path: A folder as transformers saves it, or a `.pt` file of the same tensors. Frames are cut as the
             folder's processor says; without one, as CLIP's does.
         dtype: Number format of the weights in memory; None keeps each as it is stored.
+        heads: How many the vision and the text tower have, where no configuration tells them; None: as
+            many of 64 numbers as there is room for.
+        edit: Changes the blueprint before the model is built, for instance its frames or how it pools.
 
     Returns:
         The model in evaluation mode, and what became of every tensor.
@@ -111,7 +118,7 @@ def open_dual_encoder(
     """
     tensors, config = _dual.read_weights(path)
     table = rename(tensors, RULES, path, FAMILY)
-    arch, text = archs(_dual.under_our_names(table, tensors), config, path)
+    arch, text = archs(_dual.under_our_names(table, tensors), config, path, heads)
     pixels = read_pixels(path, int(arch["image_size"]), video=False)
     tower = {
         "kind": "frame_vit",
@@ -122,26 +129,38 @@ def open_dual_encoder(
         "std": list(pixels.std),
     }
     width = int(arch["projection_dim"])
-    model = _dual.build(tower, Text(arch=text), width, path, resolution=pixels.resolution)
+    model = _dual.build(tower, Text(arch=text), width, path, resolution=pixels.resolution, edit=edit)
     report = _dual.fill(model, table, tensors, {}, family=FAMILY, where=path, dtype=dtype)
     return model, report
 
 
-def archs(ours: Mapping[str, Tensor], config: Mapping[str, Any] | None, where: Path) -> tuple[Spec, Spec]:
+def archs(
+    ours: Mapping[str, Tensor],
+    config: Mapping[str, Any] | None,
+    where: Path,
+    heads: _dual.Heads | None = None,
+) -> tuple[Spec, Spec]:
     """Configurations of the vision and the text tower: transformers' own where there is one, else by shapes.
 
     Args:
         ours: Tensors by our names.
         config: The `config.json` beside them.
         where: Their file or folder, for errors.
+        heads: As `open_dual_encoder` takes them.
 
     Raises:
         CheckpointError: If the configuration cannot be, or a tensor that tells a size is missing.
+        ConfigError: If the heads are given, and in the configuration, too.
     """
     if config is None or config.get("model_type") != FAMILY:
         shapes = _dual.Shapes(_dual.shapes_of(ours), where)
-        vision = shapes.vision("tower.net", "visual_projection.weight")
-        return vision, shapes.text("text.net", _TABLE, "text_projection.weight")
+        of_vision, of_text = heads or (None, None)
+        vision = shapes.vision("tower.net", "visual_projection.weight", heads=of_vision)
+        return vision, shapes.text("text.net", _TABLE, "text_projection.weight", heads=of_text)
+    if heads is not None:
+        raise ConfigError(
+            "heads", f"are told by {where / 'config.json'}", "leave them out, or mend that file"
+        )
     try:
         whole = CLIPConfig(**cleaned(config))
     except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:

@@ -81,6 +81,8 @@ def open_dual_encoder(
     start_from_image: bool = False,
     seed: int = 0,
     dtype: torch.dtype | None = torch.float32,
+    heads: _dual.Heads | None = None,
+    edit: _dual.Edit | None = None,
 ) -> tuple[DualEncoder, LoadReport]:
     """Open CLIP-ViP, or begin one from image CLIP.
 
@@ -90,6 +92,9 @@ def open_dual_encoder(
             with deviation 1) then start as published; the report names both.
         seed: Of the added proxies.
         dtype: Number format of the weights in memory; None keeps each as it is stored.
+        heads: How many the vision and the text tower have, where no configuration tells them; None: as
+            many of 64 numbers as there is room for.
+        edit: Changes the blueprint before the model is built, for instance its frames or how it pools.
 
     Returns:
         The model in evaluation mode, and what became of every tensor.
@@ -100,10 +105,10 @@ def open_dual_encoder(
     tensors, config = _dual.read_weights(path)
     table = rename(tensors, RULES, path, FAMILY)
     ours = _dual.under_our_names(table, tensors)
-    arch, text = clip.archs(ours, config, path)
+    arch, text = clip.archs(ours, config, path, heads)
     initial = _initial(ours, arch, seed, path) if start_from_image else {}
     tower = vision_tower(_dual.shapes_of({**ours, **initial}), "tower", arch, path)
-    model = _dual.build(tower, Text(arch=text), int(arch["projection_dim"]), path)
+    model = _dual.build(tower, Text(arch=text), int(arch["projection_dim"]), path, edit=edit)
     report = _dual.fill(model, table, tensors, initial, family=FAMILY, where=path, dtype=dtype)
     return model, report
 

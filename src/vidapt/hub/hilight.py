@@ -4,7 +4,8 @@ Source: motern88/HiLight (2024), its report and released code. The checkpoint ho
 module; its `config.json` names the files of the two towers by `mm_vision_tower` and `mm_vision_tower_aux`,
 which are paths on the authors' machines. Only their last component counts here: the published file of that
 name, or a folder of that name with one such file in it, must lie beside `config.json`. A model that vidapt
-writes holds its towers itself.
+writes holds its towers itself. Towers whose heads are not of 64 numbers need `mm_vision_tower_heads` and
+`mm_vision_tower_aux_heads` in `config.json`, which the authors' towers do not.
 
 Trained under transformers 4.38, where Gemma's `gelu` was the exact one, and where visual tokens were
 multiplied by the square root of the width together with the words; both are kept.
@@ -109,11 +110,13 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     held = {key: it.shape for key, it in stored(folder).items()}
     held |= {key: tuple(it.tensor.shape) for key, it in beside(config, folder).items()}
     ours = {new: held[old] for old, new in rename(held, RULES, folder, FAMILY).names.items()}
-    arch = _dual.Shapes(ours, folder).vision("towers.0.net")
+    arch = _dual.Shapes(ours, folder).vision("towers.0.net", heads=_heads(config, _MAIN, folder))
     return Blueprint(
         towers=(
             clip_vip.vision_tower(ours, "towers.0", arch, folder),
-            long_clip.vision_tower(ours, "towers.1", folder, output="feature"),
+            long_clip.vision_tower(
+                ours, "towers.1", folder, output="feature", heads=_heads(config, _AUX, folder)
+            ),
         ),
         connector={"kind": "token_mining", **_mining(ours)},
         language=_language(config),
@@ -171,6 +174,15 @@ def _locate(config: Mapping[str, Any], field: str, folder: Path) -> Path:
             f"put the published file beside config.json, as {name!r} or alone in a folder of that name",
         )
     return files[0]
+
+
+def _heads(config: Mapping[str, Any], field: str, folder: Path) -> int | None:
+    """How many heads a tower has, which its file does not tell; None where they are of 64 numbers."""
+    name = f"{field}_heads"
+    heads = config.get(name)
+    if heads is not None and type(heads) is not int:
+        raise CheckpointError(folder / "config.json", f"`{name}` is {heads!r}", "write a whole number")
+    return heads
 
 
 def _mining(ours: Mapping[str, Shape]) -> Spec:

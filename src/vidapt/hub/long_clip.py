@@ -140,6 +140,8 @@ def open_dual_encoder(
     *,
     lengthen: bool = False,
     dtype: torch.dtype | None = torch.float32,
+    heads: _dual.Heads | None = None,
+    edit: _dual.Edit | None = None,
 ) -> tuple[DualEncoder, LoadReport]:
     """Open Long-CLIP, or CLIP in the same layout.
 
@@ -148,6 +150,8 @@ def open_dual_encoder(
         lengthen: Accept CLIP with its one table of positions and stretch it, as Long-CLIP's training begins;
             the report names both tables.
         dtype: Number format of the weights in memory; None keeps each as it is stored.
+        heads: How many the vision and the text tower have; None: as many of 64 numbers as there is room for.
+        edit: Changes the blueprint before the model is built, for instance its frames or how it pools.
 
     Returns:
         The model in evaluation mode, and what became of every tensor.
@@ -157,32 +161,33 @@ def open_dual_encoder(
     """
     raw, _ = _dual.read_weights(path)
     tensors = apart(raw, path)
-    table = rename(tensors, RULES, path, FAMILY)
-    ours = _dual.under_our_names(table, tensors)
-    long = _REST in ours
+    table = _table(tensors, path)
     initial: dict[str, Tensor] = {}
     if lengthen:
-        initial = _lengthened(ours, path)
-        names = {old: new for old, new in table.names.items() if new != _FIRST}
+        initial = _lengthened(_dual.under_our_names(table, tensors), path)
+        names = {old: new for old, new in table.names.items() if new != _ONLY}
         table = Renamed(names, {**table.ignored, "positional_embedding": "stretched into two tables"})
-    elif not long:
-        table = Renamed({o: _ONLY if n == _FIRST else n for o, n in table.names.items()}, table.ignored)
     ours = {**_dual.under_our_names(table, tensors), **initial}
     sizes = _dual.shapes_of(ours)
     shapes = _dual.Shapes(sizes, path)
-    tower = vision_tower(sizes, "tower", path, output="patches")
-    text = shapes.text("text.net", _FIRST if _FIRST in ours else _ONLY, "text_projection.weight")
+    of_vision, of_text = heads or (None, None)
+    tower = vision_tower(sizes, "tower", path, output="patches", heads=of_vision)
+    positions = _FIRST if _FIRST in ours else _ONLY
+    text = shapes.text("text.net", positions, "text_projection.weight", heads=of_text)
     model = _dual.build(
         tower,
         Text(arch=text, kept=KEPT if _REST in ours else None),
         shapes.side("text_projection.weight", 0),
         path,
+        edit=edit,
     )
     report = _dual.fill(model, table, tensors, initial, family=FAMILY, where=path, dtype=dtype)
     return model, report
 
 
-def vision_tower(ours: Mapping[str, Shape], place: str, where: Path, output: str) -> Spec:
+def vision_tower(
+    ours: Mapping[str, Shape], place: str, where: Path, output: str, heads: int | None = None
+) -> Spec:
     """Specification of the tower whose tensors are given.
 
     Args:
@@ -190,15 +195,16 @@ def vision_tower(ours: Mapping[str, Shape], place: str, where: Path, output: str
         place: Our name of the tower.
         where: File they come from, for errors.
         output: What the tower hands on.
+        heads: How many it has; None: as many of 64 numbers as there is room for.
 
     Raises:
         CheckpointError: If tensors that tell its sizes are missing.
     """
-    arch = _dual.Shapes(ours, where).vision(f"{place}.net", f"{place}.projection.weight")
+    arch = _dual.Shapes(ours, where).vision(f"{place}.net", f"{place}.projection.weight", heads=heads)
     return {"kind": "long_clip", "arch": arch, "output": output}
 
 
-def apart(tensors: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
+def apart(tensors: Mapping[str, Tensor], where: Path | str) -> dict[str, Tensor]:
     """Part query, key and value, and turn the projections.
 
     Args:
@@ -255,18 +261,40 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     raise _dual.no_video_lm(FAMILY, folder)
 
 
+def to_ours(tensors: Mapping[str, Tensor], where: Path | str) -> dict[str, Tensor]:
+    """Undo `to_hub`.
+
+    Args:
+        tensors: By the authors' names.
+        where: Their file, for errors.
+
+    Raises:
+        CheckpointError: If a tensor is of another family, or cannot be parted.
+    """
+    separate = apart(tensors, where)
+    return _dual.under_our_names(_table(separate, where), separate)
+
+
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a dual encoder's tensors to the authors' layout; see `_keys.rewrite`."""
     return together(rewrite(state, TO_HUB, FAMILY))
 
 
+def _table(tensors: Mapping[str, Tensor], where: Path | str) -> Renamed:
+    """Names behind `apart` to ours; CLIP's one table of positions is no first of two."""
+    table = rename(tensors, RULES, where, FAMILY)
+    if _REST in table.names.values():
+        return table
+    return Renamed({old: _ONLY if new == _FIRST else new for old, new in table.names.items()}, table.ignored)
+
+
 def _lengthened(ours: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
-    if _REST in ours or _FIRST not in ours:
+    if _ONLY not in ours:
         raise CheckpointError(
             where, "is no CLIP with one table of positions", "open it without `lengthen`: it is Long-CLIP"
         )
     try:
-        table = stretch(ours[_FIRST].float())
+        table = stretch(ours[_ONLY].float())
     except ValueError as error:
         raise CheckpointError(where, str(error), "give CLIP's own weights") from error
     return {_FIRST: table, _REST: table.clone()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from vidapt.errors import CheckpointError
 from vidapt.hub import LoadReport
 from vidapt.loading._sources import Contents
 from vidapt.loading._taken import Taken
+from vidapt.models.assign import assign, without_twins
 
 Tensors = Mapping[str, Tensor]
 
@@ -35,7 +37,6 @@ def fill(model: nn.Module, taken: Sequence[Taken], fresh: Tensors, dtype: torch.
     Raises:
         CheckpointError: If a source is damaged, or tensors are missing, too many, or have another shape.
     """
-    wanted = model.state_dict()
     state: dict[str, Tensor] = {}
     reports = []
     for source in dict.fromkeys(one.source for one in taken):
@@ -46,14 +47,15 @@ def fill(model: nn.Module, taken: Sequence[Taken], fresh: Tensors, dtype: torch.
             names = _names(one, contents.state)
             left -= set(names.values())
             found = {name: contents.state[theirs] for name, theirs in names.items()}
-            own |= _in_format(found, dtype, {t.data_ptr() for t in (*state.values(), *own.values())})
+            used = {t.data_ptr() for t in own.values()}
+            own |= _in_format(found, dtype, used, copy=contents.mapped)
         state |= own
         reports.append(_report(parts, contents, own, left, dtype))
     random = {name: tensor for name, tensor in fresh.items() if name not in state}
-    kept = {name: tensor for name, tensor in wanted.items() if not tensor.is_meta}
-    state = _with_twins(model, {**kept, **random, **state})
-    _check(wanted, state, ", ".join(dict.fromkeys(one.source.name for one in taken)))
-    model.load_state_dict(state, strict=True, assign=True)
+    state |= random
+    where = ", ".join(dict.fromkeys(one.source.name for one in taken))
+    _check({k: t for k, t in without_twins(model, state).items() if t.is_meta or k in state}, state, where)
+    assign(model, state.items(), None, Path(where))
     return {"sources": reports, "begins_at_random": sorted(random)}
 
 
@@ -65,15 +67,15 @@ def _names(one: Taken, state: Collection[str]) -> dict[str, str]:
     return {**taken, **one.also}
 
 
-def _in_format(found: Tensors, dtype: torch.dtype, used: Collection[int]) -> dict[str, Tensor]:
+def _in_format(found: Tensors, dtype: torch.dtype, used: Collection[int], *, copy: bool) -> dict[str, Tensor]:
     """Tensors in a number format. Those that are one stay one, but none is shared with another part."""
     made: dict[tuple[int, torch.Size], Tensor] = {}
     given: dict[str, Tensor] = {}
     for name, tensor in found.items():
         mark = (tensor.data_ptr(), tensor.shape)
         if mark not in made:
-            turned = tensor.to(dtype) if tensor.is_floating_point() else tensor
-            made[mark] = turned.clone() if turned.data_ptr() in used else turned
+            kept = dtype if tensor.is_floating_point() else tensor.dtype
+            made[mark] = tensor.to(kept, copy=copy or tensor.data_ptr() in used)
         given[name] = made[mark]
     return given
 
@@ -110,18 +112,6 @@ def _report(
 def _left(one: Taken, names: Collection[str]) -> Iterator[tuple[str, str]]:
     for start, reason in one.left.items():
         yield from ((name, reason) for name in names if name.startswith(f"{one.theirs}.{start}"))
-
-
-def _with_twins(model: nn.Module, state: Tensors) -> dict[str, Tensor]:
-    """The same with all names of parameters that are one and the same."""
-    groups: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        groups.setdefault(id(parameter), []).append(name)
-    whole = dict(state)
-    for group in groups.values():
-        given = [name for name in group if name in state]
-        whole |= {name: state[given[0]] for name in group if given and name not in state}
-    return whole
 
 
 def _check(wanted: Tensors, state: Tensors, where: str) -> None:

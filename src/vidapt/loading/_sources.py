@@ -20,11 +20,11 @@ from vidapt.hub import (
     is_published_dual,
     merged_state,
     open_dual_encoder,
-    parameters_on_meta,
     published_part,
 )
 from vidapt.loading._opened import open_published
 from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, locate_dual
+from vidapt.models.assign import parameters_on_meta
 from vidapt.models.folder import WEIGHTS, open_model, read_blueprint, read_tokenizer, untied
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, DualBlueprint, Prompt, Spec
@@ -50,6 +50,7 @@ class Contents:
         tensors: How many tensors there are in these.
         ignored: Those of them that belong to no part, and why.
         merged: Those of low-rank adapters, which were added to what they stand on.
+        mapped: Whether they lie in the files, and have to be copied.
     """
 
     family: str
@@ -58,6 +59,7 @@ class Contents:
     tensors: int
     ignored: Mapping[str, str] = field(default_factory=dict)
     merged: tuple[str, ...] = ()
+    mapped: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +218,7 @@ def _speaks(
 def _told(report: LoadReport, state: Mapping[str, Tensor]) -> Contents:
     tensors = len(report.names) + len(report.ignored)
     merged = _adapters(report.names.values())
-    return Contents(report.family, state, report.files, tensors, report.ignored, merged)
+    return Contents(report.family, state, report.files, tensors, report.ignored, merged, mapped=True)
 
 
 def _adapters(names: Iterable[str]) -> tuple[str, ...]:

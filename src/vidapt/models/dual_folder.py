@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidapt.files import write_folder
+from vidapt.models.assign import parameters_on_meta
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.folder import (
     WEIGHTS,
-    fit_weights,
+    fill,
     read_as,
-    read_tensors,
     read_tokenizer,
     unfit_parts,
     write_blueprint,
@@ -51,8 +51,17 @@ def is_dual_folder(folder: Path) -> bool:
     return (folder / BLUEPRINT).is_file()
 
 
-def open_dual(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[DualEncoder, Any | None]:
+def open_dual(
+    folder: Path,
+    dtype: torch.dtype | None = torch.float32,
+    edit: Callable[[DualBlueprint], DualBlueprint] | None = None,
+) -> tuple[DualEncoder, Any | None]:
     """Read what `save_dual` wrote: the model in evaluation mode, and its tokenizer, if it has one.
+
+    Args:
+        folder: The model's.
+        dtype: Number format of the weights in memory; None keeps each as it is stored.
+        edit: Changes the blueprint before the model is built.
 
     Raises:
         CheckpointError: If a file is missing or damaged, any tensor is missing, unknown or of another shape
@@ -60,11 +69,11 @@ def open_dual(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[DualEnc
         ConfigError: If there is no such part.
     """
     blueprint = read_dual_blueprint(folder)
-    with unfit_parts(folder / BLUEPRINT):
-        model = DualEncoder(blueprint)
-    fit_weights(model, read_tensors(folder), folder / WEIGHTS)
+    with unfit_parts(folder / BLUEPRINT), parameters_on_meta():
+        model = DualEncoder(blueprint if edit is None else edit(blueprint))
+    fill(model, folder / WEIGHTS, dtype)
     tokenizer = read_tokenizer(folder) if (folder / _TOKENIZER).is_file() else None
-    return model.to(dtype).eval(), tokenizer
+    return model.eval(), tokenizer
 
 
 def read_dual_blueprint(folder: Path) -> DualBlueprint:

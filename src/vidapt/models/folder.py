@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from vidapt import parts
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
+from vidapt.models.assign import assign, parameters_on_meta, without_twins
 from vidapt.models.origin import read_origin, save_origin
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
@@ -89,14 +90,18 @@ def untied(model: nn.Module) -> dict[str, Tensor]:
     kept: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         mark = (tensor.data_ptr(), tensor.shape)
-        if mark not in seen or tensor.numel() == 0:
+        if mark not in seen or tensor.numel() == 0 or tensor.is_meta:
             seen.add(mark)
             kept[name] = tensor
     return kept
 
 
-def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[VideoLM, Any]:
+def open_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> tuple[VideoLM, Any]:
     """Read what `save_model` wrote: the model in evaluation mode, and its tokenizer.
+
+    Args:
+        folder: The model's.
+        dtype: Number format of the weights in memory; None keeps each as it is stored.
 
     Raises:
         CheckpointError: If a file is missing or damaged, any tensor is missing, unknown or of another shape
@@ -104,27 +109,30 @@ def open_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[VideoL
         ConfigError: If there is no such part.
     """
     blueprint = read_blueprint(folder)
-    tensors = read_tensors(folder)
-    with unfit_parts(folder / BLUEPRINT):
+    with unfit_parts(folder / BLUEPRINT), parameters_on_meta():
         model = VideoLM(blueprint)
-    fit_weights(model, tensors, folder / WEIGHTS)
+    fill(model, folder / WEIGHTS, dtype)
     tokenizer = read_tokenizer(folder)
     model.origin = read_origin(folder)
-    return model.to(dtype).eval(), tokenizer
+    return model.eval(), tokenizer
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """The weights of a model's folder.
+    """The weights of a model's folder, mapped from their file.
 
     Raises:
         CheckpointError: If they are missing or damaged.
     """
-    try:
+    with _readable(folder / WEIGHTS):
         return load_file(folder / WEIGHTS)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            folder / WEIGHTS, f"cannot be read: {error}", "copy the model's folder again"
-        ) from error
+        raise CheckpointError(file, f"cannot be read: {error}", "copy the model's folder again") from error
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -187,13 +195,42 @@ def unfit_parts(file: Path) -> Iterator[None]:
         ) from error
 
 
-def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Copy weights into a model, strictly.
+def fill(model: nn.Module, file: Path, dtype: torch.dtype | None) -> None:
+    """Give a model the weights of a file, strictly.
+
+    They are read one by one into memory of their own, not mapped: the file may be deleted or written over
+    while the model is in use, and what a model computes does not depend, in its last bits, on where in the
+    file a weight lies.
+
+    Args:
+        model: Built under `parameters_on_meta`.
+        file: Its weights.
+        dtype: Number format of floating weights in memory; None keeps each as it is stored.
 
     Raises:
-        CheckpointError: Naming every tensor that is missing, unknown, of another shape or of another kind.
+        CheckpointError: If the file is missing or damaged, or naming every tensor that is missing, unknown,
+            of another shape or of another kind.
     """
-    wanted = untied(model)
+    stored = read_tensors(file.parent)
+    _check_fit(model, stored, file)
+    names = list(stored)
+    del stored
+    with _readable(file):
+        assign(model, _read(file, names, dtype), None, file)
+
+
+def _read(file: Path, names: Iterable[str], dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+    for name in names:
+        # Opened anew for each: what is mapped of a file takes memory until it is closed.
+        with safe_open(file, framework="pt") as opened:
+            tensor = opened.get_tensor(name)
+            kept = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+            yield name, tensor.to(kept, copy=True)
+            del tensor
+
+
+def _check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    wanted = without_twins(model, tensors)
     problems = [
         f"missing: {name} {tuple(wanted[name].shape)}" for name in sorted(wanted.keys() - tensors.keys())
     ]
@@ -216,6 +253,3 @@ def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) ->
             "does not fit its blueprint\n  " + "\n  ".join(problems[:20]),
             "the file is damaged or of another model",
         )
-    with torch.no_grad():
-        for name, weight in wanted.items():
-            weight.copy_(tensors[name])

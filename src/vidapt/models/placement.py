@@ -56,7 +56,7 @@ def _small(bnb: Any, layer: nn.Linear, bits: Bits) -> nn.Module:
 
 
 def spread(model: VideoLM, device_map: dict[str, Any] | None = None, offload: str | None = None) -> None:
-    """Put the language model's layers on several devices, in place; the rest lies with the word embeddings.
+    """Put the language model's layers on several devices, in place; the rest lies where it reads words.
 
     Args:
         model: In evaluation mode.
@@ -69,7 +69,11 @@ def spread(model: VideoLM, device_map: dict[str, Any] | None = None, offload: st
     chosen = device_map or infer_auto_device_map(
         language, no_split_module_classes=list(language._no_split_modules or ())
     )
-    dispatch_model(language, chosen, offload_dir=offload)
+    computing = [place for place in chosen.values() if place not in ("cpu", "disk")]
+    main = torch.device(computing[0] if computing else "cpu")
+    dispatch_model(language, chosen, main_device=main, offload_dir=offload)
+    if model.device.type == "meta":
+        model.place = main
     for part in (model.towers, model.connector, model.resolution, model.scenes):
         if isinstance(part, nn.Module):
             part.to(model.device)

@@ -6,7 +6,9 @@ place of word embeddings. What is ours is that a clip's tokens stand once in fro
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
 from vidapt.models.origin import Origin
-from vidapt.models.packed import Packed
+from vidapt.models.packed import Packed, Reading, prefix_layout, spell
 from vidapt.nouns import Features, Layout, Plan, Seen, Tokens, Views
 from vidapt.recipe import Blueprint, LoRA, Scene
 
@@ -30,6 +32,7 @@ class VideoLM(nn.Module):
 
     Attributes:
         origin: The published checkpoint it was opened from, if it was.
+        place: Where words are read, if their embeddings are kept elsewhere until then.
         fixed: Names of weights that a tower or connector froze when it was made, because it never uses
             them; no stage trains them.
 
@@ -41,6 +44,7 @@ class VideoLM(nn.Module):
         super().__init__()
         self.blueprint = blueprint
         self.origin: Origin | None = None
+        self.place: torch.device | None = None
         self.towers: Any = nn.ModuleList(parts.build("towers", spec) for spec in blueprint.towers)
         self.language = language_model(blueprint.language)
         if blueprint.adapters is not None:
@@ -70,10 +74,10 @@ class VideoLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the word embeddings lie."""
+        """Where the word embeddings lie, or come to whenever they are needed."""
         weight = self.language.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
-        return weight.device
+        return self.place or weight.device
 
     def tie_weights(self) -> None:
         """Make one of what is one: tied word embeddings, and the newline that all scenes share."""
@@ -211,6 +215,50 @@ class VideoLM(nn.Module):
         """Logits where labels are, and nowhere else: [M, vocabulary] float32, one row per label."""
         return self.head(self.states(packed, visual))
 
+    def logits(
+        self, ids: Tensor | Sequence[int], clips: Sequence[Tensor] = (), tokenizer: Any = None
+    ) -> Tensor:
+        """Logits at every position of one conversation, with gradients where they are not switched off.
+
+        Args:
+            ids: [K] token ids; a negative one stands in the place of the next clip.
+            clips: [T, H, W, 3] uint8 each, as many as there are negative ids; a still is one frame.
+            tokenizer: Needed only where a model reads text between a clip's visual tokens.
+
+        Returns:
+            [L, vocabulary], in the format that `head` gives; row i is about the token behind position i. L is
+            K with every negative id replaced by all that is read of its clip; `logits[-n:]` are the last n
+            positions in either count, where no clip stands among them.
+
+        Raises:
+            ConfigError: If there are no ids, more or fewer clips than negative ones, or no tokenizer where it
+                is needed.
+        """
+        pieces = _pieces(ids)
+        places = sum(isinstance(piece, int) for piece in pieces)
+        if not pieces or places != len(clips):
+            raise ConfigError(
+                "ids", f"{len(pieces)} stretches, {places} clips", f"{len(clips)} negative ids are needed"
+            )
+        views = [self.cut(clip, len(clips)) for clip in clips]
+        readings = self._readings([self.layout(one.plan, len(clips)) for one in views], tokenizer)
+        row, slots, spans = prefix_layout(pieces, readings)
+        placed = [replace(one, tensors=tuple(t.to(self.device) for t in one.tensors)) for one in views]
+        words, marks = torch.tensor([row], device=self.device), torch.tensor([slots], device=self.device)
+        numbers = self.positions.ids(spans)[0].to(self.device)
+        states = self.language.base_model(
+            inputs_embeds=self.embed(words, marks, self.visual([self.see_views(one) for one in placed])),
+            attention_mask=torch.ones_like(words),
+            position_ids=numbers if len(numbers) == 1 else numbers.unsqueeze(1),
+            use_cache=False,
+        ).last_hidden_state
+        return self.head(states[0])
+
+    def _readings(self, layouts: Sequence[Layout], tokenizer: Any) -> list[Reading]:
+        if tokenizer is None and any(isinstance(span, str) for layout in layouts for span in layout):
+            raise ConfigError("tokenizer", "is needed for text between visual tokens", "give the model's")
+        return [spell(layout, index, tokenizer) for index, layout in enumerate(layouts)]
+
     def head(self, states: Tensor) -> Tensor:
         """[M, D] states to [M, vocabulary] logits in float32, or float64 where the model is in float64."""
         logits = self.language.get_output_embeddings()(states)
@@ -231,6 +279,16 @@ def _connector(blueprint: Blueprint, towers: Any, width_out: int) -> Any:
         raise ConfigError(
             "blueprint.connector", str(error), "give it the towers that it reads, or use another connector"
         ) from error
+
+
+def _pieces(ids: Tensor | Sequence[int]) -> list[tuple[int, ...] | int]:
+    """Stretches of ids, and the numbers of the clips between them."""
+    pieces: list[tuple[int, ...] | int] = []
+    clips = itertools.count()
+    for clip, stretch in itertools.groupby(map(int, ids), key=lambda token: token < 0):
+        tokens = tuple(stretch)
+        pieces += [next(clips) for _ in tokens] if clip else [tokens]
+    return pieces
 
 
 def clip_tokens(read: Sequence[Tokens | str]) -> Tensor:
