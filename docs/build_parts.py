@@ -28,7 +28,9 @@ def _part(family: parts.Family, kind: str) -> str:
         for name, field in module.Part.Config.model_fields.items()
     ]
     table = ["| field | type | default |", "| --- | --- | --- |", *rows] if rows else ["No fields."]
-    return "\n".join([f"### `{kind}`\n", summary, "", *table, ""])
+    names = [name for name in module.Part.Config.model_fields if name in module.Part.Config.choices]
+    chosen = ["", f"Beside `weights` ([compose.md](compose.md)): {', '.join(f'`{n}`' for n in names)}."]
+    return "\n".join([f"### `{kind}`\n", summary, "", *table, *(chosen if names else []), ""])
 
 
 def _type(annotation: object) -> str:

@@ -5,35 +5,55 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from vidapt._strict import Place, Strict
+from vidapt._strict import Place, Strict, Weights
 from vidapt.video.choose import Policy, Uniform
 
 RetrievalSet = Literal["in_domain", "general"]
 """What an alignment stage measures retrieval on: the clips it adapts to, and others."""
 
 
-class Text(Strict):
-    """A dual encoder's text tower as data.
+class TextPart(Strict):
+    """A dual encoder's text tower as a recipe has it.
 
     Attributes:
-        arch: A transformers configuration as a dict; `model_type` is `clip_text_model`.
+        arch: A transformers configuration as a dict; `model_type` is `clip_text_model`. It comes from
+            `weights`, if there are any.
         kept: Read the first so many positions from one table, which is frozen, and the others from a second
             one; None has one table.
+        weights: The dual encoder whose text tower it begins with.
     """
 
-    arch: dict[str, Any]
+    arch: dict[str, Any] = Field({})
     kept: int | None = Field(default=None, ge=0)
+    weights: Weights | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> TextPart:
+        if not self.arch and self.weights is None:
+            raise ValueError("give its `arch`, or `weights` to begin with")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = handler(self)
+        return {key: value for key, value in plain.items() if key != "weights" or value is not None}
 
 
-class DualBlueprint(Strict):
-    """A dual encoder as data.
+class Text(TextPart):
+    """A dual encoder's text tower as data; see `TextPart`."""
+
+    weights: None = None
+
+
+class DualParts(Strict):
+    """A dual encoder as a recipe has it: the tower and the text tower may begin with others' `weights`.
 
     Attributes:
         tower: The vision tower.
         text: The text tower.
-        width: E, of the space in which both meet.
+        width: E, of the space in which both meet; None takes it from where the weights come from.
         pool: What stands for a clip before it is projected. `tower` is what the tower's own `pool` gives,
             such as its class token. `max` is, channel by channel, the maximum over all cells, which every
             tower can give: a channel becomes a detector, of which only the place it fires at is trained
@@ -43,11 +63,17 @@ class DualBlueprint(Strict):
     """
 
     tower: dict[str, Any]
-    text: Text
-    width: int = Field(ge=1)
+    text: TextPart
+    width: int | None = Field(None, ge=1)
     pool: Literal["tower", "max"] = "tower"
     resolution: dict[str, Any] = Field({"kind": "whole", "fit": "squash"})
     frames: Policy = Uniform(count=12)
+
+    @model_validator(mode="after")
+    def _has_width(self) -> DualParts:
+        if self.width is None and self.text.weights is None and "weights" not in self.tower:
+            raise ValueError("give its `width`, of the space in which clips and texts meet")
+        return self
 
     @property
     def towers(self) -> tuple[dict[str, Any], ...]:
@@ -58,6 +84,13 @@ class DualBlueprint(Strict):
     def scenes(self) -> dict[str, dict[str, Any]]:
         """None: stills and footage are cut alike."""
         return {}
+
+
+class DualBlueprint(DualParts):
+    """A dual encoder as data; see `DualParts`."""
+
+    text: Text
+    width: int = Field(ge=1)
 
 
 class Pairing(Strict):

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vidapt import parts
+from vidapt._strict import Weights
 from vidapt._yaml import Lines, Where, describe
 from vidapt.errors import ConfigError, nearest
 
@@ -54,18 +55,48 @@ def part_problems(data: Any, lines: Lines) -> Iterator[str]:
         return
     outside = (*_in_sources(data.get("data"), ("data",)), *_in_stages(data.get("stages")))
     for place in (*_in_blueprint(data.get("blueprint")), *_in_dual(data.get("dual")), *outside):
-        try:
-            parts.configure(place.family, place.spec)
-        except ConfigError as error:
-            yield _line(lines, place.kind, f"{error.found}; {error.remedy}")
-        except ValidationError as error:
-            config = parts.find(place.family, place.spec["kind"]).Config
-            yield from describe(error, config, lines, prefix=place.fields)
-        else:
-            yield from _tower_problems(place, lines)
+        begun = "weights" in place.spec and place.family in ("towers", "connectors")
+        yield from (_begun_problems if begun else _own_problems)(place, lines)
     blueprint = data.get("blueprint")
     if isinstance(blueprint, dict) and isinstance(blueprint.get("language"), dict):
         yield from _language_problems(blueprint["language"], lines)
+
+
+def _own_problems(place: _Place, lines: Lines, *, partial: bool = False) -> Iterator[str]:
+    """What is wrong with a part's fields; of a `partial` one, nothing is missing."""
+    try:
+        parts.configure(place.family, place.spec)
+    except ConfigError as error:
+        yield _line(lines, place.kind, f"{error.found}; {error.remedy}")
+    except ValidationError as error:
+        config = parts.find(place.family, place.spec["kind"]).Config
+        yield from describe(error, config, lines, prefix=place.fields, partial=partial)
+    else:
+        if not partial:
+            yield from _tower_problems(place, lines)
+
+
+def _begun_problems(place: _Place, lines: Lines) -> Iterator[str]:
+    """What can be told of a part that begins with another one's weights before these are looked at."""
+    yield from _weights_problems(place.spec["weights"], (*place.fields, "weights"), lines)
+    own = {key: value for key, value in place.spec.items() if key != "weights"}
+    if "kind" in own:
+        yield from _own_problems(dataclasses.replace(place, spec=own), lines, partial=True)
+        return
+    known = {
+        field
+        for kind in parts.kinds(place.family)
+        for field in parts.find(place.family, kind).Config.model_fields
+    }
+    for key in own.keys() - known:
+        yield _line(lines, (*place.fields, key), f"unknown key; {nearest(str(key), known)}")
+
+
+def _weights_problems(weights: Any, where: Where, lines: Lines) -> Iterator[str]:
+    try:
+        Weights.model_validate(weights)
+    except ValidationError as error:
+        yield from describe(error, Weights, lines, prefix=where)
 
 
 def _in_blueprint(blueprint: Any) -> Iterator[_Place]:
@@ -143,6 +174,11 @@ def _language_problems(spec: dict[str, Any], lines: Lines) -> Iterator[str]:
     from transformers import CONFIG_MAPPING
 
     where: Where = ("blueprint", "language")
+    if "weights" in spec:
+        yield from _weights_problems(spec["weights"], (*where, "weights"), lines)
+        own = {key: value for key, value in spec.items() if key != "weights"}
+        yield from _unknown_keys(own, where, lines).values()
+        return
     kind = spec.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         hint = nearest(str(kind), CONFIG_MAPPING) if kind else "give a transformers model_type, such as llama"

@@ -10,7 +10,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255
 """Bytes that Linux allows a path, and a name in it."""
@@ -91,3 +100,25 @@ Place = Annotated[Path, AfterValidator(_possible)]
 
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(_possible)]
 """A model by its name or its path."""
+
+
+class Weights(Strict):
+    """Whose weights a part of a new model begins with; a name alone stands for `{from: NAME}`.
+
+    Attributes:
+        source: The model's name, written `from`: as for a recipe's `start`, or a folder or file of a part
+            that is published alone.
+        part: Which part of it, such as `towers.1`; None is the obvious one.
+    """
+
+    source: ModelName = Field(alias="from")
+    part: str | None = Field(None, pattern=r"^(tower|towers\.\d{1,2}|connector|language|text)$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"from": str(value)} if isinstance(value, str | Path) else value
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, str]:
+        return self.source if self.part is None else {"from": self.source, "part": self.part}

@@ -266,10 +266,13 @@ def _set(data: Any, path: Sequence[str], value: Any) -> Where:
     return where
 
 
-def describe(error: ValidationError, model: type[BaseModel], lines: Lines, prefix: Where = ()) -> list[str]:
-    """Each validation error as `line N: place: what is wrong`."""
-    items = error.errors(include_url=False)
-    return [_sentence(item, model, lines, prefix) for item in items if not _follows(item)]
+def describe(
+    error: ValidationError, model: type[BaseModel], lines: Lines, prefix: Where = (), *, partial: bool = False
+) -> list[str]:
+    """Each validation error as `line N: place: what is wrong`; of a `partial` one, nothing is missing."""
+    items = [item for item in error.errors(include_url=False) if not _follows(item)]
+    told = (item for item in items if not (partial and item["type"] == "missing"))
+    return [_sentence(item, model, lines, prefix) for item in told]
 
 
 def _follows(item: Any) -> bool:
@@ -313,7 +316,7 @@ def _fields_at(model: type[BaseModel], loc: Where) -> set[str]:
         # Other keys are list indices and union tags: the models stay the same.
         tagged = {m for m in models if _tag(m) == key}
         models = tagged or models
-    return {name for m in models for name in m.model_fields}
+    return {field.alias or name for m in models for name, field in m.model_fields.items()}
 
 
 def _tag(model: type[BaseModel]) -> Any:

@@ -16,7 +16,7 @@ import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from vidapt._strict import Strict
 from vidapt.errors import CheckpointError, ConfigError, nearest
@@ -26,7 +26,14 @@ FAMILIES: tuple[Family, ...] = ("resolutions", "towers", "connectors", "position
 
 
 class PartConfig(Strict):
-    """Base of every part's `Config`: immutable, and a key it does not know is an error."""
+    """Base of every part's `Config`: immutable, and a key it does not know is an error.
+
+    Attributes:
+        choices: Fields that may be chosen anew where a part begins with another one's weights: they say how
+            these are read. All others say what they are.
+    """
+
+    choices: ClassVar[frozenset[str]] = frozenset()
 
 
 def kinds(family: Family) -> list[str]:

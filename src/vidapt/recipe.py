@@ -25,9 +25,11 @@ from pydantic import (
 
 from vidapt import parts
 from vidapt._dual import DualBlueprint as DualBlueprint
+from vidapt._dual import DualParts as DualParts
 from vidapt._dual import Pairing as Pairing
 from vidapt._dual import RetrievalSet
 from vidapt._dual import Text as Text
+from vidapt._dual import TextPart as TextPart
 from vidapt._learning import Batching as Batching
 from vidapt._learning import Cache as Cache
 from vidapt._learning import LoRA as LoRA
@@ -37,12 +39,13 @@ from vidapt._learning import Trained as Trained
 from vidapt._mistakes import part_problems
 from vidapt._strict import ModelName, Place
 from vidapt._strict import Strict as Strict
-from vidapt._yaml import apply_given, apply_overrides, describe, in_order, parse_yaml
+from vidapt._strict import Weights as Weights
+from vidapt._yaml import Lines, Where, apply_given, apply_overrides, describe, in_order, parse_yaml
 from vidapt.errors import ConfigError
 from vidapt.video.choose import Policy, Uniform
 
 Spec = dict[str, Any]
-"""A part: its `kind` and its own fields."""
+"""A part: its `kind` and its own fields; in a recipe also whose `weights` it begins with, if any."""
 
 Scene = Literal["image", "images", "video"]
 """What a clip is to a conversation: its only still, one of several stills, or footage."""
@@ -56,6 +59,7 @@ class Prompt(Strict):
     A sample reads `start`, then per user turn `user` and `opening`, then `answer`, `end`. In the user's
     text each media mark becomes `media` with the visual tokens in place of `{media}`. Where a conversation
     begins with a system turn of its own, `system` stands in the place of `start`, if the template has one.
+    A `user` with `{media}` and no `{text}` shows the media alone (`plain` of LLaVA, Liu et al. 2023).
 
     Clips are read where their marks stand; under `compat: published` in front of the words of their turn, to
     which HiLight's code moves them.
@@ -73,6 +77,9 @@ class Prompt(Strict):
 
 class Blueprint(Strict):
     """A model as data. Sizes flow from the part that owns them, so none is repeated here.
+
+    In a recipe, towers, connector and language model may say whose `weights` they begin with (`Weights`);
+    what a model's folder holds is written out, with no `weights` left in it.
 
     Attributes:
         towers: The vision tower, or two, where the connector reads two.
@@ -189,14 +196,14 @@ class Recipe(Strict):
         start: A run's folder, a checkpoint's folder or a shipped model's name; None when `blueprint` or
             `dual` describes a model to be made from nothing. A dual encoder may also start from its
             authors' `.pt` file.
-        accept: Weights that a dual encoder may start from although they lack something, which then begins
-            as published: `image_clip` has no temporal table and no proxies, `short_clip` has positions for
-            77 tokens, which are stretched.
+        accept: Weights that a dual encoder may start from (or take parts of) although they lack something,
+            which begins as published: `image_clip` has no temporal table and no proxies, `short_clip` has
+            positions for 77 tokens, which are stretched.
         blueprint: The video-language model, when there is no `start`.
         dual: The dual encoder, when there is no `start`.
-        tower_weights: A model, named as for `start`, whose tower is that of the one to be made: its weights
-            are taken, and everything else begins anew.
-        tokenizer: Folder of a tokenizer, or None to learn one of `vocabulary` entries from the labels.
+        tokenizer: Folder of a tokenizer. None takes that of the model to start from, or of the one whose
+            weights the language model (or the text tower) begins with; if there is neither, one of
+            `vocabulary` entries is learned from the labels.
         vocabulary: Size of a learned tokenizer.
         data: What stages learn from that have no `data` of their own.
         stages: What is done, in order.
@@ -207,8 +214,7 @@ class Recipe(Strict):
     start: ModelName | None = None
     accept: tuple[Literal["image_clip", "short_clip"], ...] = ()
     blueprint: Blueprint | None = None
-    dual: DualBlueprint | None = None
-    tower_weights: ModelName | None = None
+    dual: DualParts | None = None
     tokenizer: Place | None = None
     vocabulary: int = Field(1024, ge=257, le=10_000_000)
     data: Sources = ()
@@ -216,13 +222,12 @@ class Recipe(Strict):
     seed: int = Field(0, ge=0, lt=2**63)
     # Hashes of what it settled to, and of what was written, which is not said of a changed copy.
     _read_as: tuple[str, str] | None = PrivateAttr(None)
+    _lines: Lines | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Recipe:
         if sum(origin is not None for origin in (self.start, self.blueprint, self.dual)) != 1:
             raise ValueError("give either `start` (an existing model) or `blueprint` or `dual` (a new one)")
-        if self.start is not None and self.tower_weights is not None:
-            raise ValueError("`start` brings its own tower: leave out `tower_weights`")
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stage names must differ, got {names}")
@@ -254,6 +259,16 @@ class Recipe(Strict):
         same = self.model_copy()
         same._read_as = (self.settled, written)
         return same
+
+    def at(self, where: Where) -> str:
+        """How an error names a place, with its line where the recipe was read from a file."""
+        place = ".".join(map(str, where))
+        return place if self._lines is None else f"{self._lines.label(where)}: {place}"
+
+    def to_json(self) -> str:
+        """As a run keeps it; a prompt that is not given is left out, since weights may bring one."""
+        given = self.blueprint is None or "prompt" in self.blueprint.model_fields_set
+        return self.model_dump_json(indent=2, exclude=None if given else {"blueprint": {"prompt"}})
 
 
 def fingerprint(model: BaseModel) -> str:
@@ -291,7 +306,9 @@ def load_recipe(
     problems += part_problems(data, lines)
     if problems or recipe is None:
         raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(in_order(problems)))
-    return _absolute(recipe, path.parent).known_as(recipe.fingerprint)
+    settled = _absolute(recipe, path.parent).known_as(recipe.fingerprint)
+    settled._lines = lines
+    return settled
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
@@ -315,11 +332,38 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     update: dict[str, Any] = {"data": absolute(recipe.data), "stages": stages}
     if recipe.tokenizer is not None:
         update["tokenizer"] = _under(folder, recipe.tokenizer)
-    for field in ("start", "tower_weights"):
-        name = getattr(recipe, field)
-        if name is not None:
-            update[field] = _model_under(folder, name)
+    if recipe.start is not None:
+        update["start"] = _model_under(folder, recipe.start)
+    if recipe.blueprint is not None:
+        update["blueprint"] = _begun(folder, recipe.blueprint)
+    if recipe.dual is not None:
+        update["dual"] = _dual_begun(folder, recipe.dual)
     return recipe.model_copy(update=update)
+
+
+def _begun(folder: Path, blueprint: Blueprint) -> Blueprint:
+    """The blueprint with the paths of others' weights taken from `folder`, where they exist."""
+    parts_of = {name: _spec_begun(folder, getattr(blueprint, name)) for name in ("connector", "language")}
+    towers = tuple(_spec_begun(folder, tower) for tower in blueprint.towers)
+    return blueprint.model_copy(update={**parts_of, "towers": towers})
+
+
+def _dual_begun(folder: Path, dual: DualParts) -> DualParts:
+    """The same of a dual encoder."""
+    text, tower = dual.text, _spec_begun(folder, dual.tower)
+    if text.weights is not None:
+        text = text.model_copy(update={"weights": _weights_under(folder, text.weights)})
+    return dual.model_copy(update={"tower": tower, "text": text})
+
+
+def _spec_begun(folder: Path, spec: Spec) -> Spec:
+    if "weights" not in spec:
+        return spec
+    return {**spec, "weights": _weights_under(folder, Weights.model_validate(spec["weights"])).model_dump()}
+
+
+def _weights_under(folder: Path, weights: Weights) -> Weights:
+    return weights.model_copy(update={"source": _model_under(folder, weights.source)})
 
 
 def _taught_from(folder: Path, term: Spec) -> Spec:

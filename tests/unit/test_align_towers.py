@@ -13,11 +13,10 @@ from align_tools import dual, recipe, silent, stage, train, write_captioned
 from training_tools import assert_equal, blueprint, weights
 from training_tools import stage as talking
 
-from vidapt.errors import CheckpointError, ConfigError
+from vidapt.errors import ConfigError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, Recipe
 from vidapt.towers import dinov2
-from vidapt.training.tower_weights import take_tower
 
 CONV = {"kind": "conv_vip", "size": [16, 24], "frames": 3, "width": 16, "stem": 8, "heads": 2, "blocks": 2}
 
@@ -92,7 +91,7 @@ def test_alignment_reaches_every_level_of_conv_vip(labels: Path, tmp_path: Path,
 def test_a_new_model_takes_the_tower_of_another(labels: Path, tmp_path: Path) -> None:
     first = train(recipe(stage(labels, steps=2), name="first"), tmp_path, silent, workers=0)
     frozen = stage(labels, steps=2, train={"towers": "frozen"})
-    second = recipe(frozen, name="second", seed=7, tower_weights=str(first))
+    second = recipe(frozen, name="second", seed=7, dual=dual(tower={"weights": str(first)}))
     run = train(second, tmp_path, silent, workers=0)
     ours, theirs = (weights(folder) for folder in (run, first))
     assert_equal(*({k: v for k, v in one.items() if k.startswith("tower.")} for one in (ours, theirs)))
@@ -102,11 +101,11 @@ def test_a_new_model_takes_the_tower_of_another(labels: Path, tmp_path: Path) ->
 def test_a_model_that_writes_takes_the_tower_of_one_that_compares(labels: Path, tmp_path: Path) -> None:
     first = train(recipe(stage(labels, steps=2), name="first"), tmp_path, silent, workers=0)
     connector = {"kind": "pool_mlp", "pool": "average", "extra_per_clip": 3}
-    blue = blueprint(towers=[dual()["tower"]], connector=connector)
+    blue = blueprint(towers=[{"weights": str(first)}], connector=connector)
     del blue["language"]["vocab_size"]
     rows = write_answered(tmp_path, labels)
     second = Recipe.model_validate(
-        {"name": "speaks", "vocabulary": 300, "blueprint": blue, "tower_weights": str(first)}
+        {"name": "speaks", "vocabulary": 300, "blueprint": blue}
         | {"stages": [talking(rows, steps=1, train={"towers": "frozen"})]}
     )
     run = train(second, tmp_path, silent, workers=0)
@@ -123,13 +122,3 @@ def write_answered(folder: Path, labels: Path) -> Path:
     file = folder / "asked.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
-
-
-def test_another_tower_is_refused_before_work_begins(labels: Path, tmp_path: Path) -> None:
-    first = train(recipe(stage(labels, steps=1), name="first"), tmp_path, silent, workers=0)
-    with pytest.raises(ConfigError, match=r"is another one\n.*describe it as it is: \[{'kind': 'clip_vip'"):
-        take_tower(encoder(), str(first))
-    with pytest.raises(CheckpointError, match="there is no such model"):
-        train(recipe(stage(labels), tower_weights="nowhere"), tmp_path, silent, workers=0)
-    with pytest.raises(ValueError, match="brings its own tower"):
-        recipe(stage(labels), dual=None, start="x", tower_weights="y")

@@ -39,6 +39,8 @@ class Part(nn.Module):
                 first one's, which needs towers of one width.
         """
 
+        choices = frozenset({"local_start"})
+
         depth: int = Field(default=2, ge=1)
         bias: bool = True
         local_start: Literal["own", "global"] = "own"

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidapt.connectors._towers import one_tower
 from vidapt.nouns import Features, Grid, Tokens
 from vidapt.parts import PartConfig
 
@@ -21,6 +22,9 @@ class Part(nn.Module):
         cfg: How much is merged.
         width_in: C, the tower's width.
         width_out: D, the language model's width.
+
+    Raises:
+        ValueError: If there are several towers.
     """
 
     class Config(PartConfig):
@@ -33,8 +37,9 @@ class Part(nn.Module):
 
         stride: int = Field(default=2, ge=1)
 
-    def __init__(self, cfg: Config, *, width_in: int, width_out: int) -> None:
+    def __init__(self, cfg: Config, *, width_in: int | tuple[int, ...], width_out: int) -> None:
         super().__init__()
+        width_in = one_tower("merge_mlp", width_in)
         self.cfg = cfg
         merged = width_in * cfg.stride**2
         self.norm = nn.LayerNorm(width_in, eps=1e-6)

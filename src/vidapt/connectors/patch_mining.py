@@ -39,6 +39,8 @@ class Part(nn.Module):
             frames_at_once: Frames mined together; bounds memory, does not change the result.
         """
 
+        choices = frozenset({"frames_at_once"})
+
         depth: int = Field(default=2, ge=1)
         frames_at_once: int = Field(default=1, ge=1)
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidapt.connectors._towers import one_tower
 from vidapt.nouns import Features, Grid, Tokens
 from vidapt.parts import PartConfig
 
@@ -29,6 +30,9 @@ class Part(nn.Module):
         cfg: Pooling, order, MLP and newlines.
         width_in: C, the tower's width.
         width_out: D, the language model's width.
+
+    Raises:
+        ValueError: If there are several towers.
     """
 
     class Config(PartConfig):
@@ -50,6 +54,8 @@ class Part(nn.Module):
             extra_per_frame: The same for each frame, such as class tokens.
         """
 
+        choices = frozenset({"pool", "stride", "shape", "order", "extra_per_clip", "extra_per_frame"})
+
         pool: Pool = "none"
         stride: int = Field(default=2, ge=1)
         shape: tuple[int, int, int] | None = None
@@ -68,8 +74,9 @@ class Part(nn.Module):
                 raise ValueError(f"`shape` needs positive sides, got {self.shape}")
             return self
 
-    def __init__(self, cfg: Config, *, width_in: int, width_out: int) -> None:
+    def __init__(self, cfg: Config, *, width_in: int | tuple[int, ...], width_out: int) -> None:
         super().__init__()
+        width_in = one_tower("pool_mlp", width_in)
         self.cfg = cfg
         layers: list[nn.Module] = [nn.Linear(width_in, width_out, bias=cfg.bias)]
         for _ in range(cfg.depth - 1):

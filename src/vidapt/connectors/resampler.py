@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidapt.connectors._towers import one_tower
 from vidapt.nouns import Features, Grid, Tokens
 from vidapt.parts import PartConfig
 
@@ -51,6 +52,8 @@ class Part(nn.Module):
                 not change the result.
         """
 
+        choices = frozenset({"join", "seconds", "groups_at_once"})
+
         queries: int = Field(default=64, ge=1)
         head_width: int = Field(default=128, ge=1)
         join: int = Field(default=1, ge=1, le=6)
@@ -63,8 +66,9 @@ class Part(nn.Module):
                 raise ValueError("`join` needs `seconds`: frames read together are told apart by their times")
             return self
 
-    def __init__(self, cfg: Config, *, width_in: int, width_out: int) -> None:
+    def __init__(self, cfg: Config, *, width_in: int | tuple[int, ...], width_out: int) -> None:
         super().__init__()
+        width_in = one_tower("resampler", width_in)
         if width_out % cfg.head_width or width_out % 4:
             raise ValueError(
                 f"a width of {width_out} does not divide into heads of {cfg.head_width}, or by 4"

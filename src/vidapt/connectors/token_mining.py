@@ -50,6 +50,8 @@ class Part(nn.Module):
                 read; since 5.x it scales words alone.
         """
 
+        choices = frozenset({"like_words"})
+
         variant: Literal["released", "transposed", "v1", "v2"] = "released"
         rows: int = Field(default=32, ge=1)
         like_words: bool = True

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidapt.connectors._towers import one_tower
 from vidapt.nouns import Features, Grid, Tokens
 from vidapt.parts import PartConfig
 
@@ -62,8 +63,9 @@ class Part(nn.Module):
         layers: int = Field(2, ge=0)
         heads: int = Field(4, ge=1)
 
-    def __init__(self, cfg: Config, *, width_in: int, width_out: int) -> None:
+    def __init__(self, cfg: Config, *, width_in: int | tuple[int, ...], width_out: int) -> None:
         super().__init__()
+        width_in = one_tower("track", width_in)
         self.cfg = cfg
         self.score = nn.Linear(width_in, cfg.slots)
         self.nudge = nn.Linear(width_in, 2 * cfg.slots)

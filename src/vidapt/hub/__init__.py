@@ -6,16 +6,26 @@ their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 
 from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._describe import FamilyRow, describe_families
-from vidapt.hub._export import export_hf, export_merged
-from vidapt.hub._open import base_named_by, families, family_of, is_published, open_checkpoint
+from vidapt.hub._export import export_hf, export_merged, merged_state
+from vidapt.hub._open import (
+    base_named_by,
+    families,
+    family_of,
+    is_published,
+    open_checkpoint,
+)
 from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
+from vidapt.hub._parts import PublishedPart, holds_part, published_part
+from vidapt.hub._parts_language import LanguagePart
 from vidapt.hub._report import LoadReport
-from vidapt.hub._tokenizer import is_mark
+from vidapt.hub._tokenizer import is_mark, read_tokenizer
 from vidapt.hub._translate import translate, translate_back
 
 __all__ = [
     "FamilyRow",
+    "LanguagePart",
     "LoadReport",
+    "PublishedPart",
     "base_named_by",
     "base_of",
     "describe_families",
@@ -23,12 +33,16 @@ __all__ = [
     "export_merged",
     "families",
     "family_of",
+    "holds_part",
     "is_mark",
     "is_published",
     "is_published_dual",
+    "merged_state",
     "open_adapter",
     "open_checkpoint",
     "open_dual_encoder",
+    "published_part",
+    "read_tokenizer",
     "translate",
     "translate_back",
 ]

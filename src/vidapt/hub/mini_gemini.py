@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from transformers import LlamaConfig
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed, _prompts
 from vidapt.hub._files import Stored, stored
-from vidapt.hub._keys import Rule, rewrite
+from vidapt.hub._keys import Rule, Shape, rewrite
 from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
@@ -42,7 +42,7 @@ LLAMA_3 = _prompts.LLAMA_3.model_copy(update={"opening": "<|start_header_id|>sys
 
 _CLIP = "model.vision_tower.vision_tower.vision_model."
 _AUX = "model.vision_tower_aux."
-_BLOCK = r"model\.vision_tower_aux\.vision_stages\.(\d+)\.blocks\.(\d+)\."
+_STEM, _STAGES = f"{_AUX}vision_stem.", f"{_AUX}vision_stages."
 _OUR_BLOCK = r"towers\.1\.stages\.(\d+)\.layers\.(\d+)\."
 
 _HEAD = 64
@@ -60,19 +60,31 @@ _WITHIN_BLOCK = (
     ("mlp.fc2", "pwconv2"),
 )
 
+
+def convnext_rules(stem: str, stages: str, place: str) -> tuple[Rule, ...]:
+    """Key table of a ConvNeXt by timm's names.
+
+    Args:
+        stem: What stands in front of the stem's names, such as `stem.`.
+        stages: What stands in front of the stages' numbers, such as `stages.`.
+        place: What stands in front of ours.
+    """
+    block = rf"{re.escape(stages)}(\d+)\.blocks\.(\d+)\."
+    return (
+        Rule(rf"{re.escape(stem)}0\.(.*)", rf"{place}stem.patch_embeddings.\1"),
+        Rule(rf"{re.escape(stem)}1\.(.*)", rf"{place}stem.layernorm.\1"),
+        Rule(rf"{re.escape(stages)}(\d+)\.downsample\.(.*)", rf"{place}stages.\1.downsampling_layer.\2"),
+        *(
+            Rule(rf"{block}{re.escape(theirs)}(\..*)?", rf"{place}stages.\1.layers.\2.{ours}\3")
+            for theirs, ours in _WITHIN_BLOCK
+        ),
+    )
+
+
 RULES = (
     *_composed.RECOMPUTED,
     Rule(r"model\.vision_tower\.vision_tower\.(?:vision_model\.)?(.*)", r"towers.0.net.\1"),
-    Rule(r"model\.vision_tower_aux\.vision_stem\.0\.(.*)", r"towers.1.stem.patch_embeddings.\1"),
-    Rule(r"model\.vision_tower_aux\.vision_stem\.1\.(.*)", r"towers.1.stem.layernorm.\1"),
-    Rule(
-        r"model\.vision_tower_aux\.vision_stages\.(\d+)\.downsample\.(.*)",
-        r"towers.1.stages.\1.downsampling_layer.\2",
-    ),
-    *(
-        Rule(rf"{_BLOCK}{re.escape(theirs)}(\..*)?", rf"towers.1.stages.\1.layers.\2.{ours}\3")
-        for theirs, ours in _WITHIN_BLOCK
-    ),
+    *convnext_rules(_STEM, _STAGES, "towers.1."),
     Rule(r"model\.vlm_uni_query_projector\.(.*)", r"connector.query.\1"),
     Rule(r"model\.vlm_uni_aux_projector\.(.*)", r"connector.key.\1"),
     Rule(r"model\.vlm_uni_val_projector\.(.*)", r"connector.value.\1"),
@@ -129,7 +141,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     return Blueprint(
         towers=(
             {"kind": "frame_vit", "arch": clip, "layer": int(config.get("mm_vision_select_layer", -2))},
-            {"kind": "convnext", "arch": _convnext(tensors, folder)},
+            {"kind": "convnext", "arch": convnext_arch(_shapes(tensors), _STEM, _STAGES, folder)},
         ),
         connector={"kind": "patch_mining", "depth": _depth(config, where)},
         language=language,
@@ -166,7 +178,9 @@ def _depth(config: Mapping[str, Any], where: Path) -> int:
 
 
 def _clip(tensors: Mapping[str, Stored], folder: Path) -> Spec:
-    named = {re.sub(r"(vision_tower\.)(?!vision_)", r"\1vision_model.", key): e for key, e in tensors.items()}
+    named = {
+        re.sub(r"(vision_tower\.)(?!vision_)", r"\1vision_model.", k): s for k, s in _shapes(tensors).items()
+    }
     hidden, _, patch, _ = _shape(named, f"{_CLIP}embeddings.patch_embedding.weight", folder)
     places, _ = _shape(named, f"{_CLIP}embeddings.position_embedding.weight", folder)
     inner, _ = _shape(named, f"{_CLIP}encoder.layers.0.mlp.fc1.weight", folder)
@@ -182,32 +196,45 @@ def _clip(tensors: Mapping[str, Stored], folder: Path) -> Spec:
     }
 
 
-def _convnext(tensors: Mapping[str, Stored], folder: Path) -> Spec:
-    stages = _count(tensors, rf"{re.escape(_AUX)}vision_stages\.(\d+)\..*")
-    stem = _shape(tensors, f"{_AUX}vision_stem.0.weight", folder)
-    first = [f"{_AUX}vision_stages.{stage}.blocks.0." for stage in range(stages)]
+def convnext_arch(shapes: Mapping[str, Shape], stem: str, stages: str, where: Path) -> Spec:
+    """A ConvNeXt's configuration, read from the shapes of its tensors by timm's names.
+
+    Args:
+        shapes: By their names.
+        stem: As in `convnext_rules`.
+        stages: As in `convnext_rules`.
+        where: Their file or folder, for errors.
+
+    Raises:
+        CheckpointError: If a tensor that tells a size is missing.
+    """
+    count = _count(shapes, rf"{re.escape(stages)}(\d+)\..*")
+    first = [f"{stages}{stage}.blocks.0." for stage in range(count)]
     return {
         "model_type": "convnext",
-        "hidden_sizes": [_shape(tensors, f"{name}norm.weight", folder)[0] for name in first],
+        "hidden_sizes": [_shape(shapes, f"{name}norm.weight", where)[0] for name in first],
         "depths": [
-            _count(tensors, rf"{re.escape(_AUX)}vision_stages\.{stage}\.blocks\.(\d+)\..*")
-            for stage in range(stages)
+            _count(shapes, rf"{re.escape(stages)}{stage}\.blocks\.(\d+)\..*") for stage in range(count)
         ],
-        "patch_size": stem[-1],
+        "patch_size": _shape(shapes, f"{stem}0.weight", where)[-1],
         # Some of the larger ConvNeXts do not scale their layers.
-        "layer_scale_init_value": 1e-6 if all(f"{name}gamma" in tensors for name in first) else 0.0,
+        "layer_scale_init_value": 1e-6 if all(f"{name}gamma" in shapes for name in first) else 0.0,
     }
 
 
-def _shape(tensors: Mapping[str, Stored], key: str, folder: Path) -> tuple[int, ...]:
-    if key not in tensors:
+def _shapes(tensors: Mapping[str, Stored]) -> dict[str, Shape]:
+    return {key: entry.shape for key, entry in tensors.items()}
+
+
+def _shape(shapes: Mapping[str, Shape], key: str, where: Path) -> Shape:
+    if key not in shapes:
         raise CheckpointError(
-            folder,
+            where,
             f"{key!r}, from which a tower's size is read, is missing",
             "the folder needs both towers' weights beside the language model's, as the authors publish them",
         )
-    return tensors[key].shape
+    return shapes[key]
 
 
-def _count(tensors: Mapping[str, Stored], pattern: str) -> int:
-    return len({match[1] for key in tensors if (match := re.fullmatch(pattern, key))})
+def _count(names: Iterable[str], pattern: str) -> int:
+    return len({match[1] for key in names if (match := re.fullmatch(pattern, key))})

@@ -64,6 +64,12 @@ def language_model(spec: dict[str, Any]) -> Any:
     Raises:
         ConfigError: If there is no such model, or questions behind a shared prefix would not be apart in it.
     """
+    if "weights" in spec:  # transformers would take any key without a word
+        raise ConfigError(
+            "blueprint.language.weights",
+            "is for recipes; a model's own blueprint has every part written out",
+            "train the recipe, or compose the model with vidapt.loading.compose",
+        )
     fields = copy.deepcopy(spec)  # configurations write into what they are given
     kind = fields.pop("model_type", None)
     try:

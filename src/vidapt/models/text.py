@@ -105,8 +105,7 @@ def _pieces(
         if turn.role == "system":
             stretches.append((turn.text, False))
         elif turn.role == "user":
-            text = _with_media(turn.text, prompt.media)
-            stretches += [(prompt.user.replace("{text}", text), False), (prompt.opening, False)]
+            stretches += [(_asked(turn.text, prompt), False), (prompt.opening, False)]
         elif not (open_answer and index == len(turns) - 1):
             stretches.append((prompt.answer.replace("{text}", turn.text) + prompt.end, True))
     pieces: list[tuple[Piece, bool]] = []
@@ -120,6 +119,14 @@ def _pieces(
             if ids:
                 pieces.append((ids, labelled))
     return pieces
+
+
+def _asked(text: str, prompt: Prompt) -> str:
+    """A user's turn; of one whose template has no place for words, only the media are shown."""
+    if "{text}" in prompt.user:
+        return prompt.user.replace("{text}", _with_media(text, prompt.media))
+    shown = prompt.media.replace("{media}", MEDIA) * text.count(MEDIA)
+    return prompt.user.replace("{media}", shown)
 
 
 def _ids(text: str, tokenizer: Any, *, begins: bool) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from vidapt import parts
@@ -49,13 +50,7 @@ class VideoLM(nn.Module):
         if blueprint.adapters is not None:
             add_adapters(self.language, blueprint.adapters)
         width = self.language.get_input_embeddings().embedding_dim
-        widths = tuple(tower.width for tower in self.towers)
-        self.connector = parts.build(
-            "connectors",
-            blueprint.connector,
-            width_in=widths[0] if len(widths) == 1 else widths,
-            width_out=width,
-        )
+        self.connector = _connector(blueprint, self.towers, width)
         self.fixed = frozenset(
             f"{part}.{name}"
             for part, module in (("towers", self.towers), ("connector", self.connector))
@@ -271,6 +266,19 @@ class VideoLM(nn.Module):
         assert isinstance(logits, Tensor)
         cap = getattr(self.language.config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
+
+
+def _connector(blueprint: Blueprint, towers: Any, width_out: int) -> Any:
+    widths: tuple[int, ...] = tuple(tower.width for tower in towers)
+    width_in = widths[0] if len(widths) == 1 else widths
+    try:
+        return parts.build("connectors", blueprint.connector, width_in=width_in, width_out=width_out)
+    except ValidationError:
+        raise
+    except ValueError as error:  # of a connector that does not fit its towers
+        raise ConfigError(
+            "blueprint.connector", str(error), "give it the towers that it reads, or use another connector"
+        ) from error
 
 
 def _pieces(ids: Tensor | Sequence[int]) -> list[tuple[int, ...] | int]:

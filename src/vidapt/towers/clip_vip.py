@@ -61,6 +61,8 @@ class Part(PatchTower):
             std: Per channel, in 0..1.
         """
 
+        choices = frozenset({"mean", "std"})
+
         arch: ClipArch
         added: int = Field(default=3, ge=0)
         frames: int = Field(default=12, ge=1)

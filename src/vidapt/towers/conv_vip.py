@@ -55,6 +55,8 @@ class Part(nn.Module):
             std: Divided by afterwards.
         """
 
+        choices = frozenset({"mean", "std"})
+
         size: tuple[int, int] = (72, 128)
         frames: int = Field(18, ge=1)
         width: int = Field(96, ge=8, multiple_of=8)

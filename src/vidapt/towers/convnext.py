@@ -50,6 +50,8 @@ class Part(nn.Module):
             std: Per channel, in 0..1.
         """
 
+        choices = frozenset({"frames_at_once", "mean", "std"})
+
         arch: dict[str, Any]
         frames_at_once: int = Field(default=4, ge=1)
         mean: tuple[float, float, float] = CLIP_MEAN

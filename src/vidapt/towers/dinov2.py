@@ -50,6 +50,8 @@ class Part(PatchTower):
             std: Per channel, in 0..1.
         """
 
+        choices = frozenset({"layer", "norm", "frames_at_once", "mean", "std"})
+
         arch: Annotated[dict[str, Any], one_of("dinov2", "dinov2_with_registers")]
         layer: int = -1
         norm: bool = True

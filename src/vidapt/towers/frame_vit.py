@@ -61,6 +61,8 @@ class Part(PatchTower):
             std: Per channel, in 0..1.
         """
 
+        choices = frozenset({"layer", "drop_class_token", "frames_at_once", "mean", "std"})
+
         arch: Annotated[dict[str, Any], one_of(*_HAS_CLASS_TOKEN)]
         layer: int = -2
         drop_class_token: bool = True

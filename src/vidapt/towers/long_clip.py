@@ -49,6 +49,8 @@ class Part(PatchTower):
             std: Per channel, in 0..1.
         """
 
+        choices = frozenset({"output", "frames_at_once", "mean", "std"})
+
         arch: ClipArch
         output: Literal["feature", "patches"] = "feature"
         frames_at_once: int = Field(default=32, ge=1)

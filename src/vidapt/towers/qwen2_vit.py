@@ -52,6 +52,8 @@ class Part(nn.Module):
             std: Per channel, in 0..1.
         """
 
+        choices = frozenset({"size", "patches_at_once", "mean", "std"})
+
         arch: dict[str, Any]
         size: tuple[int, int] = (224, 224)
         patches_at_once: int = Field(default=8192, ge=1)

@@ -53,6 +53,8 @@ class Part(PatchTower):
             std: Per channel, in 0..1.
         """
 
+        choices = frozenset({"compat", "frames_at_once", "mean", "std"})
+
         arch: Annotated[dict[str, Any], one_of("siglip_vision_model")]
         compat: Compat = "published"
         frames_at_once: int = Field(default=16, ge=1)

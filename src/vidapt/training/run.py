@@ -18,16 +18,19 @@ import vidapt
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import check_folder, write_json, write_text
 from vidapt.formats import check, fingerprint
-from vidapt.loading import RUN, compares, locate, locate_dual, open_model, usable_device
+from vidapt.loading import RUN, open_model, usable_device
+from vidapt.loading.compose import Plan
+from vidapt.loading.compose_dual import DualPlan
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
 from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.parts import import_modules, outside
 from vidapt.progress import Reporter
-from vidapt.recipe import Blueprint, Recipe, Stage, missing_files
-from vidapt.training import quarantine
-from vidapt.training.align import begin, teachers
+from vidapt.recipe import Recipe, Stage, missing_files
+from vidapt.training import begin, quarantine
+from vidapt.training.align import begin as align_begin
+from vidapt.training.align import teachers
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.align.stage import aligned, measure_of, watch_of
 from vidapt.training.batch import StageBatch
@@ -36,12 +39,10 @@ from vidapt.training.optimizer import Model, set_trainable
 from vidapt.training.order import Order, total_steps
 from vidapt.training.ready import Labels, StageData, aligns, read_labels, ready
 from vidapt.training.stage import StageWork, fit, make_objective
-from vidapt.training.tokenizer import learn_tokenizer
-from vidapt.training.tower_weights import take_tower
 from vidapt.training.truth import read_truth
 
-RECIPE, LOAD_REPORT = "recipe.json", "load_report.json"
-_BEGUN = (RECIPE, LOAD_REPORT)
+RECIPE = "recipe.json"
+_BEGUN = (RECIPE, begin.LOAD_REPORT)
 """What a run's folder may hold of an attempt that was refused before work began."""
 
 
@@ -76,8 +77,9 @@ def train(
 ) -> Path:
     """Carry out a recipe.
 
-    Everything that can be checked is checked before work begins: label files, their media and their
-    answers' lengths.
+    Everything that can be checked is checked before work begins: the models that parts begin with, label
+    files, their media and their answers' lengths. Once a stage is finished, what the run began with is not
+    needed any more.
 
     Args:
         recipe: What to do.
@@ -92,19 +94,19 @@ def train(
         The run's folder.
 
     Raises:
-        ConfigError: If files are missing, a part of the user's own cannot be imported, or the folder exists
-            and is not to be resumed.
+        ConfigError: If files are missing, a part of the user's own cannot be imported, a part does not fit
+            the weights it is to begin with, or the folder exists and is not to be resumed.
         FormatError: If a label file is unsound, or media are missing.
         CheckpointError: If the model to start from cannot be opened.
         VidaptError: If the run's folder cannot be written.
         KeyboardInterrupt: After Ctrl-C; what is done is saved and `resume` goes on from it.
     """
-    dual, data = _checked(recipe)
     run = runs / recipe.name
     check_folder(run)
+    dual, plan, data = _checked(recipe, run)
     state = _read_state(run, recipe, data, resume=resume)
     recipe = recipe.known_as(state.recipe)
-    model, tokenizer = (_dual_starting_point if dual else _starting_point)(recipe, run, state, data)
+    model, tokenizer = _starting_point(recipe, run, state, data, plan, dual=dual)
     place = _place(device, flex=flex)
     model.to(place)
     stages = [
@@ -117,7 +119,7 @@ def train(
         if (name := stage_folder(index, stage)) not in state.finished
     }
     count = os.cpu_count() or 1 if workers is None else workers
-    write_text(run / RECIPE, recipe.model_dump_json(indent=2) + "\n")
+    write_text(run / RECIPE, recipe.to_json() + "\n")
     write_json(run / RUN, asdict(state))
     for index, stage in enumerate(recipe.stages):
         name = stage_folder(index, stage)
@@ -131,8 +133,11 @@ def train(
     return run
 
 
-def _checked(recipe: Recipe) -> tuple[bool, list[Labels]]:
-    """Whether a recipe trains a dual encoder, and the labels of its stages; nothing it names is missing."""
+def _checked(recipe: Recipe, run: Path) -> tuple[bool, Plan | DualPlan | None, list[Labels]]:
+    """Whether a recipe trains a dual encoder, what its parts begin with, and the labels of its stages.
+
+    Nothing it names is missing.
+    """
     absent = missing_files(recipe)
     if absent:
         raise ConfigError(
@@ -142,13 +147,18 @@ def _checked(recipe: Recipe) -> tuple[bool, list[Labels]]:
         )
     import_modules(outside(recipe.model_dump()))
     dual = aligns(recipe)
+    plan = None if _has_finished(run) else begin.planned(recipe, dual=dual)
     data = [read_labels(recipe, stage) for stage in recipe.stages]
     check([sample for one in data for sample in one.everything()])
-    if recipe.start is not None:
-        (locate_dual if dual else locate)(recipe.start)
-    if recipe.tower_weights is not None:
-        compares(recipe.tower_weights)
-    return dual, data
+    return dual, plan, data
+
+
+def _has_finished(run: Path) -> bool:
+    """Whether a stage of a run is finished, with which it goes on; a damaged run is looked at later."""
+    try:
+        return bool(json.loads((run / RUN).read_text(encoding="utf-8"))["finished"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def _place(device: str, *, flex: bool) -> torch.device:
@@ -199,46 +209,24 @@ def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bo
     return state
 
 
-def _dual_starting_point(
-    recipe: Recipe, run: Path, state: RunState, data: Sequence[Labels]
-) -> tuple[DualEncoder, Any]:
-    """The dual encoder the next stage begins with."""
-    if state.finished:
-        return begin.resume(run)
-    texts = (turn.text for labels in data for sample in labels.samples for turn in sample.turns)
-    return begin.begin(recipe, texts, run / LOAD_REPORT)
-
-
 def _starting_point(
-    recipe: Recipe, run: Path, state: RunState, data: Sequence[Labels]
-) -> tuple[VideoLM, Any]:
-    """The model the next stage begins with."""
+    recipe: Recipe,
+    run: Path,
+    state: RunState,
+    data: Sequence[Labels],
+    plan: Plan | DualPlan | None,
+    *,
+    dual: bool,
+) -> tuple[Model, Any]:
+    """The model the next stage begins with, and its tokenizer."""
     if state.finished:
-        return open_model(run)
-    if recipe.start is not None:
-        return open_model(recipe.start, tell=lambda told: write_json(run / LOAD_REPORT, told.to_dict()))
-    assert recipe.blueprint is not None
-    tokenizer = _tokenizer(recipe, recipe.blueprint, data)
-    language = {
-        **recipe.blueprint.language,
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    language |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    torch.manual_seed(recipe.seed)
-    model = VideoLM(recipe.blueprint.model_copy(update={"language": language}))
-    if recipe.tower_weights is not None:
-        take_tower(model, recipe.tower_weights)
-    return model, tokenizer
-
-
-def _tokenizer(recipe: Recipe, blueprint: Blueprint, data: Sequence[Labels]) -> Any:
-    if recipe.tokenizer is not None:
-        from transformers import PreTrainedTokenizerFast
-
-        return PreTrainedTokenizerFast.from_pretrained(recipe.tokenizer)
+        return align_begin.resume(run) if dual else open_model(run)
     texts = (turn.text for labels in data for sample in labels.samples for turn in sample.turns)
-    return learn_tokenizer(texts, blueprint.prompt, recipe.vocabulary)
+    if dual:
+        assert not isinstance(plan, Plan)
+        return align_begin.begin(recipe, texts, run, plan)
+    assert not isinstance(plan, DualPlan)
+    return begin.begin(recipe, texts, run, plan)
 
 
 @dataclass(frozen=True)

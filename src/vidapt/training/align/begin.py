@@ -10,50 +10,71 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from vidapt.errors import ConfigError
-from vidapt.files import write_json
 from vidapt.hub import open_dual_encoder
 from vidapt.loading import locate_dual
+from vidapt.loading.compose_dual import DualPlan
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, Recipe
+from vidapt.training.begin import keep_report
 from vidapt.training.tokenizer import learn_caption_tokenizer
-from vidapt.training.tower_weights import take_tower
 
 
-def begin(recipe: Recipe, texts: Iterable[str], report: Path) -> tuple[DualEncoder, Any]:
+def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan | None) -> tuple[DualEncoder, Any]:
     """The model and the tokenizer that a recipe starts from.
 
     Args:
-        recipe: Its `dual` (with `tower_weights`, if it has any) or `start`.
+        recipe: Its `dual` or `start`.
         texts: What a tokenizer is learned from, if one has to be.
-        report: What became of a published checkpoint's tensors is written here.
+        run: Folder of the run, in which is kept what became of every tensor of published weights.
+        plan: What the parts of its `dual` begin with, if they take others' weights.
 
     Raises:
         CheckpointError: If the model to start from cannot be opened.
         ConfigError: If it has no tokenizer and the recipe gives none, or one that is too large.
     """
+    if plan is not None:
+        return _composed(recipe, texts, run, plan)
     if recipe.dual is not None:
         tokenizer = _given(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
         torch.manual_seed(recipe.seed)
-        model = DualEncoder(_fitted(recipe.dual, tokenizer))
-        if recipe.tower_weights is not None:
-            take_tower(model, recipe.tower_weights)
-        return model, tokenizer
+        return DualEncoder(
+            _fitted(DualBlueprint.model_validate(recipe.dual.model_dump()), tokenizer)
+        ), tokenizer
     assert recipe.start is not None
     model, own, told = open_dual_encoder(locate_dual(recipe.start), accept=recipe.accept, seed=recipe.seed)
-    write_json(report, told.to_dict())
+    keep_report(run, told.to_dict())
+    return model, _known(recipe, own, recipe.start, model.text.net.config.vocab_size)
+
+
+def _composed(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan) -> tuple[DualEncoder, Any]:
+    """A dual encoder out of parts of others."""
+    blueprint, reading = plan.blueprint, plan.reading
+    if reading is None:
+        tokenizer = _given(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
+        blueprint = _fitted(blueprint, tokenizer)
+    else:
+        source = reading.source
+        own = None if source.tokenizer is None else source.tokenizer()
+        tokenizer = _known(recipe, own, source.name, int(blueprint.text.arch["vocab_size"]))
+    model, report = plan.make(blueprint, seed=recipe.seed)
+    keep_report(run, report)
+    return model, tokenizer
+
+
+def _known(recipe: Recipe, own: Any | None, name: str, rows: int) -> Any:
+    """The recipe's tokenizer or a model's own, of which the model knows every entry."""
     tokenizer = _given(recipe) or own
     if tokenizer is None:
         raise ConfigError(
-            recipe.start,
+            name,
             "has no tokenizer",
             "name the folder of CLIP's tokenizer as the recipe's `tokenizer`",
         )
-    rows = model.text.net.config.vocab_size
     if len(tokenizer) > rows:
         raise ConfigError(
             "tokenizer", f"knows {len(tokenizer)} tokens, the text tower {rows}", "give the model's own"
         )
-    return model, tokenizer
+    return tokenizer
 
 
 def resume(run: Path) -> tuple[DualEncoder, Any]:

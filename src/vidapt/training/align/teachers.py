@@ -15,12 +15,12 @@ from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.hub import open_dual_encoder
 from vidapt.loading import compares, locate_dual, open_model
+from vidapt.models.dual_encoder import DualEncoder
 from vidapt.nouns import Plan
 from vidapt.recipe import Cache, Scene, Spec
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.footage import Footage, Item
 from vidapt.training.optimizer import Model
-from vidapt.training.tower_weights import towers_of
 from vidapt.video.choose import Policy, Uniform
 
 
@@ -107,7 +107,8 @@ def open_teachers(objective: Spec, frames: Policy, device: torch.device) -> dict
 def _open(name: str, asked: Any, frames: Policy) -> Teacher:
     path = asked.path
     model: Model = open_dual_encoder(locate_dual(path))[0] if compares(path) else open_model(path)[0]
-    towers, blueprint = towers_of(model), model.blueprint
+    towers = [model.tower] if isinstance(model, DualEncoder) else list(model.towers)
+    blueprint = model.blueprint
     if asked.tower >= len(towers):
         raise ConfigError(f"teacher {name}", f"has {len(towers)} towers", "`tower` counts from 0")
     resolution = asked.resolution or blueprint.scenes.get("video", blueprint.resolution)

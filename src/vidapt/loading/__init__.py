@@ -1,0 +1,21 @@
+"""Open and export a model by its name or path, and compose a new one from parts of others.
+
+Importing this imports no torch; `vidapt.loading.compose` does.
+"""
+
+from vidapt.loading._opened import export_model, open_model, usable_device
+from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, RUN, compares, locate, locate_dual, shipped
+
+__all__ = [
+    "ADAPTER",
+    "BLUEPRINT",
+    "DUAL",
+    "RUN",
+    "compares",
+    "export_model",
+    "locate",
+    "locate_dual",
+    "open_model",
+    "shipped",
+    "usable_device",
+]

@@ -1,0 +1,133 @@
+"""Open a model by its name, and write it for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidapt.errors import CheckpointError, ConfigError
+from vidapt.files import exists
+from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, locate
+
+if TYPE_CHECKING:
+    import torch
+
+    from vidapt.hub import LoadReport
+    from vidapt.models.placement import Bits
+    from vidapt.models.video_lm import VideoLM
+
+
+def open_model(
+    name: str | Path,
+    dtype: torch.dtype | str | None = None,
+    device: str = "cpu",
+    tell: Callable[[LoadReport], object] | None = None,
+    bits: Bits | None = None,
+) -> tuple[VideoLM, Any]:
+    """A model in evaluation mode and its tokenizer.
+
+    Args:
+        name: See `locate`.
+        dtype: Number format of the weights or its name; None is float32.
+        device: Where it runs; `auto` spreads the language model over the devices there are.
+        tell: Called with what became of every tensor, where a published checkpoint is opened.
+        bits: Quantise the language model, for answering only; needs bitsandbytes.
+
+    Raises:
+        CheckpointError: If there is no such model, its weights do not fit exactly, or it names a part outside
+            vidapt whose module has not been imported.
+        ConfigError: If there is no such device, or bitsandbytes is needed and absent.
+    """
+    import torch
+
+    from vidapt.models.placement import quantize, spread
+
+    folder = locate(name)
+    kept = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
+    place = None if device == "auto" else usable_device(device)
+    if (folder / DUAL).is_file():
+        raise CheckpointError(
+            folder, "a dual encoder compares clips with texts and writes none", "match clips with it instead"
+        )
+    if (folder / BLUEPRINT).is_file():
+        from vidapt.models.folder import open_model as open_own
+
+        model, tokenizer = open_own(folder, kept)
+    else:
+        model, tokenizer, report = open_published(folder, kept)
+        if tell is not None:
+            tell(report)
+    if bits is not None:
+        quantize(model, bits)
+    if place is None:
+        spread(model)
+        return model, tokenizer
+    return model.to(place), tokenizer
+
+
+def open_published(folder: Path, dtype: torch.dtype | None) -> tuple[VideoLM, Any, LoadReport]:
+    """A published checkpoint, or what was trained on the one that its folder names."""
+    from vidapt.hub import base_named_by, base_of, open_adapter, open_checkpoint
+
+    if (folder / "config.json").is_file():
+        named = base_named_by(folder)
+        base = None if named is None else _base(folder, named, "config.json")
+        return open_checkpoint(folder, dtype=dtype, base=base)
+    return open_adapter(folder, _base(folder, base_of(folder), ADAPTER), dtype)
+
+
+def _base(folder: Path, named: str, told_in: str) -> Path:
+    """Folder of the checkpoint beneath another, which a path may name from that one's folder on."""
+    beside = folder / named
+    try:
+        return locate(beside if exists(beside) else named)
+    except CheckpointError as error:
+        raise CheckpointError(
+            folder / told_in,
+            f"the weights here lie on those of {named!r}: {error.where} {error.found}",
+            "download that checkpoint and write its folder in place of the name",
+        ) from error
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called `name`, such as `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        ConfigError: If torch does not know it or this machine does not have it.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError("device", f"{name!r} cannot be used: {reason}", "use cpu") from error
+    return device
+
+
+def export_model(name: str | Path, out: Path, *, to: str, dtype: str) -> None:
+    """Write a model for other tools; see `hub.export_hf` and `hub.export_merged`.
+
+    Args:
+        name: See `locate`.
+        out: A new folder.
+        to: `hf` or `merged`.
+        dtype: Name of torch's number format.
+
+    Raises:
+        CheckpointError: If the model cannot be opened or has no such layout, or the folder exists.
+    """
+    import torch
+
+    from vidapt.hub import export_hf, export_merged
+    from vidapt.models.folder import read_card
+
+    folder, stored_as = locate(name), getattr(torch, dtype)
+    model, tokenizer = open_model(name)
+    if to == "hf":
+        export_hf(out, model, tokenizer, stored_as)
+    else:
+        card = {**read_card(folder), "merged_from": str(name)}
+        export_merged(out, model, tokenizer, card, stored_as)

@@ -1,0 +1,119 @@
+"""The model a run begins with: an existing one, one made from nothing, or one composed of parts of others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from vidapt.errors import ConfigError
+from vidapt.files import write_json
+from vidapt.hub import read_tokenizer
+from vidapt.loading import RUN, compose, compose_dual, locate, locate_dual, open_model
+from vidapt.loading.compose import Plan, Sources
+from vidapt.loading.compose_dual import DualPlan
+from vidapt.models.video_lm import VideoLM
+from vidapt.recipe import Recipe
+from vidapt.training.tokenizer import learn_tokenizer
+
+LOAD_REPORT = "load_report.json"
+"""File of a run: what became of every tensor that it began with."""
+
+
+def planned(recipe: Recipe, *, dual: bool) -> Plan | DualPlan | None:
+    """Look at what a recipe begins with, before any work: nothing it names is missing or does not fit.
+
+    Args:
+        recipe: The recipe.
+        dual: Whether it trains a dual encoder.
+
+    Returns:
+        What its parts begin with, if it takes others' weights.
+
+    Raises:
+        CheckpointError: If there is no such model to start from.
+        ConfigError: Listing what is wrong with the parts.
+    """
+    sources = Sources(recipe.accept, recipe.seed)
+    if recipe.start is not None:
+        (locate_dual if dual else locate)(recipe.start)
+    elif recipe.blueprint is not None and compose.is_composed(recipe.blueprint):
+        given = None if recipe.tokenizer is None else read_tokenizer(recipe.tokenizer)
+        return compose.plan(recipe.blueprint, sources, recipe.at, given)
+    elif recipe.dual is not None and compose_dual.is_composed(recipe.dual):
+        return compose_dual.plan(recipe.dual, sources, recipe.at)
+    return None
+
+
+def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) -> tuple[VideoLM, Any]:
+    """The video-language model and the tokenizer that a recipe begins with.
+
+    Args:
+        recipe: The recipe.
+        texts: What a tokenizer is learned from, if one has to be.
+        run: Folder of the run, in which is kept what became of every tensor.
+        plan: As `planned` gave it.
+
+    Raises:
+        CheckpointError: If a model cannot be opened.
+        ConfigError: If what the run began with has changed since.
+    """
+    if recipe.start is not None:
+        return open_model(recipe.start, tell=lambda told: keep_report(run, told.to_dict()))
+    assert recipe.blueprint is not None
+    blueprint = plan.blueprint if plan is not None else recipe.blueprint
+    tokenizer = plan.tokenizer if plan is not None else None
+    if tokenizer is None:
+        tokenizer = _tokenizer(recipe, texts)
+    if plan is None or not plan.speaks:
+        own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        own |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        blueprint = blueprint.model_copy(update={"language": {**blueprint.language, **own}})
+    if plan is None:
+        torch.manual_seed(recipe.seed)
+        return VideoLM(blueprint), tokenizer
+    model, report = plan.make(blueprint, seed=recipe.seed)
+    keep_report(run, report)
+    return model, tokenizer
+
+
+def keep_report(run: Path, report: Mapping[str, Any]) -> None:
+    """Write into a run's folder what became of every tensor.
+
+    Raises:
+        ConfigError: If the run has begun, and what it began with is not the same any more.
+    """
+    file = run / LOAD_REPORT
+    if (run / RUN).is_file():
+        before = _fingerprints(_read(file))
+        changed = [
+            name for name, print_ in _fingerprints(report).items() if before.get(name, print_) != print_
+        ]
+        if changed:
+            raise ConfigError(
+                run, f"its weights have changed since it began: {', '.join(changed)}", "choose another `name`"
+            )
+    write_json(file, dict(report))
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {"sources": []}
+
+
+def _fingerprints(report: Mapping[str, Any]) -> dict[str, str]:
+    sources = report.get("sources", [report])
+    return {str(one.get("name", one.get("folder"))): str(one["fingerprint"]) for one in sources}
+
+
+def _tokenizer(recipe: Recipe, texts: Iterable[str]) -> Any:
+    assert recipe.blueprint is not None
+    if recipe.tokenizer is not None:
+        return PreTrainedTokenizerFast.from_pretrained(recipe.tokenizer)
+    return learn_tokenizer(texts, recipe.blueprint.prompt, recipe.vocabulary)
