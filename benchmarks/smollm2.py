@@ -3,10 +3,10 @@
     python benchmarks/smollm2.py --run runs/billiards-smollm2 [--clips 100] [--out scratch/smollm2]
 
 The run is that of recipes/billiards-smollm2.yaml, which says how its parts are fetched. Held-out clips of the
-home venue are simulated (a seed no training uses) and asked, with majority, blind and shuffled controls. English
-is measured before and after on the same texts: perplexity on the help topics that are part of every Python, and
-questions of general knowledge, whose answers are checked by a word. Prints one JSON line and writes
-benchmarks/results/smollm2.json.
+home venue are simulated (a seed no training uses) and asked, with majority, blind and shuffled controls.
+English is measured before and after on the same texts: perplexity on the help topics that are part of every
+Python, and questions of general knowledge, whose answers are checked by a word. Prints one JSON line and
+writes benchmarks/results/smollm2.json.
 """
 
 from __future__ import annotations
