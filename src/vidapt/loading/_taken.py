@@ -55,7 +55,7 @@ class Sources:
         Raises:
             CheckpointError: As `find_source`.
             ConfigError: As `find_source`.
-        FieldError: If it is not written as one.
+            FieldError: If it is not written as one.
         """
         try:
             asked = weights if isinstance(weights, Weights) else Weights.model_validate(weights)
