@@ -22,8 +22,6 @@ from vidapt.hub._prompts import prompt_for
 from vidapt.hub._tokenizer import read_tokenizer
 from vidapt.recipe import Prompt, Spec
 
-_CLASSES = ("id2label", "label2id")
-
 
 @dataclass(frozen=True)
 class LanguagePart:
@@ -48,7 +46,7 @@ class LanguagePart:
     def spec(self) -> Spec:
         """Its configuration as data."""
         fields = cleaned(self.config.to_dict())
-        return {key: value for key, value in fields.items() if key not in _CLASSES and key[0] != "_"}
+        return {key: value for key, value in fields.items() if key[0] != "_"}
 
     def read(self, dtype: torch.dtype) -> Held:
         """Read its tensors, by transformers' names.
