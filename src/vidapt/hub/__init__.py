@@ -6,7 +6,7 @@ their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 
 from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._describe import FamilyRow, describe_families
-from vidapt.hub._export import export_hf, export_merged, merged_state
+from vidapt.hub._export import export_hf, export_merged
 from vidapt.hub._open import (
     base_named_by,
     families,
@@ -37,7 +37,6 @@ __all__ = [
     "is_mark",
     "is_published",
     "is_published_dual",
-    "merged_state",
     "open_adapter",
     "open_checkpoint",
     "open_dual_encoder",

@@ -17,12 +17,12 @@ from vidapt.hub import (
     PublishedPart,
     holds_part,
     is_published,
-    merged_state,
     open_dual_encoder,
     published_part,
 )
 from vidapt.loading._opened import open_published
 from vidapt.loading._places import ADAPTER, BLUEPRINT, is_dual, locate_dual
+from vidapt.models.adapters import merged_state
 from vidapt.models.assign import parameters_on_meta
 from vidapt.models.folder import WEIGHTS, open_model, read_blueprint, read_tokenizer, untied
 from vidapt.models.video_lm import VideoLM
