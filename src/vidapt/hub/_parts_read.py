@@ -22,9 +22,7 @@ from transformers.utils import logging as their_logging
 from vidapt.errors import CheckpointError
 from vidapt.hub._files import stored
 from vidapt.hub._keys import Rule
-
-_SHOWN = 6
-"""Tensors of one kind named in an error."""
+from vidapt.models.assign import mismatches
 
 
 @dataclass(frozen=True)
@@ -147,19 +145,17 @@ def _check(told: Mapping[str, Any], reasons: Mapping[str, str], folder: Path) ->
         f"{key}: expected {list(ours)}, found {list(found)}" for key, found, ours in told["mismatched_keys"]
     ]
     odd = set(told["unexpected_keys"]) - reasons.keys()
-    problems = [
-        f"{len(lines)} tensor(s) {what}:\n{_lines(lines)}"
-        for what, lines in (
-            ("are missing", sorted(told["missing_keys"])),
-            ("have no place in the model", sorted(odd)),
-            ("have the wrong shape", sorted(wrong)),
-            ("could not be read", sorted(map(str, told["error_msgs"]))),
-        )
-        if lines
-    ]
+    problems = mismatches(
+        {
+            "are missing": sorted(told["missing_keys"]),
+            "have no place in the model": sorted(odd),
+            "have the wrong shape": sorted(wrong),
+            "could not be read": sorted(map(str, told["error_msgs"])),
+        }
+    )
     if problems:
         raise CheckpointError(
-            folder, "\n".join(problems), "config.json and the weights disagree; fetch the folder again"
+            folder, problems, "config.json and the weights disagree; fetch the folder again"
         )
 
 
@@ -182,11 +178,6 @@ def _passed_over(names: set[str], module: nn.Module) -> dict[str, str]:
 def _tails(name: str) -> Iterator[str]:
     pieces = name.split(".")
     return (".".join(pieces[index:]) for index in range(len(pieces) - 1))
-
-
-def _lines(entries: Sequence[str]) -> str:
-    shown = [f"    {entry}" for entry in entries[:_SHOWN]]
-    return "\n".join(shown + [f"    and {len(entries) - _SHOWN} more"] * (len(entries) > _SHOWN))
 
 
 def first_line(error: Exception) -> str:
