@@ -14,7 +14,7 @@ from vidapt.hub._open import (
     is_published,
     open_checkpoint,
 )
-from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
+from vidapt.hub._open_dual import Lack, is_published_dual, open_dual_encoder
 from vidapt.hub._parts import PublishedPart, holds_part, published_part
 from vidapt.hub._parts_language import LanguagePart
 from vidapt.hub._report import LoadReport
@@ -23,6 +23,7 @@ from vidapt.hub._translate import translate, translate_back
 
 __all__ = [
     "FamilyRow",
+    "Lack",
     "LanguagePart",
     "LoadReport",
     "PublishedPart",

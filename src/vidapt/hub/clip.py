@@ -24,9 +24,8 @@ from vidapt.hub._composed import cleaned
 from vidapt.hub._keys import Rule, rename, rewrite
 from vidapt.hub._preprocess import read_pixels
 from vidapt.hub._report import LoadReport
-from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.recipe import Blueprint, Spec
+from vidapt.recipe import Blueprint, Spec, Text
 
 FAMILY = "clip"
 

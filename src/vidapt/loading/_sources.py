@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import (
+    Lack,
     LanguagePart,
     LoadReport,
     PublishedPart,
@@ -29,7 +30,6 @@ from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, DualBlueprint, Prompt, Spec
 
 Sort = Literal["video-language model", "dual encoder", "vision tower", "language model"]
-Lack = Literal["image_clip", "short_clip"]
 
 OWN = "vidapt"
 """What a report calls a model that vidapt saved."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from vidapt.hub import Lack
 from vidapt.loading._settle import WEIGHTS, FieldError
-from vidapt.loading._sources import Lack, Source, find_source
+from vidapt.loading._sources import Source, find_source
 from vidapt.recipe import Spec, Weights
 
 
