@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from vidapt.errors import CheckpointError
 from vidapt.hub._composed import cleaned
-from vidapt.hub._parts_read import Held, first_line, quiet, read_module
+from vidapt.hub._parts_read import Held, read_module
 from vidapt.hub._prompts import prompt_for
+from vidapt.hub._quiet import first_line, quiet
 from vidapt.hub._tokenizer import read_tokenizer
 from vidapt.recipe import Prompt, Spec
 

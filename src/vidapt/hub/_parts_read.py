@@ -7,21 +7,19 @@ not named with a reason.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils import logging as their_logging
 
 from vidapt.errors import CheckpointError
 from vidapt.hub._files import stored
 from vidapt.hub._keys import Rule
+from vidapt.hub._quiet import first_line, quiet
 from vidapt.models.assign import mismatches
 
 
@@ -98,21 +96,6 @@ def read_module(
     return module, Held(module.state_dict(), files, len(named), ignored)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """While transformers reads: it remarks on what is checked here, and draws bars of its own."""
-    logger = logging.getLogger("transformers")
-    level, bars = logger.level, their_logging.is_progress_bar_enabled()
-    logger.setLevel(logging.ERROR)
-    their_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if bars:
-            their_logging.enable_progress_bar()
-
-
 def _refuse(folder: Path, config: Any, gguf: str | None) -> None:
     if (folder / "adapter_config.json").is_file():
         raise CheckpointError(
@@ -178,8 +161,3 @@ def _passed_over(names: set[str], module: nn.Module) -> dict[str, str]:
 def _tails(name: str) -> Iterator[str]:
     pieces = name.split(".")
     return (".".join(pieces[index:]) for index in range(len(pieces) - 1))
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what transformers explains at length."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
