@@ -389,7 +389,7 @@ def _model_under(folder: Path, name: str) -> str:
 
 
 def missing_files(recipe: Recipe) -> list[Path]:
-    """Label files the recipe names that do not exist."""
+    """Files the recipe names that do not exist: labels, lexicons, a tokenizer."""
     paths = [source.path for stage in recipe.stages for source in recipe.sources(stage)]
     sets = [sources for stage in recipe.stages for sources in stage.retrieval.values()]
     paths += [source.path for sources in sets for source in sources]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from transformers import (
 )
 
 from vidapt.hub import open_dual_encoder
-from vidapt.loading import compose, open_model
+from vidapt.loading import compares, compose, open_model, shipped
 from vidapt.loading.compose import Plan, Sources
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, Recipe
@@ -368,6 +369,15 @@ def test_a_shipped_models_tower_can_be_taken(made: Made) -> None:
     told = report["sources"][0]
     assert told["parts"] == {"towers.0": "towers.0"}
     assert told["tensors"] == len(told["matched"]) + len(told["ignored"])
+
+
+def test_what_training_left_beside_a_model_makes_no_dual_encoder_of_it(made: Made, tmp_path: Path) -> None:
+    saved = shutil.copytree(shipped()["billiards-home"], tmp_path / "saved")
+    torch.save({"step": torch.tensor(1)}, saved / "optimizer.pt")
+    connector = {"kind": "pool_mlp", "extra_per_clip": 4}
+    model, _ = made_of([{"weights": str(saved)}], {"weights": made("llama")[0]}, connector)
+    assert model.blueprint.towers[0]["kind"] == "conv_vip"
+    assert not compares(saved)
 
 
 def test_the_page_names_recipes_and_their_sources() -> None:

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import published_tools
 import pytest
+import sentencepiece
 import torch
 from training_tools import blueprint, recipe, silent, stage, trained, write_clips
 
@@ -236,6 +238,24 @@ def test_a_given_tokenizer_is_used(labels: Path, tmp_path: Path) -> None:
     plan = recipe(stage(labels, steps=1), name="second", tokenizer=str(words), blueprint=blueprint())
     _, tokenizer = open_model(train(plan, tmp_path / "runs", silent, workers=0))
     assert tokenizer.get_vocab() == open_model(first)[1].get_vocab()
+
+
+def test_a_given_tokenizer_may_be_sentencepieces_file_alone(labels: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    published_tools.add_pieces(words, published_tools.pieces())
+    plan = recipe(stage(labels, steps=1), tokenizer=str(words), blueprint=blueprint())
+    _, tokenizer = open_model(train(plan, tmp_path / "runs", silent, workers=0))
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(words / "tokenizer.model"))
+    for text in ("what is the red ball doing?", "  two  spaces"):
+        assert tokenizer(text, add_special_tokens=False).input_ids == pieces.encode(text)
+
+
+def test_a_given_tokenizer_that_is_damaged_is_told(labels: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    words.mkdir()
+    plan = recipe(stage(labels, steps=1), tokenizer=str(words), blueprint=blueprint())
+    with pytest.raises(CheckpointError, match="words: its tokenizer cannot be read"):
+        train(plan, tmp_path / "runs", silent, workers=0)
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_made(labels: Path, tmp_path: Path) -> None:

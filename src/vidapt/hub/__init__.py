@@ -6,7 +6,7 @@ their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 
 from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._describe import FamilyRow, describe_families
-from vidapt.hub._export import export_hf, export_merged, merged_state
+from vidapt.hub._export import export_hf, export_merged
 from vidapt.hub._open import (
     base_named_by,
     families,
@@ -14,7 +14,7 @@ from vidapt.hub._open import (
     is_published,
     open_checkpoint,
 )
-from vidapt.hub._open_dual import is_published_dual, open_dual_encoder
+from vidapt.hub._open_dual import Lack, is_published_dual, open_dual_encoder
 from vidapt.hub._parts import PublishedPart, holds_part, published_part
 from vidapt.hub._parts_language import LanguagePart
 from vidapt.hub._report import LoadReport
@@ -23,6 +23,7 @@ from vidapt.hub._translate import translate, translate_back
 
 __all__ = [
     "FamilyRow",
+    "Lack",
     "LanguagePart",
     "LoadReport",
     "PublishedPart",
@@ -37,7 +38,6 @@ __all__ = [
     "is_mark",
     "is_published",
     "is_published_dual",
-    "merged_state",
     "open_adapter",
     "open_checkpoint",
     "open_dual_encoder",

@@ -24,6 +24,7 @@ from vidapt.hub._files import read_json
 from vidapt.hub._keys import Shape, check, rename
 from vidapt.hub._open import families, open_checkpoint, rules_of
 from vidapt.hub._report import LoadReport
+from vidapt.models.adapters import added
 from vidapt.models.assign import assign, parameters_on_meta
 from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM, add_adapters
@@ -81,7 +82,8 @@ def open_adapter(
     _refuse_shared_head(model, kept, adapter.file)
     with torch.no_grad():
         for name in pairs.keys() - kept.keys():
-            _merge(model.get_parameter(f"{name}.weight"), pairs[name])
+            weight, pair = model.get_parameter(f"{name}.weight"), pairs[name]
+            weight.copy_(added(weight, pair.scale * (pair.up.float() @ pair.down.float())))
         if kept:
             _adapt(model, kept, adapter.dropout)
     return model.eval(), tokenizer, replace(report, files=(*report.files, str(adapter.file)))
@@ -183,12 +185,6 @@ def _refuse_shared_head(model: VideoLM, layers: Iterable[str], file: Path) -> No
             f"adapts {adapted[0].removeprefix(_LANGUAGE)}, whose weight is that of the word embeddings, too",
             "merge these adapters with peft first",
         )
-
-
-def _merge(weight: Tensor, pair: Pair) -> None:
-    # In float32, so that a small change is not lost before it is rounded once.
-    change = pair.scale * (pair.up.float() @ pair.down.float())
-    weight.copy_(weight.float() + change.reshape(weight.shape))
 
 
 def _adapt(model: VideoLM, pairs: Mapping[str, Pair], dropout: float) -> None:

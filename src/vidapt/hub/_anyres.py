@@ -15,7 +15,7 @@ from torch import Tensor
 from vidapt.errors import CheckpointError
 from vidapt.hub import _authors, _composed
 from vidapt.hub._keys import Rule, rewrite
-from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, FILTERS, Pixels, settings
+from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, FILTERS, HALF, Pixels, settings
 from vidapt.hub._prompts import Habit
 from vidapt.recipe import Spec
 
@@ -30,9 +30,6 @@ RULES = (
 """Both of the hub's layouts, the one in memory, and the authors'."""
 
 TO_HUB = (*_composed.TO_HUB, Rule(r"(?:resolution|scenes\.\w+)\.newline", "image_newline"))
-
-HALF = (0.5, 0.5, 0.5)
-"""SigLIP's mean and deviation."""
 
 
 def tower_and_language(config: Mapping[str, Any], where: Path) -> tuple[Spec, Spec]:

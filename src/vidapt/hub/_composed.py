@@ -17,8 +17,12 @@ from vidapt.errors import CheckpointError
 from vidapt.hub._keys import Rule
 from vidapt.recipe import Spec
 
-# Without meaning for the architecture; numbers' formats are chosen when a checkpoint is opened.
-_BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "auto_map")
+# Without meaning for the architecture; numbers' formats are chosen when a checkpoint is opened, and names of
+# classes are called by numbers, which JSON does not give back.
+_BOOKKEEPING = (
+    *("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "auto_map"),
+    *("id2label", "label2id"),
+)
 
 # Which part of the tower's output is read: LLaVA drops CLIP's class token, SigLIP has none to drop.
 _SELECT = {"clip_vision_model": "default", "siglip_vision_model": "full"}

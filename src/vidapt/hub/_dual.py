@@ -15,10 +15,9 @@ from vidapt.hub._files import INDEX, WEIGHTS, load, read_json_if_there, stored
 from vidapt.hub._keys import Renamed, Shape, check
 from vidapt.hub._pickled import read_pickled
 from vidapt.hub._report import LoadReport
-from vidapt.models._text_tower import Text
 from vidapt.models.assign import assign, parameters_on_meta
 from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
-from vidapt.recipe import Spec
+from vidapt.recipe import Spec, Text
 
 HEAD = 64
 """Every published CLIP splits its width into heads of 64."""

@@ -16,7 +16,8 @@ from vidapt.hub._authors import is_authors, tower_described
 from vidapt.hub._chat import JINJA
 from vidapt.hub._open import CONFIG, families
 from vidapt.hub._tokenizer import PIECES
-from vidapt.models.folder import save_model, untied
+from vidapt.models.adapters import merged_state
+from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
 
 _SHARD = "5GB"
@@ -85,28 +86,6 @@ def export_merged(
     plain.tie_weights()
     plain.origin = model.origin
     save_model(folder, plain, tokenizer, card, dtype)
-
-
-def merged_state(model: VideoLM) -> dict[str, Tensor]:
-    """The state dict with every low-rank adapter added to the layer it stands on; shared weights once."""
-    state = untied(model)
-    if model.blueprint.adapters is None:
-        return state
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, layer in model.named_modules():
-        if not isinstance(layer, BaseTunerLayer):
-            continue
-        for key in [key for key in state if key.startswith(f"{name}.")]:
-            tail = key.removeprefix(f"{name}.")
-            tensor = state.pop(key)
-            if tail.startswith("base_layer."):
-                state[f"{name}.{tail.removeprefix('base_layer.')}"] = tensor
-        weight = state[f"{name}.weight"]
-        # In float32, so that a small change is not lost before it is rounded once.
-        change = sum(layer.get_delta_weight(adapter).float() for adapter in layer.active_adapters)
-        state[f"{name}.weight"] = (weight.float() + change).to(weight.dtype)
-    return state
 
 
 def _stored_as(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:

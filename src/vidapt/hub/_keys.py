@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from vidapt.errors import CheckpointError
+from vidapt.models.assign import mismatches
 
 Shape = tuple[int, ...]
 T = TypeVar("T")
-
-_SHOWN = 6
-"""Tensors of one kind named in an error; of a wrong 7B checkpoint hundreds would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def rename(keys: Iterable[str], rules: Sequence[Rule], where: Path | str, family
     if unknown:
         raise CheckpointError(
             where,
-            f"{len(unknown)} tensor(s) belong to no part of a {family} model:\n{_lines(unknown)}",
+            mismatches({f"belong to no part of a {family} model": unknown}),
             "the files are of another family, or hold adapters or heads that must be merged or removed first",
         )
     _refuse_clashes(names, where)
@@ -140,25 +138,16 @@ def check(
         for key, shape in found.items()
         if key in expected and shape != expected[key]
     ]
-    problems = [
-        f"{len(lines)} tensor(s) {what}:\n{_lines(lines)}"
-        for what, lines in (
-            ("are missing", missing),
-            ("have no place in the model", unexpected),
-            ("have the wrong shape", wrong),
-        )
-        if lines
-    ]
+    problems = mismatches(
+        {
+            "are missing": missing,
+            "have no place in the model": unexpected,
+            "have the wrong shape": wrong,
+        }
+    )
     if problems:
         raise CheckpointError(
             where,
-            "\n".join(problems),
+            problems,
             "config.json and the weights disagree, or a file was left out; fetch the folder again",
         )
-
-
-def _lines(entries: Sequence[str]) -> str:
-    shown = [f"    {entry}" for entry in entries[:_SHOWN]]
-    if len(entries) > _SHOWN:
-        shown.append(f"    and {len(entries) - _SHOWN} more")
-    return "\n".join(shown)

@@ -10,8 +10,8 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub._parts_convnext import ConvnextPart, convnext_part
 from vidapt.hub._parts_language import LanguagePart
-from vidapt.hub._parts_read import first_line, quiet
 from vidapt.hub._parts_tower import TOWERS, TowerPart
+from vidapt.hub._quiet import first_line, quiet
 
 _GGUF = ".gguf"
 

@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vidapt.errors import CheckpointError
+from vidapt.hub import _timm
 from vidapt.hub._files import WEIGHTS, read_json, read_json_if_there
 from vidapt.hub._keys import Rule, rename
 from vidapt.hub._parts_read import Held
 from vidapt.hub._pickled import read_pickled
 from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD
-from vidapt.hub.mini_gemini import convnext_arch, convnext_rules
 from vidapt.recipe import Spec
 
 _OPEN_CLIP, _TIMM = "open_clip_config.json", "config.json"
@@ -65,7 +65,7 @@ class ConvnextPart:
         shapes = {key: tuple(tensor.shape) for key, tensor in self._tensors[1].items()}
         stem, stages = (f"{self.prefix}{name}." for name in ("stem", "stages"))
         mean, std = self.norm
-        arch = convnext_arch(shapes, stem, stages, self.folder)
+        arch = _timm.arch(shapes, stem, stages, self.folder)
         return {"kind": "convnext", "arch": arch, "mean": list(mean), "std": list(std)}
 
     def read(self, dtype: torch.dtype) -> Held:
@@ -76,7 +76,7 @@ class ConvnextPart:
         """
         del dtype
         file, tensors = self._tensors
-        rules = (*convnext_rules(f"{self.prefix}stem.", f"{self.prefix}stages.", ""), *_UNREAD)
+        rules = (*_timm.to_ours(f"{self.prefix}stem.", f"{self.prefix}stages.", ""), *_UNREAD)
         table = rename(tensors, rules, self.folder, self.family)
         state = {ours: tensors[theirs] for theirs, ours in table.names.items()}
         return Held(state, (file,), len(tensors), dict(table.ignored))

@@ -17,12 +17,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from vidapt.errors import CheckpointError
 from vidapt.hub._composed import cleaned
-from vidapt.hub._parts_read import Held, first_line, quiet, read_module
+from vidapt.hub._parts_read import Held, read_module
 from vidapt.hub._prompts import prompt_for
+from vidapt.hub._quiet import first_line, quiet
 from vidapt.hub._tokenizer import read_tokenizer
 from vidapt.recipe import Prompt, Spec
-
-_CLASSES = ("id2label", "label2id")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class LanguagePart:
     def spec(self) -> Spec:
         """Its configuration as data."""
         fields = cleaned(self.config.to_dict())
-        return {key: value for key, value in fields.items() if key not in _CLASSES and key[0] != "_"}
+        return {key: value for key, value in fields.items() if key[0] != "_"}
 
     def read(self, dtype: torch.dtype) -> Held:
         """Read its tensors, by transformers' names.

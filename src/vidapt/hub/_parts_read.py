@@ -7,24 +7,20 @@ not named with a reason.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils import logging as their_logging
 
 from vidapt.errors import CheckpointError
 from vidapt.hub._files import stored
 from vidapt.hub._keys import Rule
-
-_SHOWN = 6
-"""Tensors of one kind named in an error."""
+from vidapt.hub._quiet import first_line, quiet
+from vidapt.models.assign import mismatches
 
 
 @dataclass(frozen=True)
@@ -100,21 +96,6 @@ def read_module(
     return module, Held(module.state_dict(), files, len(named), ignored)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """While transformers reads: it remarks on what is checked here, and draws bars of its own."""
-    logger = logging.getLogger("transformers")
-    level, bars = logger.level, their_logging.is_progress_bar_enabled()
-    logger.setLevel(logging.ERROR)
-    their_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if bars:
-            their_logging.enable_progress_bar()
-
-
 def _refuse(folder: Path, config: Any, gguf: str | None) -> None:
     if (folder / "adapter_config.json").is_file():
         raise CheckpointError(
@@ -147,19 +128,17 @@ def _check(told: Mapping[str, Any], reasons: Mapping[str, str], folder: Path) ->
         f"{key}: expected {list(ours)}, found {list(found)}" for key, found, ours in told["mismatched_keys"]
     ]
     odd = set(told["unexpected_keys"]) - reasons.keys()
-    problems = [
-        f"{len(lines)} tensor(s) {what}:\n{_lines(lines)}"
-        for what, lines in (
-            ("are missing", sorted(told["missing_keys"])),
-            ("have no place in the model", sorted(odd)),
-            ("have the wrong shape", sorted(wrong)),
-            ("could not be read", sorted(map(str, told["error_msgs"]))),
-        )
-        if lines
-    ]
+    problems = mismatches(
+        {
+            "are missing": sorted(told["missing_keys"]),
+            "have no place in the model": sorted(odd),
+            "have the wrong shape": sorted(wrong),
+            "could not be read": sorted(map(str, told["error_msgs"])),
+        }
+    )
     if problems:
         raise CheckpointError(
-            folder, "\n".join(problems), "config.json and the weights disagree; fetch the folder again"
+            folder, problems, "config.json and the weights disagree; fetch the folder again"
         )
 
 
@@ -182,13 +161,3 @@ def _passed_over(names: set[str], module: nn.Module) -> dict[str, str]:
 def _tails(name: str) -> Iterator[str]:
     pieces = name.split(".")
     return (".".join(pieces[index:]) for index in range(len(pieces) - 1))
-
-
-def _lines(entries: Sequence[str]) -> str:
-    shown = [f"    {entry}" for entry in entries[:_SHOWN]]
-    return "\n".join(shown + [f"    and {len(entries) - _SHOWN} more"] * (len(entries) > _SHOWN))
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what transformers explains at length."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -24,18 +24,17 @@ from transformers import (
 from vidapt.hub._composed import cleaned
 from vidapt.hub._keys import Rule
 from vidapt.hub._parts_read import Held, read_module
-from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, settings
+from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, HALF, settings
 from vidapt.recipe import Spec
 
-_HALF = (0.5, 0.5, 0.5)
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _TEXT = Rule(r"text_model\..*|logit_scale|logit_bias", None, "the text tower is not taken")
 _CLASSES = Rule(r"classifier\..*", None, "it names classes")
 _PROJECTION = Rule(r"(?:visual|text)_projection\.weight", None, "the tower is read before its projection")
 
-_WITHOUT_MEANING = ("id2label", "label2id", "out_features", "out_indices", "stage_names")
-"""Of a configuration: names of classes, and which layers a backbone hands on."""
+_HANDED_ON = ("out_features", "out_indices", "stage_names")
+"""Fields of a configuration: which layers a backbone hands on."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class _Kind:
     places: tuple[tuple[str, str], ...] = (("", "net."),)
 
 
-_SIGLIP = _Kind("frame_vit", SiglipVisionModel, (_HALF, _HALF), (_TEXT,))
+_SIGLIP = _Kind("frame_vit", SiglipVisionModel, (HALF, HALF), (_TEXT,))
 
 _KINDS: Mapping[str, _Kind] = {
     "clip_vision_model": _Kind("frame_vit", CLIPVisionModel, (CLIP_MEAN, CLIP_STD), (_PROJECTION,)),
@@ -109,7 +108,7 @@ class TowerPart:
             fields.get(f"image_{name}", own) for name, own in zip(("mean", "std"), kind.norm, strict=True)
         )
         fields_of = cleaned(self._vision.to_dict())
-        arch = {key: value for key, value in fields_of.items() if key not in _WITHOUT_MEANING}
+        arch = {key: value for key, value in fields_of.items() if key not in _HANDED_ON}
         return {"kind": kind.part, "arch": arch, "mean": list(mean), "std": list(std)}
 
     def read(self, dtype: torch.dtype) -> Held:

@@ -19,6 +19,8 @@ FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for filters."""
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5)
+"""SigLIP's mean and deviation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@ publish it, from which the class that `tokenizer_config.json` names is built.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from transformers.models.llama.tokenization_llama import LlamaTokenizer
 
 from vidapt.errors import CheckpointError
 from vidapt.hub._files import read_json_if_there
+from vidapt.hub._quiet import quiet
 
 JSON, PIECES, SETTINGS = "tokenizer.json", "tokenizer.model", "tokenizer_config.json"
 
@@ -34,7 +33,8 @@ def read_tokenizer(folder: Path) -> Any:
     """
     settings = read_json_if_there(folder / SETTINGS) or {}
     try:
-        with _without_remarks():
+        # About model types that it has no class for.
+        with quiet("transformers.configuration_utils"):
             if not (folder / JSON).is_file() and (folder / PIECES).is_file():
                 return _of_pieces(folder, settings)
             return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
@@ -73,15 +73,3 @@ def _of_pieces(folder: Path, settings: Mapping[str, Any]) -> Any:
         )
         backend.pre_tokenizer = None
     return tokenizer
-
-
-@contextmanager
-def _without_remarks() -> Iterator[None]:
-    """While a tokenizer is read, transformers remarks on model types it has no class for."""
-    logger = logging.getLogger("transformers.configuration_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import CLIPConfig, PretrainedConfig
+from transformers import CLIPConfig
 
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import _dual
@@ -24,9 +24,8 @@ from vidapt.hub._composed import cleaned
 from vidapt.hub._keys import Rule, rename, rewrite
 from vidapt.hub._preprocess import read_pixels
 from vidapt.hub._report import LoadReport
-from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.recipe import Blueprint, Spec
+from vidapt.recipe import Blueprint, Spec, Text
 
 FAMILY = "clip"
 
@@ -41,7 +40,6 @@ PREFIX = r"(?:module\.)?(?:clipmodel\.)?"
 _TABLE = "text.net.embeddings.position_embedding.weight"
 _IN_TIME = r"embeddings\.(?:added_cls|temporal_embedding)"
 """What CLIP does not have."""
-_CLASSES = ("id2label", "label2id")
 
 
 def vision_rules(prefix: str, place: str) -> tuple[Rule, ...]:
@@ -168,7 +166,8 @@ def archs(
             where / "config.json", f"describes no CLIP: {error}", "fetch the file again"
         ) from error
     shared = {"projection_dim": whole.projection_dim}
-    return _plain(whole.vision_config) | shared, _plain(whole.text_config) | shared
+    vision, text = (cleaned(one.to_dict()) for one in (whole.vision_config, whole.text_config))
+    return vision | shared, text | shared
 
 
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
@@ -183,8 +182,3 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a dual encoder's tensors to the layout they were published in; see `_keys.rewrite`."""
     return rewrite(state, TO_HUB, FAMILY)
-
-
-def _plain(config: PretrainedConfig) -> Spec:
-    """As a dict that JSON gives back as it was: without names of classes, which are called by numbers."""
-    return {key: value for key, value in cleaned(config.to_dict()).items() if key not in _CLASSES}

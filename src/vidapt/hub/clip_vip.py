@@ -21,9 +21,8 @@ from vidapt.errors import CheckpointError
 from vidapt.hub import _dual, clip
 from vidapt.hub._keys import Rule, Shape, rename, rewrite
 from vidapt.hub._report import LoadReport
-from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.recipe import Blueprint, Spec
+from vidapt.recipe import Blueprint, Spec, Text
 
 FAMILY = "clip_vip"
 

@@ -21,12 +21,12 @@ from torch import Tensor
 from transformers import GemmaConfig
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _composed, _dual, clip_vip, long_clip
+from vidapt.hub import _composed, _dual, _prompts, clip_vip, long_clip
 from vidapt.hub._files import Beside, stored
 from vidapt.hub._keys import Rule, Shape, rename, rewrite
 from vidapt.hub._pickled import read_pickled
 from vidapt.hub._prompts import Habit
-from vidapt.recipe import Blueprint, Prompt, Spec
+from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
 
 FAMILY = "hilight"
@@ -37,14 +37,7 @@ LICENCE = "none stated by the authors; Gemma's terms of use for the language mod
 CLAIMS = (("hilight_gemma", "HiLightGemmaForCausalLM"),)
 """(model_type, architecture) of the configurations this family opens."""
 
-GEMMA = Prompt(
-    start="<bos>",
-    user="<start_of_turn>user\n{text}<end_of_turn>\n",
-    opening="<start_of_turn>model\n",
-    end="<end_of_turn>\n<eos>",
-    media="{media}\n",
-    compat="published",
-)
+GEMMA = _prompts.GEMMA.model_copy(update={"end": "<end_of_turn>\n<eos>", "compat": "published"})
 """Its code moves a clip's mark to the front of its turn, wherever it stands (`preprocess_multimodal`)."""
 
 _MAIN, _AUX = "mm_vision_tower", "mm_vision_tower_aux"

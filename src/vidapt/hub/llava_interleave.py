@@ -18,7 +18,7 @@ from torch import Tensor
 from vidapt.errors import CheckpointError
 from vidapt.hub import _anyres, _authors, _composed
 from vidapt.hub._keys import rewrite
-from vidapt.hub._preprocess import Pixels, read_pixels
+from vidapt.hub._preprocess import HALF, Pixels, read_pixels
 from vidapt.nouns import MEDIA, Sample
 from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Uniform
@@ -101,8 +101,8 @@ def _padded(config: Mapping[str, Any], where: Path) -> Pixels:
     merge = config.get("mm_patch_merge_type", "flat")
     if merge != "flat":
         raise CheckpointError(where, f"mm_patch_merge_type is {merge!r}", "padded stills are known as 'flat'")
-    colour = [int(255 * channel) for channel in _anyres.HALF]
-    return Pixels({"kind": "pad", "colour": colour, "filter": "pillow"}, _anyres.HALF, _anyres.HALF)
+    colour = [int(255 * channel) for channel in HALF]
+    return Pixels({"kind": "pad", "colour": colour, "filter": "pillow"}, HALF, HALF)
 
 
 def place(sample: Sample, how: Literal["front", "in_place", "mixed"], seed: int = 0) -> Sample:

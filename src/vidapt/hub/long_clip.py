@@ -20,9 +20,9 @@ from vidapt.errors import CheckpointError
 from vidapt.hub import _dual
 from vidapt.hub._keys import Renamed, Rule, Shape, rename, rewrite
 from vidapt.hub._report import LoadReport
-from vidapt.models._text_tower import KEPT, Text, stretch
+from vidapt.models._text_tower import KEPT, stretch
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.recipe import Blueprint, Spec
+from vidapt.recipe import Blueprint, Spec, Text
 
 FAMILY = "long_clip"
 

@@ -12,9 +12,8 @@ taken follows from the positions that the language model has.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch import Tensor
 from transformers import LlamaConfig
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _composed, _prompts
+from vidapt.hub import _composed, _dual, _prompts, _timm
 from vidapt.hub._files import Stored, stored
 from vidapt.hub._keys import Rule, Shape, rewrite
 from vidapt.hub._prompts import Habit
@@ -43,48 +42,14 @@ LLAMA_3 = _prompts.LLAMA_3.model_copy(update={"opening": "<|start_header_id|>sys
 _CLIP = "model.vision_tower.vision_tower.vision_model."
 _AUX = "model.vision_tower_aux."
 _STEM, _STAGES = f"{_AUX}vision_stem.", f"{_AUX}vision_stages."
-_OUR_BLOCK = r"towers\.1\.stages\.(\d+)\.layers\.(\d+)\."
-
-_HEAD = 64
-"""Every published CLIP splits its width into heads of 64."""
 
 _TEXT = 1024
 """Positions left free for the conversation when the number of frames is chosen."""
 
-# Pairs of names within a ConvNeXt block: timm's, transformers'.
-_WITHIN_BLOCK = (
-    ("gamma", "layer_scale_parameter"),
-    ("conv_dw", "dwconv"),
-    ("norm", "layernorm"),
-    ("mlp.fc1", "pwconv1"),
-    ("mlp.fc2", "pwconv2"),
-)
-
-
-def convnext_rules(stem: str, stages: str, place: str) -> tuple[Rule, ...]:
-    """Key table of a ConvNeXt by timm's names.
-
-    Args:
-        stem: What stands in front of the stem's names, such as `stem.`.
-        stages: What stands in front of the stages' numbers, such as `stages.`.
-        place: What stands in front of ours.
-    """
-    block = rf"{re.escape(stages)}(\d+)\.blocks\.(\d+)\."
-    return (
-        Rule(rf"{re.escape(stem)}0\.(.*)", rf"{place}stem.patch_embeddings.\1"),
-        Rule(rf"{re.escape(stem)}1\.(.*)", rf"{place}stem.layernorm.\1"),
-        Rule(rf"{re.escape(stages)}(\d+)\.downsample\.(.*)", rf"{place}stages.\1.downsampling_layer.\2"),
-        *(
-            Rule(rf"{block}{re.escape(theirs)}(\..*)?", rf"{place}stages.\1.layers.\2.{ours}\3")
-            for theirs, ours in _WITHIN_BLOCK
-        ),
-    )
-
-
 RULES = (
     *_composed.RECOMPUTED,
     Rule(r"model\.vision_tower\.vision_tower\.(?:vision_model\.)?(.*)", r"towers.0.net.\1"),
-    *convnext_rules(_STEM, _STAGES, "towers.1."),
+    *_timm.to_ours(_STEM, _STAGES, "towers.1."),
     Rule(r"model\.vlm_uni_query_projector\.(.*)", r"connector.query.\1"),
     Rule(r"model\.vlm_uni_aux_projector\.(.*)", r"connector.key.\1"),
     Rule(r"model\.vlm_uni_val_projector\.(.*)", r"connector.value.\1"),
@@ -94,16 +59,7 @@ RULES = (
 
 TO_HUB = (
     Rule(r"towers\.0\.net\.(.*)", rf"{_CLIP}\1"),
-    Rule(r"towers\.1\.stem\.patch_embeddings\.(.*)", rf"{_AUX}vision_stem.0.\1"),
-    Rule(r"towers\.1\.stem\.layernorm\.(.*)", rf"{_AUX}vision_stem.1.\1"),
-    Rule(
-        r"towers\.1\.stages\.(\d+)\.downsampling_layer\.(.*)",
-        rf"{_AUX}vision_stages.\1.downsample.\2",
-    ),
-    *(
-        Rule(rf"{_OUR_BLOCK}{ours}(\..*)?", rf"{_AUX}vision_stages.\1.blocks.\2.{theirs}\3")
-        for theirs, ours in _WITHIN_BLOCK
-    ),
+    *_timm.from_ours("towers.1.", _STEM, _STAGES),
     Rule(r"connector\.query\.(.*)", r"model.vlm_uni_query_projector.\1"),
     Rule(r"connector\.key\.(.*)", r"model.vlm_uni_aux_projector.\1"),
     Rule(r"connector\.value\.(.*)", r"model.vlm_uni_val_projector.\1"),
@@ -141,7 +97,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     return Blueprint(
         towers=(
             {"kind": "frame_vit", "arch": clip, "layer": int(config.get("mm_vision_select_layer", -2))},
-            {"kind": "convnext", "arch": convnext_arch(_shapes(tensors), _STEM, _STAGES, folder)},
+            {"kind": "convnext", "arch": _timm.arch(_shapes(tensors), _STEM, _STAGES, folder)},
         ),
         connector={"kind": "patch_mining", "depth": _depth(config, where)},
         language=language,
@@ -181,60 +137,10 @@ def _clip(tensors: Mapping[str, Stored], folder: Path) -> Spec:
     named = {
         re.sub(r"(vision_tower\.)(?!vision_)", r"\1vision_model.", k): s for k, s in _shapes(tensors).items()
     }
-    hidden, _, patch, _ = _shape(named, f"{_CLIP}embeddings.patch_embedding.weight", folder)
-    places, _ = _shape(named, f"{_CLIP}embeddings.position_embedding.weight", folder)
-    inner, _ = _shape(named, f"{_CLIP}encoder.layers.0.mlp.fc1.weight", folder)
-    return {
-        "model_type": "clip_vision_model",
-        "hidden_size": hidden,
-        "intermediate_size": inner,
-        "num_hidden_layers": _count(named, rf"{re.escape(_CLIP)}encoder\.layers\.(\d+)\..*"),
-        "num_attention_heads": max(1, hidden // _HEAD),
-        # CLIP's table of places is that of a square, with one more for the class token.
-        "image_size": math.isqrt(places - 1) * patch,
-        "patch_size": patch,
-    }
-
-
-def convnext_arch(shapes: Mapping[str, Shape], stem: str, stages: str, where: Path) -> Spec:
-    """A ConvNeXt's configuration, read from the shapes of its tensors by timm's names.
-
-    Args:
-        shapes: By their names.
-        stem: As in `convnext_rules`.
-        stages: As in `convnext_rules`.
-        where: Their file or folder, for errors.
-
-    Raises:
-        CheckpointError: If a tensor that tells a size is missing.
-    """
-    count = _count(shapes, rf"{re.escape(stages)}(\d+)\..*")
-    first = [f"{stages}{stage}.blocks.0." for stage in range(count)]
-    return {
-        "model_type": "convnext",
-        "hidden_sizes": [_shape(shapes, f"{name}norm.weight", where)[0] for name in first],
-        "depths": [
-            _count(shapes, rf"{re.escape(stages)}{stage}\.blocks\.(\d+)\..*") for stage in range(count)
-        ],
-        "patch_size": _shape(shapes, f"{stem}0.weight", where)[-1],
-        # Some of the larger ConvNeXts do not scale their layers.
-        "layer_scale_init_value": 1e-6 if all(f"{name}gamma" in shapes for name in first) else 0.0,
-    }
+    shapes = _dual.Shapes(named, folder)
+    width = shapes.side(f"{_CLIP}embeddings.patch_embedding.weight", 0)
+    return shapes.vision(_CLIP.removesuffix("."), heads=max(1, width // _dual.HEAD))
 
 
 def _shapes(tensors: Mapping[str, Stored]) -> dict[str, Shape]:
     return {key: entry.shape for key, entry in tensors.items()}
-
-
-def _shape(shapes: Mapping[str, Shape], key: str, where: Path) -> Shape:
-    if key not in shapes:
-        raise CheckpointError(
-            where,
-            f"{key!r}, from which a tower's size is read, is missing",
-            "the folder needs both towers' weights beside the language model's, as the authors publish them",
-        )
-    return shapes[key]
-
-
-def _count(names: Iterable[str], pattern: str) -> int:
-    return len({match[1] for key in names if (match := re.fullmatch(pattern, key))})

@@ -17,6 +17,7 @@ from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
 from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule, rewrite
+from vidapt.hub._preprocess import HALF
 from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint, Prompt, Spec
 from vidapt.video.choose import Every
@@ -71,7 +72,6 @@ _NOT_LANGUAGE = (
 )
 """What stands in `config.json` beside the fields of Qwen2's configuration."""
 
-_HALF = (0.5, 0.5, 0.5)
 
 _VIDEO_SLICES, _MANY, _SLICES_OF_MANY = 2, 16, 1
 """What the authors advise for video: two slices a frame, one where there are many frames."""
@@ -113,8 +113,8 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             {
                 "kind": "siglip_navit",
                 "arch": arch,
-                "mean": pixels.get("norm_mean", _HALF),
-                "std": pixels.get("norm_std", _HALF),
+                "mean": pixels.get("norm_mean", HALF),
+                "std": pixels.get("norm_std", HALF),
             },
         ),
         connector={"kind": "resampler", "queries": _queries(config, pixels, where)},

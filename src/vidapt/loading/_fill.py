@@ -13,12 +13,9 @@ from vidapt.errors import CheckpointError
 from vidapt.hub import LoadReport
 from vidapt.loading._sources import Contents
 from vidapt.loading._taken import Taken
-from vidapt.models.assign import assign, without_twins
+from vidapt.models.assign import assign, mismatches, without_twins
 
 Tensors = Mapping[str, Tensor]
-
-_SHOWN = 6
-"""Tensors of one kind named in an error."""
 
 
 def fill(model: nn.Module, taken: Sequence[Taken], fresh: Tensors, dtype: torch.dtype) -> dict[str, Any]:
@@ -122,14 +119,12 @@ def _check(wanted: Tensors, state: Tensors, where: str) -> None:
         for name, tensor in wanted.items()
         if name in state and state[name].shape != tensor.shape
     ]
-    problems = [
-        "\n".join([f"{len(lines)} tensor(s) {what}:", *(f"    {line}" for line in lines[:_SHOWN])])
-        for what, lines in (
-            ("are missing", missing),
-            ("have no place in the new model", odd),
-            ("have the wrong shape", wrong),
-        )
-        if lines
-    ]
+    problems = mismatches(
+        {
+            "are missing": missing,
+            "have no place in the new model": odd,
+            "have the wrong shape": wrong,
+        }
+    )
     if problems:
-        raise CheckpointError(where, "\n".join(problems), "the files and what describes them disagree")
+        raise CheckpointError(where, problems, "the files and what describes them disagree")

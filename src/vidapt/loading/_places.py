@@ -55,7 +55,7 @@ def locate(name: str | Path) -> Path:
         )
     if (path / RUN).is_file():
         return _last_stage(path)
-    if any((path / name).is_file() for name in (BLUEPRINT, "config.json", ADAPTER, DUAL)):
+    if _holds_model(path):
         return path
     if path.is_file():
         raise CheckpointError(
@@ -86,18 +86,21 @@ def compares(name: str | Path) -> bool:
     Raises:
         CheckpointError: If there is no such model.
     """
+    return is_dual(locate_dual(name))
+
+
+def is_dual(place: Path) -> bool:
+    """Whether what `locate_dual` gives is a dual encoder; files of any other sort are taken for one."""
     from vidapt.hub import is_published_dual
 
-    path = Path(name)
-    if path.is_file():
+    if place.is_file() or (place / DUAL).is_file() or is_published_dual(place):
         return True
-    try:
-        folder = locate(name)
-    except CheckpointError:
-        if path.is_dir() and any(path.glob("*.pt")):
-            return True
-        raise
-    return (folder / DUAL).is_file() or is_published_dual(folder)
+    # Beside a model of another sort, such files are what its training left.
+    return not _holds_model(place) and any(place.glob("*.pt"))
+
+
+def _holds_model(place: Path) -> bool:
+    return any((place / name).is_file() for name in (BLUEPRINT, "config.json", ADAPTER, DUAL))
 
 
 def _downloaded(name: str) -> Path:

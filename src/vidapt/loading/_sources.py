@@ -12,25 +12,24 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import (
+    Lack,
     LanguagePart,
     LoadReport,
     PublishedPart,
     holds_part,
     is_published,
-    is_published_dual,
-    merged_state,
     open_dual_encoder,
     published_part,
 )
 from vidapt.loading._opened import open_published
-from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, locate_dual
+from vidapt.loading._places import ADAPTER, BLUEPRINT, is_dual, locate_dual
+from vidapt.models.adapters import merged_state
 from vidapt.models.assign import parameters_on_meta
 from vidapt.models.folder import WEIGHTS, open_model, read_blueprint, read_tokenizer, untied
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, DualBlueprint, Prompt, Spec
 
 Sort = Literal["video-language model", "dual encoder", "vision tower", "language model"]
-Lack = Literal["image_clip", "short_clip"]
 
 OWN = "vidapt"
 """What a report calls a model that vidapt saved."""
@@ -107,7 +106,7 @@ def find_source(name: str, accept: Collection[Lack] = (), seed: int = 0) -> Sour
     place = locate_dual(name)
     if place.suffix == ".gguf":
         return _part(name, published_part(place))
-    if place.is_file() or _compares(place):
+    if is_dual(place):
         return _dual(name, place, accept, seed)
     if (place / BLUEPRINT).is_file():
         return _own(name, place)
@@ -124,11 +123,6 @@ def empty(blueprint: Blueprint) -> VideoLM:
     """A video-language model without memory for its weights."""
     with parameters_on_meta():
         return VideoLM(blueprint)
-
-
-def _compares(place: Path) -> bool:
-    known = (place / DUAL).is_file() or is_published_dual(place)
-    return known or (not (place / "config.json").is_file() and any(place.glob("*.pt")))
 
 
 def _part(name: str, part: PublishedPart) -> Source:

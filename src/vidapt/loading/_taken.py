@@ -8,9 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vidapt.loading._settle import WEIGHTS, FieldError
-from vidapt.loading._sources import Lack, Source, find_source
-from vidapt.recipe import Spec, Weights
+from vidapt import parts
+from vidapt.hub import Lack
+from vidapt.loading._settle import WEIGHTS, FieldError, settled, turned
+from vidapt.loading._sources import Source, find_source
+from vidapt.recipe import DualBlueprint, Spec, Weights
+
+_PIXELS = ("mean", "std")
+"""Choices that do not depend on what a tower is read for."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Sources:
         Raises:
             CheckpointError: As `find_source`.
             ConfigError: As `find_source`.
-        FieldError: If it is not written as one.
+            FieldError: If it is not written as one.
         """
         try:
             asked = weights if isinstance(weights, Weights) else Weights.model_validate(weights)
@@ -67,7 +72,49 @@ class Sources:
         return self._found[asked.source], asked.part
 
 
-def tower_of(source: Source, part: str | None, kind: str | None, index: int, count: int) -> tuple[str, Spec]:
+def take_tower(
+    spec: Spec,
+    name: str,
+    place: tuple[int, int],
+    sources: Sources,
+    taken: list[Taken],
+    *,
+    pooled: bool = False,
+) -> Spec:
+    """A tower as data, once it is known whose weights it begins with; as it is, if with none.
+
+    Args:
+        spec: As a recipe has it.
+        name: In the new model.
+        place: Its index among the new model's towers, and their number.
+        sources: Finds them.
+        taken: What is taken is added here.
+        pooled: Whether the new model pools what it sees, as a dual encoder does.
+
+    Raises:
+        FieldError: If there is no such tower, or it cannot be read as the recipe says.
+        CheckpointError: As `find_source`.
+        ConfigError: As `find_source`.
+    """
+    if WEIGHTS not in spec:
+        return spec
+    source, part = sources.of(spec[WEIGHTS])
+    theirs, found = _tower_of(source, part, spec.get("kind"), *place)
+    if not pooled and isinstance(source.whole, DualBlueprint):
+        found = _by_default(found)
+    how = turned(found, spec)
+    tower = settled("towers", spec, how.seen_as(found, spec))
+    taken.append(Taken(name, theirs, source, how.begins, how.left))
+    return tower
+
+
+def _by_default(found: Spec) -> Spec:
+    """A tower without the choices of a model that pools what it sees, which read the last layer alone."""
+    choices = parts.find("towers", found["kind"]).Config.choices
+    return {key: value for key, value in found.items() if key in _PIXELS or key not in choices}
+
+
+def _tower_of(source: Source, part: str | None, kind: str | None, index: int, count: int) -> tuple[str, Spec]:
     """The tower of a source that is meant, by its name and as data.
 
     Args:

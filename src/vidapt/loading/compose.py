@@ -19,18 +19,15 @@ from vidapt import parts
 from vidapt.errors import CheckpointError
 from vidapt.loading._fill import fill
 from vidapt.loading._mistaken import At, Mistakes
-from vidapt.loading._settle import WEIGHTS, FieldError, settled, settled_language, turned
+from vidapt.loading._settle import WEIGHTS, FieldError, settled, settled_language
 from vidapt.loading._sources import empty
 from vidapt.loading._taken import Sources as Sources
-from vidapt.loading._taken import Taken, only, tower_of
+from vidapt.loading._taken import Taken, only, take_tower
 from vidapt.models.video_lm import VideoLM, add_adapters
-from vidapt.recipe import Blueprint, DualBlueprint, Prompt, Spec
+from vidapt.recipe import Blueprint, Prompt, Spec
 
 _NEWLINE = re.compile(r"(?:resolution|scenes\.\w+)\.newline")
 """What a resolution learns speaks the language model's language, as the connector does, and comes with it."""
-
-_PIXELS = ("mean", "std")
-"""Choices that do not depend on what a tower is read for."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def plan(blueprint: Blueprint, sources: Sources, at: At, tokenizer: Any | None =
     towers, count = list(blueprint.towers), len(blueprint.towers)
     for index, spec in enumerate(blueprint.towers):
         with mistakes.of("blueprint", "towers", index):
-            towers[index] = _tower(spec, f"towers.{index}", (index, count), sources, taken)
+            towers[index] = take_tower(spec, f"towers.{index}", (index, count), sources, taken)
     connector, language = blueprint.connector, blueprint.language
     prompt, told = blueprint.prompt, "the recipe"
     with mistakes.of("blueprint", "connector"):
@@ -121,25 +118,6 @@ def plan(blueprint: Blueprint, sources: Sources, at: At, tokenizer: Any | None =
         taken = [_joined(one, model) if one.part == "connector" else one for one in taken]
     mistakes.tell()
     return Plan(whole, tuple(taken), tokenizer, told)
-
-
-def _tower(spec: Spec, name: str, place: tuple[int, int], sources: Sources, taken: list[Taken]) -> Spec:
-    if WEIGHTS not in spec:
-        return spec
-    source, part = sources.of(spec[WEIGHTS])
-    theirs, found = tower_of(source, part, spec.get("kind"), *place)
-    if isinstance(source.whole, DualBlueprint):
-        found = _as_it_is(found)
-    how = turned(found, spec)
-    tower = settled("towers", spec, how.seen_as(found, spec))
-    taken.append(Taken(name, theirs, source, how.begins, how.left))
-    return tower
-
-
-def _as_it_is(found: Spec) -> Spec:
-    """A tower without the choices of a model that pools what it sees, which read the last layer alone."""
-    choices = parts.find("towers", found["kind"]).Config.choices
-    return {key: value for key, value in found.items() if key in _PIXELS or key not in choices}
 
 
 def _connector(spec: Spec, sources: Sources, taken: list[Taken]) -> Spec:

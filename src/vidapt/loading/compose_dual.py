@@ -10,9 +10,9 @@ import torch
 
 from vidapt.loading._fill import fill
 from vidapt.loading._mistaken import At, Mistakes
-from vidapt.loading._settle import WEIGHTS, FieldError, settled, settled_text, turned
+from vidapt.loading._settle import WEIGHTS, FieldError, settled_text
 from vidapt.loading._sources import TOWER
-from vidapt.loading._taken import Sources, Taken, only, tower_of
+from vidapt.loading._taken import Sources, Taken, only, take_tower
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, DualParts, Spec, Text
 
@@ -79,7 +79,7 @@ def plan(dual: DualParts, sources: Sources, at: At) -> DualPlan:
     mistakes, taken = Mistakes(at), list[Taken]()
     tower, text, width = dual.tower, dual.text, dual.width
     with mistakes.of("dual", "tower"):
-        tower = _tower(tower, sources, taken)
+        tower = take_tower(tower, TOWER, (0, 1), sources, taken, pooled=True)
     with mistakes.of("dual", "text"):
         text = _text(dual, sources, taken)
     mistakes.tell()
@@ -90,17 +90,6 @@ def plan(dual: DualParts, sources: Sources, at: At) -> DualPlan:
     fields = {name: getattr(dual, name) for name in ("pool", "resolution", "frames")}
     whole = DualBlueprint.model_validate({"tower": tower, "text": dict(text), "width": width, **fields})
     return DualPlan(whole, tuple(_coming_along(one, whole, taken) for one in taken))
-
-
-def _tower(spec: Spec, sources: Sources, taken: list[Taken]) -> Spec:
-    if WEIGHTS not in spec:
-        return spec
-    source, part = sources.of(spec[WEIGHTS])
-    theirs, found = tower_of(source, part, spec.get("kind"), 0, 1)
-    how = turned(found, spec)
-    tower = settled("towers", spec, how.seen_as(found, spec))
-    taken.append(Taken(TOWER, theirs, source, how.begins, how.left))
-    return tower
 
 
 def _text(dual: DualParts, sources: Sources, taken: list[Taken]) -> Text:

@@ -1,4 +1,4 @@
-"""Other low-rank adapters in the place of those a model has, without a change to what it computes."""
+"""A model's low-rank adapters merged, or others in their place, without a change to what it computes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidapt.models.folder import untied
 from vidapt.models.video_lm import VideoLM, add_adapters
 from vidapt.recipe import LoRA
 
@@ -42,9 +43,44 @@ def replace_adapters(model: VideoLM, lora: LoRA) -> str:
         for name, (_, a, b) in taken.items():
             _fill(*_weights(new[name]), a, b * (old.alpha / lora.alpha))
         return f"the model's go on, with alpha {lora.alpha:g} in place of {old.alpha:g}"
-    for layer, a, b in taken.values():
-        _add(layer.get_base_layer().weight, (old.alpha / old.rank) * (b.float() @ a.float()))
+    with torch.no_grad():
+        for layer, a, b in taken.values():
+            weight = layer.get_base_layer().weight
+            weight.copy_(added(weight, (old.alpha / old.rank) * (b.float() @ a.float())))
     return f"the model's, of rank {old.rank} on {len(taken)} layers, are merged; new ones begin"
+
+
+@torch.no_grad()
+def merged_state(model: VideoLM) -> dict[str, Tensor]:
+    """The state dict with every low-rank adapter added to the layer it stands on; shared weights once."""
+    state = untied(model)
+    if model.blueprint.adapters is None:
+        return state
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in model.named_modules():
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        for key in [key for key in state if key.startswith(f"{name}.")]:
+            tail = key.removeprefix(f"{name}.")
+            tensor = state.pop(key)
+            if tail.startswith("base_layer."):
+                state[f"{name}.{tail.removeprefix('base_layer.')}"] = tensor
+        weight = state[f"{name}.weight"]
+        change = sum(layer.get_delta_weight(adapter).float() for adapter in layer.active_adapters)
+        state[f"{name}.weight"] = added(weight, change)
+    return state
+
+
+def added(weight: Tensor, change: Tensor) -> Tensor:
+    """A weight and a change to it, in the weight's number format.
+
+    Args:
+        weight: Of any shape.
+        change: [out, in] float32, as many numbers.
+    """
+    # In float32, so that a small change is not lost before it is rounded once.
+    return (weight.float() + change.reshape(weight.shape)).to(weight.dtype)
 
 
 def _adapted(language: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -73,9 +109,3 @@ def _take_off(language: nn.Module, adapted: dict[str, Any]) -> None:
 def _fill(to_a: Tensor, to_b: Tensor, a: Tensor, b: Tensor) -> None:
     to_a.copy_(a)
     to_b.copy_(b)
-
-
-@torch.no_grad()
-def _add(weight: Tensor, change: Tensor) -> None:
-    # In float32, so that a small change is not lost before it is rounded once.
-    weight.copy_((weight.float() + change).to(weight.dtype))

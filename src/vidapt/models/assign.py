@@ -6,7 +6,7 @@ Memory for random values that are thrown away at once would double what opening 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,9 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from vidapt.errors import CheckpointError
 
 _META = torch.device("meta")
+
+_SHOWN = 6
+"""Tensors of one kind named in an error; of a wrong 7B checkpoint hundreds would be."""
 
 
 @contextmanager
@@ -90,6 +93,22 @@ def assign(
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, model.get_parameter(first))
     _refuse_empty(model, where)
+
+
+def mismatches(kinds: Mapping[str, Sequence[str]]) -> str:
+    """What is wrong with tensors, for errors: how many of each kind, and the first; empty if nothing is.
+
+    Args:
+        kinds: A line for each tensor, by what is wrong with it.
+    """
+    return "\n".join(
+        f"{len(lines)} tensor(s) {what}:\n{_first(lines)}" for what, lines in kinds.items() if lines
+    )
+
+
+def _first(lines: Sequence[str]) -> str:
+    shown = [f"    {line}" for line in lines[:_SHOWN]]
+    return "\n".join(shown + [f"    and {len(lines) - _SHOWN} more"] * (len(lines) > _SHOWN))
 
 
 def _groups(model: nn.Module) -> list[list[str]]:

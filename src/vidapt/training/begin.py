@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
@@ -42,8 +41,7 @@ def planned(recipe: Recipe, *, dual: bool) -> Plan | DualPlan | None:
     if recipe.start is not None:
         (locate_dual if dual else locate)(recipe.start)
     elif recipe.blueprint is not None and compose.is_composed(recipe.blueprint):
-        given = None if recipe.tokenizer is None else read_tokenizer(recipe.tokenizer)
-        return compose.plan(recipe.blueprint, sources, recipe.at, given)
+        return compose.plan(recipe.blueprint, sources, recipe.at, given_tokenizer(recipe))
     elif recipe.dual is not None and compose_dual.is_composed(recipe.dual):
         return compose_dual.plan(recipe.dual, sources, recipe.at)
     return None
@@ -68,7 +66,7 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) ->
     blueprint = plan.blueprint if plan is not None else recipe.blueprint
     tokenizer = plan.tokenizer if plan is not None else None
     if tokenizer is None:
-        tokenizer = _tokenizer(recipe, texts)
+        tokenizer = given_tokenizer(recipe) or learn_tokenizer(texts, blueprint.prompt, recipe.vocabulary)
     if plan is None or not plan.speaks:
         own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         own |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
@@ -79,6 +77,15 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) ->
     model, report = plan.make(blueprint, seed=recipe.seed)
     keep_report(run, report)
     return model, tokenizer
+
+
+def given_tokenizer(recipe: Recipe) -> Any | None:
+    """The tokenizer that a recipe names; None if it names none.
+
+    Raises:
+        CheckpointError: If there is none in its folder, or it is damaged.
+    """
+    return None if recipe.tokenizer is None else read_tokenizer(recipe.tokenizer)
 
 
 def keep_report(run: Path, report: Mapping[str, Any]) -> None:
@@ -110,10 +117,3 @@ def _read(file: Path) -> Mapping[str, Any]:
 def _fingerprints(report: Mapping[str, Any]) -> dict[str, str]:
     sources = report.get("sources", [report])
     return {str(one.get("name", one.get("folder"))): str(one["fingerprint"]) for one in sources}
-
-
-def _tokenizer(recipe: Recipe, texts: Iterable[str]) -> Any:
-    assert recipe.blueprint is not None
-    if recipe.tokenizer is not None:
-        return PreTrainedTokenizerFast.from_pretrained(recipe.tokenizer)
-    return learn_tokenizer(texts, recipe.blueprint.prompt, recipe.vocabulary)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from vidapt.errors import ConfigError
 from vidapt.hub import open_dual_encoder
@@ -15,7 +14,7 @@ from vidapt.loading import locate_dual
 from vidapt.loading.compose_dual import DualPlan
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, Recipe
-from vidapt.training.begin import keep_report
+from vidapt.training.begin import given_tokenizer, keep_report
 from vidapt.training.tokenizer import learn_caption_tokenizer
 
 
@@ -35,7 +34,7 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan | None
     if plan is not None:
         return _composed(recipe, texts, run, plan)
     if recipe.dual is not None:
-        tokenizer = _given(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
+        tokenizer = given_tokenizer(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
         torch.manual_seed(recipe.seed)
         return DualEncoder(
             _fitted(DualBlueprint.model_validate(recipe.dual.model_dump()), tokenizer)
@@ -50,7 +49,7 @@ def _composed(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan) -
     """A dual encoder out of parts of others."""
     blueprint, reading = plan.blueprint, plan.reading
     if reading is None:
-        tokenizer = _given(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
+        tokenizer = given_tokenizer(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
         blueprint = _fitted(blueprint, tokenizer)
     else:
         source = reading.source
@@ -63,7 +62,7 @@ def _composed(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan) -
 
 def _known(recipe: Recipe, own: Any | None, name: str, rows: int) -> Any:
     """The recipe's tokenizer or a model's own, of which the model knows every entry."""
-    tokenizer = _given(recipe) or own
+    tokenizer = given_tokenizer(recipe) or own
     if tokenizer is None:
         raise ConfigError(
             name,
@@ -81,10 +80,6 @@ def resume(run: Path) -> tuple[DualEncoder, Any]:
     """What the last finished stage of a run left."""
     model, tokenizer, _ = open_dual_encoder(locate_dual(run))
     return model, tokenizer
-
-
-def _given(recipe: Recipe) -> Any:
-    return None if recipe.tokenizer is None else PreTrainedTokenizerFast.from_pretrained(recipe.tokenizer)
 
 
 def _fitted(dual: DualBlueprint, tokenizer: Any) -> DualBlueprint:

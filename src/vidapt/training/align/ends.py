@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from vidapt import parts
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import exists
-from vidapt.hub import open_dual_encoder
-from vidapt.hub._open_dual import Lack
+from vidapt.hub import Lack, open_dual_encoder
 from vidapt.loading import RUN, locate_dual
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import Recipe, Stage

@@ -17,7 +17,7 @@ from torch import Tensor
 import vidapt
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import check_folder
-from vidapt.hub._open_dual import Lack
+from vidapt.hub import Lack
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
 from vidapt.training.align.ends import Ends
