@@ -29,7 +29,8 @@ BASE = "base:"
 
 _OTHER_WEIGHTS = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 _SAFE, _PICKLE = ".safetensors", ".bin"
-_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Number formats of weights that can be adapted."""
 _SAFE_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -79,8 +80,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_if_there(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object, or return None if there is no such file."""
-    return read_json(path) if path.exists() else None
+    """Read a JSON object, or return None if there is no such file.
+
+    A link that leads nowhere, as in a cache of which files were lost, is a file that cannot be read.
+    """
+    return read_json(path) if path.is_symlink() or path.exists() else None
 
 
 def stored(folder: Path) -> dict[str, Stored]:
@@ -157,8 +161,9 @@ def _weight_map(folder: Path, index: str, suffix: str) -> dict[str, str]:
     files = read_json(folder / index).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise CheckpointError(folder / index, "has no `weight_map`", "fetch the file again")
-    for file in set(files.values()):
-        # An index is untrusted input: it must not reach outside its folder.
+    # An index is untrusted input: it may name anything, and must not reach outside its folder.
+    named = {file if isinstance(file, str) else repr(file): file for file in files.values()}
+    for file in named.values():
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(suffix):
             raise CheckpointError(
                 folder / index, f"names {file!r}", f"shards are {suffix} files beside the index"
@@ -184,7 +189,7 @@ def _single_file(folder: Path) -> str:
 def _header(path: Path) -> Iterator[tuple[str, Shape]]:
     if path.suffix == _PICKLE:
         for key, tensor in read_pickled(path).items():
-            _check_format(path, key, tensor.dtype, tensor.dtype in _FLOATS)
+            _check_format(path, key, tensor.dtype, tensor.dtype in FLOATS)
             yield key, tuple(tensor.shape)
         return
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers.utils import logging as their_logging
 
@@ -190,5 +191,7 @@ def _lines(entries: Sequence[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what transformers explains at length."""
+    """The first line of what transformers explains at length; a field's error stands in its second."""
+    if isinstance(error, StrictDataclassError):
+        return " ".join(str(error).split())
     return str(error).strip().partition("\n")[0] or type(error).__name__

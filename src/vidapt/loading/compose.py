@@ -23,6 +23,7 @@ from vidapt.loading._settle import WEIGHTS, FieldError, settled, settled_languag
 from vidapt.loading._sources import empty
 from vidapt.loading._taken import Sources as Sources
 from vidapt.loading._taken import Taken, only, tower_of
+from vidapt.models.assign import parameters_on_meta
 from vidapt.models.video_lm import VideoLM, add_adapters
 from vidapt.recipe import Blueprint, DualBlueprint, Prompt, Spec
 
@@ -132,8 +133,15 @@ def _tower(spec: Spec, name: str, place: tuple[int, int], sources: Sources, take
         found = _as_it_is(found)
     how = turned(found, spec)
     tower = settled("towers", spec, how.seen_as(found, spec))
+    _try(tower)
     taken.append(Taken(name, theirs, source, how.begins, how.left))
     return tower
+
+
+def _try(tower: Spec) -> None:
+    """See that a tower of such sizes can be made."""
+    with parameters_on_meta():
+        parts.build("towers", tower)
 
 
 def _as_it_is(found: Spec) -> Spec:
