@@ -204,3 +204,26 @@ def test_what_is_not_known_to_be_published_is_not_written_so(tmp_path: Path, abo
     with pytest.raises(CheckpointError, match="beneath this model was published is not known"):
         export_model(tmp_path / "m", tmp_path / "out", to="hf", dtype="float32")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_description_of_gigabytes_is_not_read(made: Made, tmp_path: Path, name: str) -> None:
+    words = copied(made("llama")[0], tmp_path)
+    with (words / name).open("wb") as file:
+        file.truncate(2**36)  # without taking room
+    assert "too many for such a file" in refused([{"weights": made("clip")[0]}], {"weights": str(words)})
+
+
+def test_what_cannot_be_read_is_not_told_whole(made: Made, tmp_path: Path) -> None:
+    words = copied(made("llama")[0], tmp_path)
+    (words / "tokenizer.json").write_bytes(bytes([255]) * 100_000)
+    said = refused([{"weights": made("clip")[0]}], {"weights": str(words)})
+    assert "invalid start byte" in said
+    assert len(said) < 2000
+
+
+def test_a_file_of_noise_is_no_weights(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "a.pt", "a.bin"):
+        (tmp_path / name).write_bytes(bytes(range(256)) * 100)
+        with pytest.raises(CheckpointError, match=name):
+            open_dual_encoder(tmp_path / name)

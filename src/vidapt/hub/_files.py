@@ -24,6 +24,9 @@ from vidapt.hub._pickled import read_pickled
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
+_LONGEST_JSON = 64 * 2**20
+"""Bytes; the largest index of published weights has a few millions."""
+
 BASE = "base:"
 """What stands in front of the names of tensors of the checkpoint beneath a folder's own weights."""
 
@@ -67,6 +70,9 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: If the file is absent, unreadable, or holds something else.
     """
     try:
+        size = path.stat().st_size
+        if size > _LONGEST_JSON:
+            raise CheckpointError(path, f"has {size} bytes, too many for such a file", "fetch the file again")
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(

@@ -45,9 +45,11 @@ def read_tokenizer(folder: Path) -> Any:
             folder / "config.json", f"cannot be used: {reason}", "fetch it again, or check what was edited"
         ) from error
     except Exception as error:  # what damaged files raise is not documented, and of every kind
+        # The text of an error of encoding does not hold the whole file, as its other form does.
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, UnicodeError) else repr(error)
         raise CheckpointError(
             folder,
-            f"its tokenizer cannot be read: {error!r}",
+            f"its tokenizer cannot be read: {reason}",
             f"the folder needs {JSON} or {PIECES}, and {SETTINGS}",
         ) from error
 

@@ -130,7 +130,7 @@ class VideoLM(nn.Module):
         raise ConfigError(
             "blueprint.resolution",
             f"does not go with these towers and this connector: {failures[-1]}",
-            "use a resolution that gives the connector as many maps as it reads",
+            "choose a resolution, towers and a connector that do",
         ) from failures[-1]
 
     def layout(self, plan: Plan, together: int = 1) -> Layout:
