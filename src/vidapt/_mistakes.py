@@ -187,7 +187,12 @@ def _language_problems(spec: dict[str, Any], lines: Lines) -> Iterator[str]:
     unknown = _unknown_keys(spec, where, lines)
     yield from unknown.values()
     known = {key: value for key, value in spec.items() if key != "model_type" and key not in unknown}
-    yield from _failure(lambda: CONFIG_MAPPING[kind](**known), where, lines)
+
+    def made() -> None:
+        parts.refuse_endless(known, "language")
+        CONFIG_MAPPING[kind](**known)
+
+    yield from _failure(made, where, lines)
 
 
 def _unknown_keys(spec: dict[str, Any], where: Where, lines: Lines) -> dict[Any, str]:

@@ -15,6 +15,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +24,17 @@ from vidapt.errors import CheckpointError, ConfigError, nearest
 
 Family = Literal["resolutions", "towers", "connectors", "positions", "objectives", "formats"]
 FAMILIES: tuple[Family, ...] = ("resolutions", "towers", "connectors", "positions", "objectives", "formats")
+
+_COUNTS = frozenset(
+    {
+        *("blocks", "depth", "depths", "layers", "n_layer", "n_layers", "num_hidden_layers", "num_layers"),
+        *("n_routed_experts", "num_experts", "num_local_experts"),
+    }
+)
+"""Fields that say how many modules are made, of parts and of transformers configurations."""
+
+_MOST = 1000
+"""Of these; published models have up to 200 layers, and 512 experts in one."""
 
 
 class PartConfig(Strict):
@@ -149,7 +161,57 @@ def configure(family: Family, spec: Mapping[str, Any]) -> Any:
     kind = fields.pop("kind", None)
     if not isinstance(kind, str):
         raise ConfigError(family, "a part needs a `kind`", f"known: {', '.join(kinds(family))}")
+    refuse_endless(fields, family)
     return find(family, kind).Config.model_validate(fields)
+
+
+def refuse_endless(spec: Mapping[str, Any], where: str) -> None:
+    """See that what is described is built in this life: each of a million layers takes its time and memory.
+
+    Args:
+        spec: Fields of a part, or a transformers configuration; others may stand in it.
+        where: Its place, for errors.
+
+    Raises:
+        ConfigError: If it has more layers than any model has.
+    """
+    for key, value in spec.items():
+        if isinstance(value, Mapping):
+            refuse_endless(value, f"{where}.{key}")
+        counts = value if isinstance(value, list | tuple) else [value]
+        if key in _COUNTS and any(isinstance(count, int) and count > _MOST for count in counts):
+            raise ConfigError(f"{where}.{key}", f"is {value!r}", f"no model has more than {_MOST}")
+
+
+@contextmanager
+def possible(where: str) -> Iterator[None]:
+    """While a module is made whose sizes others wrote, which may be none.
+
+    Args:
+        where: Place of its description, for errors.
+
+    Raises:
+        ConfigError: In place of what transformers and torch raise over sizes that they cannot do with.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        yield
+    except (
+        StrictDataclassError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            where, f"cannot be made: {type(error).__name__}: {reason}", "check its sizes, or fetch it again"
+        ) from error
 
 
 def build(family: Family, spec: Mapping[str, Any], **given: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -263,3 +264,53 @@ def test_a_template_that_is_none_or_wants_too_much_is_left_alone(text: str) -> N
     started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert prompt_of(text, CHATML, MARKS) is None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - started < 200_000  # kilobytes
+
+
+PLAIN_TURNS = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+SHARED = "{% set x = [1, 2] %}" + "{% set x = [x, x] %}" * 40
+"""A list that takes no room until it is written, compared or hashed."""
+
+GREEDY = {
+    "a text within a text": "{% set x = 'aaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40,
+    "a macro's text": "{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}{% set y = 'aaaa' %}"
+    + "{% set y = m(y) %}" * 40,
+    "lists written": SHARED + "{{ x }}",
+    "lists as JSON": SHARED + "{{ x | tojson }}",
+    "lists joined": SHARED + "{{ x | join }}",
+    "lists compared": SHARED + SHARED.replace("x", "y") + "{{ x == y }}",
+    "lists in lists": SHARED + SHARED.replace("x", "y") + "{{ x in [y] }}",
+    "tuples as keys": SHARED.replace("[", "(").replace("]", ")") + "{{ {x: 1} }}",
+    "dictionaries": "{% set x = {'a': 1} %}" + "{% set x = {'a': x, 'b': x} %}" * 40 + "{{ x }}",
+    "arguments": "{% macro m() %}{{ m(varargs, varargs) }}{% endmacro %}{{ m(1, 2) }}",
+    "namespaces": "{% set a = namespace() %}{% set b = namespace(a=[a, a]) %}{{ b }}",
+    "a wide format": "{% set x = '{:>100000000}'.format(1) %}",
+    "many nested loops": "{% for a in messages %}" * 30 + "{% endfor %}" * 30,
+    "half of a pair": "{{ '\\ud800' }}",
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_template_that_wants_too_much_is_none(name: str) -> None:
+    tracemalloc.start()
+    try:
+        assert prompt_of(GREEDY[name] + PLAIN_TURNS, VICUNA, MARKS) is None
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_published_templates_do_is_not_too_much() -> None:
+    before = (
+        "{% set ns = namespace(first=true, words=[]) %}{% set pairs = [('a', 1), ('b', 2)] %}"
+        "{% macro show(text, ns) %}{{ text | trim }}{% endmacro %}"
+        "{% set shown %}{{ show(' a ', ns) }}{% endset %}"
+        "{% for name, number in pairs %}{% set ns.words = ns.words + [name ~ number] %}{% endfor %}"
+        "{{ shown }}{{ ns.words | join(',') }}{{ {'a': [1, 2]} | tojson }}"
+    )
+    prompt = prompt_of(before + PLAIN_TURNS, VICUNA, MARKS)
+    assert prompt is not None
+    assert prompt.start == 'aa1,b2{"a": [1, 2]}'

@@ -219,7 +219,9 @@ def test_one_of_two_towers_can_be_taken(made: Made, tmp_path: Path) -> None:
 def test_two_towers_of_one_source_share_no_memory(made: Made) -> None:
     place, words = made("clip", "llama")
     tower = {"weights": place}
-    model, _ = made_of([tower, tower], {"weights": words}, {"kind": "global_local"})
+    model, _ = made_of(
+        [tower, tower], {"weights": words}, {"kind": "global_local"}, resolution={"kind": "both"}
+    )
     one, two_ = (t.net.embeddings.class_embedding for t in model.towers)
     assert one.equal(two_)
     with torch.no_grad():

@@ -273,7 +273,7 @@ def test_weights_that_changed_since_are_refused(made: Made, labels: Path, tmp_pa
     state = load_file(eyes / "model.safetensors")
     state["vision_model.pre_layrnorm.bias"][0] += 1
     save_file(state, eyes / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ConfigError, match=f"have changed since it began: {eyes}"):
+    with pytest.raises(ConfigError, match=f"has changed since it began: weights of {eyes}"):
         train(plan, tmp_path / "runs", silent, workers=0, resume=True)
 
 

@@ -290,11 +290,11 @@ def test_paths_that_cannot_be_asked_for_are_missing(tmp_path: Path) -> None:
         ),
         (
             ("clip_vision_model", "clip_vision_model, patch_size: -1"),
-            "line 5: blueprint.towers.0: cannot be made",
+            "line 5: blueprint.towers.0: towers.arch: cannot be made",
         ),
         (
             ("clip_vision_model", "clip_vision_model, hidden_act: x"),
-            "line 5: blueprint.towers.0: cannot be made",
+            "line 5: blueprint.towers.0: towers.arch: cannot be made",
         ),
         (
             ("clip_vision_model", "clip_vision_model, intermediate_size: 0"),

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vidapt.errors import BrokenClip, ConfigError
+from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.hub import LoadReport, is_mark
 from vidapt.loading import locate, open_model
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
@@ -56,6 +56,9 @@ class SeenClip:
     layout: Layout
     times_s: tuple[float, ...]
     notes: tuple[str, ...]
+
+
+_GENERATION = "generation_config.json"
 
 
 class Engine:
@@ -303,11 +306,21 @@ class Engine:
 
 
 def _published_stops(model: VideoLM) -> list[int]:
-    """Ids that end an answer by the checkpoint's `generation_config.json`."""
-    ids = (
-        model.origin.read("generation_config.json").get("eos_token_id") if model.origin is not None else None
-    )
-    return [ids] if isinstance(ids, int) else [i for i in ids or () if isinstance(i, int)]
+    """Ids that end an answer by the checkpoint's `generation_config.json`.
+
+    Raises:
+        CheckpointError: If they are none.
+    """
+    if model.origin is None:
+        return []
+    ids = model.origin.read(_GENERATION).get("eos_token_id")
+    found = ids if isinstance(ids, list) else [] if ids is None else [ids]
+    if not all(type(one) is int for one in found):
+        raise CheckpointError(
+            _GENERATION, f"eos_token_id is {ids!r}", "write the number of a token, or a list of such numbers"
+        )
+    # Of tokens that the model does not have none is ever written.
+    return [one for one in found if 0 <= one < model.language.get_input_embeddings().num_embeddings]
 
 
 def _most_frames(policy: Policy) -> int:

@@ -90,7 +90,8 @@ TO_AUTHORS = (
 
 def is_authors(config: Mapping[str, Any]) -> bool:
     """Whether a configuration is one of the authors' own."""
-    return any(name in _LANGUAGES for name in config.get("architectures") or ())
+    named = config.get("architectures")
+    return isinstance(named, list) and any(name in _LANGUAGES for name in named if isinstance(name, str))
 
 
 def language(config: Mapping[str, Any]) -> Spec:

@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 
 from vidapt.errors import CheckpointError, ConfigError
-from vidapt.hub._files import INDEX, WEIGHTS, load, read_json_if_there, stored
+from vidapt.hub._files import FLOATS, INDEX, WEIGHTS, load, read_json_if_there, stored
 from vidapt.hub._keys import Renamed, Shape, check
 from vidapt.hub._pickled import read_pickled
 from vidapt.hub._report import LoadReport
@@ -218,9 +218,11 @@ def fill(
     found = {new: tuple(tensors[old].shape) for old, new in table.names.items()}
     origin = {new: f"{old} in {where.name}" for old, new in table.names.items()}
     check({key: shape for key, shape in own.items() if key not in initial}, found, origin, where)
-    odd = [old for old in table.names if not tensors[old].is_floating_point()]
+    odd = [old for old in table.names if tensors[old].dtype not in FLOATS]
     if odd:
-        raise CheckpointError(where, f"{odd[0]!r} holds {tensors[odd[0]].dtype}", "weights must be floats")
+        raise CheckpointError(
+            where, f"{odd[0]!r} holds {tensors[odd[0]].dtype}", "quantised weights cannot be adapted"
+        )
     given = {**{new: tensors[old] for old, new in table.names.items()}, **initial}
     assign(model, given.items(), dtype, where)
     model.eval()

@@ -44,7 +44,14 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
         raise CheckpointError(
             "export", "this model was not opened from a published checkpoint", "write it with `--to merged`"
         )
-    family = families()[origin.family]
+    family = families().get(origin.family)
+    if family is None or CONFIG not in origin.files:
+        raise CheckpointError(
+            "export",
+            f"how the checkpoint beneath this model was published is not known: it is of {origin.family!r}, "
+            f"with {', '.join(sorted(origin.files)) or 'no file'}",
+            "copy the model's folder again, or write it with `--to merged`",
+        )
     state = family.apart(model) if hasattr(family, "apart") else None
     config = origin.read(CONFIG)
     rename = family.to_authors if is_authors(config) else family.to_hub

@@ -24,12 +24,16 @@ from vidapt.hub._pickled import read_pickled
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
+_LONGEST_JSON = 64 * 2**20
+"""Bytes; the largest index of published weights has a few millions."""
+
 BASE = "base:"
 """What stands in front of the names of tensors of the checkpoint beneath a folder's own weights."""
 
 _OTHER_WEIGHTS = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 _SAFE, _PICKLE = ".safetensors", ".bin"
-_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Number formats of weights that can be adapted."""
 _SAFE_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -66,6 +70,9 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: If the file is absent, unreadable, or holds something else.
     """
     try:
+        size = path.stat().st_size
+        if size > _LONGEST_JSON:
+            raise CheckpointError(path, f"has {size} bytes, too many for such a file", "fetch the file again")
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
@@ -79,8 +86,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_if_there(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object, or return None if there is no such file."""
-    return read_json(path) if path.exists() else None
+    """Read a JSON object, or return None if there is no such file.
+
+    A link that leads nowhere, as in a cache of which files were lost, is a file that cannot be read.
+    """
+    return read_json(path) if path.is_symlink() or path.exists() else None
 
 
 def stored(folder: Path) -> dict[str, Stored]:
@@ -157,8 +167,9 @@ def _weight_map(folder: Path, index: str, suffix: str) -> dict[str, str]:
     files = read_json(folder / index).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise CheckpointError(folder / index, "has no `weight_map`", "fetch the file again")
-    for file in set(files.values()):
-        # An index is untrusted input: it must not reach outside its folder.
+    # An index is untrusted input: it may name anything, and must not reach outside its folder.
+    named = {file if isinstance(file, str) else repr(file): file for file in files.values()}
+    for file in named.values():
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(suffix):
             raise CheckpointError(
                 folder / index, f"names {file!r}", f"shards are {suffix} files beside the index"
@@ -184,7 +195,7 @@ def _single_file(folder: Path) -> str:
 def _header(path: Path) -> Iterator[tuple[str, Shape]]:
     if path.suffix == _PICKLE:
         for key, tensor in read_pickled(path).items():
-            _check_format(path, key, tensor.dtype, tensor.dtype in _FLOATS)
+            _check_format(path, key, tensor.dtype, tensor.dtype in FLOATS)
             yield key, tuple(tensor.shape)
         return
     try:

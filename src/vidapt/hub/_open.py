@@ -29,6 +29,7 @@ from vidapt.hub._tokenizer import JSON, PIECES, SETTINGS, read_tokenizer
 from vidapt.models.assign import assign, parameters_on_meta, without_twins
 from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM
+from vidapt.parts import refuse_endless
 from vidapt.recipe import Blueprint
 
 CONFIG = "config.json"
@@ -123,6 +124,7 @@ def open_checkpoint(
         CheckpointError: If the checkpoint is damaged, of no known family, or does not fit its own config.
     """
     config = read_json(folder / "config.json")
+    refuse_endless(config, str(folder / "config.json"))
     family = family_of(config, folder / "config.json")
     tokenizer = read_tokenizer(base if base is not None and not _has_tokenizer(folder) else folder)
     # Some families keep towers in files of their own, beside the model's weights.

@@ -8,10 +8,12 @@ from typing import Any
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from vidapt.errors import CheckpointError, ConfigError
+from vidapt.hub._files import read_json
 from vidapt.hub._parts_convnext import ConvnextPart, convnext_part
 from vidapt.hub._parts_language import LanguagePart
 from vidapt.hub._parts_tower import TOWERS, TowerPart
 from vidapt.hub._quiet import first_line, quiet
+from vidapt.parts import refuse_endless
 
 _GGUF = ".gguf"
 
@@ -68,6 +70,8 @@ def _only_gguf(folder: Path) -> Path:
 
 
 def _config(folder: Path, **options: Any) -> Any:
+    if not options:
+        refuse_endless(read_json(folder / "config.json"), str(folder / "config.json"))
     try:
         with quiet():
             return AutoConfig.from_pretrained(

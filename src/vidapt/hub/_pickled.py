@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from vidapt.errors import CheckpointError
@@ -26,6 +27,7 @@ _ERRORS = (
     LookupError,
     OSError,
     RuntimeError,
+    SafetensorError,
     TypeError,
     ValueError,
     struct.error,

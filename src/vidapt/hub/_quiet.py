@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging as their_logging
 
 
@@ -29,5 +30,7 @@ def quiet(logger: str = "transformers") -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error explains."""
+    """The first line of what an error explains; a field's error stands in its second."""
+    if isinstance(error, StrictDataclassError):
+        return " ".join(str(error).split())
     return str(error).strip().partition("\n")[0] or type(error).__name__

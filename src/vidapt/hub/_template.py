@@ -1,22 +1,25 @@
 """Chat templates are programs of others: run here with a fence around them.
 
 A template may do what published templates do, and only so much of it: steps of loops and calls are counted,
-and no text grows beyond a bound, so that it can neither hang nor fill the memory. It reaches no file, and no
-attribute that could.
+and neither a text nor what a list holds, down to its innermost members, grows beyond a bound, so that it can
+neither hang nor fill the memory. It reaches no file, and no attribute that could.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from jinja2 import Template, TemplateError, nodes
+from jinja2 import Template, TemplateError, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 LONGEST = 20_000
@@ -27,7 +30,9 @@ FAILURES = (
     ArithmeticError,
     AttributeError,
     LookupError,
-    RecursionError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
 )
@@ -37,7 +42,11 @@ _STEPS = 20_000
 """Steps of all loops and calls; published templates take a few hundred for four turns."""
 
 _LARGEST, _MOST = 50_000, 1_000_000
-"""Letters of any text, or members of any list, that a template makes; and of all that one run of it makes."""
+"""Letters of any text, or letters and members within any list, that a template makes; and of all that one run
+of it makes."""
+
+_SECONDS = 10.0
+"""Of computing, for one run; published templates take thousandths. What is counted may still be slow."""
 
 _WIDEST = 8
 """Spaces of indented JSON."""
@@ -61,7 +70,8 @@ def render(template: str, variables: Mapping[str, Any], asked: Iterable[Mapping[
         asked: Each conversation's own variables.
 
     Raises:
-        Exception: One of `FAILURES`, if it is no template, raises one itself, or wants too much.
+        Exception: One of `FAILURES`, if it is no template, raises one itself, wants too much, or writes what
+            cannot be stored as UTF-8.
     """
     environment = _Fenced()
     with warnings.catch_warnings():
@@ -77,9 +87,11 @@ def _text(environment: _Fenced, template: Template, variables: Mapping[str, Any]
     size = 0
     for piece in template.generate(**variables):
         size += len(piece)
-        environment.made(len(piece), size)
+        environment.made(0, size)  # each piece is counted where it is written
         pieces.append(piece)
-    return "".join(pieces)
+    text = "".join(pieces)
+    text.encode()
+    return text
 
 
 class _Generation(Extension):
@@ -93,7 +105,31 @@ class _Generation(Extension):
 
 
 class _Counted(NodeTransformer):
-    """Every loop counts its steps, and `~` looks at what it makes."""
+    """Every loop counts its steps; what is written, joined by `~` or put into a list is looked at."""
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802 - named after the node
+        self.generic_visit(node)
+        # Also within `{% set %}` and macros, whose text is not written yet.
+        written: list[nodes.Expr] = []
+        for one in node.nodes:
+            if isinstance(one, nodes.TemplateData):
+                written += [_filtered(nodes.Const(len(one.data), lineno=node.lineno), "_room"), one]
+            else:
+                written.append(_filtered(one, "_written"))
+        node.nodes = written
+        return node
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, "_held")
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, "_held")
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, "_held") if node.ctx == "load" else node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - named after the node
         self.generic_visit(node)
@@ -110,6 +146,36 @@ def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
+class _Space(Namespace):
+    """A namespace that holds no other, so that what it holds can be looked at when it is put in."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__()
+        for name, value in values.items():
+            self[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _size(value)
+        super().__setitem__(name, value)
+
+
+def _size(value: Any) -> int:
+    """Letters and members of a value, those within members counted wherever they stand."""
+    size, left = 0, [value]
+    while left:
+        one = left.pop()
+        size += 1 + (len(one) if isinstance(one, str) else 0)
+        if isinstance(one, Namespace):
+            raise SecurityError("no published template puts a namespace into anything")
+        if isinstance(one, Mapping):
+            left += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple | set):
+            left += one
+        if size > _LARGEST or len(left) > _LARGEST:
+            raise SecurityError("makes more than any published template")
+    return size
+
+
 class _Fenced(ImmutableSandboxedEnvironment):
     """One fence for one template, which counts what each run of it takes."""
 
@@ -121,19 +187,22 @@ class _Fenced(ImmutableSandboxedEnvironment):
         )
         self.begin()
         known = self.filters
-        self.globals = {"namespace": self.globals["namespace"], "raise_exception": _refuse}
+        self.globals = {"namespace": _Space, "raise_exception": _refuse}
+        own = {"join": self._joined, "replace": self._replaced, "tojson": _as_json}
+        kept = {**{name: known[name] for name in _FILTERS}, **own}
         self.filters = {
-            **{name: known[name] for name in _FILTERS},
-            "join": self._joined,
-            "replace": self._replaced,
-            "tojson": _as_json,
+            **{name: self._looked_at(use) for name, use in kept.items()},
             "_counted": self._counted,
             "_concatenated": self._concatenated,
+            "_held": self._held,
+            "_room": self._room,
+            "_written": self._written,
         }
 
     def begin(self) -> None:
         """Count anew."""
         self._steps = self._letters = 0
+        self._until = time.thread_time() + _SECONDS
 
     def made(self, size: int, whole: int | None = None) -> None:
         """Count letters that were made, or are about to be; `whole` is the text that they belong to."""
@@ -151,7 +220,7 @@ class _Fenced(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "+":
             if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
-                self.made(len(left) + len(right))
+                self.made(_size(left) + _size(right))
             return left + right
         if operator == "%" and isinstance(left, int):  # turns of a conversation are counted by twos
             return left % right
@@ -159,7 +228,12 @@ class _Fenced(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, obj: Any, *arguments: Any, **named: Any) -> Any:
         self._step()
+        given = (*arguments, *named.values())
+        self.made(sum(_size(value) for value in given if not isinstance(value, Namespace)))
         return super().call(context, obj, *arguments, **named)
+
+    def wrap_str_format(self, value: Any) -> None:
+        """No text is filled in by `format`, which can be told to be of any width."""
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if callable(value) and not isinstance(obj, Mapping) and attr not in _METHODS:
@@ -179,8 +253,38 @@ class _Fenced(ImmutableSandboxedEnvironment):
 
     def _step(self) -> None:
         self._steps += 1
-        if self._steps > _STEPS:
+        if self._steps > _STEPS or time.thread_time() > self._until:
             raise SecurityError("takes more steps than any published template")
+
+    def _looked_at(self, use: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter whose result is counted; what it is given has been."""
+
+        @functools.wraps(use)
+        def used(*arguments: Any, **named: Any) -> Any:
+            self._step()
+            found = use(*arguments, **named)
+            self.made(_size(found) if isinstance(found, str | list | tuple) else 1)
+            return found
+
+        return used
+
+    # These three are told the context for one reason: else they would be run when a template is compiled.
+
+    @pass_context
+    def _held(self, context: Any, value: Any) -> Any:
+        self.made(_size(value))
+        return value
+
+    @pass_context
+    def _room(self, context: Any, letters: int) -> str:
+        self.made(letters)
+        return ""
+
+    @pass_context
+    def _written(self, context: Any, value: Any) -> Any:
+        text = value if isinstance(value, str) else str(value)
+        self.made(len(text))
+        return text
 
     def _concatenated(self, values: list[Any]) -> str:
         texts = [str(value) for value in values]

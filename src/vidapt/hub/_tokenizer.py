@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from tokenizers import normalizers
 from transformers import AutoTokenizer
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
@@ -38,10 +39,17 @@ def read_tokenizer(folder: Path) -> Any:
             if not (folder / JSON).is_file() and (folder / PIECES).is_file():
                 return _of_pieces(folder, settings)
             return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except StrictDataclassError as error:  # which class it is, is looked up in the model's configuration
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            folder / "config.json", f"cannot be used: {reason}", "fetch it again, or check what was edited"
+        ) from error
     except Exception as error:  # what damaged files raise is not documented, and of every kind
+        # The text of an error of encoding does not hold the whole file, as its other form does.
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, UnicodeError) else repr(error)
         raise CheckpointError(
             folder,
-            f"its tokenizer cannot be read: {error!r}",
+            f"its tokenizer cannot be read: {reason}",
             f"the folder needs {JSON} or {PIECES}, and {SETTINGS}",
         ) from error
 

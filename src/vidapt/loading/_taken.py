@@ -12,6 +12,7 @@ from vidapt import parts
 from vidapt.hub import Lack
 from vidapt.loading._settle import WEIGHTS, FieldError, settled, turned
 from vidapt.loading._sources import Source, find_source
+from vidapt.models.assign import parameters_on_meta
 from vidapt.recipe import DualBlueprint, Spec, Weights
 
 _PIXELS = ("mean", "std")
@@ -104,6 +105,8 @@ def take_tower(
         found = _by_default(found)
     how = turned(found, spec)
     tower = settled("towers", spec, how.seen_as(found, spec))
+    with parameters_on_meta():  # a tower of such sizes may be none
+        parts.build("towers", tower)
     taken.append(Taken(name, theirs, source, how.begins, how.left))
     return tower
 

@@ -14,6 +14,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLPreTrainedMode
 from vidapt.errors import ConfigError
 from vidapt.models._language_check import CLOSED, problem
 from vidapt.models.attention import SHARED_PREFIX
+from vidapt.parts import refuse_endless
 
 _FAILURES = (
     StrictDataclassError,
@@ -72,6 +73,7 @@ def language_model(spec: dict[str, Any]) -> Any:
         )
     fields = copy.deepcopy(spec)  # configurations write into what they are given
     kind = fields.pop("model_type", None)
+    refuse_endless(fields, "blueprint.language")
     try:
         model = _from_config(AutoConfig.for_model(kind, **fields))
     except _FAILURES as error:

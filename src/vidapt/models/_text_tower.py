@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from vidapt.errors import ConfigError
+from vidapt.parts import possible, refuse_endless
 from vidapt.recipe import Text
 
 __all__ = ["FACTOR", "KEPT", "Text", "TextTower", "TwoTables", "stretch"]
@@ -46,11 +46,10 @@ class TextTower(nn.Module):
         kind = fields.pop("model_type", None)
         if kind != "clip_text_model":
             raise ConfigError("text.arch", f"model_type is {kind!r}", "known: clip_text_model")
-        try:
+        refuse_endless(fields, "text.arch")
+        with possible("text.arch"):
             config = CLIPTextConfig(**fields)
             self.net: Any = CLIPTextModel(config).to(torch.float32)
-        except (StrictDataclassError, ValueError, TypeError) as error:
-            raise ConfigError("text.arch", f"cannot be built: {error}", "check its fields") from error
         self.width: int = config.hidden_size
         self.depth: int = config.num_hidden_layers
         self.positions: int = config.max_position_embeddings

@@ -27,9 +27,18 @@ class Origin:
     files: Mapping[str, bytes]
 
     def read(self, name: str) -> dict[str, Any]:
-        """One of its JSON files; empty if it had none of that name."""
+        """One of its JSON files; empty if it had none of that name.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
         text = self.files.get(name)
-        return dict(json.loads(text)) if text else {}
+        try:
+            return dict(json.loads(text)) if text else {}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CheckpointError(
+                name, f"as it was published, cannot be read: {error}", "fetch it again, or delete it"
+            ) from error
 
 
 def save_origin(folder: Path, origin: Origin) -> None:
@@ -57,7 +66,7 @@ def read_origin(folder: Path) -> Origin | None:
         if any(Path(name).name != name for name in names):
             raise ValueError(f"{names} are not all names of files in it")  # noqa: TRY301 - told like the others
         return Origin(str(about["family"]), {name: (place / name).read_bytes() for name in names})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             place, f"cannot be read: {error!r}", "copy the model's folder again, or delete this one"
         ) from error

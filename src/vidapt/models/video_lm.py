@@ -23,6 +23,9 @@ from vidapt.models.packed import Packed, Reading, prefix_layout, spell
 from vidapt.nouns import Features, Layout, Plan, Seen, Tokens, Views
 from vidapt.recipe import Blueprint, LoRA, Scene
 
+_PROBED = (1, 2, 4, 8, 16, 64)
+"""Numbers of frames with which it is tried whether parts go together."""
+
 
 class VideoLM(nn.Module):
     """A video-language model.
@@ -65,6 +68,8 @@ class VideoLM(nn.Module):
         # Those that learn something are registered, so that it is trained and saved.
         self.scenes = nn.ModuleDict({k: v for k, v in self._scenes.items() if isinstance(v, nn.Module)})
         self.positions = parts.build("positions", blueprint.positions)
+        for part in (self.resolution, *self._scenes.values()):
+            self._check_reading(part)
         self.tie_weights()
 
     @property
@@ -108,6 +113,25 @@ class VideoLM(nn.Module):
         """
         plan = self.resolution_for(frames, together).plan(size, frames)
         return plan, self.layout(plan, together)
+
+    def _check_reading(self, resolution: Any) -> None:
+        """See that a resolution gives the connector what it reads, for some number of frames at least."""
+        failures: list[Exception] = []
+        for frames in _PROBED:
+            try:
+                plan = resolution.plan(self.tower.size, frames)
+                grids = [self.towers[view.tower].grid(plan.frames, view.size) for view in plan.views]
+                spans = [self.connector.plan(*call) for call in resolution.stitch_grids(grids, plan)]
+                resolution.arrange_spans(spans, plan)
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                failures.append(error)
+            else:
+                return
+        raise ConfigError(
+            "blueprint.resolution",
+            f"does not go with these towers and this connector: {failures[-1]}",
+            "choose a resolution, towers and a connector that do",
+        ) from failures[-1]
 
     def layout(self, plan: Plan, together: int = 1) -> Layout:
         """What will be read of a clip that is cut by a plan."""

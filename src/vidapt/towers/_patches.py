@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel
 
 from vidapt.errors import ConfigError, nearest
 from vidapt.nouns import Grid
+from vidapt.parts import possible
 
 
 class Described(Protocol):
@@ -48,9 +49,10 @@ class PatchTower(nn.Module):
 
     def __init__(self, cfg: Described, *, attention: str = "sdpa", **fixed: Any) -> None:
         super().__init__()
-        config = AutoConfig.for_model(**{**cfg.arch, **fixed})
-        # Float32 unless the caller converts: a dtype written into a published config must not decide here.
-        self.net = AutoModel.from_config(config, attn_implementation=attention, dtype=torch.float32)
+        with possible("towers.arch"):
+            config = AutoConfig.for_model(**{**cfg.arch, **fixed})
+            # Float32 unless the caller converts: a dtype of a published config must not decide here.
+            self.net = AutoModel.from_config(config, attn_implementation=attention, dtype=torch.float32)
         self.width: int = config.hidden_size
         self.patch: int = config.patch_size
         self.size: tuple[int, int] = (config.image_size, config.image_size)

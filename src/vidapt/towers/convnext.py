@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from vidapt.nouns import Features, Grid
-from vidapt.parts import PartConfig
+from vidapt.parts import PartConfig, possible
 from vidapt.towers._pixels import frame_by_frame, normalise
 from vidapt.towers.frame_vit import CLIP_MEAN, CLIP_STD
 
@@ -67,9 +67,10 @@ class Part(nn.Module):
     def __init__(self, cfg: Config) -> None:
         super().__init__()
         self.cfg = cfg
-        config = AutoConfig.for_model(**cfg.arch)
-        # Float32 unless the caller converts: a dtype written into a published config must not decide here.
-        net = AutoModel.from_config(config, dtype=torch.float32)
+        with possible("towers.arch"):
+            config = AutoConfig.for_model(**cfg.arch)
+            # Float32 unless the caller converts: a dtype of a published config must not decide here.
+            net = AutoModel.from_config(config, dtype=torch.float32)
         self.stem, self.stages = net.embeddings, net.encoder.stages
         self.width: int = sum(config.hidden_sizes)
         self.patch: int = config.patch_size

@@ -15,7 +15,7 @@ from transformers import AutoConfig
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 
 from vidapt.nouns import Features, Grid
-from vidapt.parts import PartConfig
+from vidapt.parts import PartConfig, possible
 from vidapt.towers._pixels import normalise
 from vidapt.towers.frame_vit import CLIP_MEAN, CLIP_STD
 
@@ -70,11 +70,12 @@ class Part(nn.Module):
     def __init__(self, cfg: Config) -> None:
         super().__init__()
         self.cfg = cfg
-        config = AutoConfig.for_model(**cfg.arch)
-        # Float32 unless the caller converts: a dtype written into a published config must not decide here.
-        self.net = Qwen2VisionTransformerPretrainedModel._from_config(
-            config, attn_implementation="sdpa", dtype=torch.float32
-        )
+        with possible("towers.arch"):
+            config = AutoConfig.for_model(**cfg.arch)
+            # Float32 unless the caller converts: a dtype of a published config must not decide here.
+            self.net = Qwen2VisionTransformerPretrainedModel._from_config(
+                config, attn_implementation="sdpa", dtype=torch.float32
+            )
         del self.net.merger
         self.width: int = config.embed_dim
         self.patch: int = config.patch_size

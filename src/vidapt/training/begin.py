@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
-from vidapt.errors import ConfigError
+from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import write_json
-from vidapt.hub import read_tokenizer
+from vidapt.hub import LoadReport, read_tokenizer
 from vidapt.loading import RUN, compose, compose_dual, locate, locate_dual, open_model
 from vidapt.loading.compose import Plan, Sources
 from vidapt.loading.compose_dual import DualPlan
@@ -21,6 +23,8 @@ from vidapt.training.tokenizer import learn_tokenizer
 
 LOAD_REPORT = "load_report.json"
 """File of a run: what became of every tensor that it began with."""
+
+_DESCRIBED = "configurations, prompt or tokenizer"
 
 
 def planned(recipe: Recipe, *, dual: bool) -> Plan | DualPlan | None:
@@ -61,7 +65,11 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) ->
         ConfigError: If what the run began with has changed since.
     """
     if recipe.start is not None:
-        return open_model(recipe.start, tell=lambda told: keep_report(run, told.to_dict()))
+        told: list[LoadReport] = []
+        model, tokenizer = open_model(recipe.start, tell=told.append)
+        for report in told:
+            keep_report(run, report.to_dict(), model.blueprint, tokenizer)
+        return model, tokenizer
     assert recipe.blueprint is not None
     blueprint = plan.blueprint if plan is not None else recipe.blueprint
     tokenizer = plan.tokenizer if plan is not None else None
@@ -74,8 +82,8 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) ->
     if plan is None:
         torch.manual_seed(recipe.seed)
         return VideoLM(blueprint), tokenizer
-    model, report = plan.make(blueprint, seed=recipe.seed)
-    keep_report(run, report)
+    model, made = plan.make(blueprint, seed=recipe.seed)
+    keep_report(run, made, model.blueprint, tokenizer)
     return model, tokenizer
 
 
@@ -88,32 +96,56 @@ def given_tokenizer(recipe: Recipe) -> Any | None:
     return None if recipe.tokenizer is None else read_tokenizer(recipe.tokenizer)
 
 
-def keep_report(run: Path, report: Mapping[str, Any]) -> None:
+def keep_report(run: Path, report: Mapping[str, Any], blueprint: BaseModel, tokenizer: Any) -> None:
     """Write into a run's folder what became of every tensor.
 
+    Args:
+        run: The folder.
+        report: What became of them.
+        blueprint: Of the model that the run begins with, which the sources' small files decide too.
+        tokenizer: Its tokenizer, likewise.
+
     Raises:
-        ConfigError: If the run has begun, and what it began with is not the same any more.
+        CheckpointError: If the run has begun, and what it began with cannot be read.
+        ConfigError: If it is not the same any more.
     """
-    file = run / LOAD_REPORT
+    file, whole = run / LOAD_REPORT, {**report, "description": _description(blueprint, tokenizer)}
     if (run / RUN).is_file():
-        before = _fingerprints(_read(file))
-        changed = [
-            name for name, print_ in _fingerprints(report).items() if before.get(name, print_) != print_
-        ]
+        before = _kept(file)
+        now = _fingerprints(whole)
+        changed = [name for name, print_ in now.items() if before.get(name, print_) != print_]
         if changed:
             raise ConfigError(
-                run, f"its weights have changed since it began: {', '.join(changed)}", "choose another `name`"
+                run,
+                f"what it took has changed since it began: {', '.join(changed)}",
+                "put it back as it was, or choose another `name`",
             )
-    write_json(file, dict(report))
+    write_json(file, whole)
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def _kept(file: Path) -> dict[str, str]:
+    """What a run's report says it began with; nothing, if it has none."""
+    if not file.exists():
+        return {}
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {"sources": []}
+        return _fingerprints(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise CheckpointError(
+            file,
+            f"is damaged, and tells what the run began with: {type(error).__name__}",
+            "delete the run's folder and train again",
+        ) from error
 
 
 def _fingerprints(report: Mapping[str, Any]) -> dict[str, str]:
     sources = report.get("sources", [report])
-    return {str(one.get("name", one.get("folder"))): str(one["fingerprint"]) for one in sources}
+    found = {f"weights of {one.get('name', one.get('folder'))}": str(one["fingerprint"]) for one in sources}
+    described = {_DESCRIBED: str(report["description"])} if "description" in report else {}
+    return found | described
+
+
+def _description(blueprint: BaseModel, tokenizer: Any) -> str:
+    """SHA-256 of all that a model is besides its weights."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = json.dumps(sorted(tokenizer.get_vocab().items())) if backend is None else backend.to_str()
+    return hashlib.sha256(f"{blueprint.model_dump_json()}\n{words}".encode()).hexdigest()

@@ -144,7 +144,7 @@ def _has_finished(run: Path) -> bool:
     """Whether a stage of a run is finished, with which it goes on; a damaged run is looked at later."""
     try:
         return bool(json.loads((run / RUN).read_text(encoding="utf-8"))["finished"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return False
 
 
@@ -170,7 +170,7 @@ def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bo
         return RunState(recipe.fingerprint, recipe.settled, labels)
     try:
         state = RunState(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             file, f"is damaged: {error}", "delete the run's folder and train again"
         ) from error

@@ -41,8 +41,9 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan | None
         ), tokenizer
     assert recipe.start is not None
     model, own, told = open_dual_encoder(locate_dual(recipe.start), accept=recipe.accept, seed=recipe.seed)
-    keep_report(run, told.to_dict())
-    return model, _known(recipe, own, recipe.start, model.text.net.config.vocab_size)
+    tokenizer = _known(recipe, own, recipe.start, model.text.net.config.vocab_size)
+    keep_report(run, told.to_dict(), model.blueprint, tokenizer)
+    return model, tokenizer
 
 
 def _composed(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan) -> tuple[DualEncoder, Any]:
@@ -56,7 +57,7 @@ def _composed(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan) -
         own = None if source.tokenizer is None else source.tokenizer()
         tokenizer = _known(recipe, own, source.name, int(blueprint.text.arch["vocab_size"]))
     model, report = plan.make(blueprint, seed=recipe.seed)
-    keep_report(run, report)
+    keep_report(run, report, model.blueprint, tokenizer)
     return model, tokenizer
 
 
