@@ -20,6 +20,7 @@ from pydoc_data.topics import topics
 from typing import Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from _machine import describe
 from vidapt.captioning.engine import Engine, load
@@ -93,7 +94,7 @@ def main() -> None:
 
 def english(engine: Engine, *, adapters: bool) -> dict[str, float]:
     """Perplexity and share of facts told, with the run's adapters, or as the language model came."""
-    layers = [m for m in engine.model.language.modules() if hasattr(m, "enable_adapters")]
+    layers = [m for m in engine.model.language.modules() if isinstance(m, BaseTunerLayer)]
     for layer in layers:
         layer.enable_adapters(adapters)
     try:
