@@ -67,7 +67,9 @@ def _own_problems(place: _Place, lines: Lines, *, partial: bool = False) -> Iter
     try:
         parts.configure(place.family, place.spec)
     except ConfigError as error:
-        yield _line(lines, place.kind, f"{error.found}; {error.remedy}")
+        begins = "kind" not in place.spec and place.family in ("towers", "connectors")
+        also = "; or begin with a model's: `weights`" if begins else ""
+        yield _line(lines, place.kind, f"{error.found}; {error.remedy}{also}")
     except ValidationError as error:
         config = parts.find(place.family, place.spec["kind"]).Config
         yield from describe(error, config, lines, prefix=place.fields, partial=partial)
@@ -181,8 +183,11 @@ def _language_problems(spec: dict[str, Any], lines: Lines) -> Iterator[str]:
         return
     kind = spec.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
-        hint = nearest(str(kind), CONFIG_MAPPING) if kind else "give a transformers model_type, such as llama"
-        yield _line(lines, (*where, "model_type"), f"no language model is called {kind!r}; {hint}")
+        if kind:
+            said = f"no language model is called {kind!r}; {nearest(str(kind), CONFIG_MAPPING)}"
+        else:
+            said = "is required: one of transformers, such as llama; or begin with a model's: `weights`"
+        yield _line(lines, (*where, "model_type"), said)
         return
     unknown = _unknown_keys(spec, where, lines)
     yield from unknown.values()

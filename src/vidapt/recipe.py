@@ -178,7 +178,8 @@ class Stage(Strict):
     @model_validator(mode="after")
     def _one_length(self) -> Stage:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either `epochs` or `steps`")
+            both = "" if self.epochs is None else ", and set the other to null"
+            raise ValueError(f"give either `epochs` or `steps`{both}")
         return self
 
     @model_validator(mode="after")

@@ -205,7 +205,7 @@ def test_a_recipe_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> No
     ("change", "found"),
     [
         (("    epochs: 2\n", ""), "line 7: stages.0: give either `epochs` or `steps`"),
-        (("    epochs: 2\n", "    epochs: 2\n    steps: 3\n"), "give either `epochs` or `steps`"),
+        (("    epochs: 2\n", "    epochs: 2\n    steps: 3\n"), "`steps`, and set the other to null"),
         (("name: run", "name: run\nstart: x"), "give either `start`"),
         (("name: run", "name: ../run"), "line 1: name: String should match pattern"),
         (
@@ -224,7 +224,7 @@ def test_a_recipe_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> No
             ("model_type: llama", "model_type: lama"),
             "no language model is called 'lama'; did you mean 'llama'?",
         ),
-        (("model_type: llama, ", ""), "no language model is called None; give a transformers model_type"),
+        (("model_type: llama, ", ""), "language.model_type: is required: one of transformers, such as llama"),
         (("hidden_size: 64", "hidden_size: wide"), "expected int, got str"),
         (("frame_vit, arch", "vidapt.none:Part, arch"), "cannot import 'vidapt.none'"),
     ],

@@ -116,7 +116,9 @@ def family_of_dual(keys: Iterable[str], where: Path) -> str:
     best = max(known, key=lambda family: known[family])
     if not known[best]:
         raise CheckpointError(
-            where, f"is no dual encoder: no name is known, such as {names[:2]}", f"known: {', '.join(known)}"
+            where,
+            f"is no dual encoder: no name is known, such as {names[:2]}",
+            f"known: {', '.join(known)}; of any other model give the folder, not a file in it",
         )
     return best
 

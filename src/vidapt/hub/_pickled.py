@@ -55,7 +55,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             path,
-            f"holds more than weights, or is no such file at all, and is not opened: {_first(error)}",
+            f"holds more than weights, or none at all, and is not opened: {_first(error)}",
             "it could run code; save its `state_dict()` alone with torch.save, or fetch it again",
         ) from error
     except _ERRORS as error:

@@ -181,7 +181,7 @@ def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bo
         raise ConfigError(
             run,
             "was made by another version of the recipe",
-            f"use {run / RECIPE}, or choose another `name`",
+            f"use {run / RECIPE}, give every --set as before, or choose another `name`",
         )
     if state.data not in (None, labels):
         raise ConfigError(
