@@ -197,6 +197,7 @@ def test_patches_are_projected_as_the_class_token_is(original: CLIPModel, model:
 def test_it_opens_as_what_it_is(folder: Path, original: CLIPModel) -> None:
     model, tokenizer, report = open_dual_encoder(folder)
     assert report.family == "clip"
+    assert report.files == ("model.safetensors",)
     assert tokenizer is None
     assert (report.initialised, dict(report.ignored)) == ((), {})
     assert len(report.matched) == len(original.state_dict())

@@ -16,8 +16,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from peft.tuners.tuners_utils import check_target_module_exists
-from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -178,6 +176,8 @@ def _told_apart(
 
 
 def _pair(layer: str, sides: Mapping[str, Whole], config: Mapping[str, Any], file: Path) -> Pair:
+    from peft.utils.other import get_pattern_key
+
     if len(sides) == 1:
         (side,) = sides
         raise CheckpointError(file, f"{layer!r} has lora_{side} alone", _AGAIN)
@@ -202,6 +202,9 @@ def _pair(layer: str, sides: Mapping[str, Whole], config: Mapping[str, Any], fil
 
 def _meant(config: Mapping[str, Any]) -> Callable[[str], bool]:
     """Whether a layer is meant by `target_modules`, as peft reads it: names' ends, or an expression."""
+    # Here, since peft takes seconds to import, and no command but these needs it.
+    from peft.tuners.tuners_utils import check_target_module_exists
+
     targets = config.get("target_modules")
     if targets == "all-linear":
         targets = ".*"

@@ -56,6 +56,15 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     return read_pickled(files[0]), config
 
 
+def files_of(path: Path) -> tuple[str, ...]:
+    """Names of the files that `read_weights` reads."""
+    if not path.is_dir():
+        return (path.name,)
+    if (path / WEIGHTS).is_file() or (path / INDEX).is_file():
+        return tuple(sorted({entry.file for entry in stored(path).values()}))
+    return tuple(file.name for file in pickled_files(path))
+
+
 def pickled_files(folder: Path) -> list[Path]:
     """Files of pickled weights in a folder."""
     return sorted(file for file in folder.iterdir() if file.suffix in _PICKLED)
@@ -229,7 +238,7 @@ def fill(
     return LoadReport(
         family=family,
         folder=str(where),
-        files=(where.name,),
+        files=files_of(where),
         names=table.names,
         missing=(),
         unexpected=(),
