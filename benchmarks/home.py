@@ -48,7 +48,7 @@ def main() -> None:
     arms = evaluation.to_dict()["arms"]
     result = {
         "clips": evaluation.clips,
-        "accuracy": {arm: _accuracy(scores) for arm, scores in arms.items() if scores["accuracy"]},
+        "accuracy": {arm: accuracy(scores) for arm, scores in arms.items() if scores["accuracy"]},
         "claims": {arm: _claims(scores) for arm, scores in arms.items() if scores["claim_types"]},
         "provenance": evaluation.to_dict()["provenance"],
         "machine": describe(),
@@ -58,7 +58,8 @@ def main() -> None:
     print(json.dumps({"accuracy": result["accuracy"]["model"], "claims": result["claims"]["model"]}))
 
 
-def _accuracy(scores: dict[str, Any]) -> dict[str, float]:
+def accuracy(scores: dict[str, Any]) -> dict[str, float]:
+    """Share of right answers per question type, and their mean."""
     types = scores["accuracy"]["types"]
     shares = {kind: round(score["accuracy"]["value"], 4) for kind, score in types.items()}
     return {**shares, "mean": round(scores["accuracy"]["macro"]["value"], 4)}

@@ -23,6 +23,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from _machine import describe
+from home import TEST_SEED, TRAIN_SEED, accuracy
 from vidapt.captioning.engine import Engine, load
 from vidapt.files import write_json
 from vidapt.formats import open_samples
@@ -31,7 +32,6 @@ from vidapt.models.generate import Decoding
 from vidapt.worlds.billiards import simulate
 
 RESULTS = Path(__file__).parent / "results" / "smollm2.json"
-TEST_SEED, TRAIN_SEED = 900, 901
 WINDOW, WINDOWS = 512, 40
 
 FACTS = (
@@ -124,13 +124,6 @@ def facts(engine: Engine) -> float:
     told = [engine.text(answer).lower() for answer in answers]
     right = [bool(re.search(rf"\b(?:{word})", text)) for (_, word), text in zip(FACTS, told, strict=True)]
     return sum(right) / len(right)
-
-
-def accuracy(scores: dict[str, Any]) -> dict[str, float]:
-    """Share of right answers per question type, and their mean."""
-    types = scores["accuracy"]["types"]
-    shares = {kind: round(score["accuracy"]["value"], 4) for kind, score in types.items()}
-    return {**shares, "mean": round(scores["accuracy"]["macro"]["value"], 4)}
 
 
 def training(run: Path) -> dict[str, Any]:

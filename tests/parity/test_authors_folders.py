@@ -24,6 +24,7 @@ from transformers import (
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import family_of, open_checkpoint
+from vidapt.loading import export_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.video.choose import Every, Uniform
 
@@ -211,6 +212,18 @@ def test_an_unknown_tower_without_its_weights_is_refused(model: bytes, tmp_path:
     save_file({k: v for k, v in state.items() if not k.startswith(TOWER)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"somebody/eva-clip(.|\n)*'eva-clip'"):
         open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["..", "../..", ".", "/", ""])
+def test_a_name_that_is_no_folders_reaches_nowhere(name: str, model: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "llava"
+    state = published.authors_folder(folder, model, {"mm_vision_tower": name}, pickled=False)
+    clip_folder(tmp_path, state)
+    clip_folder(tmp_path / "models", state)
+    export_model(folder, tmp_path / "out", to="hf", dtype="float32")  # its own weights tell what it is
+    save_file({k: v for k, v in state.items() if not k.startswith(TOWER)}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="vision tower"):
+        open_checkpoint(folder)
 
 
 def test_llava_next_video_on_mistral_pools_its_frames(model: bytes, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def tower_described(config: Mapping[str, Any], tower: Spec) -> tuple[str, dict[s
     Returns:
         None for a tower whose name tells it.
     """
-    if str(config.get(_FIELD)) in _NAMED:
+    if str(config.get(_FIELD)) in _NAMED or not _name(config):
         return None
     arch = dict(tower["arch"])
     if arch["model_type"] == "siglip_vision_model":
@@ -227,13 +227,16 @@ def _shapes(folder: Path) -> dict[str, Shape]:
 
 
 def _name(config: Mapping[str, Any]) -> str:
-    return Path(str(config.get(_FIELD))).name
+    """Last part of the tower's name; empty where it is no name of a folder."""
+    name = Path(str(config.get(_FIELD))).name
+    return "" if name == ".." else name
 
 
 def _place(config: Mapping[str, Any], folder: Path) -> Path | None:
     """Folder of the tower that is named. A configuration is untrusted: only its last part counts."""
-    places = (folder / _name(config), folder.resolve().parent / _name(config))
-    return next((place for place in places if (place / "config.json").is_file() and place != folder), None)
+    name = _name(config)
+    places = (folder / name, folder.resolve().parent / name) if name else ()
+    return next((place for place in places if (place / "config.json").is_file()), None)
 
 
 def _named(place: Path) -> list[tuple[tuple[str, Tensor], str]]:
