@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from _machine import describe
-from vidapt.captioning.engine import load
 from vidapt.files import write_json
 from vidapt.formats import open_samples
+from vidapt.inference.load import load
 from vidapt.measure.evaluate import billiards_judge, evaluate
 from vidapt.models.generate import Decoding
 from vidapt.worlds.billiards import simulate

@@ -24,9 +24,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from _machine import describe
 from home import TEST_SEED, TRAIN_SEED, accuracy
-from vidapt.captioning.engine import Engine, load
 from vidapt.files import write_json
 from vidapt.formats import open_samples
+from vidapt.inference.engine import Engine
+from vidapt.inference.load import load
 from vidapt.measure.evaluate import billiards_judge, evaluate
 from vidapt.models.generate import Decoding
 from vidapt.worlds.billiards import simulate

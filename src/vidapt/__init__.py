@@ -14,13 +14,13 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 if TYPE_CHECKING:
-    from vidapt.captioning.engine import load
+    from vidapt.inference.load import load
 
 
 def __getattr__(name: str) -> Any:
     # Loading a model needs torch; importing the package must not.
     if name == "load":
-        from vidapt.captioning.engine import load
+        from vidapt.inference.load import load
 
         return load
     raise AttributeError(f"module 'vidapt' has no attribute {name!r}")

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.captioning.bulk import caption_folder
-from vidapt.captioning.engine import CAPTION_PROMPT, Engine, load
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
 from vidapt.formats import open_samples
+from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.load import load
 from vidapt.measure.compare import Comparison, compare
 from vidapt.measure.evaluate import Evaluation, billiards_judge, evaluate
 from vidapt.measure.report import write_report

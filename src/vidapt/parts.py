@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from vidapt._strict import Strict
 from vidapt.errors import CheckpointError, ConfigError, nearest
+from vidapt.strict import Strict
 
 Family = Literal["resolutions", "towers", "connectors", "positions", "objectives", "formats"]
 FAMILIES: tuple[Family, ...] = ("resolutions", "towers", "connectors", "positions", "objectives", "formats")

@@ -63,5 +63,5 @@ def test_every_module_below_the_parts_is_imported_without_torch() -> None:
 
 def test_opening_and_answering_import_no_peft() -> None:
     """It takes seconds, and its own dependencies print lines; only adapters need it."""
-    code = "import sys, vidapt.captioning.engine, vidapt.training.run; assert 'peft' not in sys.modules"
+    code = "import sys, vidapt.inference.engine, vidapt.training.run; assert 'peft' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

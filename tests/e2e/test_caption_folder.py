@@ -13,9 +13,10 @@ import pytest
 from caption_tools import CLIPS, TOKENS, film, film_all, lines, partial, quarantine, said, save_tiny_model
 
 from vidapt.captioning.bulk import Summary, caption_folder
-from vidapt.captioning.engine import Engine, load
 from vidapt.captioning.rows import CaptionRow
 from vidapt.errors import BrokenClip, ConfigError, FormatError, VidaptError
+from vidapt.inference.engine import Engine
+from vidapt.inference.load import load
 from vidapt.models.generate import Decoding
 
 BATCH = 4

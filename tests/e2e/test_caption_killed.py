@@ -9,14 +9,14 @@ import psutil
 from caption_tools import CLIPS, TOKENS, film_all, lines, partial, said, save_tiny_model
 
 from vidapt.captioning.bulk import caption_folder
-from vidapt.captioning.engine import load
+from vidapt.inference.load import load
 from vidapt.models.generate import Decoding
 
 JOB = """
 import sys, time
 from pathlib import Path
 from vidapt.captioning.bulk import caption_folder
-from vidapt.captioning.engine import load
+from vidapt.inference.load import load
 from vidapt.models.generate import Decoding
 
 def report(task, done, total, note=""):

@@ -12,8 +12,8 @@ import pytest
 import torch
 from caption_tools import save_tiny_model
 
-from vidapt.captioning.engine import load
 from vidapt.formats import open_samples
+from vidapt.inference.load import load
 from vidapt.measure.command import evaluate_model
 from vidapt.measure.evaluate import billiards_judge, evaluate
 from vidapt.measure.evaluation import read_evaluation

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from vidapt.captioning.engine import load
 from vidapt.cli import app
+from vidapt.inference.load import load
 from vidapt.video import write_mp4
 
 ORIGINALS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {

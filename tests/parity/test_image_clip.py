@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from vidapt.captioning.match import match
-from vidapt.captioning.matchers import DualMatcher, open_matcher
 from vidapt.errors import CheckpointError
 from vidapt.hub import clip, clip_vip, family_of, open_dual_encoder
+from vidapt.inference.match import match
+from vidapt.inference.matchers import DualMatcher, open_matcher
 from vidapt.loading import compares
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual

@@ -18,10 +18,10 @@ from test_parity_pllava import CLIP, RANK, SHAPE, Adapters, equations, named, wr
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from vidapt.captioning.engine import load
 from vidapt.errors import CheckpointError
 from vidapt.hub import export_hf, family_of, open_checkpoint
 from vidapt.hub._report import LoadReport
+from vidapt.inference.load import load
 from vidapt.loading import open_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip

@@ -12,8 +12,8 @@ import published_tools as published
 import pytest
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
-from vidapt.captioning.engine import Engine
 from vidapt.hub import open_checkpoint
+from vidapt.inference.engine import Engine
 from vidapt.models.text import encode
 from vidapt.nouns import Clip, Sample, Turn
 

@@ -18,11 +18,11 @@ from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForCondi
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from typer.testing import CliRunner
 
-from vidapt.captioning.engine import load
 from vidapt.cli import app
 from vidapt.errors import CheckpointError
 from vidapt.hub import open_checkpoint, qwen2_vl
 from vidapt.hub._open import parameters_on_meta
+from vidapt.inference.load import load
 from vidapt.models.generate import Decoding, generate
 from vidapt.models.packed import Group, pack
 from vidapt.models.text import Encoded

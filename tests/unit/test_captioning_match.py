@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidapt.captioning.engine import Engine, SeenClip, load
-from vidapt.captioning.match import margin, match, match_set, shares
-from vidapt.captioning.matchers import TOGETHER, By, DualMatcher, LanguageMatcher, open_matcher
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.hub import clip_vip
+from vidapt.inference.engine import Engine, SeenClip
+from vidapt.inference.load import load
+from vidapt.inference.match import margin, match, match_set, shares
+from vidapt.inference.matchers import TOGETHER, By, DualMatcher, LanguageMatcher, open_matcher
 from vidapt.labelling.cases import Case
 from vidapt.labelling.sentences import sentences
 from vidapt.models._text_tower import Text

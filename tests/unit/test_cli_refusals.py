@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vidapt._yaml import Lines, apply_overrides
 from vidapt.cli import app
 from vidapt.errors import ConfigError
+from vidapt.yaml_lines import Lines, apply_overrides
 
 RUN = CliRunner()
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from training_tools import tokenizer, video_lm, write_clips
 
-from vidapt.captioning.engine import Engine
 from vidapt.errors import BrokenClip
+from vidapt.inference.engine import Engine
 from vidapt.models.text import encode
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.video import decode

@@ -12,9 +12,9 @@ import torch
 from test_compose_refusals import copied, edit, plan, refused
 from training_tools import blueprint, recipe, silent, stage, tokenizer, write_clips
 
-from vidapt.captioning.engine import Engine
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import open_dual_encoder
+from vidapt.inference.engine import Engine
 from vidapt.loading import export_model
 from vidapt.models.folder import save_model
 from vidapt.models.origin import Origin

@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_tools import random_features, tokenizer, video_lm
 
-from vidapt.captioning.engine import Engine
+from vidapt.inference.engine import Engine
 from vidapt.models.packed import Group, pack
 from vidapt.models.placement import quantize, spread
 from vidapt.models.text import Encoded

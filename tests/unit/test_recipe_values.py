@@ -12,12 +12,12 @@ from pydantic import Field, ValidationError
 from typer.testing import CliRunner
 
 from vidapt import demo, parts
-from vidapt._yaml import Lines, describe
 from vidapt.cli import app
 from vidapt.errors import ConfigError
 from vidapt.parts import PartConfig
 from vidapt.recipe import LoRA, Optimizer, Recipe, load_recipe, missing_files
 from vidapt.video.choose import Every, Times, Uniform
+from vidapt.yaml_lines import Lines, describe
 
 START = """\
 name: run

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from training_tools import tokenizer, video_lm
 
 from vidapt import files
-from vidapt.captioning.engine import load
 from vidapt.errors import CheckpointError, ConfigError, VidaptError
+from vidapt.inference.load import load
 from vidapt.loading import locate, open_model
 from vidapt.models import folder as folder_module
 from vidapt.models.folder import save_model

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import vidapt
-from vidapt.captioning.engine import CAPTION_PROMPT, Engine, SeenClip
 from vidapt.captioning.found import Found, find_clips, order, readable
 from vidapt.captioning.journal import Broken, Journal
 from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
 from vidapt.errors import BrokenClip, ConfigError
+from vidapt.inference.engine import CAPTION_PROMPT, Engine, SeenClip
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent

@@ -14,7 +14,7 @@ from vidapt.errors import ConfigError, VidaptError
 
 if TYPE_CHECKING:
     from vidapt.captioning.bulk import Summary
-    from vidapt.captioning.engine import Engine
+    from vidapt.inference.engine import Engine
 
 BITS: dict[int, Literal[4, 8]] = {4: 4, 8: 8}
 
@@ -116,7 +116,7 @@ def _check_asked(what: str, asked: list[str]) -> None:
 
 def _engine(model: str, device: str, dtype: NumberFormat, bits: int | None) -> Engine:
     """Open a model; what became of a published checkpoint's tensors is told on the error stream."""
-    from vidapt.captioning.engine import load
+    from vidapt.inference.load import load
 
     if bits is not None and bits not in BITS:
         raise ConfigError("--bits", f"{bits} bits are not offered", "use 4 or 8")

@@ -15,7 +15,7 @@ from vidapt.errors import ConfigError
 from vidapt.files import exists
 
 if TYPE_CHECKING:
-    from vidapt.captioning.match import Matched, MatchedSet
+    from vidapt.inference.match import Matched, MatchedSet
 
 
 class ScoredBy(StrEnum):
@@ -58,8 +58,8 @@ def match_statements(
         _check_options(clip, data, {"--retrieval": retrieval, "--by-rule": by_rule, "--lexicon": lexicon})
         if lexicon is not None and not exists(lexicon):
             raise ConfigError(lexicon, "there is no such file", "give a lexicon, or leave --lexicon out")
-        from vidapt.captioning.match import match, match_set
-        from vidapt.captioning.matchers import By, open_matcher
+        from vidapt.inference.match import match, match_set
+        from vidapt.inference.matchers import By, open_matcher
         from vidapt.labelling.cases import read_cases
 
         cases = [] if data is None else read_cases(data, by_rule=by_rule, lexicon=lexicon)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
 
-from vidapt._yaml import describe, in_order, parse_yaml
 from vidapt.errors import ConfigError
 from vidapt.recipe import Strict
+from vidapt.yaml_lines import describe, in_order, parse_yaml
 
 # A term stands by itself: it is no part of a longer word, a compound with a hyphen, a number or a time.
 _BEGINS, _ENDS = r"(?<![\w'’-])(?<!\d[.,:])", r"(?![\w-]|['’]\w|[.,:]\d)"

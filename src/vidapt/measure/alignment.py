@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from vidapt._dual import RetrievalSet
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import exists
 from vidapt.measure.logs import LOG, logged_rows
 from vidapt.measure.provenance import CARD, RUN, read_object
+from vidapt.recipe.dual import RetrievalSet
 from vidapt.training.align.names import BEST, SWEEP
 
 SETS: tuple[str, ...] = get_args(RetrievalSet)

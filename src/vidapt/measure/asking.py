@@ -11,14 +11,14 @@ from vidapt.errors import BrokenClip, ConfigError
 from vidapt.nouns import MEDIA, Clip, Sample
 
 if TYPE_CHECKING:
-    from vidapt.captioning.engine import SeenClip
+    from vidapt.inference.engine import SeenClip
     from vidapt.models.generate import Answer, Decoding
 
 Control = Literal["blind", "shuffled"]
 
 
 class Asked(Protocol):
-    """What an evaluation needs of an engine; `captioning.engine.Engine` is one."""
+    """What an evaluation needs of an engine; `inference.engine.Engine` is one."""
 
     name: str
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vidapt.captioning.engine import load
 from vidapt.formats import open_samples
+from vidapt.inference.load import load
 from vidapt.measure.evaluate import CONTROLS, Evaluation, billiards_judge, evaluate
 from vidapt.measure.report import write_report
 from vidapt.models.generate import Decoding
@@ -27,7 +27,7 @@ def evaluate_model(
     """Evaluate a model on a label file and write `report.html` beside the numbers.
 
     Args:
-        model: See `captioning.engine.load`.
+        model: See `inference.load.load`.
         data: Label file or folder of clips with questions and answers.
         out: Folder of the evaluation.
         train_data: Labels the majority answer is learned from.

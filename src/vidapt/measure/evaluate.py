@@ -42,7 +42,7 @@ from vidapt.nouns import Clip, Sample
 from vidapt.progress import Reporter, silent
 
 if TYPE_CHECKING:
-    from vidapt.captioning.engine import SeenClip
+    from vidapt.inference.engine import SeenClip
     from vidapt.models.generate import Decoding
 
 __all__ = ["CONTROLS", "METRICS", "Evaluation", "billiards_judge", "evaluate"]

@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vidapt._strict import Known, no_truth
 from vidapt.errors import BrokenClip, ConfigError
+from vidapt.strict import Known, no_truth
 from vidapt.video.probe import Probe
 from vidapt.video.published import Stretch, middles, pairs, segments
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from vidapt._strict import Place, Strict, Weights
+from vidapt.strict import Place, Strict, Weights
 from vidapt.video.choose import Policy, Uniform
 
 RetrievalSet = Literal["in_domain", "general"]

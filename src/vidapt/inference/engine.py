@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,10 @@ import torch
 from torch import Tensor
 
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
-from vidapt.hub import LoadReport, is_mark
-from vidapt.loading import locate, open_model
+from vidapt.hub import is_mark
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
-from vidapt.models.folder import read_card
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, Packed, pack, reading_length, spell
-from vidapt.models.placement import Bits
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM, clip_tokens
 from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn, Views
@@ -339,32 +336,3 @@ def _flattened(batches: Iterable[Sequence[Clip]], sizes: deque[int]) -> Iterator
         if batch:
             sizes.append(len(batch))
         yield from batch
-
-
-def load(
-    name: str | Path,
-    dtype: torch.dtype | str | None = None,
-    device: str = "cpu",
-    tell: Callable[[LoadReport], object] | None = None,
-    bits: Bits | None = None,
-) -> Engine:
-    """Open a model by name or path.
-
-    Args:
-        name: A shipped model's name, a run, a model's folder, or a published checkpoint's folder or id.
-        dtype: Number format of the weights or its name; None is float32.
-        device: Where it runs; `auto` spreads the language model over the devices there are.
-        tell: Called with what became of every tensor, where a published checkpoint is opened.
-        bits: Quantise the language model to 4 or 8 bits; needs bitsandbytes.
-
-    Raises:
-        CheckpointError: If there is no such model, its weights do not fit exactly, or it names a part outside
-            vidapt whose module you have not imported.
-    """
-    model, tokenizer = open_model(name, dtype, device, tell, bits)
-    return Engine(model, tokenizer, _called(name), read_card(locate(name)))
-
-
-def _called(name: str | Path) -> str:
-    """A shipped model's name, or that of the folder the user gave."""
-    return str(name) if not Path(name).exists() else Path(name).resolve().name

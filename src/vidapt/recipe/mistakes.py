@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from vidapt import parts
-from vidapt._strict import Weights
-from vidapt._yaml import Lines, Where, describe
 from vidapt.errors import ConfigError, nearest
+from vidapt.strict import Weights
+from vidapt.yaml_lines import Lines, Where, describe
 
 _OLDER_KEYS = frozenset({"rope_theta", "rope_scaling", "partial_rotary_factor", "torch_dtype"})
 """Keys of language models that transformers still translates."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vidapt._strict import Strict
+from vidapt.strict import Strict
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 

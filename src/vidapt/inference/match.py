@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from vidapt.captioning.matchers import Matcher
 from vidapt.errors import BrokenClip, ConfigError
+from vidapt.inference.matchers import Matcher
 from vidapt.labelling.cases import Case
 from vidapt.metrics.intervals import Interval, mean_interval
 from vidapt.metrics.retrieval import Retrieval, dual_softmax, retrieval

@@ -11,9 +11,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from vidapt.captioning.engine import CAPTION_PROMPT, Engine, SeenClip, load
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.hub import LoadReport, open_dual_encoder
+from vidapt.inference.engine import CAPTION_PROMPT, Engine, SeenClip
+from vidapt.inference.load import load
 from vidapt.labelling.sentences import sentences
 from vidapt.loading import compares, locate_dual, usable_device
 from vidapt.models.dual_encoder import DualEncoder
@@ -231,7 +232,7 @@ def open_matcher(
     """Open a video-language model or a dual encoder.
 
     Args:
-        name: What `captioning.engine.load` opens, or a dual encoder: a run, a folder, published weights.
+        name: What `inference.load.load` opens, or a dual encoder: a run, a folder, published weights.
         by: How a language model scores.
         device: Where it runs; `auto` spreads a language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.

@@ -1,0 +1,1 @@
+"""What a loaded model does for one clip: caption, answer, match."""

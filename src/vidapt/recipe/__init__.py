@@ -1,0 +1,40 @@
+"""What a user writes: a model and its training as data.
+
+Importing this room imports no torch; validating a blueprint's parts does.
+"""
+
+from vidapt.recipe.blueprint import Blueprint, Prompt, Scene, Spec
+from vidapt.recipe.dual import DualBlueprint, DualParts, Pairing, RetrievalSet, Text, TextPart
+from vidapt.recipe.learning import Batching, Cache, LoRA, Optimizer, Rates, Trained
+from vidapt.recipe.read import load_recipe, missing_files
+from vidapt.recipe.recipe import Recipe, fingerprint
+from vidapt.recipe.stage import DataSource, Sources, Stage
+from vidapt.strict import Strict, Weights
+
+__all__ = [
+    "Batching",
+    "Blueprint",
+    "Cache",
+    "DataSource",
+    "DualBlueprint",
+    "DualParts",
+    "LoRA",
+    "Optimizer",
+    "Pairing",
+    "Prompt",
+    "Rates",
+    "Recipe",
+    "RetrievalSet",
+    "Scene",
+    "Sources",
+    "Spec",
+    "Stage",
+    "Strict",
+    "Text",
+    "TextPart",
+    "Trained",
+    "Weights",
+    "fingerprint",
+    "load_recipe",
+    "missing_files",
+]

@@ -1,0 +1,81 @@
+"""A video-language model as data: its parts, and how a conversation becomes text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from vidapt import parts
+from vidapt.recipe.learning import LoRA
+from vidapt.strict import Strict
+from vidapt.video.choose import Policy, Uniform
+
+Spec = dict[str, Any]
+"""A part: its `kind` and its own fields; in a recipe also whose `weights` it begins with, if any."""
+
+Scene = Literal["image", "images", "video"]
+"""What a clip is to a conversation: its only still, one of several stills, or footage."""
+
+
+class Prompt(Strict):
+    """How a conversation becomes text.
+
+    A sample reads `start`, then per user turn `user` and `opening`, then `answer`, `end`. In the user's
+    text each media mark becomes `media` with the visual tokens in place of `{media}`. Where a conversation
+    begins with a system turn of its own, `system` stands in the place of `start`, if the template has one.
+    A `user` with `{media}` and no `{text}` shows the media alone (`plain` of LLaVA, Liu et al. 2023).
+
+    Clips are read where their marks stand; under `compat: published` in front of the words of their turn, to
+    which HiLight's code moves them.
+    """
+
+    start: str = ""
+    system: str | None = None
+    user: str = "{text}"
+    opening: str = ""
+    answer: str = "{text}"
+    end: str = "</s>"
+    media: str = "{media}"
+    compat: Literal["published"] | None = None
+
+
+class Blueprint(Strict):
+    """A model as data. Sizes flow from the part that owns them, so none is repeated here.
+
+    In a recipe, towers, connector and language model may say whose `weights` they begin with (`Weights`);
+    what a model's folder holds is written out, with no `weights` left in it.
+
+    Attributes:
+        towers: The vision tower, or two, where the connector reads two.
+        connector: Tower features to visual tokens.
+        language: A transformers configuration of a causal language model, with its `model_type`.
+        resolution: Frames to views, and views to what is read.
+        scenes: Other resolutions for a single still, for one of several stills in a conversation, and for
+            clips of more than one frame. A still is a clip of one frame.
+        positions: Position ids.
+        frames: Which frames of a clip are read.
+        prompt: Conversation to text.
+        adapters: Low-rank adapters that are part of the model.
+    """
+
+    towers: tuple[Spec, ...] = Field(min_length=1, max_length=2)
+    connector: Spec
+    language: Spec
+    resolution: Spec = Field({"kind": "whole"})
+    scenes: dict[Scene, Spec] = Field({})
+    positions: Spec = Field({"kind": "rope1d"})
+    frames: Policy = Uniform(count=16)
+    prompt: Prompt = Prompt()
+    adapters: LoRA | None = None
+
+    def parts(self) -> Iterator[tuple[parts.Family, tuple[str | int, ...], Spec]]:
+        """Every part with its family and its place in the blueprint."""
+        for index, tower in enumerate(self.towers):
+            yield "towers", ("towers", index), tower
+        yield "connectors", ("connector",), self.connector
+        yield "resolutions", ("resolution",), self.resolution
+        for scene, resolution in self.scenes.items():
+            yield "resolutions", ("scenes", scene), resolution
+        yield "positions", ("positions",), self.positions

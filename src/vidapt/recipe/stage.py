@@ -1,0 +1,89 @@
+"""One stretch of training as data: what it learns from, by which objective, for how long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from vidapt.recipe.blueprint import Spec
+from vidapt.recipe.dual import Pairing, RetrievalSet
+from vidapt.recipe.learning import Batching, Cache, Optimizer, Trained
+from vidapt.strict import Place, Strict
+
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+
+
+class DataSource(Strict):
+    """Label files, and which of their samples to use.
+
+    Attributes:
+        path: A label file or a folder of clips.
+        format: Its format; None tells it from its content.
+        options: Fields of the format's own `Config`.
+        types: Only samples whose question type is among these.
+        limit: Only this many clips.
+        skip: Leave out this many clips first.
+    """
+
+    path: Place
+    format: str | None = None
+    options: Spec = Field({})
+    types: tuple[str, ...] | None = None
+    limit: int | None = Field(None, ge=1)
+    skip: int = Field(0, ge=0)
+
+    @field_validator("options")
+    @classmethod
+    def _options_only(cls, options: Spec) -> Spec:
+        for key in ("kind", "path"):
+            if key in options:
+                raise ValueError(
+                    f"`{key}` is no option; a source has `path` and `format`, beside its `options`"
+                )
+        return options
+
+
+def _sources(value: Any) -> Any:
+    """A single path or source stands for a list of one."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [{"path": item} if isinstance(item, str | Path) else item for item in listed]
+
+
+Sources = Annotated[tuple[DataSource, ...], BeforeValidator(_sources)]
+
+
+class Stage(Strict):
+    """One stretch of training; without `data` of its own it learns from the recipe's.
+
+    Alignment also reads `pairs`, and measures `retrieval` on each set whenever it saves; the best model by
+    each set is kept.
+    """
+
+    name: FolderName
+    data: Sources = ()
+    objective: Spec = Field({"kind": "next_token"})
+    train: Trained = Trained()
+    optimizer: Optimizer = Optimizer()
+    batching: Batching = Batching()
+    pairs: Pairing = Pairing()
+    retrieval: dict[RetrievalSet, Sources] = Field({})
+    cache: Cache = Cache()
+    epochs: float | None = Field(None, gt=0, le=1_000_000)
+    steps: int | None = Field(None, ge=1, le=1_000_000_000)
+    save_every: int = Field(500, ge=1, le=1_000_000_000)
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Stage:
+        if (self.epochs is None) == (self.steps is None):
+            both = "" if self.epochs is None else ", and set the other to null"
+            raise ValueError(f"give either `epochs` or `steps`{both}")
+        return self
+
+    @model_validator(mode="after")
+    def _features_stay_true(self) -> Stage:
+        if self.cache.keep == "features" and self.train.towers != "frozen":
+            raise ValueError("`cache.keep: features` needs `train.towers: frozen`; keep frames instead")
+        return self
