@@ -5,12 +5,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # One thread per test worker: two workers on two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help setup setup-dev demo test lint bench docs clean
+.PHONY: help setup setup-dev demo test mutants lint bench docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    adapt the shipped model to a new venue and show before/after"
 	@echo "make test    run the tests"
+	@echo "make mutants change the code in small ways and see whether a test notices"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   run the benchmarks against their peers"
 	@echo "make docs    write the reference pages of the parts"
@@ -37,6 +38,9 @@ demo: .venv/.core
 
 test: .venv/.dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+mutants: .venv/.dev
+	$(ONE_THREAD) PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check src tests benchmarks
