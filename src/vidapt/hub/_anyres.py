@@ -15,7 +15,7 @@ from torch import Tensor
 from vidapt.errors import CheckpointError
 from vidapt.hub import _authors, _composed
 from vidapt.hub._keys import Rule, rewrite
-from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, FILTERS, HALF, Pixels, settings
+from vidapt.hub._preprocess import CLIP_MEAN, CLIP_STD, HALF, Pixels, filter_of, settings
 from vidapt.hub._prompts import Habit
 from vidapt.recipe import Spec
 
@@ -59,9 +59,6 @@ def pixels_of_stills(
     """
     side = _composed.side(tower)
     where, fields = settings(folder, video=False)
-    resample = fields.get("resample", 3)
-    if resample not in FILTERS or not fields.get("do_resize", True):
-        raise CheckpointError(where, f"resample {resample!r} is not known", "known: 2 bilinear, 3 bicubic")
     for name in ("size", "crop_size"):
         given = fields.get(name)
         sides = set(given.values() if isinstance(given, dict) else [given]) - {None}
@@ -73,7 +70,7 @@ def pixels_of_stills(
             where, "`image_grid_pinpoints` differ from those of config.json", "fetch both files again"
         )
     mean, std = (CLIP_MEAN, CLIP_STD) if tower["arch"]["model_type"] == "clip_vision_model" else (HALF, HALF)
-    spec = {"kind": "anyres", "grids": ours or theirs or default, "filter": FILTERS[resample]}
+    spec = {"kind": "anyres", "grids": ours or theirs or default, "filter": filter_of(fields, where)}
     return Pixels(spec, tuple(fields.get("image_mean", mean)), tuple(fields.get("image_std", std)))
 
 

@@ -83,9 +83,9 @@ TO_AUTHORS = (
     Rule(r"towers\.0\.net\.(.*)", rf"{_OWN}vision_model.\1"),
     Rule(r"connector\.mlp\.([02]\..*)", r"model.mm_projector.\1"),
     Rule(r"(?:resolution|scenes\.\w+)\.newline", "model.image_newline"),
-    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"\1"),
+    Rule(r"language\.((?:model|lm_head)\..*)", r"\1"),
 )
-"""Our names to theirs. Adapters have no place in that layout and must be merged before."""
+"""Our names to theirs."""
 
 
 def is_authors(config: Mapping[str, Any]) -> bool:

@@ -48,9 +48,9 @@ TO_HUB = (
     Rule(r"towers\.0\.net\.(.*)", r"vision_tower.vision_model.\1"),
     Rule(r"connector\.mlp\.0\.(.*)", r"multi_modal_projector.linear_1.\1"),
     Rule(r"connector\.mlp\.2\.(.*)", r"multi_modal_projector.linear_2.\1"),
-    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"language_model.\1"),
+    Rule(r"language\.((?:model|lm_head)\..*)", r"language_model.\1"),
 )
-"""Our names to the 2024 hub layout. Adapters have no place in it and must be merged before."""
+"""Our names to the 2024 hub layout."""
 
 
 def tower(config: Mapping[str, Any], where: Path) -> Spec:

@@ -16,6 +16,9 @@ from typing import TypeVar
 from vidapt.errors import CheckpointError
 from vidapt.models.assign import mismatches
 
+_ADAPTED = re.compile(r".*\.(?:lora_[AB]|base_layer)\..*")
+"""What peft calls an adapter, and the layer under it."""
+
 Shape = tuple[int, ...]
 T = TypeVar("T")
 
@@ -85,17 +88,24 @@ def rename(keys: Iterable[str], rules: Sequence[Rule], where: Path | str, family
     return Renamed(names, ignored)
 
 
-def rewrite(state: Mapping[str, T], rules: Sequence[Rule], family: str) -> dict[str, T]:
+def rewrite(
+    state: Mapping[str, T], rules: Sequence[Rule], family: str, *, adapters: bool = False
+) -> dict[str, T]:
     """A model's tensors under the names of another layout.
 
     Args:
-        state: By our names; adapters merged, unless the table names them.
+        state: By our names.
         rules: From our names to the layout's.
         family: For errors.
+        adapters: Whether the layout has a place for low-rank adapters. Elsewhere they must be merged before.
 
     Raises:
         CheckpointError: If a tensor has no place in that layout.
     """
+    apart = [] if adapters else [key for key in state if _ADAPTED.fullmatch(key)]
+    if apart:
+        told = mismatches({f"are adapters, which have no place in {family}'s layout": apart})
+        raise CheckpointError("state_dict", told, "merge them first")
     names = rename(state, rules, "state_dict", family).names
     return {names[key]: tensor for key, tensor in state.items()}
 

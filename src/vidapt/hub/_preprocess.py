@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vidapt.errors import CheckpointError
 from vidapt.hub._files import read_json_if_there
@@ -17,6 +17,13 @@ from vidapt.recipe import Spec
 
 FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for filters."""
+
+Kind = Literal["image", "video"]
+_OWN: Mapping[Kind, str] = {
+    "image": "preprocessor_config.json",
+    "video": "video_preprocessor_config.json",
+}
+"""Files of one kind of processor."""
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
@@ -50,18 +57,14 @@ def read_pixels(folder: Path, side: int, *, video: bool) -> Pixels:
         CheckpointError: If frames are prepared in a way no resolution part does.
     """
     where, fields = settings(folder, video=video)
+    used = filter_of(fields, where)
     mean = tuple(fields.get("image_mean", CLIP_MEAN))
     std = tuple(fields.get("image_std", CLIP_STD))
-    resample = fields.get("resample", 3)
-    if resample not in FILTERS or not fields.get("do_resize", True):
-        raise CheckpointError(
-            where, f"resample {resample!r} cannot be reproduced", "known: 2 bilinear, 3 bicubic"
-        )
     fit = _fit(fields, side, where)
     if fit == "pad":
         colour = [int(255 * channel) for channel in mean]
-        return Pixels({"kind": "pad", "colour": colour, "filter": FILTERS[resample]}, mean, std)
-    return Pixels({"kind": "whole", "fit": fit, "filter": FILTERS[resample]}, mean, std)
+        return Pixels({"kind": "pad", "colour": colour, "filter": used}, mean, std)
+    return Pixels({"kind": "whole", "fit": fit, "filter": used}, mean, std)
 
 
 def settings(folder: Path, *, video: bool) -> tuple[Path, dict[str, Any]]:
@@ -71,20 +74,33 @@ def settings(folder: Path, *, video: bool) -> tuple[Path, dict[str, Any]]:
         folder: The checkpoint.
         video: Whether the video processor's settings go before the image processor's.
     """
-    places = [("preprocessor_config.json", None), ("processor_config.json", "image_processor")]
-    if video:
-        places = [
-            ("video_preprocessor_config.json", None),
-            ("processor_config.json", "video_processor"),
-            *places,
-        ]
-    for name, section in places:
-        fields = read_json_if_there(folder / name)
-        if fields is not None and section is not None:
-            fields = fields.get(section)
-        if fields:
-            return folder / name, fields
-    return folder / "preprocessor_config.json", {}
+    where, fields = processor(folder, "video") if video else (folder, {})
+    return (where, fields) if fields else processor(folder, "image")
+
+
+def processor(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
+    """What the files say about stills, or about videos, and which of them; an empty dict if none does."""
+    own = folder / _OWN[kind]
+    fields = read_json_if_there(own)
+    if fields:
+        return own, fields
+    united = folder / "processor_config.json"
+    fields = (read_json_if_there(united) or {}).get(f"{kind}_processor")
+    return (united, fields) if fields else (own, {})
+
+
+def filter_of(fields: Mapping[str, Any], where: Path) -> str:
+    """The filter by which frames are resized.
+
+    Raises:
+        CheckpointError: If no resolution has it, or frames are not resized at all.
+    """
+    resample = fields.get("resample", 3)
+    if resample not in FILTERS or not fields.get("do_resize", True):
+        raise CheckpointError(
+            where, f"resample {resample!r} cannot be reproduced", "known: 2 bilinear, 3 bicubic"
+        )
+    return FILTERS[resample]
 
 
 def _fit(fields: Mapping[str, Any], side: int, where: Path) -> str:

@@ -60,9 +60,9 @@ TO_HUB = (
     Rule(r"towers\.1\.net\.(.*)", r"local_vision_tower.\1"),
     Rule(r"connector\.mlp_global\.(.*)", r"mm_projector.\1"),
     Rule(r"connector\.mlp_local\.(.*)", r"local_mm_projector.\1"),
-    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"language_model.\1"),
+    Rule(r"language\.((?:model|lm_head)\..*)", r"language_model.\1"),
 )
-"""Our names to that layout. Adapters have no place in it and must be merged before."""
+"""Our names to that layout."""
 
 
 def habit(config: Mapping[str, Any]) -> Habit:

@@ -79,9 +79,9 @@ TO_HUB = (
     *clip_vip.vision_to_hub(_OWN[_MAIN], "towers.0"),
     *long_clip.vision_to_hub(_OWN[_AUX], "towers.1"),
     *(Rule(rf"connector\.{ours}\.(.*)", rf"{_MINING}{theirs}.\1") for theirs, ours in _LAYERS),
-    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"\1"),
+    Rule(r"language\.((?:model|lm_head)\..*)", r"\1"),
 )
-"""Our names to the authors'. Adapters have no place in that layout and must be merged before."""
+"""Our names to the authors'."""
 
 
 def habit(config: Mapping[str, Any]) -> Habit:

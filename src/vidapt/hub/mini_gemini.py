@@ -43,6 +43,14 @@ _CLIP = "model.vision_tower.vision_tower.vision_model."
 _AUX = "model.vision_tower_aux."
 _STEM, _STAGES = f"{_AUX}vision_stem.", f"{_AUX}vision_stages."
 
+_LAYERS = (
+    ("vlm_uni_query_projector", "query"),
+    ("vlm_uni_aux_projector", "key"),
+    ("vlm_uni_val_projector", "value"),
+    ("mm_projector", "mlp"),
+)
+"""Layers of the connector, the authors' names and ours."""
+
 _TEXT = 1024
 """Positions left free for the conversation when the number of frames is chosen."""
 
@@ -50,23 +58,17 @@ RULES = (
     *_composed.RECOMPUTED,
     Rule(r"model\.vision_tower\.vision_tower\.(?:vision_model\.)?(.*)", r"towers.0.net.\1"),
     *_timm.to_ours(_STEM, _STAGES, "towers.1."),
-    Rule(r"model\.vlm_uni_query_projector\.(.*)", r"connector.query.\1"),
-    Rule(r"model\.vlm_uni_aux_projector\.(.*)", r"connector.key.\1"),
-    Rule(r"model\.vlm_uni_val_projector\.(.*)", r"connector.value.\1"),
-    Rule(r"model\.mm_projector\.(.*)", r"connector.mlp.\1"),
+    *(Rule(rf"model\.{theirs}\.(.*)", rf"connector.{ours}.\1") for theirs, ours in _LAYERS),
     Rule(r"(model\.(?:embed_tokens|layers|norm)\..*|lm_head\..*)", r"language.\1"),
 )
 
 TO_HUB = (
     Rule(r"towers\.0\.net\.(.*)", rf"{_CLIP}\1"),
     *_timm.from_ours("towers.1.", _STEM, _STAGES),
-    Rule(r"connector\.query\.(.*)", r"model.vlm_uni_query_projector.\1"),
-    Rule(r"connector\.key\.(.*)", r"model.vlm_uni_aux_projector.\1"),
-    Rule(r"connector\.value\.(.*)", r"model.vlm_uni_val_projector.\1"),
-    Rule(r"connector\.mlp\.(.*)", r"model.mm_projector.\1"),
-    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"\1"),
+    *(Rule(rf"connector\.{ours}\.(.*)", rf"model.{theirs}.\1") for theirs, ours in _LAYERS),
+    Rule(r"language\.((?:model|lm_head)\..*)", r"\1"),
 )
-"""Our names to the authors'. Adapters have no place in that layout and must be merged before."""
+"""Our names to the authors'."""
 
 
 def habit(config: Mapping[str, Any]) -> Habit:

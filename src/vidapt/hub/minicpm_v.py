@@ -15,11 +15,10 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
-from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule, rewrite
-from vidapt.hub._preprocess import HALF
-from vidapt.hub._prompts import Habit
-from vidapt.recipe import Blueprint, Prompt, Spec
+from vidapt.hub._preprocess import HALF, processor
+from vidapt.hub._prompts import CHATML, Habit
+from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Every
 
 FAMILY = "minicpm_v"
@@ -32,13 +31,8 @@ CLAIMS = (("minicpmv", "MiniCPMV"),)
 
 VERSION = 2.6
 
-PROMPT = Prompt(
-    start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>",
-    system="<|im_start|>system\n{text}<|im_end|>",
-    user="\n<|im_start|>user\n{text}<|im_end|>\n",
-    opening="<|im_start|>assistant\n",
-    end="<|im_end|>",
-    media="{media}\n",
+PROMPT = CHATML.model_copy(
+    update={"user": "\n<|im_start|>user\n{text}<|im_end|>\n", "opening": "<|im_start|>assistant\n"}
 )
 """ChatML, as the checkpoint's own chat template writes it; an image stands on a line of its own."""
 
@@ -50,11 +44,11 @@ RULES = (
 )
 
 TO_HUB = (
-    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"llm.\1"),
+    Rule(r"language\.((?:model|lm_head)\..*)", r"llm.\1"),
     Rule(r"towers\.0\.net\.(.*)", r"vpm.\1"),
     Rule(r"connector\.(.*)", r"resampler.\1"),
 )
-"""Our names to theirs. Adapters have no place in it and must be merged before."""
+"""Our names to theirs."""
 
 _NOT_LANGUAGE = (
     "version",
@@ -98,7 +92,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """
     where = folder / "config.json"
     _check_version(config, where)
-    pixels = read_json_if_there(folder / "preprocessor_config.json") or {}
+    _, pixels = processor(folder, "image")
     arch = _arch(config, where)
     resolution = _resolution(config, pixels, int(arch.get("patch_size", 16)), where)
     video = {

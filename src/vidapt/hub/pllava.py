@@ -181,7 +181,7 @@ def apart(model: VideoLM) -> dict[str, Tensor] | None:
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a model's tensors to the authors' layout, with or without adapters; see `_keys.rewrite`."""
     adapted = any(key.endswith(".lora_A.default.weight") for key in state)
-    return rewrite(state, TO_HUB if adapted else _composed.TO_HUB, FAMILY)
+    return rewrite(state, TO_HUB if adapted else _composed.TO_HUB, FAMILY, adapters=adapted)
 
 
 def _as_published(resolution: Spec) -> Spec:

@@ -15,10 +15,10 @@ from transformers import Qwen2VLTextConfig
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
-from vidapt.hub._files import read_json_if_there
 from vidapt.hub._keys import Rule, rewrite
-from vidapt.hub._prompts import Habit
-from vidapt.recipe import Blueprint, Prompt, Spec
+from vidapt.hub._preprocess import Kind, filter_of, processor
+from vidapt.hub._prompts import CHATML, Habit
+from vidapt.recipe import Blueprint, Spec
 from vidapt.video.choose import Every
 
 FAMILY = "qwen2_vl"
@@ -44,19 +44,12 @@ TO_HUB = (
     Rule(r"connector\.norm\.(.*)", r"visual.merger.ln_q.\1"),
     Rule(r"connector\.mlp\.([02]\..*)", r"visual.merger.mlp.\1"),
     Rule(r"towers\.0\.net\.(.*)", r"visual.\1"),
-    Rule(r"language\.((?:model|lm_head)\.(?!.*\.(?:lora_[AB]|base_layer)\.).*)", r"\1"),
+    Rule(r"language\.((?:model|lm_head)\..*)", r"\1"),
 )
-"""Our names to the hub's layout. Adapters have no place in it and must be merged before."""
+"""Our names to the hub's layout."""
 
-PROMPT = Prompt(
-    start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>",
-    system="<|im_start|>system\n{text}<|im_end|>",
-    user="\n<|im_start|>user\n{text}<|im_end|>",
-    opening="\n<|im_start|>assistant\n",
-    end="<|im_end|>",
-    media="<|vision_start|>{media}<|vision_end|>",
-)
-"""The released chat template; each line break stands in front of a turn here, so that none is an answer's."""
+PROMPT = CHATML.model_copy(update={"media": "<|vision_start|>{media}<|vision_end|>"})
+"""The released chat template."""
 
 _BLOCK = 28 * 28
 """Pixels that become one token."""
@@ -89,7 +82,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     arch = _vision(config, where)
     merge, slices = int(arch.get("spatial_merge_size", 2)), int(arch.get("temporal_patch_size", 2))
     factor = int(arch.get("patch_size", 14)) * merge
-    still, video = _settings(folder, "preprocessor_config.json", "image_processor"), _video_settings(folder)
+    still, video = _settings(folder, "image"), _settings(folder, "video")
     common = {"kind": "native", "factor": factor, "frames_per_slice": slices}
     normalise = {name: tuple(still[f"image_{name}"]) for name in ("mean", "std") if f"image_{name}" in still}
     return Blueprint(
@@ -136,24 +129,16 @@ def _language(config: Mapping[str, Any]) -> Spec:
     return {**_composed.cleaned(text), "model_type": "qwen2_vl_text", "tie_word_embeddings": tied}
 
 
-def _settings(folder: Path, own: str, section: str) -> dict[str, Any]:
+def _settings(folder: Path, kind: Kind) -> dict[str, Any]:
     """What the processor files say about stills or videos; empty if there are none.
 
     Raises:
         CheckpointError: If frames are prepared in a way the resolution does not offer.
     """
-    fields = read_json_if_there(folder / own)
-    if fields is None:
-        fields = (read_json_if_there(folder / "processor_config.json") or {}).get(section) or {}
-    if fields.get("resample", 3) != 3 or not fields.get("do_resize", True):
-        raise CheckpointError(
-            folder / own, f"resample {fields.get('resample')!r} cannot be reproduced", "known: 3 bicubic"
-        )
+    where, fields = processor(folder, kind)
+    if filter_of(fields, where) != "bicubic":
+        raise CheckpointError(where, f"resample is {fields['resample']!r}", "known: 3 bicubic")
     return fields
-
-
-def _video_settings(folder: Path) -> dict[str, Any]:
-    return _settings(folder, "video_preprocessor_config.json", "video_processor")
 
 
 def _limits(fields: Mapping[str, Any], default: tuple[int, int]) -> Spec:
