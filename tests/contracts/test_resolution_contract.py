@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidapt.models.layout import arranged, stitched
 from vidapt.nouns import Features, Grid, Plan, Tokens
 from vidapt.parts import kinds
 
@@ -96,11 +97,11 @@ def test_what_is_read_is_known_before_it_is_seen(kind: str, size: tuple[int, int
     plan = part.plan(size, frames)
     grids = [Grid(frames, *cells(view.size)) for view in plan.views]
     seen = [Features(torch.randn(2, grid.t, grid.h, grid.w, 4)) for grid in grids]
-    calls, foreseen = part.stitch(seen, plan), part.stitch_grids(grids, plan)
+    calls, foreseen = part.stitch(seen, plan), stitched(part, grids, plan)
     assert [tuple(f.grid for f in call) for call in calls] == foreseen
     tokens = [Tokens(call[0].x.flatten(1, 3), call[0].grid) for call in calls]
     read = part.arrange(tokens, plan)
-    expected = part.arrange_spans([(call[0], 0) for call in foreseen], plan)
+    expected = arranged(part, [(call[0], 0) for call in foreseen], plan)
     assert tuple(piece if isinstance(piece, str) else (piece.grid, piece.extra) for piece in read) == expected
     assert any(not isinstance(piece, str) for piece in read)
     assert all(piece.x.shape[0] == 2 for piece in read if not isinstance(piece, str))

@@ -41,7 +41,7 @@ class Mutant:
 
     Attributes:
         path: The module's file.
-        function: The dotted name of the innermost function or class that holds it; empty in the module itself.
+        function: The dotted name of the innermost function or class around it; empty in the module itself.
         line: Where it stands.
         kind: What was done to it.
         was: The place's text before.
@@ -138,9 +138,16 @@ def _setter(parent: ast.AST, field: str, index: int | None) -> Callable[[ast.AST
 
 def _of(node: ast.AST, put: Callable[[ast.AST], None]) -> Iterator[Change]:
     """What can be done to one node."""
+    if isinstance(node, ast.expr):
+        yield from _of_value(node, put)
+    else:
+        yield from _of_step(node, put)
+
+
+def _of_value(node: ast.expr, put: Callable[[ast.AST], None]) -> Iterator[Change]:
     if isinstance(node, ast.Compare):
         yield from _compared(node)
-    elif isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in COUNTED:
+    elif isinstance(node, ast.BinOp) and type(node.op) in COUNTED:
         yield from _counted(node)
     elif isinstance(node, ast.BoolOp):
         other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
@@ -149,19 +156,30 @@ def _of(node: ast.AST, put: Callable[[ast.AST], None]) -> Iterator[Change]:
         yield "drop the sign", node, lambda: put(node.operand)
     elif isinstance(node, ast.Constant):
         yield from _valued(node)
-    elif isinstance(node, ast.If | ast.IfExp):
-        yield "never", node.test, lambda: setattr(node, "test", ast.Constant(False))
-        yield "always", node.test, lambda: setattr(node, "test", ast.Constant(True))
+    elif isinstance(node, ast.IfExp):
+        yield from _chosen(node)
+    elif isinstance(node, ast.Call):
+        yield from _called(node)
+
+
+def _of_step(node: ast.AST, put: Callable[[ast.AST], None]) -> Iterator[Change]:
+    if isinstance(node, ast.AugAssign) and type(node.op) in COUNTED:
+        yield from _counted(node)
+    elif isinstance(node, ast.If):
+        yield from _chosen(node)
     elif isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):
         yield "return None", node, lambda: setattr(node, "value", ast.Constant(None))
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield "drop the call", node, lambda: put(ast.Pass())
-    elif isinstance(node, ast.Call):
-        yield from _called(node)
     elif isinstance(node, ast.Continue | ast.Break):
         yield "go on", node, lambda: put(ast.Pass())
     elif isinstance(node, ast.Raise):
         yield "drop the error", node, lambda: put(ast.Pass())
+
+
+def _chosen(node: ast.If | ast.IfExp) -> Iterator[Change]:
+    yield "never", node.test, lambda: setattr(node, "test", ast.Constant(False))
+    yield "always", node.test, lambda: setattr(node, "test", ast.Constant(True))
 
 
 def _compared(node: ast.Compare) -> Iterator[Change]:
@@ -175,9 +193,9 @@ def _compared(node: ast.Compare) -> Iterator[Change]:
 
 
 def _counted(node: ast.BinOp | ast.AugAssign) -> Iterator[Change]:
-    if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Constant | ast.JoinedStr):
-        if isinstance(getattr(node.left, "value", ""), str):
-            return
+    left = node.left if isinstance(node, ast.BinOp) else None
+    if isinstance(left, ast.JoinedStr) or (isinstance(left, ast.Constant) and isinstance(left.value, str)):
+        return  # texts cannot be subtracted
     other = COUNTED[type(node.op)]()
     yield "other operator", node, lambda: setattr(node, "op", other)
 

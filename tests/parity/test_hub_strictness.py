@@ -314,7 +314,9 @@ def test_training_does_not_write_into_the_checkpoint(folder: Path) -> None:
 
 def test_a_new_connector_is_initialised_only_when_asked(sound: Path) -> None:
     def edit(blueprint: Blueprint) -> Blueprint:
-        return blueprint.model_copy(update={"connector": {"kind": "pool_mlp", "depth": 3, "newline": "grid"}})
+        return blueprint.model_copy(
+            update={"connector": {"kind": "pool_mlp", "depth": 3, "order": "mlp_first"}}
+        )
 
     assert "connector.mlp.4.weight" in message(sound, edit=edit)
     model, _, report = open_checkpoint(sound, edit=edit, new_connector=True)

@@ -194,7 +194,7 @@ def test_alpha_can_be_changed_when_opening(
 
 @pytest.mark.parametrize(
     "mistake",
-    [{"order": "pool_first"}, {"shape": (3, 3, 2)}, {"pool": "average", "shape": None}],
+    [{"order": "pool_first"}, {"shape": (3, 3, 2)}, {"pool": "none", "shape": None}],
     ids=["pooling first", "axes swapped", "another pooling"],
 )
 def test_a_mistake_breaks_parity(

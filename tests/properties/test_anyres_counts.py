@@ -13,6 +13,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
     unpad_image,
 )
 
+from vidapt.models.layout import arranged, stitched
 from vidapt.nouns import Features, Grid, Plan, Tokens
 from vidapt.resolutions import anyres, framed
 from vidapt.resolutions._anyres_grid import (
@@ -63,7 +64,7 @@ def test_the_tokens_foreseen_are_the_tokens_made(
     plan = resolution.plan(size, frames)
     grid = Grid(frames, *cells)
     made = resolution.arrange([Tokens(torch.zeros(1, grid.cells, 1), grid) for _ in plan.views], plan)
-    foreseen = resolution.arrange_spans([(grid, 0)] * len(plan.views), plan)
+    foreseen = arranged(resolution, [(grid, 0)] * len(plan.views), plan)
     assert tuple((piece.grid, piece.extra) for piece in made if isinstance(piece, Tokens)) == foreseen
     assert len(made) == 2 * frames
     assert all(piece.x.shape[1] >= 1 for piece in made if isinstance(piece, Tokens))
@@ -157,10 +158,10 @@ def test_framed_makes_what_it_foresees(
     plan = Plan(grid.t, (), (8, 8))
     features = Features(torch.zeros(2, grid.t, grid.h, grid.w, 1), torch.zeros(2, extra, 1))
     ((seen,),) = resolution.stitch([features], plan)
-    ((foreseen,),) = resolution.stitch_grids([grid], plan)
+    ((foreseen,),) = stitched(resolution, [grid], plan)
     assert seen.grid == foreseen
     assert seen.extra is not None
     tokens = Tokens(torch.cat([seen.x.flatten(1, 3), seen.extra], dim=1), seen.grid, extra)
     (read,) = resolution.arrange([tokens], plan)
     assert isinstance(read, Tokens)
-    assert ((read.grid, read.extra),) == resolution.arrange_spans([(foreseen, extra)], plan)
+    assert ((read.grid, read.extra),) == arranged(resolution, [(foreseen, extra)], plan)

@@ -15,6 +15,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
     LlavaOnevisionImageProcessorPil,
 )
 
+from vidapt.models.layout import arranged
 from vidapt.nouns import Tokens
 from vidapt.resolutions import anyres, choose_grid, framed
 from vidapt.resolutions._anyres_grid import padding_of_fitted, shrunk
@@ -196,7 +197,7 @@ def test_the_published_numbers_of_tokens() -> None:
         config = anyres.Part.Config.model_validate(fields)
         resolution = anyres.Part(config, size=(side, side), width=4)
         plan = resolution.plan(size, 1)
-        spans = resolution.arrange_spans([(anyres.Grid(1, cells, cells), 0)] * len(plan.views), plan)
+        spans = arranged(resolution, [(anyres.Grid(1, cells, cells), 0)] * len(plan.views), plan)
         return sum(span[0].cells + span[1] for span in spans if not isinstance(span, str))
 
     assert count((336, 336), 336, 24) == 1176
@@ -254,7 +255,7 @@ def test_a_connector_that_gives_tokens_without_a_place_is_refused() -> None:
     resolution = part()
     plan = resolution.plan((40, 40), 1)
     with pytest.raises(ValueError, match="no token without a place"):
-        resolution.arrange_spans([(anyres.Grid(1, 2, 2), 1)] * len(plan.views), plan)
+        arranged(resolution, [(anyres.Grid(1, 2, 2), 1)] * len(plan.views), plan)
 
 
 @pytest.mark.parametrize("grids", ["1x1-6x6", "1x1..13x13", [], [(0, 1)], [(1, 145)], "2x2..1x1"])

@@ -32,12 +32,6 @@ def mlp(part: Part, x: Tensor) -> Tensor:
     return hidden @ last.weight.T + last.bias
 
 
-def blocks(x: Tensor, stride: int) -> Tensor:
-    n, t, h, w, c = x.shape
-    kept = x[:, :, : h // stride * stride, : w // stride * stride]
-    return kept.reshape(n, t, h // stride, stride, w // stride, stride, c).mean(dim=(3, 5))
-
-
 def bins(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Cell i of n covers floor(i * size / n) up to ceil((i + 1) * size / n), on each axis."""
     for axis, target in enumerate(shape, start=1):
@@ -54,16 +48,6 @@ def test_llava_maps_every_cell_by_itself() -> None:
     torch.testing.assert_close(tokens.x, mlp(part, x).flatten(1, 3))
 
 
-@pytest.mark.parametrize("stride", [2, 3])
-def test_average_before_and_after_the_mlp(stride: int) -> None:
-    x = cells(2, 2, 7, 6, 6)
-    before = build(pool="average", stride=stride)
-    torch.testing.assert_close(before(Features(x)).x, mlp(before, blocks(x, stride)).flatten(1, 3))
-    after = build(pool="average", stride=stride, order="mlp_first")
-    torch.testing.assert_close(after(Features(x)).x, blocks(mlp(after, x), stride).flatten(1, 3))
-    assert not torch.allclose(before(Features(x)).x, after(Features(x)).x, atol=1e-3)
-
-
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 2, 5), (1, 1, 1), (5, 4, 4)])
 def test_adaptive_pooling_averages_uneven_bins(shape: tuple[int, int, int]) -> None:
     x = cells(2, 4, 5, 7, 6)
@@ -71,25 +55,15 @@ def test_adaptive_pooling_averages_uneven_bins(shape: tuple[int, int, int]) -> N
     tokens = part(Features(x))
     assert tokens.grid == Grid(*shape)
     torch.testing.assert_close(tokens.x, bins(mlp(part, x), shape).flatten(1, 3))
-
-
-def test_bilinear_rounds_up() -> None:
-    part = build(pool="bilinear", stride=2, order="mlp_first")
-    tokens = part(Features(cells(1, 2, 27, 27, 6)))
-    assert tokens.grid == Grid(2, 14, 14)
-
-
-def test_bilinear_of_an_even_grid_is_the_mean_of_the_middle_cells() -> None:
-    part, x = build(pool="bilinear", stride=2), cells(1, 1, 4, 4, 6)
-    torch.testing.assert_close(part(Features(x)).x, mlp(part, blocks(x, 2)).flatten(1, 3))
+    before = build(pool="adaptive3d", shape=shape, order="pool_first")
+    torch.testing.assert_close(before(Features(x)).x, mlp(before, bins(x, shape)).flatten(1, 3))
+    assert not torch.allclose(before(Features(x)).x, tokens.x, atol=1e-3)
 
 
 @given(
     grid=st.builds(Grid, st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)),
-    pool=st.sampled_from(["none", "average", "bilinear", "adaptive3d"]),
-    newline=st.sampled_from(["none", "grid", "frame", "one"]),
+    pool=st.sampled_from(["none", "adaptive3d"]),
     order=st.sampled_from(["pool_first", "mlp_first"]),
-    stride=st.integers(1, 5),
     extra=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     depth=st.integers(1, 3),
     clips=st.integers(1, 2),
@@ -98,9 +72,7 @@ def test_bilinear_of_an_even_grid_is_the_mean_of_the_middle_cells() -> None:
 def test_every_combination_keeps_its_promise(
     grid: Grid,
     pool: str,
-    newline: str,
     order: str,
-    stride: int,
     extra: tuple[int, int],
     depth: int,
     clips: int,
@@ -109,9 +81,7 @@ def test_every_combination_keeps_its_promise(
     per_clip, per_frame = extra
     part = build(
         pool=pool,
-        newline=newline,
         order=order,
-        stride=stride,
         shape=shape,
         depth=depth,
         extra_per_clip=per_clip,
@@ -123,30 +93,6 @@ def test_every_combination_keeps_its_promise(
     tokens = part(seen)
     assert (tokens.grid, tokens.extra) == (promised, extras)
     assert tokens.x.shape == (clips, promised.cells + extras, 5)
-
-
-@pytest.mark.parametrize(
-    ("mode", "count"), [("grid", 2 * 3 * 5), ("frame", 2 * (3 * 4 + 1)), ("one", 2 * 3 * 4 + 1)]
-)
-def test_newlines_stand_where_the_mode_says(mode: str, count: int) -> None:
-    part = build(newline=mode)
-    tokens = part(Features(cells(2, 2, 3, 4, 6))).x
-    assert part.newline is not None
-    marks = [at for at, token in enumerate(tokens[1]) if torch.equal(token, part.newline)]
-    step = {"grid": 5, "frame": 13, "one": count}[mode]
-    assert tokens.shape[1] == count
-    assert marks == list(range(step - 1, count, step))
-
-
-def test_without_its_newlines_the_order_of_cells_is_unchanged() -> None:
-    x = cells(1, 2, 3, 4, 6)
-    plain = build()(Features(x)).x
-    for mode in ("grid", "frame", "one"):
-        part = build(newline=mode)
-        part.mlp.load_state_dict(build().mlp.state_dict())
-        tokens = part(Features(x)).x
-        kept = torch.stack([t for t in tokens[0] if not torch.equal(t, part.newline)])
-        torch.testing.assert_close(kept[None], plain)
 
 
 @pytest.mark.parametrize("extra", [None, cells(1, 2, 6)])
@@ -163,7 +109,7 @@ def test_two_towers_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"pool": "adaptive3d"}, {"shape": (1, 1, 1)}, {"pool": "adaptive3d", "shape": (0, 1, 1)}, {"stride": 0}],
+    [{"pool": "adaptive3d"}, {"shape": (1, 1, 1)}, {"pool": "adaptive3d", "shape": (0, 1, 1)}],
 )
 def test_settings_that_cannot_be_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vidapt.connectors.global_local import Part as Connector
+from vidapt.models.layout import stitched
 from vidapt.nouns import Features, Grid, Plan, View
 from vidapt.resolutions._resize import resize
 from vidapt.resolutions.global_local import GRIDS, Part
@@ -85,7 +86,7 @@ def test_tiles_become_one_map() -> None:
     ((first, merged),) = part.stitch([Features(far), *map(Features, tiles)], plan)
     assert torch.equal(first.x, far)
     assert torch.equal(merged.x, near)
-    assert part.stitch_grids([Grid(2, 2, 2)] * 7, plan) == [(Grid(2, 2, 2), Grid(2, 4, 6))]
+    assert stitched(part, [Grid(2, 2, 2)] * 7, plan) == [(Grid(2, 2, 2), Grid(2, 4, 6))]
 
 
 def test_each_map_goes_through_its_own_mlp_and_frames_stay_together() -> None:

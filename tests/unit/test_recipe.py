@@ -20,7 +20,7 @@ GOOD = """\
 name: run
 blueprint:
   towers: [{kind: frame_vit, arch: {model_type: clip_vision_model}}]
-  connector: {kind: pool_mlp, pool: average}
+  connector: {kind: pool_mlp, order: mlp_first}
   language: {model_type: llama, hidden_size: 64}
 stages:
   - name: a

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
 
+from vidapt.models.layout import arranged
 from vidapt.nouns import Grid, Tokens
 from vidapt.resolutions.slices import Part
 
@@ -161,7 +162,7 @@ def test_marks_of_a_still() -> None:
     plan = part.plan((900, 900), 1)  # 3 x 2 or 2 x 2 of five wanted
     cells = part.cells((900, 900), 1)
     assert cells == (2, 2)
-    assert part.arrange_spans([SPAN] * 5, plan) == (
+    assert arranged(part, [SPAN] * 5, plan) == (
         "<image_id>{index}</image_id><image>",
         SPAN,
         "</image><slice>",
@@ -174,7 +175,7 @@ def test_marks_of_a_still() -> None:
         SPAN,
         "</slice>",
     )
-    assert part.arrange_spans([SPAN], part.plan((9, 9), 1)) == (
+    assert arranged(part, [SPAN], part.plan((9, 9), 1)) == (
         "<image_id>{index}</image_id><image>",
         SPAN,
         "</image>",
@@ -187,7 +188,7 @@ def test_marks_of_a_clip() -> None:
     two = (Grid(2, 1, 64), 0)
     frame = (SPAN, "</image><slice>", SPAN, "</slice><slice>", SPAN)
     expected = ("<image>", *frame, "</slice>\n<image>", *frame, "</slice>")
-    assert part.arrange_spans([two, two, two], plan) == expected
+    assert arranged(part, [two, two, two], plan) == expected
 
 
 def test_tokens_are_read_moment_by_moment() -> None:
@@ -204,7 +205,7 @@ def test_tokens_are_read_moment_by_moment() -> None:
 def test_tokens_of_no_moment_are_refused() -> None:
     part = build()
     with pytest.raises(ValueError, match="no moment"):
-        part.arrange_spans([(Grid(1, 1, 64), 1)], part.plan((9, 9), 1))
+        arranged(part, [(Grid(1, 1, 64), 1)], part.plan((9, 9), 1))
 
 
 def test_a_side_below_the_patch_is_refused() -> None:

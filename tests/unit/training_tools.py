@@ -55,7 +55,8 @@ def blueprint(**changes: Any) -> dict[str, Any]:
     }
     return {
         "towers": [{"kind": "frame_vit", "arch": arch}],
-        "connector": {"kind": "pool_mlp", "pool": "average"},
+        "connector": {"kind": "pool_mlp"},
+        "resolution": {"kind": "framed", "pool": "average", "order": "pool_first"},
         "frames": {"policy": "uniform", "count": 3},
         "prompt": PROMPT.model_dump(),
         **changes,

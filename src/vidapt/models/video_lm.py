@@ -18,10 +18,14 @@ from torch import Tensor, nn
 from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
+from vidapt.models.layout import arranged, stitched
 from vidapt.models.origin import Origin
 from vidapt.models.packed import Packed, Reading, prefix_layout, spell
 from vidapt.nouns import Features, Layout, Plan, Seen, Tokens, Views
 from vidapt.recipe import Blueprint, LoRA, Scene
+
+_LAYOUTS = 4096
+"""Layouts remembered at most; a set of clips has few sizes."""
 
 _PROBED = (1, 2, 4, 8, 16, 64)
 """Numbers of frames with which it is tried whether parts go together."""
@@ -68,6 +72,7 @@ class VideoLM(nn.Module):
         # Those that learn something are registered, so that it is trained and saved.
         self.scenes = nn.ModuleDict({k: v for k, v in self._scenes.items() if isinstance(v, nn.Module)})
         self.positions = parts.build("positions", blueprint.positions)
+        self._layouts: dict[tuple[Plan, int], Layout] = {}
         for part in (self.resolution, *self._scenes.values()):
             self._check_reading(part)
         self.tie_weights()
@@ -120,10 +125,8 @@ class VideoLM(nn.Module):
         for frames in _PROBED:
             try:
                 plan = resolution.plan(self.tower.size, frames)
-                grids = [self.towers[view.tower].grid(plan.frames, view.size) for view in plan.views]
-                spans = [self.connector.plan(*call) for call in resolution.stitch_grids(grids, plan)]
-                resolution.arrange_spans(spans, plan)
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                self._read_of(plan, resolution)
+            except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 failures.append(error)
             else:
                 return
@@ -135,11 +138,18 @@ class VideoLM(nn.Module):
 
     def layout(self, plan: Plan, together: int = 1) -> Layout:
         """What will be read of a clip that is cut by a plan."""
-        resolution = self.resolution_for(plan.frames, together)
+        known = self._layouts.get((plan, together))
+        if known is None:
+            known = self._read_of(plan, self.resolution_for(plan.frames, together))
+            if len(self._layouts) == _LAYOUTS:
+                self._layouts.clear()
+            self._layouts[plan, together] = known
+        return known
+
+    def _read_of(self, plan: Plan, resolution: Any) -> Layout:
         grids = [self.towers[view.tower].grid(plan.frames, view.size) for view in plan.views]
-        spans = [self.connector.plan(*call) for call in resolution.stitch_grids(grids, plan)]
-        layout: Layout = resolution.arrange_spans(spans, plan)
-        return layout
+        spans = [self.connector.plan(*call) for call in stitched(resolution, grids, plan)]
+        return arranged(resolution, spans, plan)
 
     def cut(self, pixels: Tensor, together: int = 1) -> Views:
         """Views of one decoded clip, [T, H, W, 3] uint8."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vidapt.nouns import Features, Grid, Layout, Plan, Span, Tokens
+from vidapt.nouns import Features, Plan, Tokens
 
 
 class OneByOne:
     """What lies between towers, connector and language model where views are neither joined nor marked.
 
-    A resolution overrides a method and its twin in integers (`stitch` and `stitch_grids`, `arrange` and
-    `arrange_spans`) together.
+    Both methods must look at shapes only, never at values: what will be read of a clip is found by running
+    them on tensors without content (`models/layout.py`).
     """
 
     def stitch(self, features: Sequence[Features], plan: Plan) -> list[tuple[Features, ...]]:
@@ -24,11 +24,6 @@ class OneByOne:
         del plan
         return [(seen,) for seen in features]
 
-    def stitch_grids(self, grids: Sequence[Grid], plan: Plan) -> list[tuple[Grid, ...]]:
-        """The same for grids."""
-        del plan
-        return [(grid,) for grid in grids]
-
     def arrange(self, tokens: Sequence[Tokens], plan: Plan) -> list[Tokens | str]:
         """From what each call of the connector gave to what is read, in order.
 
@@ -38,8 +33,3 @@ class OneByOne:
         """
         del plan
         return list(tokens)
-
-    def arrange_spans(self, spans: Sequence[Span], plan: Plan) -> Layout:
-        """The same for numbers of tokens."""
-        del plan
-        return tuple(spans)

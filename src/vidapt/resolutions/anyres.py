@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vidapt.nouns import Grid, Layout, Plan, Span, Tokens, View
+from vidapt.nouns import Grid, Plan, Span, Tokens, View
 from vidapt.parts import PartConfig
 from vidapt.resolutions._anyres_grid import (
     Rounding,
@@ -169,15 +169,6 @@ class Part(OneByOne, nn.Module):
             joined = self._kept(torch.cat(rows, dim=1), plan, cells)
             read.append(Tokens(joined.flatten(1, 2), Grid(1, *joined.shape[1:3])))
         return read
-
-    def arrange_spans(self, spans: Sequence[Span], plan: Plan) -> Layout:
-        """The same for numbers of tokens."""
-        grid, cells = self._tiles(spans, plan)
-        whole = (grid[0] * cells.h, grid[1] * cells.w)
-        above, left = self._padding(whole, plan.size)
-        kept = self._shrunk((whole[0] - 2 * above, whole[1] - 2 * left), cells)
-        width = kept[1] + (self.cfg.newline == "row")
-        return ((Grid(1, cells.h, cells.w), 0), (Grid(1, kept[0], width), 0)) * cells.t
 
     def _grid(self, size: Size) -> Size:
         """(rows, columns) of tiles."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from vidapt.nouns import Features, Grid, Plan, View
+from vidapt.nouns import Features, Plan, View
 from vidapt.parts import PartConfig
 from vidapt.resolutions import whole
 from vidapt.resolutions._one_by_one import OneByOne
@@ -80,11 +80,6 @@ class Part(OneByOne):
         """
         del plan
         return [tuple(features)]
-
-    def stitch_grids(self, grids: Sequence[Grid], plan: Plan) -> list[tuple[Grid, ...]]:
-        """The same for grids."""
-        del plan
-        return [tuple(grids)]
 
 
 def tiny() -> Part:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vidapt.nouns import Features, Grid, Layout, Plan, Span, Tokens
+from vidapt.nouns import Features, Grid, Plan, Tokens
 from vidapt.parts import PartConfig
 from vidapt.resolutions import pad, whole
 from vidapt.resolutions._one_by_one import OneByOne
@@ -110,12 +110,6 @@ class Part(OneByOne, nn.Module):
             features = [Features(self._pool(seen.x), seen.extra) for seen in features]
         return super().stitch(features, plan)
 
-    def stitch_grids(self, grids: Sequence[Grid], plan: Plan) -> list[tuple[Grid, ...]]:
-        """The same for grids."""
-        if self.cfg.order == "pool_first":
-            grids = [self._pooled(grid) for grid in grids]
-        return super().stitch_grids(grids, plan)
-
     def arrange(self, tokens: Sequence[Tokens], plan: Plan) -> list[Tokens | str]:
         """Pool the tokens, if that comes behind the connector, and put the newlines in.
 
@@ -127,37 +121,23 @@ class Part(OneByOne, nn.Module):
             One; a newline counts as the last cell of its row (per frame, a frame is one row of h * w + 1
             cells), and the one of a whole clip as its first token without a place.
         """
-        layout = self.arrange_spans([(piece.grid, piece.extra) for piece in tokens], plan)
-        read: list[Tokens | str] = []
-        for piece, span in zip(tokens, layout, strict=True):
-            assert not isinstance(span, str)
-            cells = _cells(piece)
-            if self.cfg.order == "connector_first":
-                cells = self._pool(cells)
-            read.append(Tokens(self._with_newlines(cells, piece.x[:, piece.grid.cells :]), *span))
-        return read
-
-    def arrange_spans(self, spans: Sequence[Span], plan: Plan) -> Layout:
-        """The same for numbers of tokens."""
         del plan
-        return tuple(self._span(grid, extra) for grid, extra in spans)
+        return [self._read(piece) for piece in tokens]
 
-    def _span(self, grid: Grid, extra: int) -> Span:
+    def _read(self, tokens: Tokens) -> Tokens:
+        cells, rest = _cells(tokens), tokens.x[:, tokens.grid.cells :]
         if self.cfg.order == "connector_first":
-            grid = self._pooled(grid)
-        if self.cfg.newline == "grid":
-            return Grid(grid.t, grid.h, grid.w + 1), extra
-        if self.cfg.newline == "frame":
-            return Grid(grid.t, 1, grid.h * grid.w + 1), extra
-        return grid, extra + (self.cfg.newline == "one")
-
-    def _pooled(self, grid: Grid) -> Grid:
-        stride = self.cfg.stride
-        if self.cfg.pool == "none":
-            return grid
-        if self.cfg.pool == "bilinear":
-            return Grid(grid.t, math.ceil(grid.h / stride), math.ceil(grid.w / stride))
-        return Grid(grid.t, max(1, grid.h // stride), max(1, grid.w // stride))
+            cells = self._pool(cells)
+        if self.cfg.newline != "none":
+            mark = self.newline.to(cells.dtype)
+        if self.cfg.newline == "one":
+            rest = torch.cat([mark.expand(len(cells), 1, -1), rest], dim=1)
+        elif self.cfg.newline != "none":
+            if self.cfg.newline == "frame":
+                cells = cells.flatten(2, 3).unsqueeze(2)
+            cells = torch.cat([cells, mark.expand(*cells.shape[:3], 1, -1)], dim=3)
+        read = torch.cat([cells.flatten(1, 3), rest], dim=1)
+        return Tokens(read, Grid(*cells.shape[1:4]), rest.shape[1])
 
     def _pool(self, x: Tensor) -> Tensor:
         """[N, t, h, w, C] -> [N, t, h', w', C]."""
@@ -165,8 +145,8 @@ class Part(OneByOne, nn.Module):
             return x
         frames = x.flatten(0, 1).permute(0, 3, 1, 2)
         if self.cfg.pool == "bilinear":
-            size = self._pooled(Grid(*x.shape[1:4]))
-            frames = F.interpolate(frames, size=(size.h, size.w), mode="bilinear")
+            size = [math.ceil(side / self.cfg.stride) for side in x.shape[2:4]]
+            frames = F.interpolate(frames, size=size, mode="bilinear")
         else:
             # A grid smaller than the stride is pooled whole instead of vanishing.
             kernel = (min(self.cfg.stride, x.shape[2]), min(self.cfg.stride, x.shape[3]))
@@ -174,18 +154,6 @@ class Part(OneByOne, nn.Module):
             frames = pool(frames, kernel)
         frames = frames.permute(0, 2, 3, 1)
         return frames.reshape(*x.shape[:2], *frames.shape[1:])
-
-    def _with_newlines(self, cells: Tensor, rest: Tensor) -> Tensor:
-        """[N, t, h, w, D] and tokens without a place [N, e, D] as one [N, n, D]."""
-        if self.cfg.newline == "none":
-            return torch.cat([cells.flatten(1, 3), rest], dim=1)
-        mark = self.newline.to(cells.dtype)
-        if self.cfg.newline == "one":
-            return torch.cat([cells.flatten(1, 3), mark.expand(len(cells), 1, -1), rest], dim=1)
-        if self.cfg.newline == "frame":
-            cells = cells.flatten(2, 3).unsqueeze(2)
-        ended = torch.cat([cells, mark.expand(*cells.shape[:3], 1, -1)], dim=3)
-        return torch.cat([ended.flatten(1, 3), rest], dim=1)
 
 
 def _cells(tokens: Tokens) -> Tensor:

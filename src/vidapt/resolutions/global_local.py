@@ -9,13 +9,12 @@ paper does not say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from pydantic import field_validator
 from torch import Tensor
 
-from vidapt.nouns import Features, Grid, Plan, View
+from vidapt.nouns import Features, Plan, View
 from vidapt.parts import PartConfig
 from vidapt.resolutions._anyres_grid import choose_grid
 from vidapt.resolutions._checked import Checked
@@ -94,12 +93,6 @@ class Part(Checked):
             for row in range(rows)
         ]
         return [(first, Features(torch.cat(merged, dim=2)))]
-
-    def stitch_grids(self, grids: Sequence[Grid], plan: Plan) -> list[tuple[Grid, ...]]:
-        """The same for grids."""
-        rows, columns = self.grid_for(plan.size)
-        first, tile, *_ = grids
-        return [(first, replace(tile, h=rows * tile.h, w=columns * tile.w))]
 
 
 def tiny() -> Part:

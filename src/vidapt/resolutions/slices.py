@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from vidapt.nouns import Grid, Layout, Plan, Span, Tokens, View
+from vidapt.nouns import Grid, Plan, Tokens, View
 from vidapt.parts import PartConfig
 from vidapt.resolutions._one_by_one import OneByOne
 from vidapt.resolutions._resize import check_frames, check_plan, pillow
 
 Marks = tuple[str, str]
 """What is written in front of something and behind it."""
-
-Piece = TypeVar("Piece")
 
 
 class Cells(NamedTuple):
@@ -151,10 +149,6 @@ class Part(OneByOne):
         """
         return self._marked([_moments(view) for view in tokens], plan)
 
-    def arrange_spans(self, spans: Sequence[Span], plan: Plan) -> Layout:
-        """The same for numbers of tokens."""
-        return tuple(self._marked([_span_moments(span) for span in spans], plan))
-
     def _fitted(self, height: float, width: float) -> tuple[int, int]:
         """(height, width) of about `side * side` pixels in given proportions, in whole patches."""
         ratio = width / height
@@ -167,9 +161,9 @@ class Part(OneByOne):
         height, width = _whole(size[0], cells.rows), _whole(size[1], cells.columns)
         return self._fitted(height / cells.rows, width / cells.columns)
 
-    def _marked(self, views: Sequence[Sequence[Piece]], plan: Plan) -> list[Piece | str]:
+    def _marked(self, views: Sequence[Sequence[Tokens]], plan: Plan) -> list[Tokens | str]:
         """Views by moment, with marks; neighbouring texts are one, so that they are tokenised together."""
-        written: list[Piece | str] = []
+        written: list[Tokens | str] = []
         cells = self.cells(plan.size, plan.frames)
         text = "{index}".join(self.cfg.image_id) if self.cfg.image_id else ""
         for whole, *slices in zip(*views, strict=True):
@@ -191,16 +185,10 @@ def _whole(length: float, unit: int) -> int:
 
 
 def _moments(tokens: Tokens) -> list[Tokens]:
-    spans = _span_moments((tokens.grid, tokens.extra))
-    pieces = torch.split(tokens.x, spans[0][0].cells, dim=1)
-    return [Tokens(piece, grid) for piece, (grid, _) in zip(pieces, spans, strict=True)]
-
-
-def _span_moments(span: Span) -> list[Span]:
-    grid, extra = span
-    if extra:
-        raise ValueError(f"slices are read moment by moment, and {extra} tokens belong to no moment")
-    return [(Grid(1, grid.h, grid.w), 0)] * grid.t
+    if tokens.extra:
+        raise ValueError(f"slices are read moment by moment, and {tokens.extra} tokens belong to no moment")
+    moment = Grid(1, tokens.grid.h, tokens.grid.w)
+    return [Tokens(piece, moment) for piece in torch.split(tokens.x, moment.cells, dim=1)]
 
 
 def tiny() -> Part:

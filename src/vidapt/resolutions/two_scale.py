@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from vidapt.nouns import Features, Grid, Layout, Plan, Span, Tokens, View
+from vidapt.nouns import Features, Grid, Plan, Span, Tokens, View
 from vidapt.parts import PartConfig
 from vidapt.resolutions import pad, whole
 from vidapt.resolutions._resize import Filter, check_frames, check_plan
@@ -128,11 +128,6 @@ class Part:
             parts.insert(0, _shrink_cells(fine.x, part))
         return [(seen, Features(below)) for seen, below in zip(coarse, parts, strict=True)]
 
-    def stitch_grids(self, grids: Sequence[Grid], plan: Plan) -> list[tuple[Grid, ...]]:
-        """The same for grids."""
-        *coarse, fine = grids
-        return [(grid, self._part(fine)) for grid in coarse]
-
     def arrange(self, tokens: Sequence[Tokens], plan: Plan) -> list[Tokens | str]:
         """Put the views of a frame below each other, so that frames stay one after the other.
 
@@ -143,10 +138,6 @@ class Part:
         whole_frame = self._frame([(piece.grid, piece.extra) for piece in tokens])
         cells = [piece.x.reshape(len(piece.x), piece.grid.t, -1, piece.x.shape[-1]) for piece in tokens]
         return [Tokens(torch.cat(cells, dim=2).flatten(1, 2), whole_frame)]
-
-    def arrange_spans(self, spans: Sequence[Span], plan: Plan) -> Layout:
-        """The same for numbers of tokens."""
-        return ((self._frame(spans), 0),)
 
     @property
     def _calls(self) -> int:
