@@ -77,7 +77,7 @@ def test_true_statements_beat_false_ones_on_simulated_clips(pool: Path) -> None:
     assert found["dual_softmax"] is None
     retrieval = found["retrieval"]
     assert isinstance(retrieval, dict)
-    assert retrieval["clip from text"]["recall@1"] > 2 / 8
+    assert retrieval["to_video"]["recall@1"] > 2 / 8
 
 
 def test_a_clip_with_statements_prints_scores_and_a_margin(pool: Path) -> None:
@@ -136,10 +136,8 @@ def test_a_dual_encoder_matches_and_retrieves_with_and_without_dual_softmax(pool
     for key in ("retrieval", "dual_softmax"):
         ways = whole[key]
         assert isinstance(ways, dict)
-        assert set(ways) == {"text from clip", "clip from text"}
-        assert {"recall@1", "recall@5", "recall@10", "median_rank", "mean_rank"} <= set(
-            ways["clip from text"]
-        )
+        assert set(ways) == {"to_text", "to_video"}
+        assert {"recall@1", "recall@5", "recall@10", "median_rank", "mean_rank"} <= set(ways["to_video"])
     assert "text tower reads 40" in refused(clip, "xyz " * 40, "--model", dual)
 
 

@@ -36,7 +36,7 @@ def test_it_prefers_what_is_true_of_its_venue(pool: Path) -> None:
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.stdout)
     assert found["kinds"]["colour"]["wins"]["value"] > 0.7
-    assert found["retrieval"]["text from clip"]["recall@10"] > 2 * 10 / 24
+    assert found["retrieval"]["to_text"]["recall@10"] > 2 * 10 / 24
 
 
 def test_it_begins_the_recipe_that_adapts_it(pool: Path, tmp_path: Path) -> None:

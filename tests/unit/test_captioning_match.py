@@ -344,13 +344,13 @@ def test_a_text_true_of_several_clips_fits_them_all() -> None:
     assert found.all is None
     assert found.retrieval is not None
     # Clip b's best text is v; clip a's t. Text u is about a and fits b better; t is about both.
-    assert found.retrieval["text from clip"].recall[1] == 1.0
-    assert found.retrieval["clip from text"].mean_rank == pytest.approx((1 + 2 + 1) / 3)
+    assert found.retrieval.to_text.recall[1] == 1.0
+    assert found.retrieval.to_video.mean_rank == pytest.approx((1 + 2 + 1) / 3)
     assert found.dual_softmax is None
     also = match_set(Known(TABLE, cosines=True), cases, with_retrieval=True)
     assert also.dual_softmax is not None
     assert len(also.retrieval_rows()) == 4
-    assert also.to_dict()["dual_softmax"]["text from clip"]["queries"] == 2
+    assert also.to_dict()["dual_softmax"]["to_text"]["queries"] == 2
 
 
 def test_a_set_without_a_usable_clip_is_an_error() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from vidapt.errors import BrokenClip, ConfigError
 from vidapt.inference.matchers import Matcher
 from vidapt.labelling.cases import Case
 from vidapt.metrics.intervals import Interval, mean_interval
-from vidapt.metrics.retrieval import Retrieval, dual_softmax, retrieval
+from vidapt.metrics.retrieval import BothWays, both_ways, dual_softmax
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
 
@@ -166,16 +166,13 @@ class MatchedSet:
     all: Told | None
     kinds: dict[str, Told]
     longer: Told | None
-    retrieval: dict[str, Retrieval] | None = None
-    dual_softmax: dict[str, Retrieval] | None = None
+    retrieval: BothWays | None = None
+    dual_softmax: BothWays | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         tables = {"retrieval": self.retrieval, "dual_softmax": self.dual_softmax}
-        ways = {
-            key: None if table is None else {way: found.to_dict() for way, found in table.items()}
-            for key, table in tables.items()
-        }
+        ways = {key: None if table is None else table.to_dict() for key, table in tables.items()}
         told = {
             "all": self.all and asdict(self.all),
             "longer": self.longer and asdict(self.longer),
@@ -208,7 +205,8 @@ class MatchedSet:
                 f"{found.mean_rank:.2f}",
             ]
             for suffix, table in tables
-            for way, found in (table or {}).items()
+            if table is not None
+            for way, found in (("text from clip", table.to_text), ("clip from text", table.to_video))
         ]
 
 
@@ -276,8 +274,8 @@ def match_set(
         all=_told(rows),
         kinds=_by_kind(rows),
         longer=_told(_longer(rows)),
-        retrieval=_ways(table, right) if table else None,
-        dual_softmax=_ways(table, right, dual_softmax) if table and matcher.cosines else None,
+        retrieval=both_ways(table, right) if table else None,
+        dual_softmax=both_ways(table, right, change=dual_softmax) if table and matcher.cosines else None,
     )
     return found
 
@@ -344,17 +342,3 @@ def _longer(rows: Sequence[_Row]) -> list[_Row]:
         for f, false in zip(row.false, row.case.false, strict=True)
         if len(false.split()) > len(true.split())
     ]
-
-
-def _ways(
-    table: Sequence[Sequence[float]],
-    right: Sequence[Sequence[bool]],
-    change: Callable[[Any], Any] = np.asarray,
-) -> dict[str, Retrieval]:
-    """Retrieval both ways; each way's queries are those with an answer."""
-    scores, fits = np.asarray(table, dtype=np.float64), np.asarray(right, dtype=bool)
-    clips, texts = fits.any(axis=1), fits.any(axis=0)
-    return {
-        "text from clip": retrieval(change(scores[clips]), fits[clips]),
-        "clip from text": retrieval(change(scores.T[texts]), fits.T[texts]),
-    }

@@ -12,7 +12,7 @@ Letters: Q queries, C candidates, N clips, M texts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -109,22 +109,33 @@ def retrieval(scores: ArrayLike, right: ArrayLike, at: Sequence[int] = AT) -> Re
     )
 
 
-def both_ways(scores: ArrayLike, clip_of: Sequence[int], at: Sequence[int] = AT) -> BothWays:
-    """Retrieval between clips and texts, each text about one clip and a clip with any number of texts.
+def both_ways(
+    scores: ArrayLike,
+    right: ArrayLike,
+    at: Sequence[int] = AT,
+    *,
+    change: Callable[[Floats], Floats] | None = None,
+) -> BothWays:
+    """Retrieval between clips and texts.
 
-    A clip without a text asks for nothing, and is still a candidate.
+    A clip without a text, or a text without a clip, asks for nothing and is still a candidate.
 
     Args:
         scores: [N, M].
-        clip_of: [M] the clip each text is about.
+        right: [N, M] bool: whether a text is true of a clip; or [M] the one clip that each text is about.
         at: k of each recall.
+        change: Applied to each way's [Q, C] scores, such as `dual_softmax`.
 
     Raises:
         ValueError: As `retrieval`; or if there are not M clips named, each below N.
     """
     table = np.asarray(scores, dtype=np.float64)
-    right, asking = _about(table, clip_of)
-    return BothWays(retrieval(table[asking], right[asking], at), retrieval(table.T, right.T, at))
+    fits = np.asarray(right)
+    fits = fits if fits.dtype == bool and fits.ndim == 2 else _about(table, fits)
+    clips, texts = fits.any(axis=1), fits.any(axis=0)
+    asked = (table[clips], table.T[texts])
+    to_text, to_video = asked if change is None else map(change, asked)
+    return BothWays(retrieval(to_text, fits[clips], at), retrieval(to_video, fits.T[texts], at))
 
 
 def dual_softmax(cosines: ArrayLike, sharpness: float = SHARPNESS) -> Floats:
@@ -143,32 +154,15 @@ def dual_softmax(cosines: ArrayLike, sharpness: float = SHARPNESS) -> Floats:
     return shared
 
 
-def both_ways_dual_softmax(cosines: ArrayLike, clip_of: Sequence[int], at: Sequence[int] = AT) -> BothWays:
-    """`both_ways` after `dual_softmax`, in which each way has its own queries.
-
-    Args:
-        cosines: [N, M].
-        clip_of: [M] the clip each text is about.
-        at: k of each recall.
-
-    Raises:
-        ValueError: As `both_ways`.
-    """
-    table = np.asarray(cosines, dtype=np.float64)
-    right, asking = _about(table, clip_of)
-    to_text = retrieval(dual_softmax(table[asking]), right[asking], at)
-    return BothWays(to_text, retrieval(dual_softmax(table.T), right.T, at))
-
-
-def _about(table: Floats, clip_of: Sequence[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """[N, M] whether a text is about a clip, and [N] whether any is."""
+def _about(table: Floats, clip_of: ArrayLike) -> NDArray[np.bool_]:
+    """[N, M] whether a text is about a clip."""
     about = np.asarray(clip_of, dtype=np.int64)
     if table.ndim != 2 or about.shape != table.shape[1:]:
         raise ValueError(f"{about.size} texts' clips are named for scores {table.shape}")
     if about.size and not 0 <= about.min() <= about.max() < len(table):
         raise ValueError(f"a text is about a clip that is none of 0 to {len(table) - 1}")
-    right = np.arange(len(table))[:, None] == about[None]
-    return right, right.any(axis=1)
+    right: NDArray[np.bool_] = np.arange(len(table))[:, None] == about[None]
+    return right
 
 
 def _recall(k: int, better: Counts, wrong: Counts, good: Counts) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidapt.metrics.retrieval import BothWays, both_ways, both_ways_dual_softmax
+from vidapt.metrics.retrieval import BothWays, both_ways, dual_softmax
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.folder import CARD
 from vidapt.training.align.captions import ClipCaptions
@@ -46,7 +46,7 @@ class Measure:
         told: dict[str, float] = {}
         for name, clips in self.sets.items():
             scores, about = cosines(self.model, self.footage, clips, self.clips)
-            plain, shared = both_ways(scores, about), both_ways_dual_softmax(scores, about)
+            plain, shared = both_ways(scores, about), both_ways(scores, about, change=dual_softmax)
             told |= {f"{name}/{key}": value for key, value in _numbers(plain).items()}
             told |= {f"{name}/dual_softmax/{key}": value for key, value in _numbers(shared).items()}
             self._keep_best(name, plain, step)
