@@ -30,7 +30,8 @@ blueprint:
         num_attention_heads: 2
         image_size: 16
         patch_size: 4
-  connector: {kind: pool_mlp, pool: average}
+  connector: {kind: pool_mlp}
+  resolution: {kind: framed, pool: average, order: pool_first}
   frames: {policy: uniform, count: 3}
   language:
     model_type: llama

@@ -100,7 +100,7 @@ def test_a_new_model_takes_the_tower_of_another(labels: Path, tmp_path: Path) ->
 
 def test_a_model_that_writes_takes_the_tower_of_one_that_compares(labels: Path, tmp_path: Path) -> None:
     first = train(recipe(stage(labels, steps=2), name="first"), tmp_path, silent, workers=0)
-    connector = {"kind": "pool_mlp", "pool": "average", "extra_per_clip": 3}
+    connector = {"kind": "pool_mlp", "extra_per_clip": 3}
     blue = blueprint(towers=[{"weights": str(first)}], connector=connector)
     del blue["language"]["vocab_size"]
     rows = write_answered(tmp_path, labels)

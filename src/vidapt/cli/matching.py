@@ -15,7 +15,8 @@ from vidapt.errors import ConfigError
 from vidapt.files import exists
 
 if TYPE_CHECKING:
-    from vidapt.inference.match import Matched, MatchedSet
+    from vidapt.inference.match import Matched
+    from vidapt.inference.match_set import MatchedSet
 
 
 class ScoredBy(StrEnum):
@@ -58,7 +59,8 @@ def match_statements(
         _check_options(clip, data, {"--retrieval": retrieval, "--by-rule": by_rule, "--lexicon": lexicon})
         if lexicon is not None and not exists(lexicon):
             raise ConfigError(lexicon, "there is no such file", "give a lexicon, or leave --lexicon out")
-        from vidapt.inference.match import match, match_set
+        from vidapt.inference.match import match
+        from vidapt.inference.match_set import match_set
         from vidapt.inference.matchers import By, open_matcher
         from vidapt.labelling.cases import read_cases
 

@@ -18,7 +18,8 @@ from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.hub import clip_vip
 from vidapt.inference.engine import Engine, SeenClip
 from vidapt.inference.load import load
-from vidapt.inference.match import margin, match, match_set, shares
+from vidapt.inference.match import margin, match, shares
+from vidapt.inference.match_set import match_set
 from vidapt.inference.matchers import TOGETHER, By, DualMatcher, LanguageMatcher, open_matcher
 from vidapt.labelling.cases import Case
 from vidapt.labelling.sentences import sentences
