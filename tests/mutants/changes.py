@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +75,10 @@ def mutants(path: Path, root: Path) -> list[Mutant]:
 
 
 def changed(source: str, number: int) -> ast.Module:
-    """A module's tree with one of its changes made."""
-    tree = copy.deepcopy(ast.parse(source))
+    """A module's tree with one of its changes made; below 0 with none."""
+    tree = ast.parse(source)
+    if number < 0:
+        return tree
     for index, (_, (_, _, make)) in enumerate(_changes(tree)):
         if index == number:
             make()

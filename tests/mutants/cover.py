@@ -34,7 +34,8 @@ class Covered:
                 break
         else:
             return []
-        chosen, spent = [], 0.0
+        chosen: list[str] = []
+    spent = 0.0
         for test in sorted(found, key=lambda test: (self.seconds.get(test, 1.0), test)):
             spent += self.seconds.get(test, 1.0)
             if chosen and spent > budget:
@@ -57,7 +58,7 @@ def read_covered(data: Path, junit: Path, root: Path, room: str) -> Covered:
             continue
         spans = _functions(root / path)
         for line, contexts in coverage.contexts_by_lineno(measured).items():
-            tests = {context.partition("|")[0] for context in contexts if "::" in context}
+            tests = {context.rpartition("|")[0] for context in contexts if "::" in context}
             for name, first, last in spans:
                 if first <= line <= last:
                     found[f"{path.as_posix()}::{name}"] |= tests

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Literal
 
+import pytest
+
 from mutants.changes import Mutant, changed
 
 HEAVY = (
@@ -31,8 +33,13 @@ HEAVY = (
     "pytest",
     "safetensors",
 )
+OPTIONS = (
+    *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"),
+    # Of what is imported already, which is the point here.
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
 MOST_BYTES = 12 << 30
-End = Literal["noticed", "survived", "too slow", "no test"]
+End = Literal["noticed", "survived", "too slow", "no test", "not run"]
 
 
 @dataclass
@@ -107,7 +114,7 @@ def ended(trial: Trial) -> End | None:
     """How a trial ended; None while it goes on."""
     process, status = os.waitpid(trial.process, os.WNOHANG)
     if process:
-        return "survived" if os.waitstatus_to_exitcode(status) == 0 else "noticed"
+        return _told(os.waitstatus_to_exitcode(status))
     if time.monotonic() < trial.until:
         return None
     os.killpg(trial.process, signal.SIGKILL)
@@ -115,16 +122,22 @@ def ended(trial: Trial) -> End | None:
     return "too slow"
 
 
-def _run(mutant: Mutant, tests: Sequence[str]) -> int:
-    import pytest
+def _told(code: int) -> End:
+    """How a run of pytest ended, which a change may also have killed."""
+    code_of = pytest.ExitCode
+    if code in (code_of.INTERNAL_ERROR, code_of.USAGE_ERROR, code_of.NO_TESTS_COLLECTED):
+        return "not run"
+    return "survived" if code == 0 else "noticed"
 
+
+def _run(mutant: Mutant, tests: Sequence[str]) -> int:
+    # A shell's background jobs ignore Ctrl-C, which some tests press.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     module = ".".join(mutant.path.with_suffix("").parts[1:]).removesuffix(".__init__")
     sys.meta_path.insert(0, _Finder(module, mutant.path.absolute(), mutant.number))
     with _silence():
-        return int(
-            pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", *tests])
-        )
+        return int(pytest.main([*OPTIONS, *tests]))
 
 
 @contextmanager

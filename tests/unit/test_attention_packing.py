@@ -80,7 +80,7 @@ class World:
     """A case with its model, features and encoded samples."""
 
     def __init__(self, case: Case, dtype: torch.dtype) -> None:
-        self.model = video_lm(dtype, **case.model)
+        self.model = video_lm(dtype, resolution={"kind": "whole"}, **case.model)
         if "adapters" in case.model:
             self.model.language.requires_grad_(False)
             for name, weight in self.model.language.named_parameters():

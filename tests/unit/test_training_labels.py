@@ -121,7 +121,7 @@ def test_questions_about_one_stretch_of_a_clip_form_a_group() -> None:
 
 
 def test_the_head_runs_only_where_a_label_is() -> None:
-    model = video_lm()
+    model = video_lm(resolution={"kind": "whole"})
     encoded = tuple(
         encode(Sample("", (CLIP,), (Turn("user", "what is it?" * n), Turn("assistant", "it is red"))),
                model.blueprint.prompt, tokenizer())
