@@ -35,7 +35,7 @@ class Covered:
         else:
             return []
         chosen: list[str] = []
-    spent = 0.0
+        spent = 0.0
         for test in sorted(found, key=lambda test: (self.seconds.get(test, 1.0), test)):
             spent += self.seconds.get(test, 1.0)
             if chosen and spent > budget:

@@ -1,0 +1,183 @@
+"""What a recipe says of a step reaches the step: take a setting away and one of these fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from training_tools import assert_equal, recipe, silent, stage, tokenizer, trained, video_lm, write_clips
+
+from vidapt.inference.engine import Engine
+from vidapt.models.generate import Decoding
+from vidapt.nouns import Clip, Sample, Turn
+from vidapt.objectives.next_token import Part as NextToken
+from vidapt.recipe import Batching, LoRA, Optimizer, Prompt, Rates, Trained
+from vidapt.training.data import group_by_clip
+from vidapt.training.optimizer import make_optimizer, set_trainable, training_mode
+from vidapt.training.order import Order
+from vidapt.training.run import train
+
+ADAPTED = {"language": "lora", "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.5}}
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    return write_clips(tmp_path / "clips", clips=2, questions=2)
+
+
+def changed(labels: Path, runs: Path, **changes: Any) -> dict[str, Tensor]:
+    return trained(recipe(stage(labels, steps=3, **changes)), runs)
+
+
+def differ(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return any(not torch.equal(left[key], right[key]) for key in left)
+
+
+def test_dropout_of_adapters_falls_in_training_and_not_after_it() -> None:
+    model = video_lm()
+    learns = Trained.model_validate(ADAPTED)
+    set_trainable(model, learns)
+    dropouts = [m for m in model.language.modules() if isinstance(m, nn.Dropout) and m.p == 0.5]
+    assert len(dropouts) == 14, "one in front of each adapted layer"
+    training_mode(model, learns)
+    assert all(dropout.training for dropout in dropouts)
+    model.eval()
+    assert not any(dropout.training for dropout in dropouts)
+
+
+def test_dropout_of_adapters_changes_what_is_learned(labels: Path, tmp_path: Path) -> None:
+    without = {**ADAPTED, "lora": {**ADAPTED["lora"], "dropout": 0.0}}  # type: ignore[dict-item]
+    wet = changed(labels, tmp_path / "wet", train=ADAPTED)
+    dry = changed(labels, tmp_path / "dry", train=without)
+    assert_equal(dry, changed(labels, tmp_path / "again", train=without))
+    assert differ(wet, dry)
+
+
+def of_types(clips: int) -> list[Sample]:
+    media = [Clip(f"{index}", Path(f"{index}.mp4")) for index in range(clips)]
+    return [
+        Sample(
+            f"{clip.id} {kind}",
+            (clip,),
+            (Turn("user", f"{kind}?"), Turn("assistant", "yes")),
+            facts={"type": kind},
+        )
+        for clip in media
+        for kind in ("often", "rare", "never", "always")
+    ]
+
+
+def test_a_type_is_asked_as_often_as_its_share_says() -> None:
+    clips = group_by_clip(of_types(200), Prompt(), tokenizer(), max_answer_tokens=9)
+    batching = Batching.model_validate(
+        {"clips": 10, "questions": 4, "share": {"often": 0.75, "rare": 0.25, "never": 0.0}}
+    )
+    order = Order(clips, batching, (0, 0))
+    counts: Counter[str] = Counter()
+    for number in range(20):
+        for visit in order.step(number):
+            samples = clips[visit.clip].samples
+            counts.update(str(samples[index].facts["type"]) for index in visit.samples)
+    assert counts["always"] == 200
+    assert counts["never"] == 0
+    assert 120 < counts["often"] < 180
+    assert 25 < counts["rare"] < 80
+
+
+def test_bfloat16_is_what_a_step_computes_in(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats: list[torch.dtype] = []
+    forward = NextToken.forward
+
+    def heard(self: NextToken, model: Any, batch: Any) -> Any:
+        hook = model.language.base_model.layers[0].mlp.down_proj.register_forward_hook(
+            lambda module, given, made: formats.append(made.dtype)
+        )
+        try:
+            return forward(self, model, batch)
+        finally:
+            hook.remove()
+
+    monkeypatch.setattr(NextToken, "forward", heard)
+    for precision, wanted in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        formats.clear()
+        plan = recipe(stage(labels, steps=1, precision=precision), name=precision)
+        run = train(plan, tmp_path / "runs", silent, workers=0)
+        assert set(formats) == {wanted}
+        assert (run / "01-a" / "model").is_dir()
+
+
+def test_weights_stay_in_float32_while_a_step_computes_in_bfloat16(labels: Path, tmp_path: Path) -> None:
+    half = changed(labels, tmp_path / "half", precision="bfloat16")
+    assert {tensor.dtype for tensor in half.values()} == {torch.float32}
+    assert differ(half, changed(labels, tmp_path / "whole"))
+
+
+def says(model: Any, token: int) -> None:
+    """Make a model say one token forever."""
+    head = model.language.get_output_embeddings()
+    bias = torch.zeros(head.weight.shape[0])
+    bias[token] = 1e9
+    head.register_forward_hook(lambda module, given, made: made + bias)
+
+
+def test_the_prompts_end_ends_an_answer_although_it_is_not_the_tokenizers() -> None:
+    words = tokenizer()
+    words.add_special_tokens({"additional_special_tokens": ["<|over|>"]})
+    over, end = words.convert_tokens_to_ids("<|over|>"), words.eos_token_id
+    assert over != end
+    model = video_lm(prompt={"end": "<|over|>"}, language={"vocab_size": len(words)})
+    engine = Engine(model, words, "tiny")
+    assert set(engine.stops) == {over, end}
+    says(model, over)
+    ((answer,),) = engine.answer([((), ["what is it?"])], Decoding(max_new_tokens=8))
+    assert answer.ended
+    assert engine.text(answer) == ""
+    assert len(answer.ids) <= 1
+
+
+def test_betas_weight_decay_and_rates_are_the_optimizers() -> None:
+    model = video_lm()
+    model.requires_grad_(True)
+    settings = Optimizer(betas=(0.7, 0.8), weight_decay=0.3, rates=Rates(towers=1e-5, connector=2e-4))
+    optimizer = make_optimizer(model, NextToken(NextToken.Config()), settings)
+    assert {tuple(group["betas"]) for group in optimizer.param_groups} == {(0.7, 0.8)}
+    rates = {group["part"]: group["lr"] for group in optimizer.param_groups}
+    assert (rates["towers"], rates["connector"]) == (1e-5, 2e-4)
+    for group in optimizer.param_groups:
+        flat = {weight.ndim <= 1 for weight in group["params"]}
+        assert flat == {group["weight_decay"] == 0.0}
+        assert group["weight_decay"] in (0.0, 0.3)
+
+
+def test_betas_change_what_is_learned(labels: Path, tmp_path: Path) -> None:
+    quick = changed(labels, tmp_path / "quick", optimizer={"betas": [0.0, 0.5]})
+    assert differ(quick, changed(labels, tmp_path / "slow", optimizer={"betas": [0.95, 0.999]}))
+
+
+def test_a_gradient_is_cut_to_the_length_asked_for(labels: Path, tmp_path: Path) -> None:
+    """So short that AdamW's epsilon stands above it, and hardly anything is learned."""
+    rates = {"towers": 1e-30, "connector": 1e-2, "language": 1e-30}
+    begun = changed(labels, tmp_path / "begun", optimizer={"rates": dict.fromkeys(rates, 1e-30)})
+    free = changed(labels, tmp_path / "free", optimizer={"rates": rates, "clip_norm": 1e9})
+    cut = changed(labels, tmp_path / "cut", optimizer={"rates": rates, "clip_norm": 1e-12})
+    key = "connector.mlp.0.weight"
+    moved, stayed = ((one[key] - begun[key]).abs().max() for one in (free, cut))
+    assert stayed < moved / 100
+
+
+def test_lora_has_the_scale_and_the_layers_asked_for() -> None:
+    model = video_lm()
+    given = LoRA(rank=2, alpha=6.0, targets=("q_proj",))
+    set_trainable(model, Trained(language="lora", lora=given))
+    adapted = [m for name, m in model.language.named_modules() if hasattr(m, "lora_A")]
+    assert len(adapted) == 2
+    assert {m.scaling["default"] for m in adapted} == {3.0}
+    learning = {name for name, weight in model.language.named_parameters() if weight.requires_grad}
+    assert all("lora_" in name and "q_proj" in name for name in learning)
+    assert len(learning) == 4
