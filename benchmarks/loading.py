@@ -157,11 +157,11 @@ def opened(folder: Path) -> dict[str, float]:
 
 def own(folder: Path) -> dict[str, float]:
     """The same of the model's folder that vidapt saved."""
-    from vidapt.models.folder import open_model
+    from vidapt.models.folder import open_folder
 
     _warm_up()
     started = time.perf_counter()
-    _touch(open_model(folder / OWN, dtype=None)[0])
+    _touch(open_folder(folder / OWN, dtype=None)[0])
     return _measured(time.perf_counter() - started)
 
 

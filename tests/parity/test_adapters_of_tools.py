@@ -11,7 +11,7 @@ from typing import Any
 
 import parity_tools as tools
 import pytest
-import test_qwen2_vl as qwen
+import qwen2_vl_tools as qwen
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import anyres_tools as anyres
+import hilight_tools
 import minicpm_v_reference
 import parity_tools as tools
 import pllava_tools
 import published_tools as published
 import pytest
+import qwen2_vl_tools
 import test_ferret_v2
-import test_hilight
 import test_mini_gemini
 import test_parity_pllava
-import test_qwen2_vl
 import torch
 from safetensors.torch import load_file
 from test_authors_folders import MISTRAL, QWEN
@@ -128,7 +128,7 @@ def pllava(folder: Path) -> None:
 
 def hilight(folder: Path) -> None:
     folder.mkdir()
-    test_hilight.Original().write(folder)
+    hilight_tools.Original().write(folder)
 
 
 SEEN = {**QWEN, **published.ANYRES, "mm_vision_tower": "/mnt/somebody/siglip-tiny"}
@@ -166,7 +166,7 @@ MODELS: dict[str, tuple[Make, bool]] = {
         False,
     ),
     "pllava": (pllava, False),
-    "qwen2_vl": (lambda folder: test_qwen2_vl.save(test_qwen2_vl.oracle_of(), folder), True),
+    "qwen2_vl": (lambda folder: qwen2_vl_tools.save(qwen2_vl_tools.oracle_of(), folder), True),
     "minicpm_v": (minicpm_v_reference.write, False),
     "mini_gemini": (
         lambda folder: test_mini_gemini.write(test_mini_gemini.Original(), folder, "plain"),

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import clip_tools as clip
+import dual_tools as vip
+import hilight_tools as hilight
 import pytest
-import test_dual_encoder as vip
-import test_hilight as hilight
 import torch
 from transformers import CLIPConfig, CLIPModel
 

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import dual_tools as vip
 import numpy as np
 import parity_tools as tools
 import pytest
-import test_dual_encoder as vip
 import torch
 
 from vidapt.video import write_mp4

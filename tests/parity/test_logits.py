@@ -8,7 +8,7 @@ from typing import Any
 import anyres_tools as anyres
 import parity_tools as tools
 import pytest
-import test_qwen2_vl as qwen
+import qwen2_vl_tools as qwen
 import torch
 from torch import Tensor
 

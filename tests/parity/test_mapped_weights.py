@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import dual_tools as vip
 import parity_tools as tools
 import pytest
-import test_dual_encoder as vip
 import torch
 from torch import Tensor, nn
 

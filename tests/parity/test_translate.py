@@ -8,7 +8,7 @@ from typing import Any
 import openai_tools
 import parity_tools as tools
 import pytest
-import test_qwen2_vl as qwen
+import qwen2_vl_tools as qwen
 import torch
 from safetensors.torch import load_file
 

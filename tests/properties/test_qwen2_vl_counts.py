@@ -13,7 +13,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from vidapt.hub import qwen2_vl
 from vidapt.hub._open import parameters_on_meta
-from vidapt.models.video_lm import VideoLM, clip_tokens
+from vidapt.models.video_lm import VideoLM, visual_tokens
 from vidapt.recipe import Blueprint
 
 TEXT = {
@@ -83,5 +83,5 @@ def test_what_is_read_is_what_was_planned(small: VideoLM, size: tuple[int, int],
     assert views.plan == plan
     with torch.no_grad():
         read = small.look(views.tensors, plan)
-    assert clip_tokens(read).shape == (1, sum(grid.cells + extra for grid, extra in layout), 16)
-    assert small.positions.ids(layout)[0].shape == (3, clip_tokens(read).shape[1])
+    assert visual_tokens(read).shape == (1, sum(grid.cells + extra for grid, extra in layout), 16)
+    assert small.positions.ids(layout)[0].shape == (3, visual_tokens(read).shape[1])

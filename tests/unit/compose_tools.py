@@ -165,7 +165,7 @@ def words(folder: Path) -> Path:
 
 def clip_vip(file: Path) -> Path:
     """CLIP-ViP as its authors store it."""
-    from test_dual_encoder import authors
+    from dual_tools import authors
 
     torch.save(authors(), file)
     return file

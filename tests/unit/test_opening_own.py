@@ -19,7 +19,7 @@ from vidapt.connectors import pool_mlp
 from vidapt.errors import CheckpointError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import open_dual, save_dual
-from vidapt.models.folder import open_model, save_model
+from vidapt.models.folder import open_folder, save_model
 from vidapt.models.packed import Group, pack
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
@@ -31,17 +31,17 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 import torch
-from vidapt.models.folder import open_model
+from vidapt.models.folder import open_folder
 
 def peak():
     # Not what getrusage tells, which counts what the process was that started this one.
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s*(\\d+) kB", status)[1]) * 1024
 
-open_model(Path(sys.argv[1]))
+open_folder(Path(sys.argv[1]))
 before = peak()
 dtype = getattr(torch, sys.argv[3])
-model = open_model(Path(sys.argv[2]), dtype)[0]
+model = open_folder(Path(sys.argv[2]), dtype)[0]
 held = sum(w.numel() * w.element_size() for w in model.parameters())
 print((peak() - before) / held)
 """
@@ -82,15 +82,15 @@ def test_opening_takes_the_memory_of_the_weights(large: Path, dtype: str) -> Non
 
 def test_weights_are_kept_as_stored_if_asked(tmp_path: Path) -> None:
     save_model(tmp_path / "half", video_lm(), tokenizer(), {}, torch.bfloat16)
-    kept, _ = open_model(tmp_path / "half", None)
+    kept, _ = open_folder(tmp_path / "half", None)
     assert {weight.dtype for weight in kept.parameters()} == {torch.bfloat16}
     assert_equal(kept.state_dict(), video_lm().to(torch.bfloat16).state_dict())
-    exact, _ = open_model(tmp_path / "half")
+    exact, _ = open_folder(tmp_path / "half")
     assert {weight.dtype for weight in exact.parameters()} == {torch.float32}
 
 
 def test_what_is_computed_and_not_saved_keeps_its_precision(saved: Path) -> None:
-    half, _ = open_model(saved, torch.bfloat16)
+    half, _ = open_folder(saved, torch.bfloat16)
     assert {weight.dtype for weight in half.parameters()} == {torch.bfloat16}
     frequencies = half.language.model.rotary_emb.inv_freq
     assert torch.equal(frequencies, video_lm().language.model.rotary_emb.inv_freq)
@@ -102,7 +102,7 @@ def test_an_opened_model_computes_the_same_bits_as_the_saved_one(
 ) -> None:
     model = video_lm(language={"tie_word_embeddings": True}, **changes)
     save_model(tmp_path / "model", model, tokenizer(), {})
-    opened, _ = open_model(tmp_path / "model")
+    opened, _ = open_folder(tmp_path / "model")
     assert_equal(opened.state_dict(), model.state_dict())
     assert torch.equal(logits(opened), logits(model))
     # The last bits of a product depend on it, and a resumed run must not differ in any.
@@ -113,17 +113,17 @@ def test_an_opened_model_computes_the_same_bits_as_the_saved_one(
 
 def test_training_an_opened_model_leaves_its_file_alone(saved: Path) -> None:
     written = (saved / WEIGHTS).read_bytes()
-    model, _ = open_model(saved)
+    model, _ = open_folder(saved)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     logits(model).square().mean().backward()
     optimizer.step()
-    assert not torch.equal(logits(model), logits(open_model(saved)[0]))
+    assert not torch.equal(logits(model), logits(open_folder(saved)[0]))
     assert (saved / WEIGHTS).read_bytes() == written
 
 
 @pytest.mark.parametrize("fate", ["deleted", "emptied", "saved over", "saved over by itself"])
 def test_a_model_outlives_its_file(saved: Path, fate: str) -> None:
-    model, words = open_model(saved)
+    model, words = open_folder(saved)
     expected = logits(model)
     if fate == "deleted":
         shutil.rmtree(saved)
@@ -134,7 +134,7 @@ def test_a_model_outlives_its_file(saved: Path, fate: str) -> None:
         save_model(saved, other, words, {})
     assert torch.equal(logits(model), expected)
     if fate == "saved over by itself":
-        assert torch.equal(logits(open_model(saved)[0]), expected)
+        assert torch.equal(logits(open_folder(saved)[0]), expected)
 
 
 def test_tied_embeddings_that_differ_in_the_file_are_refused(tmp_path: Path) -> None:
@@ -143,15 +143,15 @@ def test_tied_embeddings_that_differ_in_the_file_are_refused(tmp_path: Path) -> 
     tensors = load_file(file)
     words = "language.model.embed_tokens.weight"
     save_file({**tensors, "language.lm_head.weight": tensors[words].clone()}, file)
-    model, _ = open_model(tmp_path / "model")
+    model, _ = open_folder(tmp_path / "model")
     assert model.language.lm_head.weight is model.language.model.embed_tokens.weight
     save_file({**tensors, "language.lm_head.weight": tensors[words] + 1}, file)
     with pytest.raises(CheckpointError, match=r"language\.model\.embed_tokens\.weight .* are one tensor"):
-        open_model(tmp_path / "model")
+        open_folder(tmp_path / "model")
     del tensors[words]
     save_file(tensors, file)
     with pytest.raises(CheckpointError, match=r"missing: language\.model\.embed_tokens\.weight"):
-        open_model(tmp_path / "model")
+        open_folder(tmp_path / "model")
 
 
 class Counting(pool_mlp.Part):
@@ -181,18 +181,18 @@ def counting(tmp_path: Path) -> Path:
 
 
 def test_numbers_that_are_no_weights_are_kept_and_checked(counting: Path) -> None:
-    model, _ = open_model(counting, torch.bfloat16)
+    model, _ = open_folder(counting, torch.bfloat16)
     assert model.connector.steps.item() == 7
     assert model.connector.steps.dtype == torch.long
     assert model.connector.again.weight is model.connector.tied.weight
     tensors = load_file(counting / WEIGHTS)
     save_file({**tensors, "connector.steps": torch.tensor(7.0)}, counting / WEIGHTS)
     with pytest.raises(CheckpointError, match=r"wrong kind: connector.steps is torch.float32.* torch.int64"):
-        open_model(counting)
+        open_folder(counting)
     del tensors["connector.steps"]
     save_file(tensors, counting / WEIGHTS)
     with pytest.raises(CheckpointError, match=r"missing: connector.steps \(\)"):
-        open_model(counting)
+        open_folder(counting)
 
 
 def test_a_part_that_keeps_what_it_worked_out_from_random_weights_is_refused(counting: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_part_that_keeps_what_it_worked_out_from_random_weights_is_refused(cou
     described["connector"]["derived"] = True
     (counting / "blueprint.json").write_text(json.dumps(described), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"has no values for connector\.mean"):
-        open_model(counting)
+        open_folder(counting)
 
 
 def test_a_dual_encoder_opens_without_memory_for_random_weights(

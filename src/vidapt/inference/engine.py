@@ -21,7 +21,7 @@ from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, Packed, pack, reading_length, spell
 from vidapt.models.text import Encoded, encode
-from vidapt.models.video_lm import VideoLM, clip_tokens
+from vidapt.models.video_lm import VideoLM, visual_tokens
 from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn, Views
 from vidapt.video import Policy, Times, Uniform, decode, decode_ahead
 
@@ -257,7 +257,7 @@ class Engine:
                     [torch.cat(column).to(self.model.device) for column in columns], plan, together
                 )
                 layout = tuple(p if isinstance(p, str) else (p.grid, p.extra) for p in read)
-                for index, tokens in zip(chosen, clip_tokens(read), strict=True):
+                for index, tokens in zip(chosen, visual_tokens(read), strict=True):
                     clip, frames, _ = clips[index]
                     times = tuple(map(float, frames.times_s))
                     seen[index] = SeenClip(clip, tokens, layout, times, frames.notes)

@@ -51,9 +51,9 @@ def open_model(
             folder, "a dual encoder compares clips with texts and writes none", "match clips with it instead"
         )
     if (folder / BLUEPRINT).is_file():
-        from vidapt.models.folder import open_model as open_own
+        from vidapt.models.folder import open_folder
 
-        model, tokenizer = open_own(folder, kept)
+        model, tokenizer = open_folder(folder, kept)
     else:
         model, tokenizer, report = open_published(folder, kept)
         if tell is not None:

@@ -25,7 +25,7 @@ from vidapt.loading._opened import open_published
 from vidapt.loading._places import ADAPTER, BLUEPRINT, is_dual, locate_dual
 from vidapt.models.adapters import merged_state
 from vidapt.models.assign import parameters_on_meta
-from vidapt.models.folder import WEIGHTS, open_model, read_blueprint, read_tokenizer, untied
+from vidapt.models.folder import WEIGHTS, open_folder, read_blueprint, read_tokenizer, untied
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, DualBlueprint, Prompt, Spec
 
@@ -170,7 +170,7 @@ def _own(name: str, place: Path) -> Source:
     whole = read_blueprint(place)
 
     def read(dtype: torch.dtype) -> Contents:
-        model, _ = open_model(place, dtype)
+        model, _ = open_folder(place, dtype)
         held = len(untied(model))
         return Contents(OWN, merged_state(model), (WEIGHTS,), held, merged=_adapters(model.state_dict()))
 

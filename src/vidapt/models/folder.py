@@ -96,7 +96,7 @@ def untied(model: nn.Module) -> dict[str, Tensor]:
     return kept
 
 
-def open_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> tuple[VideoLM, Any]:
+def open_folder(folder: Path, dtype: torch.dtype | None = torch.float32) -> tuple[VideoLM, Any]:
     """Read what `save_model` wrote: the model in evaluation mode, and its tokenizer.
 
     Args:

@@ -186,7 +186,7 @@ class VideoLM(nn.Module):
 
     def visual(self, seen: Sequence[Seen]) -> Tensor | None:
         """Visual tokens of clips in order as [V, D]; None when there are none."""
-        tokens = [clip_tokens(self.read(one)).flatten(0, 1) for one in seen]
+        tokens = [visual_tokens(self.read(one)).flatten(0, 1) for one in seen]
         return torch.cat(tokens) if tokens else None
 
     def see(self, views: Tensor, tower: int = 0) -> Features:
@@ -325,7 +325,7 @@ def _pieces(ids: Tensor | Sequence[int]) -> list[tuple[int, ...] | int]:
     return pieces
 
 
-def clip_tokens(read: Sequence[Tokens | str]) -> Tensor:
+def visual_tokens(read: Sequence[Tokens | str]) -> Tensor:
     """[N, n, D]: all visual tokens of each of N clips, in reading order."""
     return torch.cat([piece.x for piece in read if not isinstance(piece, str)], dim=1)
 
