@@ -21,6 +21,7 @@ P = 4
 LIMITS = {"shortest_edge": 4 * 64, "longest_edge": 24 * 64}
 
 
+STILL, OTHER, TALL = tools.film(1, 30, 50), tools.film(1, 70, 20, seed=1), tools.film(1, 90, 9, seed=4)
 VIDEO, LONG = tools.film(5, 40, 24, seed=2), tools.film(14, 21, 30, seed=3)
 
 

@@ -14,9 +14,12 @@ from dual_tools import (
     FRAMES,
     SIDE,
     TEMPORAL,
+    TOLERANCE,
     WIDTH,
     WORDS,
     authors,
+    captions,
+    equations,
     image_clip,
 )
 from torch import Tensor
@@ -27,39 +30,11 @@ from vidapt.models._text_tower import Text
 from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
 from vidapt.towers import convnext
 
-TOLERANCE = 1e-4
-
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     torch.save(authors(), tmp_path / "clipvip.pt")
     return tmp_path / "clipvip.pt"
-
-
-def captions() -> Tensor:
-    return torch.tensor([[1, 7, 9, WORDS - 1, 0, 0], [1, 3, 30, 12, 8, WORDS - 1]])
-
-
-@torch.no_grad()
-def equations(
-    state: dict[str, Tensor], views: Tensor, ids: Tensor, heads: tuple[int, int] = (2, 1)
-) -> Tensor:
-    """Logits of CLIP-ViP in float64 from its authors' names."""
-    weights = {key.removeprefix("clipmodel."): tensor.double() for key, tensor in state.items()}
-    tower = {key.replace("vision_model.", "tower.net."): tensor for key, tensor in weights.items()}
-    tower |= {"tower.added": weights[ADDED_CLS], "tower.temporal": weights[TEMPORAL]}
-    videos = []
-    for film in views:
-        states = clip.clip_vip_states(film, tower, "tower", heads=heads[0])
-        pooled = clip.norm(states[0], weights, "vision_model.post_layernorm")
-        videos.append(weights["visual_projection.weight"] @ pooled)
-    texts = []
-    for text in ids:
-        table = weights["text_model.embeddings.position_embedding.weight"]
-        states = clip.text_states(text, table, weights, "text_model", heads=heads[1])
-        texts.append(weights["text_projection.weight"] @ states[text.tolist().index(WORDS - 1)])
-    a, b = (torch.stack([x / x.norm() for x in rows]) for rows in (videos, texts))
-    return torch.exp(weights["logit_scale"]) * a @ b.T
 
 
 @torch.no_grad()

@@ -12,6 +12,9 @@ import torch
 from qwen2_vl_tools import (
     LIMITS,
     LONG,
+    OTHER,
+    STILL,
+    TALL,
     VIDEO,
     P,
     Theirs,
@@ -29,9 +32,6 @@ from vidapt.models.packed import Group, pack
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 from vidapt.video import Every, frame_indices
-
-STILL, OTHER, TALL = tools.film(1, 30, 50), tools.film(1, 70, 20, seed=1), tools.film(1, 90, 9, seed=4)
-
 
 CONVERSATIONS = {
     "image": [STILL],
