@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import vidapt
 from vidapt.captioning.found import Found, find_clips, order, readable
 from vidapt.captioning.journal import Broken, Journal
 from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
@@ -22,6 +21,7 @@ from vidapt.inference.engine import CAPTION_PROMPT, Engine, SeenClip
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
+from vidapt.version import VERSION
 from vidapt.video.identity import identity
 
 BATCH_TOKENS, BATCH_CLIPS = 8192, 32
@@ -96,7 +96,7 @@ class _Job:
             seconds=round(seconds, 6),
             notes=tuple(map(readable, seen.notes)),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            version=vidapt.__version__,
+            version=VERSION,
         )
 
 

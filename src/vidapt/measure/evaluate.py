@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-import vidapt
 from vidapt import formats
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
@@ -40,6 +39,7 @@ from vidapt.measure.verdicts import (
 from vidapt.metrics.accuracy import Majority, answer_of, majority
 from vidapt.nouns import Clip, Sample
 from vidapt.progress import Reporter, silent
+from vidapt.version import VERSION
 
 if TYPE_CHECKING:
     from vidapt.inference.engine import SeenClip
@@ -225,7 +225,7 @@ class _Job:
 
 def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench, conversations: int) -> Header:
     versions = {
-        "vidapt": vidapt.__version__,
+        "vidapt": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

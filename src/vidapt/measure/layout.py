@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-import vidapt
 from vidapt.files import write_text
+from vidapt.version import VERSION
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
@@ -25,7 +25,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         VidaptError: If the file cannot be written.
     """
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    html = _environment().get_template(template).render(version=vidapt.__version__, date=date, **values)
+    html = _environment().get_template(template).render(version=VERSION, date=date, **values)
     # Labels and models may write half characters, which no file can hold.
     write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
 

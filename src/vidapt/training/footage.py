@@ -11,13 +11,13 @@ import av
 import torch
 from torch import Tensor, nn
 
-import vidapt
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
 from vidapt.recipe import Cache
 from vidapt.training.cache import TensorStore, digest
 from vidapt.training.keys import ClipKeys
+from vidapt.version import VERSION
 from vidapt.video import decode, decode_ahead
 
 Progress = Callable[[int, int], None]
@@ -111,7 +111,7 @@ class Footage:
         blueprint = self.model.blueprint
         sizes = [tower.size for tower in self.model.towers]
         # A later version may decode or cut differently.
-        made = [vidapt.__version__, av.__version__]
+        made = [VERSION, av.__version__]
         cut = [blueprint.resolution, blueprint.scenes]
         return [*made, blueprint.frames.model_dump(mode="json"), cut, sizes]
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-import vidapt
 from vidapt.errors import ConfigError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
@@ -30,6 +29,7 @@ from vidapt.training.order import Order, total_steps
 from vidapt.training.ready import StageData
 from vidapt.training.stage import StageWork, fit, make_objective
 from vidapt.training.truth import read_truth
+from vidapt.version import VERSION
 
 
 def stage_folder(index: int, stage: Stage) -> str:
@@ -194,7 +194,7 @@ class StageRun:
             "samples": sum(len(c.samples) for c in data.clips),
             **result,
             "versions": {
-                "vidapt": vidapt.__version__,
+                "vidapt": VERSION,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             },

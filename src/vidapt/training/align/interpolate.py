@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import vidapt
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import check_folder
 from vidapt.hub import Lack
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
 from vidapt.training.align.ends import Ends
+from vidapt.version import VERSION
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Those of the paper's curves."""
@@ -133,7 +133,7 @@ def save_between(
         "between": [ends.start, ends.tuned],
         "share": share,
         **(numbers or {}),
-        "versions": {"vidapt": vidapt.__version__, "torch": torch.__version__},
+        "versions": {"vidapt": VERSION, "torch": torch.__version__},
     }
     save_dual(out, model, tokenizer, card)
 
