@@ -34,14 +34,26 @@ app.command()(models.export)
 app.command()(showing.demo)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from vidapt.version import VERSION
+
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
 @app.callback()
 def first(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version.")
+    ] = False,
     trust: Annotated[
         list[str] | None,
         typer.Option(metavar="MODULE", help="Import this module of yours: models may then name its parts."),
     ] = None,
 ) -> None:
     """What goes before every command."""
+    del version
     if trust:
         from vidapt.parts import import_modules
 
