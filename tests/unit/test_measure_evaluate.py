@@ -267,3 +267,34 @@ def test_a_damaged_file_is_an_error_with_its_line(tmp_path: Path) -> None:
 def test_a_folder_without_verdicts_is_no_evaluation(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no verdicts"):
         read_evaluation(tmp_path)
+
+
+def test_captions_among_untyped_questions_are_measured_by_their_words_and_do_not_lower_the_mean(
+    tmp_path: Path,
+) -> None:
+    """Labels of other tools name no types; a true caption in other words used to count as wrong."""
+    caption = "The {} ball moves to the left and falls into a pocket."
+    samples = []
+    for index in range(4):
+        clip, colour = f"c{index:02d}", ("red", "blue", "green", "black")[index]
+        samples += [
+            sample(clip, "", f"is the {colour} ball here?", "yes."),
+            sample(clip, "", "how many?", "2"),
+        ]
+        samples.append(sample(clip, "", "Describe the video.", caption.format(colour)))
+    untyped = [replace(one, facts={}) for one in samples]
+
+    def told(clip: str | None, question: str) -> str:
+        if question.startswith("Describe"):
+            return "A ball of another colour falls to the left."
+        return "yes" if question.startswith("is") else "2"
+
+    found = evaluate(FakeEngine(told), untyped, out=tmp_path, decoding=Decoding(), workers=1)  # type: ignore[arg-type]
+    model = found.arms["model"]
+    assert model.accuracy is not None
+    assert set(model.accuracy.types) == {"is the … ball here", "how many"}
+    assert model.accuracy.macro.value == 1.0
+    assert set(model.overlap) == {"describe the video"}
+    assert 0 < model.overlap["describe the video"].rouge_l.value < 1
+    assert any("grouped by what they ask" in note for note in found.notes)
+    assert any("not scored as right or wrong" in note for note in found.notes)

@@ -25,6 +25,10 @@ def answer(clip: str, kind: str, right: bool) -> Answer:
     return Answer(clip, kind, "q", "red" if right else "blue", ("red",))
 
 
+def kind(sample: Sample) -> str:
+    return str(sample.facts["type"])
+
+
 rows = st.lists(
     st.tuples(st.sampled_from("abcd"), st.sampled_from(["x", "y"]), st.booleans(), st.booleans()),
     min_size=1,
@@ -33,14 +37,14 @@ rows = st.lists(
 
 
 def test_truth_is_the_accepted_list_or_the_answer() -> None:
-    plain = answer_of(asked("<video>\nWhich  ball?", "red", "ball"), " Red.")
+    plain = answer_of(asked("<video>\nWhich  ball?", "red", "ball"), " Red.", "ball")
     assert plain == Answer("clip-1", "ball", "Which ball?", " Red.", ("red",))
     assert plain.correct
-    several = answer_of(asked("q", "red", accept=["red", "the red one"]), "the red one")
+    several = answer_of(asked("q", "red", accept=["red", "the red one"]), "the red one", "x")
     assert several.correct
-    assert several.type == "untyped"
+    assert several.type == "x"
     assert not replace(several, prediction="").correct
-    assert answer_of(replace(asked("q", "a"), media=()), "a").clip == "q-a"
+    assert answer_of(replace(asked("q", "a"), media=()), "a", "x").clip == "q-a"
 
 
 def test_types_weigh_the_same_in_the_macro_mean() -> None:
@@ -100,18 +104,18 @@ def test_majority_goes_by_question_then_by_type() -> None:
         asked("count?", "2", "count"),
         asked("count?", "10", "count"),
     ]
-    guess = majority(train)
-    assert guess.predict(asked("which BALL", "?", "ball")) == "red"
-    assert guess.predict(asked("last ball?", "?", "ball")) == "blue"
-    assert guess.predict(asked("count?", "?", "count")) == "10"
-    assert guess.predict(asked("where?", "?", "place")) == ""
-    assert majority(reversed(train)) == guess
+    guess = majority(train, kind)
+    assert guess.predict(asked("which BALL", "?", "ball"), "ball") == "red"
+    assert guess.predict(asked("last ball?", "?", "ball"), "ball") == "blue"
+    assert guess.predict(asked("count?", "?", "count"), "count") == "10"
+    assert guess.predict(asked("where?", "?", "place"), "place") == ""
+    assert majority(reversed(train), kind) == guess
 
 
 def test_majority_never_sees_the_test_answers() -> None:
-    guess = majority([asked("q", "red", "t")])
+    guess = majority([asked("q", "red", "t")], kind)
     tested = asked("q", "blue", "t")
-    assert not answer_of(tested, guess.predict(tested)).correct
+    assert not answer_of(tested, guess.predict(tested, "t"), "t").correct
 
 
 def test_yes_ratio_counts_first_words_of_yes_no_questions() -> None:

@@ -21,7 +21,7 @@ from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
 from vidapt.measure.asking import Asked, ClipQuestions, Control, Interview, Said, by_clip, plain, portions
 from vidapt.measure.evaluation import Evaluation, read_evaluation
-from vidapt.measure.judging import ClaimJudge, billiards_judge, free_types, marked, type_of
+from vidapt.measure.judging import ClaimJudge, billiards_judge, marked
 from vidapt.measure.verdicts import (
     BLIND,
     MAJORITY,
@@ -37,6 +37,7 @@ from vidapt.measure.verdicts import (
     read_kept,
 )
 from vidapt.metrics.accuracy import Majority, answer_of, majority
+from vidapt.metrics.question_types import QuestionTypes, question_types
 from vidapt.nouns import Clip, Sample
 from vidapt.progress import Reporter, silent
 from vidapt.version import VERSION
@@ -99,10 +100,13 @@ def evaluate(
     """
     conversations = sum(map(formats.is_conversation, samples))
     samples = formats.single_questions(samples)
-    baseline = None if train_samples is None else majority(formats.single_questions(train_samples))
+    types = question_types(samples)
+    baseline = None
+    if train_samples is not None:
+        baseline = majority(formats.single_questions(train_samples), types.of)
     at_once = questions_at_once or max(1, min(QUESTIONS_AT_ONCE, TOKENS_AT_ONCE // engine.clip_tokens))
     work = portions(by_clip(samples), at_once)
-    bench = _Bench(free_types(samples), baseline, judge)
+    bench = _Bench(types, baseline, judge)
     interview = Interview(engine, decoding, tuple(controls), at_once)
     header = _header(interview, samples, bench, conversations)
     kept, finished = _finished(out, header, work, overwrite=overwrite)
@@ -124,7 +128,7 @@ def evaluate(
 class _Bench:
     """Turns what was said into verdicts."""
 
-    free: frozenset[str]
+    types: QuestionTypes
     baseline: Majority | None
     judge: ClaimJudge | None
 
@@ -137,17 +141,17 @@ class _Bench:
             if said.shuffled is not None:
                 predictions[SHUFFLED] = said.shuffled[place]
             if self.baseline is not None:
-                predictions[MAJORITY] = self.baseline.predict(sample)
-            clip, free = said.about.clip, type_of(sample) in self.free
+                predictions[MAJORITY] = self.baseline.predict(sample, self.types.of(sample))
+            clip, free = said.about.clip, self.types.is_free(sample)
             judge = self.judge if free else None
             yield Verdict(
                 number=number,
                 sample=sample.id,
                 clip=clip,
-                type=type_of(sample),
+                type=self.types.of(sample),
                 question=plain(sample.question),
                 expected=sample.answer,
-                accept=answer_of(sample, "").accept,
+                accept=answer_of(sample, "", self.types.of(sample)).accept,
                 free=free,
                 predictions=predictions,
                 claims={} if judge is None else {arm: judge(clip, text) for arm, text in predictions.items()},
@@ -246,6 +250,7 @@ def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench, conv
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions,
             "conversations": conversations,
+            "grouped": any("type" not in sample.facts for sample in samples),
         },
     )
 

@@ -196,6 +196,11 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
         notes.append(
             "Majority: the most common training answer to the question, or else of its type; no model."
         )
+    if header.about.get("grouped"):
+        notes.append(
+            "Questions whose labels name no type are grouped by what they ask: equal questions are one "
+            "type, and so are those that are equal but for a slot."
+        )
     if any(verdict.free for verdict in verdicts):
         notes.append(_free_note(judged=bool(header.stamp.get("judged"))))
     conversations = int(header.about.get("conversations", 0))
@@ -216,6 +221,7 @@ def _free_note(*, judged: bool) -> str:
             "Sentences the judge cannot read count neither as true nor as false; their number is given."
         )
     return (
+        "Free texts are not scored as right or wrong, and are no part of the accuracy. "
         "False claims could not be counted: nothing tells what truly happened in these clips. "
         "ROUGE-L and word F1 compare the wording with the reference; they do not say whether a text is true."
     )

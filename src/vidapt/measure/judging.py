@@ -1,27 +1,17 @@
-"""What is right: which question types are free text, and who says whether a text's claims are true."""
+"""Who says whether a text's claims are true."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Literal, Protocol
 
 from vidapt.errors import FormatError
-from vidapt.metrics.accuracy import UNTYPED
 from vidapt.metrics.claims import ClaimCounts
-from vidapt.metrics.text import words
-from vidapt.nouns import Clip, Sample
+from vidapt.nouns import Clip
 from vidapt.worlds.billiards import Record, judge, load_records
-
-FREE = "text"
-"""Value of the fact `value` that marks a free text."""
-
-SHORT = 5
-"""Longest usual answer, in words, that is still compared as a whole when the labels do not say."""
 
 Mark = Literal["true", "false", "mixed", "unread"]
 """A sentence whose claims are all true, all false or some of each, or that holds none the judge can read."""
@@ -40,31 +30,6 @@ class ClaimJudge(Protocol):
         Raises:
             VidaptError: If nothing is known about the clip.
         """
-
-
-def type_of(sample: Sample) -> str:
-    """The question type of a sample."""
-    return str(sample.facts.get("type", UNTYPED))
-
-
-def free_types(samples: Sequence[Sample]) -> frozenset[str]:
-    """Question types whose answers are texts of their own.
-
-    Such are types all of whose samples say so (fact `value` is "text"), and types whose labels list no
-    accepted answers and are usually longer than `SHORT` words, where equality would be an accident.
-    """
-    members: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        members[type_of(sample)].append(sample)
-    return frozenset(kind for kind, group in members.items() if _is_free(group))
-
-
-def _is_free(group: Sequence[Sample]) -> bool:
-    if all(sample.facts.get("value") == FREE for sample in group):
-        return True
-    if any("accept" in sample.facts or "value" in sample.facts for sample in group):
-        return False
-    return median(len(words(sample.answer)) for sample in group) > SHORT
 
 
 def marked(judge: ClaimJudge, clip: Clip, text: str) -> tuple[tuple[str, Mark], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vidapt.metrics.intervals import (
@@ -16,10 +16,8 @@ from vidapt.metrics.intervals import (
     mean_interval,
 )
 from vidapt.metrics.match import is_match, normalise
+from vidapt.metrics.question_types import asked
 from vidapt.nouns import MEDIA, Sample
-
-UNTYPED = "untyped"
-"""Type of a question whose label names none."""
 
 _WORD = re.compile(r"\w+")
 
@@ -122,20 +120,20 @@ class Majority:
     by_question: Mapping[str, str]
     by_type: Mapping[str, str]
 
-    def predict(self, sample: Sample) -> str:
-        """Return the answer to a sample's question; empty if its type was never seen."""
-        seen = self.by_question.get(_question_key(sample))
-        return seen if seen is not None else self.by_type.get(_type(sample), "")
+    def predict(self, sample: Sample, kind: str) -> str:
+        """Return the answer to a sample's question of some type; empty if its type was never seen."""
+        seen = self.by_question.get(asked(sample))
+        return seen if seen is not None else self.by_type.get(kind, "")
 
 
-def answer_of(sample: Sample, prediction: str) -> Answer:
-    """Join a prediction with the truth of its sample.
+def answer_of(sample: Sample, prediction: str, kind: str) -> Answer:
+    """Join a prediction with the truth of its sample, whose question is of some type.
 
     The truth is the fact `accept` if given, else the sample's own answer; the clip is the first one.
     """
     return Answer(
         clip=sample.media[0].id if sample.media else sample.id,
-        type=_type(sample),
+        type=kind,
         question=_plain(sample.question),
         prediction=prediction,
         accept=tuple(sample.facts.get("accept") or (sample.answer,)),
@@ -190,8 +188,10 @@ def difference(
     return AccuracyDifference(grouped.macro, grouped.groups, mcnemar(right_before, right_after))
 
 
-def majority(train: Iterable[Sample]) -> Majority:
+def majority(train: Iterable[Sample], kind_of: Callable[[Sample], str]) -> Majority:
     """Learn the most common answer per question text and per type from *training* labels.
+
+    `kind_of` tells the type of a question, such as `QuestionTypes.of`.
 
     Answers are counted by their normalised text; of equally common ones the alphabetically first is taken, so
     that the order of the labels does not matter.
@@ -200,8 +200,8 @@ def majority(train: Iterable[Sample]) -> Majority:
     by_type: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in train:
         answer = normalise(sample.answer)
-        by_question[_question_key(sample)][answer] += 1
-        by_type[_type(sample)][answer] += 1
+        by_question[asked(sample)][answer] += 1
+        by_type[kind_of(sample)][answer] += 1
     return Majority(_most_common(by_question), _most_common(by_type))
 
 
@@ -235,11 +235,3 @@ def _head(text: str) -> str:
 
 def _plain(question: str) -> str:
     return " ".join(question.replace(MEDIA, " ").split())
-
-
-def _question_key(sample: Sample) -> str:
-    return normalise(_plain(sample.question))
-
-
-def _type(sample: Sample) -> str:
-    return str(sample.facts.get("type", UNTYPED))
