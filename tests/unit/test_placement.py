@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from training_tools import random_features, tokenizer, video_lm
 
 from vidapt.inference.engine import Engine
+from vidapt.loading import number_format
+from vidapt.models.generate import _Rows
 from vidapt.models.packed import Group, pack
 from vidapt.models.placement import quantize, spread
 from vidapt.models.text import Encoded
@@ -86,3 +89,31 @@ def test_a_model_is_known_again_wherever_its_weights_lie(
         assert one.fingerprint == expected.fingerprint
         assert any(weight.is_meta for weight in one.model.parameters())
     assert whole.fingerprint == Engine(whole.model, words, "tiny").fingerprint
+
+
+class Layer:
+    """A cache's layer on a device of its own, which remembers where it was asked from."""
+
+    def __init__(self, device: str) -> None:
+        self.keys = torch.empty(2, 1, 1, 1, device=device)
+        self.asked: list[str] = []
+
+    def batch_select_indices(self, index: torch.Tensor) -> None:
+        self.asked.append(index.device.type)
+
+
+def test_rows_of_a_cache_are_chosen_where_each_layer_lies() -> None:
+    cache = SimpleNamespace(layers=[Layer("cpu"), Layer("meta")])
+    rows = _Rows(cache, torch.ones(2, 3, dtype=torch.long), torch.zeros(1, 2, 3), done=3)
+    rows.keep(torch.tensor([1]))
+    assert [layer.asked for layer in cache.layers] == [["cpu"], ["meta"]]
+    assert rows.mask.shape == (1, 3)
+
+
+def test_a_gpu_that_computes_in_bfloat16_answers_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert number_format("cpu") == number_format("auto") == torch.float32
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able: able)
+        assert number_format("cuda:1") == number_format("auto") == expected
+        assert number_format("cpu") == torch.float32

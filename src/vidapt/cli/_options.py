@@ -23,7 +23,12 @@ Workers = Annotated[int | None, typer.Option(min=0, help="Decoding processes; on
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Place = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto spreads over all devices.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Format = Annotated[NumberFormat, typer.Option(help="Number format of the weights.")]
+Format = Annotated[
+    NumberFormat | None,
+    typer.Option(
+        help="Number format of the weights; by default bfloat16 on GPUs that have it, else float32."
+    ),
+]
 BitsOption = Annotated[
     int | None, typer.Option("--bits", min=4, max=8, help="4 or 8: quantise the language model.")
 ]

@@ -32,7 +32,7 @@ def caption(
     ] = False,
     workers: Workers = None,
     device: Place = "cpu",
-    dtype: Format = NumberFormat.float32,
+    dtype: Format = None,
     bits: BitsOption = None,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +91,7 @@ def ask(
     model: Model = DEFAULT_MODEL,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
     device: Place = "cpu",
-    dtype: Format = NumberFormat.float32,
+    dtype: Format = None,
     bits: BitsOption = None,
     as_json: Json = False,
 ) -> None:
@@ -114,11 +114,15 @@ def _check_asked(what: str, asked: list[str]) -> None:
         raise ConfigError(what, "is empty", "give what the model is to be asked")
 
 
-def _engine(model: str, device: str, dtype: NumberFormat, bits: int | None) -> Engine:
+def _engine(model: str, device: str, dtype: NumberFormat | None, bits: int | None) -> Engine:
     """Open a model; what became of a published checkpoint's tensors is told on the error stream."""
     from vidapt.inference.load import load
+    from vidapt.loading import number_format
 
     if bits is not None and bits not in BITS:
         raise ConfigError("--bits", f"{bits} bits are not offered", "use 4 or 8")
 
-    return load(model, dtype.value, device, tell, None if bits is None else BITS[bits])
+    engine = load(model, dtype and dtype.value, device, tell, None if bits is None else BITS[bits])
+    if dtype is None and str(number_format(device)) != "torch.float32":
+        typer.secho(f"answers in {str(number_format(device))[6:]}; see --dtype", err=True, dim=True)
+    return engine

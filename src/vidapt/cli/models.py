@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from vidapt.cli._options import Format, Json, NumberFormat
+from vidapt.cli._options import Json, NumberFormat
 from vidapt.cli._show import plain_errors, table
 
 
@@ -40,7 +40,7 @@ def export(
     to: Annotated[
         ExportTo, typer.Option(help="hf: the layout it was published in; merged: vidapt's, without adapters.")
     ] = ExportTo.hf,
-    dtype: Format = NumberFormat.float32,
+    dtype: Annotated[NumberFormat, typer.Option(help="Number format of the weights.")] = NumberFormat.float32,
 ) -> None:
     """Write a model for other tools: transformers (and so vLLM) opens what `--to hf` writes."""
     with plain_errors():

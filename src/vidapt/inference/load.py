@@ -25,7 +25,8 @@ def load(
 
     Args:
         name: A shipped model's name, a run, a model's folder, or a published checkpoint's folder or id.
-        dtype: Number format of the weights or its name; None is float32.
+        dtype: Number format of the weights or its name; None is bfloat16 on CUDA devices that compute in it,
+            float32 elsewhere.
         device: Where it runs; `auto` spreads the language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.
         bits: Quantise the language model to 4 or 8 bits; needs bitsandbytes.

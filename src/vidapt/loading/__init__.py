@@ -3,7 +3,7 @@
 Importing this imports no torch; `vidapt.loading.compose` does.
 """
 
-from vidapt.loading._opened import export_model, open_model, usable_device
+from vidapt.loading._opened import export_model, number_format, open_model, usable_device
 from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, RUN, compares, locate, locate_dual, shipped
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "export_model",
     "locate",
     "locate_dual",
+    "number_format",
     "open_model",
     "shipped",
     "usable_device",

@@ -29,7 +29,7 @@ def open_model(
 
     Args:
         name: See `locate`.
-        dtype: Number format of the weights or its name; None is float32.
+        dtype: Number format of the weights or its name; None is what `number_format` chooses.
         device: Where it runs; `auto` spreads the language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.
         bits: Quantise the language model, for answering only; needs bitsandbytes.
@@ -44,8 +44,8 @@ def open_model(
     from vidapt.models.placement import quantize, spread
 
     folder = locate(name)
-    kept = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
     place = None if device == "auto" else usable_device(device)
+    kept = getattr(torch, dtype) if isinstance(dtype, str) else dtype or number_format(device)
     if (folder / DUAL).is_file():
         raise CheckpointError(
             folder, "a dual encoder compares clips with texts and writes none", "match clips with it instead"
@@ -88,6 +88,18 @@ def _base(folder: Path, named: str, told_in: str) -> Path:
             f"the weights here lie on those of {named!r}: {error.where} {error.found}",
             "download that checkpoint and write its folder in place of the name",
         ) from error
+
+
+def number_format(device: str) -> torch.dtype:
+    """The number format in which a model answers where none is asked for.
+
+    bfloat16 on CUDA devices that compute in it: half the memory, and many times the speed of float32, which
+    is exact there, since TensorFloat-32 is left off. float32 everywhere else.
+    """
+    import torch
+
+    on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    return torch.bfloat16 if on_cuda and torch.cuda.is_bf16_supported() else torch.float32
 
 
 def usable_device(name: str) -> torch.device:

@@ -79,7 +79,9 @@ class _Rows:
     def keep(self, index: Tensor) -> None:
         """Keep (or repeat) rows by index."""
         if self.done:
-            self.cache.batch_select_indices(index)
+            # Where layers lie on several devices, each one's keys and values lie there, too.
+            for layer in self.cache.layers:
+                layer.batch_select_indices(index.to(layer.keys.device))
         self.mask, self.places = self.mask[index], self.places[:, index]
 
     def append(self, mask: Tensor, places: Tensor) -> None:

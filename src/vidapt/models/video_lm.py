@@ -241,7 +241,8 @@ class VideoLM(nn.Module):
             use_cache=False,
             layout=packed.layout,
         ).last_hidden_state
-        picked = states.flatten(0, 1)[packed.label_at]
+        # Of a model on several devices, where its last layer lies.
+        picked = states.flatten(0, 1)[packed.label_at.to(states.device)]
         assert isinstance(picked, Tensor)
         return picked
 
@@ -294,9 +295,12 @@ class VideoLM(nn.Module):
         return [spell(layout, index, tokenizer) for index, layout in enumerate(layouts)]
 
     def head(self, states: Tensor) -> Tensor:
-        """[M, D] states to [M, vocabulary] logits in float32, or float64 where the model is in float64."""
+        """[M, D] states to [M, vocabulary] logits in float32, or float64 where the model is in float64.
+
+        They lie where words are read, wherever the model's last layers are.
+        """
         logits = self.language.get_output_embeddings()(states)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = logits.to(self.device, torch.promote_types(logits.dtype, torch.float32))
         assert isinstance(logits, Tensor)
         cap = getattr(self.language.config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
