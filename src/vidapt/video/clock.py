@@ -13,6 +13,9 @@ from av.video.stream import VideoStream
 BACK_S = 0.1
 """Stamps that fall back by more belong to a new clock; smaller faults are those of a muxer."""
 
+GUESSED_BACK_S = 1.0
+"""The same where a container has no decoding times, as Matroska, and FFmpeg guesses them."""
+
 AHEAD_S = 10.0
 """Stamps that jump ahead by more belong to a new clock, in formats that know of such; FFmpeg's threshold."""
 
@@ -24,10 +27,11 @@ class Clock:
         tick_s: Seconds per tick.
         interval: Ticks from one frame to the next, where packets do not say how long they last.
         jumps: Whether a leap ahead means a new clock, as in formats made for broadcasts.
+        back_s: How far stamps must fall back to belong to a new clock.
     """
 
-    def __init__(self, tick_s: float, interval: int, *, jumps: bool) -> None:
-        self._back, self._ahead = round(BACK_S / tick_s), round(AHEAD_S / tick_s)
+    def __init__(self, tick_s: float, interval: int, *, jumps: bool, back_s: float = BACK_S) -> None:
+        self._back, self._ahead = round(back_s / tick_s), round(AHEAD_S / tick_s)
         self._interval, self._jumps = max(1, interval), jumps
         self._shift = 0
         self._last: int | None = None  # the newest decoding time, moved

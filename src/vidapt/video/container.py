@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from vidapt.errors import BrokenClip
 from vidapt.files import exists
-from vidapt.video.clock import Clock
+from vidapt.video.clock import BACK_S, GUESSED_BACK_S, Clock
 from vidapt.video.fields import Fields, may_be_fields
 from vidapt.video.film import candidates, film
 from vidapt.video.limits import Limits
@@ -54,6 +54,7 @@ class Source:
         limits: What the clip may cost.
         deadline: `time.monotonic()` at which patience ends.
         errors: Packets that could not be read or decoded so far.
+        restarts: Whether the clock is known to begin anew on the way, although the file has an index.
     """
 
     path: Path
@@ -62,6 +63,12 @@ class Source:
     limits: Limits
     deadline: float
     errors: int = 0
+    restarts: bool = False
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the container says where key frames are, and can be believed."""
+        return self.is_any(INDEXED) and not self.restarts
 
     @property
     def time_base(self) -> Fraction:
@@ -86,6 +93,13 @@ class Source:
         """Whether the container is one of some formats, by FFmpeg's names."""
         return not formats.isdisjoint(self.container.format.name.split(","))
 
+    @contextmanager
+    def again(self, *, look: bool = True) -> Iterator[Source]:
+        """Open the file once more, at its start and on the same clock; see `opened`."""
+        with opened(self.path, self.limits, self.deadline, look=look) as other:
+            other.restarts = self.restarts
+            yield other
+
     def check_clock(self) -> None:
         """Raise `BrokenClip` once the clip has taken longer than its limit."""
         if time.monotonic() > self.deadline:
@@ -101,11 +115,12 @@ class Source:
         extradata = bytes(self.stream.codec_context.extradata or b"")
         if may_be_fields(self.stream.codec_context.name, extradata):
             packets = Fields(extradata).joined(packets)
-        return packets if self.is_any(INDEXED) else self._of_one_clock(packets)
+        return packets if self.is_indexed else self._of_one_clock(packets)
 
     def _of_one_clock(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
         interval = int(1 / (self.rate * self.time_base)) if self.rate else 0
-        clock = Clock(float(self.time_base), interval, jumps=self.is_any(BROADCAST))
+        back_s = GUESSED_BACK_S if self.restarts else BACK_S
+        clock = Clock(float(self.time_base), interval, jumps=self.is_any(BROADCAST), back_s=back_s)
         for packet in packets:
             clock.move(packet)
             yield packet

@@ -14,7 +14,8 @@ from av.container import InputContainer
 from av.index import IndexEntries
 
 from vidapt.errors import BrokenClip
-from vidapt.video.container import BARE, BROADCAST, Source, open_container, opened
+from vidapt.video.clock import GUESSED_BACK_S
+from vidapt.video.container import BARE, BROADCAST, Source, open_container
 from vidapt.video.order import first_shown
 
 EARLY_S = 0.5
@@ -79,7 +80,15 @@ def _first_entry(entries: IndexEntries) -> int | None:
 
 @dataclass
 class _Ends:
-    """Seconds at which streams begin and end, as far as packets were read."""
+    """Seconds at which streams begin and end, as far as packets were read.
+
+    Attributes:
+        first: When the first picture of the film is shown.
+        film: When the last one ends.
+        any: When any stream ends.
+        newest: When the newest packet of the film is decoded.
+        falls: Whether one of them is decoded sooner than one before it, by more than a muxer's fault.
+    """
 
     first: float = math.inf
     film: float = -math.inf
@@ -105,7 +114,7 @@ class _Ends:
                 # Where a format has no durations, FFmpeg makes up a tick.
                 self.film = max(self.film, shown + (last if last > interval / 2 else interval))
             decoded = float(packet.dts * packet.time_base) if packet.dts is not None else self.newest
-            self.falls |= decoded < self.newest
+            self.falls |= decoded < self.newest - GUESSED_BACK_S
             self.newest = decoded
             count += 1
             if count == most:
@@ -130,6 +139,7 @@ def _by_last_packets(source: Source) -> Length | None:
     except (av.FFmpegError, IndexError):
         return None
     end = until / av.time_base
+    source.restarts = tail.falls
     if tail.falls or not head.first < tail.film < end + source.limits.seconds:
         return None
     # Where no stream goes on for as long as the container says, the file was cut off.
@@ -146,7 +156,7 @@ def _by_all_packets(source: Source, origin: int | None = None) -> Length:
     rate = float(source.rate or 0)
     first, end, count = math.inf, -math.inf, 0
     entry: float | None = None
-    with opened(source.path, source.limits, source.deadline) as again:
+    with source.again() as again:
         for packet in again.packets():
             if packet.is_discard or (origin is not None and packet.pts is not None and packet.pts < origin):
                 continue

@@ -13,7 +13,7 @@ import av
 from av.video.frame import VideoFrame
 
 from vidapt.video.choose import CLOSE_S
-from vidapt.video.container import Source, decoded, opened
+from vidapt.video.container import Source, decoded
 from vidapt.video.order import hides_order, may_hide_order
 from vidapt.video.pose import UPRIGHT, Pose, Turn, aspect_of, turn_of
 from vidapt.video.runs import Run, RunReader, UnreliableError, VideoPacket, answers, shown_at
@@ -82,7 +82,7 @@ class Findings:
 
 
 def _first_turn(source: Source) -> Turn:
-    with opened(source.path, source.limits, source.deadline, look=False) as again:
+    with source.again(look=False) as again:
         return next((turn_of(frame) for frame in decoded(again)), UPRIGHT)
 
 
@@ -105,7 +105,7 @@ def pick(source: Source, times: Sequence[float], findings: Findings) -> Iterator
         yield from _fast(source, times, findings)
     except UnreliableError as error:
         findings.plain = str(error)
-        with opened(source.path, source.limits, source.deadline) as again:
+        with source.again() as again:
             yield from _plain(again, times, findings)
 
 
@@ -226,7 +226,7 @@ def _ranks(source: Source, until_s: float) -> list[float] | None:
     Without timestamps pictures are taken to be equally spaced. Where packets are stamped in decoding order
     although the decoder reorders them, the n-th picture shown has the n-th stamp.
     """
-    with opened(source.path, source.limits, source.deadline) as again:
+    with source.again() as again:
         stamps = [packet.pts for packet in again.packets() if not packet.is_discard]
     known = [stamp for stamp in stamps if stamp is not None]
     if len(known) < len(stamps):

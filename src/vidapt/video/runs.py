@@ -17,7 +17,7 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from vidapt.video.container import INDEXED, Source
+from vidapt.video.container import Source
 from vidapt.video.entries import Entries
 from vidapt.video.order import first_shown
 
@@ -61,7 +61,7 @@ class RunReader:
         self._source = source
         self._entries = Entries(source.stream)
         self._demuxer = source.packets()
-        self._indexed = source.is_any(INDEXED)
+        self._indexed = source.is_indexed
         # Matroska's index lies at the end of the file; FFmpeg reads it when it seeks for the first time.
         self._lazy = "matroska" in source.container.format.name
         self._gap = int(SEEK_GAP_S / source.time_base)
