@@ -17,8 +17,8 @@ from vidapt.video import write_mp4
 
 CLIPS = 10
 TOKENS = 12
-MADE = ("seconds", "created")
-"""Columns that tell when a row was made, not what is in it."""
+MADE = ("seconds", "created", "folder")
+"""Columns that tell when and where a row was made, not what is in it."""
 
 
 def save_tiny_model(folder: Path, seed: int = 0) -> Path:

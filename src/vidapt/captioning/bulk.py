@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class _Job:
     decoding: Decoding
     text_tokens: int
     settings: str
+    folder: str
 
     def key(self, name: str, content: str) -> str:
         """Of one clip's row."""
@@ -97,6 +98,7 @@ class _Job:
             notes=tuple(map(readable, seen.notes)),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             version=VERSION,
+            folder=self.folder,
         )
 
 
@@ -119,8 +121,9 @@ def caption_folder(
     Finished rows are added to `OUT.partial.jsonl` as they come; a job that was killed, run again, goes on
     there and ends with the rows it would have had. `OUT` itself appears whole, in the order of the clips'
     names. Clips already in it with the same content are not captioned again, and rows of clips that are no
-    longer there stay. Clips that cannot be used cost no more than their own row: `OUT.quarantine.jsonl`
-    says why; they are tried again by the next job.
+    longer there stay, so that several folders may go into one file if their clips' names differ. Clips that
+    cannot be used cost no more than their own row: `OUT.quarantine.jsonl` says why; they are tried again by
+    the next job.
 
     Args:
         engine: The model.
@@ -137,24 +140,27 @@ def caption_folder(
 
     Raises:
         ConfigError: If there is no clip, `out` cannot be used, or it (or an unfinished job) has captions by
-            another model, prompt or decoding and is not to be overwritten.
+            another model, prompt or decoding, or of other clips with the same names in another folder, and is
+            not to be overwritten.
         FormatError: If `out` holds something other than captions, or the prompt marks several clips.
         VidaptError: If the disk is full; finished rows are kept.
     """
     started = time.monotonic()
     check_target(out, _beside(out, "partial"), _beside(out, "quarantine"))
-    job = _job(engine, prompt, decoding or Decoding())
+    job = _job(engine, prompt, decoding or Decoding(), _folder(source))
     found = find_clips(source, recursive=recursive, albums=albums)
     with Journal(_beside(out, "partial")) as journal:
         _check_journal(journal, job, overwrite=overwrite)
         old = [] if overwrite or not out.exists() else _old_rows(out, job)
         resumed = len(journal.rows)
         keys, unreadable = _keys(found, job, report)
+        if not overwrite:
+            _refuse_namesakes(out, [*old, *journal.rows.values()], keys, job.folder)
         kept = {row.key for row in old if keys.get(row.clip) == row.key}
         todo = {keys[clip.id]: clip for clip in found.clips if clip.id in keys}
         todo = {key: clip for key, clip in todo.items() if key not in kept}
         _caption(job, todo, journal, batch or _batch(engine), workers, report)
-        rows = _merge(old, journal, keys)
+        rows = _merge(old, journal, keys, job.folder)
         broken = {e.clip: e.reason for e in journal.broken.values() if keys.get(e.clip) == e.key} | unreadable
         _commit(out, rows, broken, journal, unchanged=rows == old and out.exists())
         captioned = len(journal.rows) - resumed
@@ -178,11 +184,18 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
-def _job(engine: Engine, prompt: str, decoding: Decoding) -> _Job:
+def _job(engine: Engine, prompt: str, decoding: Decoding, folder: str) -> _Job:
     # What greedy decoding does not read must not make two jobs different.
     chosen = asdict(decoding) if decoding.temperature else {"max_new_tokens": decoding.max_new_tokens}
     settings = _digest([engine.fingerprint, prompt, chosen])
-    return _Job(engine, prompt, decoding, engine.text_tokens(prompt), settings)
+    return _Job(engine, prompt, decoding, engine.text_tokens(prompt), settings, folder)
+
+
+def _folder(source: Path | Sequence[Path]) -> str:
+    """Where the names of clips begin, as `find_clips` gives them."""
+    if not isinstance(source, Path):
+        return readable(str(Path.cwd()))
+    return readable(str((source if os.path.isdir(source) else source.parent).resolve()))  # noqa: PTH112 - never raises
 
 
 def _batch(engine: Engine) -> int:
@@ -282,9 +295,36 @@ def _answered(job: _Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, Ans
     return {one.clip.id: answer for one, (answer,) in zip(sound, answers, strict=True)}
 
 
-def _merge(old: Sequence[CaptionRow], journal: Journal, keys: Mapping[str, str]) -> list[CaptionRow]:
-    """One row per name in natural order: new ones before old ones, none whose clip has changed since."""
-    rows = {row.clip: row for row in (*old, *journal.rows.values()) if keys.get(row.clip, row.key) == row.key}
+def _refuse_namesakes(out: Path, rows: Sequence[CaptionRow], keys: Mapping[str, str], folder: str) -> None:
+    """Refuse to drop rows of another folder's clips for clips of the same names and other content.
+
+    In the same folder a clip was changed, and its old row is of no use any more.
+    """
+    others = [
+        row for row in rows if row.folder not in ("", folder) and keys.get(row.clip, row.key) != row.key
+    ]
+    if others:
+        named = ", ".join(row.clip for row in others[:3]) + (", ..." if len(others) > 3 else "")
+        raise ConfigError(
+            out,
+            f"has captions of {len(others)} clips of {others[0].folder} whose names are those of other clips "
+            f"in {folder}: {named}",
+            "write to another file, caption the folder above both at once, or overwrite",
+        )
+
+
+def _merge(
+    old: Sequence[CaptionRow], journal: Journal, keys: Mapping[str, str], folder: str
+) -> list[CaptionRow]:
+    """One row per name in natural order: new ones before old ones, none whose clip has changed since.
+
+    A clip that is found again with its content is where it was found, however its folder was called before.
+    """
+    rows = {
+        row.clip: replace(row, folder=folder) if row.clip in keys else row
+        for row in (*old, *journal.rows.values())
+        if keys.get(row.clip, row.key) == row.key
+    }
     return sorted(rows.values(), key=lambda row: order(row.clip))
 
 

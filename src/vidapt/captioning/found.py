@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from vidapt.errors import ConfigError
 from vidapt.files import exists
-from vidapt.formats._media import VIDEO_SUFFIXES
 from vidapt.nouns import Clip
-from vidapt.video.pictures import SUFFIXES as PICTURE_SUFFIXES
 from vidapt.video.pictures import natural
+from vidapt.video.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+
+_TOLD = 5
+"""Unreadable places named in an error."""
 
 
 @dataclass
@@ -21,7 +25,7 @@ class Found:
 
     Attributes:
         clips: In natural order of their names; an id is the path below the folder, with `/`.
-        unreadable: Folders that may not be read, with the system's reason.
+        unreadable: Folders and links that may not be read, with the system's reason.
         ignored: How many other files there were, by suffix.
     """
 
@@ -55,6 +59,7 @@ def find_clips(source: Path | Sequence[Path], *, recursive: bool = True, albums:
     if not found.clips:
         where = source if isinstance(source, Path) else "clips"
         others = f"; {found.ignored.total()} other files are" if found.ignored else ""
+        others += "".join(f"\n  {name}: {reason}" for name, reason in islice(found.unreadable.items(), _TOLD))
         raise ConfigError(where, f"no clip is here{others}", "give videos or pictures, or a folder with some")
     found.clips.sort(key=lambda clip: order(clip.id))
     return found
@@ -100,11 +105,24 @@ def _folders(root: Path, found: Found, *, recursive: bool) -> Iterator[tuple[Pat
                 continue
             visited.add((status.st_dev, status.st_ino))
             entries = sorted(folder.iterdir())
+            os.stat(f"{folder}/.")  # noqa: PTH116 - names may be listed of a folder that may not be entered
         except OSError as error:
             found.unreadable[_name(folder, root)] = f"the folder cannot be read ({error.strerror})"
             continue
-        folders = [entry for entry in entries if entry.is_dir()] if recursive else []
-        shown = [entry for entry in folders if not entry.name.startswith(".")]
+        folders, files = _sorted_out(entries, root, found)
+        shown = [entry for entry in folders if recursive and not entry.name.startswith(".")]
         inside += [entry for entry in shown if not entry.is_symlink()]
         linked += [entry for entry in shown if entry.is_symlink()]
-        yield folder, [entry for entry in entries if not entry.is_dir()]
+        yield folder, files
+
+
+def _sorted_out(entries: Sequence[Path], root: Path, found: Found) -> tuple[list[Path], list[Path]]:
+    """Folders, and everything else; what may not be looked at, such as what a link leads to, is put down."""
+    folders: list[Path] = []
+    files: list[Path] = []
+    for entry in entries:
+        try:
+            (folders if entry.is_dir() else files).append(entry)
+        except OSError as error:
+            found.unreadable[_name(entry, root)] = f"it cannot be read ({error.strerror})"
+    return folders, files

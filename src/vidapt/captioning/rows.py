@@ -39,6 +39,8 @@ class CaptionRow:
         notes: What decoding had to say, such as that the file is truncated.
         created: When, in UTC.
         version: Of vidapt.
+        folder: Where the clip's name begins: the captioned folder, by its whole path. It tells a clip that
+            was changed from another folder's clip of the same name. Empty in rows of earlier versions.
     """
 
     key: str
@@ -58,6 +60,7 @@ class CaptionRow:
     notes: tuple[str, ...]
     created: str
     version: str
+    folder: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -92,6 +95,7 @@ _SCHEMA = pa.schema(
         pa.field("notes", pa.list_(pa.string()), nullable=False),
         pa.field("created", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),
+        pa.field("folder", pa.string(), nullable=False),
     ]
 )
 

@@ -10,12 +10,6 @@ from vidapt.files import exists
 from vidapt.formats._row import Row
 from vidapt.nouns import Clip, Sample
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
-)
-STILL_SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
-
 MOST_LISTED = 20
 """Missing files named in one error; their total is always given."""
 

@@ -10,6 +10,7 @@ belongs to other programs, and texts whose names begin with a word such as `read
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,11 +18,12 @@ from pathlib import Path
 from vidapt.errors import FormatError
 from vidapt.files import exists
 from vidapt.formats._base import CAPTION_PROMPT, LABEL_KEYS, labelled
-from vidapt.formats._media import MOST_LISTED, STILL_SUFFIXES, TINY_STILL, VIDEO_SUFFIXES
+from vidapt.formats._media import MOST_LISTED, TINY_STILL
 from vidapt.formats._row import Row
 from vidapt.formats._scan import json_document, read_utf8
 from vidapt.nouns import Clip, Sample
 from vidapt.parts import PartConfig
+from vidapt.video.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 MOST_STRAYS = 10
 """Texts without a clip named in one error; their total is always given."""
@@ -85,12 +87,13 @@ class Part:
         """Files of a folder that may be clips or texts, in natural order."""
         if not exists(folder) or not folder.is_dir():
             raise FormatError(folder, "there is no such folder", "check the path")
-        suffixes = VIDEO_SUFFIXES | STILL_SUFFIXES | {*_TEXTS}
+        suffixes = VIDEO_SUFFIXES | PICTURE_SUFFIXES | {*_TEXTS}
         try:
+            os.stat(f"{folder}/.")  # noqa: PTH116 - names may be listed of a folder that may not be entered
             found = [
                 path
                 for path in (folder.rglob("*") if self.cfg.recursive else folder.iterdir())
-                if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+                if path.suffix.lower() in suffixes and not path.name.startswith(".") and _is_file(path)
             ]
         except OSError as error:
             raise FormatError(folder, f"cannot be read: {error.strerror or error}") from error
@@ -131,6 +134,14 @@ class Part:
             )
         if found:
             raise FormatError(folder, "\n".join(found), "; ".join(remedies))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a name is that of a file; of what may not be looked at, whoever uses it says so."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:

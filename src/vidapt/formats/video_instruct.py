@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vidapt.formats._base import FileConfig, read_samples
-from vidapt.formats._media import TINY_STILL, VIDEO_SUFFIXES
+from vidapt.formats._media import TINY_STILL
 from vidapt.formats._row import Row
 from vidapt.formats._talk import conversation
 from vidapt.nouns import Clip, Sample, Turn
+from vidapt.video.suffixes import VIDEO_SUFFIXES
 
 _KEYS = frozenset({"q", "a", "video_id"})
 

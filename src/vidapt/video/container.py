@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import cast
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidapt.errors import BrokenClip
 from vidapt.files import exists
+from vidapt.video.clock import BACK_S, GUESSED_BACK_S, Clock
+from vidapt.video.fields import Fields, may_be_fields
+from vidapt.video.film import candidates, film
 from vidapt.video.limits import Limits
 
 FORMATS = (
@@ -27,6 +29,18 @@ FORMATS = (
     "m4v,h263,h264,hevc,obu"
 )
 """Containers that hold video; not play-lists and scripts, which can name other files or hosts."""
+
+INDEXED = frozenset({"mov", "matroska", "avi"})
+"""Containers that say where key frames are; in others FFmpeg has to search, and may miss."""
+
+BROADCAST = frozenset({"mpegts", "mpeg"})
+"""Containers whose clock may begin anew at any point, by their own definition."""
+
+BARE = frozenset({"m4v", "h263", "h264", "hevc", "mpegvideo", "obu", "dv"})
+"""Streams without a container, of which FFmpeg takes the rate to be 25 unless the codec says more."""
+
+_MOST_RATE = 1000
+"""Frames per second; a greater number is a clock's rate and not a film's."""
 
 
 @dataclass(slots=True)
@@ -40,6 +54,7 @@ class Source:
         limits: What the clip may cost.
         deadline: `time.monotonic()` at which patience ends.
         errors: Packets that could not be read or decoded so far.
+        restarts: Whether the clock is known to begin anew on the way, although the file has an index.
     """
 
     path: Path
@@ -48,11 +63,42 @@ class Source:
     limits: Limits
     deadline: float
     errors: int = 0
+    restarts: bool = False
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the container says where key frames are, and can be believed."""
+        return self.is_any(INDEXED) and not self.restarts
 
     @property
     def time_base(self) -> Fraction:
         """Seconds per tick of the stream's timestamps."""
         return self.stream.time_base or Fraction(1, 90000)
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames per second, as the codec or the container says; None where none of them does."""
+        stream = self.stream
+        told = [stream.average_rate, stream.guessed_rate, stream.base_rate]
+        if self.is_any(BARE):
+            told.insert(0, stream.codec_context.framerate)
+        return next((rate for rate in told if rate and rate <= _MOST_RATE), None)
+
+    @property
+    def rate_is_assumed(self) -> bool:
+        """Whether the file says nothing about time at all, so that frames are spaced as FFmpeg assumes."""
+        return self.is_any(BARE) and not self.stream.codec_context.framerate
+
+    def is_any(self, formats: frozenset[str]) -> bool:
+        """Whether the container is one of some formats, by FFmpeg's names."""
+        return not formats.isdisjoint(self.container.format.name.split(","))
+
+    @contextmanager
+    def again(self, *, look: bool = True) -> Iterator[Source]:
+        """Open the file once more, at its start and on the same clock; see `opened`."""
+        with opened(self.path, self.limits, self.deadline, look=look) as other:
+            other.restarts = self.restarts
+            yield other
 
     def check_clock(self) -> None:
         """Raise `BrokenClip` once the clip has taken longer than its limit."""
@@ -62,8 +108,24 @@ class Source:
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """Yield the packets of the video stream from the current position on, none of them empty.
 
-        Where the file cannot be read any further it ends.
+        Each holds a whole frame, and where parts of a film bring clocks of their own, all stamps are of one
+        clock. Where the file cannot be read any further it ends.
         """
+        packets = self._packets()
+        extradata = bytes(self.stream.codec_context.extradata or b"")
+        if may_be_fields(self.stream.codec_context.name, extradata):
+            packets = Fields(extradata).joined(packets)
+        return packets if self.is_indexed else self._of_one_clock(packets)
+
+    def _of_one_clock(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
+        interval = int(1 / (self.rate * self.time_base)) if self.rate else 0
+        back_s = GUESSED_BACK_S if self.restarts else BACK_S
+        clock = Clock(float(self.time_base), interval, jumps=self.is_any(BROADCAST), back_s=back_s)
+        for packet in packets:
+            clock.move(packet)
+            yield packet
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
         demuxer = self.container.demux(self.stream)
         while True:
             try:
@@ -99,18 +161,14 @@ def opened(
         BrokenClip: If it is missing, empty, too large, or holds no video.
     """
     check_file(path, limits)
-    try:
-        blind = {} if look or not _is_mp4(path) else {"skip_frame": "all", "analyzeduration": "1"}
-        # "file:" keeps a name such as "concat:a|b" from being understood as anything but a name.
-        container = av.open(
-            f"file:{path.resolve()}",
-            options={"format_whitelist": FORMATS, "protocol_whitelist": "file"} | blind,
-            metadata_errors="replace",
-        )
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise BrokenClip(path, f"it cannot be opened as a video ({_why(error)})") from error
-    with container:
-        stream = _video_stream(path, container)
+    blind = not look and _is_mp4(path)
+    with open_container(path, blind=blind) as container:
+        streams = candidates(path, container)
+        stream = streams[0]
+        if len(streams) > 1:
+            with open_container(path, blind=blind) as again:
+                chosen = film(again, [one.index for one in streams])
+            stream = next(one for one in streams if one.index == chosen)
         stream.codec_context.thread_count = 1  # several clips at once use the cores better than one clip does
         stream.codec_context.options = {"max_pixels": str(limits.pixels)}
         for other in container.streams:
@@ -118,6 +176,26 @@ def opened(
                 other.discard = Discard.all
         started = time.monotonic() if deadline is None else deadline - limits.wall_s
         yield Source(path, container, stream, limits, started + limits.wall_s)
+
+
+def open_container(path: Path, *, blind: bool) -> InputContainer:
+    """Open a file for its packets.
+
+    Args:
+        path: The file.
+        blind: Whether FFmpeg must not decode anything to find out what headers do not say.
+
+    Raises:
+        BrokenClip: If it is no video.
+    """
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    if blind:
+        options |= {"skip_frame": "all", "analyzeduration": "1"}
+    try:
+        # "file:" keeps a name such as "concat:a|b" from being understood as anything but a name.
+        return av.open(f"file:{path.resolve()}", options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise BrokenClip(path, f"it cannot be opened as a video ({_why(error)})") from error
 
 
 def decoded(source: Source) -> Iterator[VideoFrame]:
@@ -150,17 +228,6 @@ def check_pixels(path: Path, width: int, height: int, limits: Limits) -> None:
         raise BrokenClip(path, "its frames have no size")
     if width * height > limits.pixels:
         raise BrokenClip(path, f"its frames of {width}x{height} exceed the limit of {limits.pixels} pixels")
-
-
-def _video_stream(path: Path, container: InputContainer) -> VideoStream:
-    streams = [s for s in container.streams.video if not Disposition.attached_pic & s.disposition]
-    if not streams:
-        kinds = sorted({stream.type for stream in container.streams})
-        raise BrokenClip(path, f"it holds no video, only {' and '.join(kinds) or 'nothing'}")
-    # A stream whose codec this build of FFmpeg does not know has no context, whatever the type says.
-    if cast("object", streams[0].codec_context) is None:
-        raise BrokenClip(path, "its video codec is not known")
-    return streams[0]
 
 
 def _is_mp4(path: Path) -> bool:

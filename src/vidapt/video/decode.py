@@ -13,15 +13,19 @@ from vidapt.nouns import Clip, Frames
 from vidapt.video.bursts import in_bursts
 from vidapt.video.choose import Keyframes, Policy, by_number, choose, counts_frames, shown_at, span
 from vidapt.video.container import Source, opened
+from vidapt.video.guard import guarded
+from vidapt.video.length import EARLY_S
 from vidapt.video.limits import DEFAULT, Limits
 from vidapt.video.pick import Findings, pick
 from vidapt.video.pictures import describe, is_picture, read
-from vidapt.video.pixels import Canvas
+from vidapt.video.pixels import Canvas, check_memory
+from vidapt.video.pose import Pose
 from vidapt.video.probe import Probe, of_album, of_headers
 from vidapt.video.published import Stretch
 from vidapt.video.stamps import evenly_spaced, stamps
 
-_EARLY_S = 0.5  # a file may end this much before its header says so and still count as whole
+_HDR = {16: "PQ", 18: "HLG"}
+"""Codings of light for screens brighter than most, by their numbers in ITU-T H.273."""
 
 
 def decode(
@@ -34,14 +38,16 @@ def decode(
     """Decode the frames that `policy` takes from a clip.
 
     The frame for moment t is the last one shown at or before t, bit for bit what decoding the whole file
-    and converting that frame to RGB gives. Decoding starts at the nearest key frame from which it is
-    exact, pictures nothing depends on are passed over, and nothing is decoded twice; where a file's
-    timestamps or index contradict themselves, everything up to the last moment is decoded instead.
+    and converting that frame to RGB gives; what is transparent in it shows white. Decoding starts at the
+    nearest key frame from which it is exact, pictures nothing depends on are passed over, and nothing is
+    decoded twice; where a file's timestamps or index contradict themselves, everything up to the last moment
+    is decoded instead.
 
     Args:
         clip: A video, picture or folder of pictures, and the part of it to use.
         policy: Which moments to take.
-        size: (height, width) to resize to while converting, after rotation; None keeps the file's size.
+        size: (height, width) to resize to while converting, after rotation; None keeps the size at which the
+            file is shown: upright, and drawn out where its pixels are not square.
         limits: What the clip may cost.
 
     Returns:
@@ -51,33 +57,50 @@ def decode(
     Raises:
         BrokenClip: If the clip cannot be used; nothing else is raised for bad data.
     """
-    if is_picture(clip.path):
-        return _from_pictures(clip, policy, size, limits)
-    with opened(clip.path, limits, look=False) as source:
-        described = of_headers(source)
-        times = _times(source, described, clip, policy)
-        return _from_video(source, described, times, size)
+    with guarded(clip.path):
+        if is_picture(clip.path):
+            return _from_pictures(clip, policy, size, limits)
+        with opened(clip.path, limits, look=False) as source:
+            described = of_headers(source)
+            times = _times(source, described, clip, policy)
+            return _from_video(source, described, times, size)
 
 
 def _from_video(
     source: Source, described: Probe, times: Sequence[float], size: tuple[int, int] | None
 ) -> Frames:
     _check_count(described, len(times), source.limits)
+    if size is None:  # before any work: every frame is at least as large as it is stored
+        check_memory(source.path, len(times), described.height, described.width, source.limits)
     canvas = Canvas(source.path, len(times), size, source.limits)
     shown_s: NDArray[np.float64] = np.zeros(len(times))
     findings = Findings()
+    pose: Pose | None = None
     for shown in in_bursts(pick(source, times, findings)):
-        canvas.put(shown.rows, shown.frame)
+        pose = pose or findings.pose(source)
+        canvas.put(shown.rows, shown.frame, pose)
         shown_s[list(shown.rows)] = shown.time_s
-    return Frames(canvas.pixels, shown_s, _judge(described, times, findings))
+    return Frames(canvas.pixels, shown_s, (*_assumed(source, findings), *_judge(described, times, findings)))
+
+
+def _assumed(source: Source, findings: Findings) -> tuple[str, ...]:
+    """Say what the file leaves open, and how it was filled in."""
+    notes = []
+    if source.rate_is_assumed:
+        rate = float(source.rate or 0)
+        notes.append(f"it does not say how fast it runs; {rate:g} frames a second are assumed")
+    if findings.transfer in _HDR:
+        coding = _HDR[findings.transfer]
+        notes.append(f"its colours are HDR ({coding}) and are not mapped to a common screen")
+    return tuple(notes)
 
 
 def _judge(described: Probe, times: Sequence[float], findings: Findings) -> tuple[str, ...]:
     """Say what is wrong with the file; raise `BrokenClip` if too little of it is left."""
     notes = []
     end = findings.end_s
-    if end is not None and end + _EARLY_S < described.duration_s:
-        lost = sum(moment > end + _EARLY_S for moment in times)
+    if end is not None and end + EARLY_S < described.duration_s:
+        lost = sum(moment > end + EARLY_S for moment in times)
         what = f"it is truncated: it ends at {end:.3f} s, its headers say {described.duration_s:.3f} s"
         if 2 * lost > len(times):
             raise BrokenClip(described.path, f"{what}, and {lost} of the {len(times)} moments are lost")
@@ -120,10 +143,12 @@ def _from_pictures(clip: Clip, policy: Policy, size: tuple[int, int] | None, lim
     elif counts_frames(policy):
         chosen = _numbered(policy, album.starts_s, described.rate, clip)
     _check_count(described, len(chosen), limits)
+    if size is None:
+        check_memory(clip.path, len(chosen), album.height, album.width, limits)
     wanted = shown_at(chosen, album.starts_s)
     canvas = Canvas(clip.path, len(wanted), size, limits)
-    read(album, list(wanted), canvas, limits, deadline)
-    return Frames(canvas.pixels, np.asarray(album.starts_s)[list(wanted)])
+    notes = read(album, list(wanted), canvas, limits, deadline)
+    return Frames(canvas.pixels, np.asarray(album.starts_s)[list(wanted)], notes)
 
 
 def _check_count(described: Probe, count: int, limits: Limits) -> None:

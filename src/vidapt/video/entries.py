@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 FLAG_IS_ENOUGH = frozenset(
-    {"mpeg1video", "mpeg2video", "av1", "libdav1d", "mjpeg", "prores", "dnxhd", "ffv1"}
+    {"mpeg1video", "mpeg2video", "av1", "libdav1d", "mjpeg", "prores", "dnxhd", "ffv1", "dvvideo"}
 )
 """Codecs of which the key frame flag is set by a parser, or which have nothing but key frames."""
 

@@ -14,7 +14,7 @@ class Limits:
         seconds: Length of a clip.
         file_bytes: Size of a file, or of all images of a folder together.
         frames: Frames handed back for one clip, and images in a folder.
-        memory_bytes: Size of the decoded frames handed back for one clip.
+        memory_bytes: Size of the decoded frames handed back for one clip: frames times pixels times 3.
         wall_s: Seconds of wall clock spent on one clip, checked between packets.
     """
 
@@ -22,7 +22,7 @@ class Limits:
     seconds: float = 12 * 3600.0
     file_bytes: int = 64 * 1024**3
     frames: int = 8192
-    memory_bytes: int = 4 * 1024**3
+    memory_bytes: int = 512 * 1024**2
     wall_s: float = 120.0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from vidapt.video.container import Source, decoded, opened
+from vidapt.video.container import Source, decoded
 
 _MOST_HELD = 16
 """Pictures a decoder may hold back at most (ITU-T H.264 A.3.1, H.265 A.4.2)."""
@@ -25,7 +25,7 @@ def first_shown(source: Source) -> int | None:
     Args:
         source: The file, at whatever position; it is opened again.
     """
-    with opened(source.path, source.limits, source.deadline) as again:
+    with source.again() as again:
         return next((frame.pts for frame in decoded(again)), None)
 
 
@@ -51,7 +51,7 @@ def hides_order(source: Source, until_s: float) -> bool:
     """
     first = newest = None
     late = 0
-    with opened(source.path, source.limits, source.deadline) as again:
+    with source.again() as again:
         for frame in decoded(again):
             if frame.pts is None:
                 continue

@@ -6,14 +6,16 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import av
 from av.video.frame import VideoFrame
 
 from vidapt.video.choose import CLOSE_S
-from vidapt.video.container import Source, decoded, opened
+from vidapt.video.container import Source, decoded
 from vidapt.video.order import hides_order, may_hide_order
+from vidapt.video.pose import UPRIGHT, Pose, Turn, aspect_of, turn_of
 from vidapt.video.runs import Run, RunReader, UnreliableError, VideoPacket, answers, shown_at
 
 SKIPPABLE = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"})
@@ -44,12 +46,44 @@ class Findings:
         errors: Packets that could not be read or decoded.
         damaged: Moments whose picture is damaged.
         plain: Why every frame had to be decoded; empty if that was not so.
+        turn: Which way up the first frame of the file is, None if it was not decoded.
+        turned: Whether any frame says that it is not upright.
+        aspect: Width of a pixel by its height, None before a frame was decoded.
+        transfer: How light was coded (ITU-T H.273), 2 if that is not known.
     """
 
     end_s: float | None = None
     errors: int = 0
     damaged: int = 0
     plain: str = ""
+    turn: Turn | None = None
+    turned: bool = False
+    aspect: Fraction | None = None
+    transfer: int = 2
+
+    def look(self, source: Source, frame: VideoFrame, *, first: bool) -> None:
+        """Take down how a decoded frame is shown; `first` if it is the first one of the file."""
+        turn = turn_of(frame)
+        self.turned |= turn != UPRIGHT
+        if first:
+            self.turn = turn
+        if self.aspect is None:
+            self.aspect, self.transfer = aspect_of(source), frame.color_trc
+
+    def pose(self, source: Source) -> Pose:
+        """How the clip's frames are shown, all of them alike: as the first one of the file is.
+
+        Some files say which way up they are with their key frames only, or begin to on their way.
+        """
+        turn = self.turn
+        if turn is None:
+            turn = _first_turn(source) if self.turned else UPRIGHT
+        return Pose(turn, self.aspect or Fraction(1))
+
+
+def _first_turn(source: Source) -> Turn:
+    with source.again(look=False) as again:
+        return next((turn_of(frame) for frame in decoded(again)), UPRIGHT)
 
 
 def pick(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
@@ -71,7 +105,7 @@ def pick(source: Source, times: Sequence[float], findings: Findings) -> Iterator
         yield from _fast(source, times, findings)
     except UnreliableError as error:
         findings.plain = str(error)
-        with opened(source.path, source.limits, source.deadline) as again:
+        with source.again() as again:
             yield from _plain(again, times, findings)
 
 
@@ -86,7 +120,7 @@ def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterato
         filled: dict[int, list[int]] = {}
         for tick, shown in answers(run).items():
             filled.setdefault(shown, []).extend(rows[tick])
-        for frame in _decode_run(source, run, set(filled)):
+        for frame in _decode_run(source, run, set(filled), findings, reader.origin):
             shown = frame.pts or 0
             yield Shown(tuple(filled[shown]), float((shown - reader.origin) * scale), frame)
     findings.errors = source.errors
@@ -94,7 +128,9 @@ def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterato
         findings.end_s = float((reader.end - reader.origin) * scale)
 
 
-def _decode_run(source: Source, run: Run, wanted: set[int]) -> Iterator[VideoFrame]:
+def _decode_run(
+    source: Source, run: Run, wanted: set[int], findings: Findings, origin: int
+) -> Iterator[VideoFrame]:
     """Decode a run as far as needed and yield the frames whose tick is wanted, each exactly once.
 
     Where the order of the frames is in doubt, all of the run is decoded to see it.
@@ -117,6 +153,8 @@ def _decode_run(source: Source, run: Run, wanted: set[int]) -> Iterator[VideoFra
                 raise UnreliableError("frames come out damaged or in another order than announced")
             newest = frame.pts
             count += 1
+            if count == 1 or frame.pts in missing:
+                findings.look(source, frame, first=frame.pts == origin)
             if frame.pts in missing:
                 missing.remove(frame.pts)
                 yield frame
@@ -136,6 +174,8 @@ def _plain(source: Source, times: Sequence[float], findings: Findings) -> Iterat
     waiting = deque(sorted(range(len(times)), key=lambda row: times[row]))
     before: tuple[VideoFrame, float] | None = None
     for frame, moment in _timed(source, max(times)):
+        if before is None:
+            findings.look(source, frame, first=True)
         if before is not None and times[waiting[0]] + CLOSE_S < moment:
             yield _shown(before, _take(waiting, times, moment), findings)
         if not waiting:
@@ -186,7 +226,7 @@ def _ranks(source: Source, until_s: float) -> list[float] | None:
     Without timestamps pictures are taken to be equally spaced. Where packets are stamped in decoding order
     although the decoder reorders them, the n-th picture shown has the n-th stamp.
     """
-    with opened(source.path, source.limits, source.deadline) as again:
+    with source.again() as again:
         stamps = [packet.pts for packet in again.packets() if not packet.is_discard]
     known = [stamp for stamp in stamps if stamp is not None]
     if len(known) < len(stamps):
@@ -197,5 +237,4 @@ def _ranks(source: Source, until_s: float) -> list[float] | None:
 
 
 def _interval(source: Source) -> float:
-    rate = source.stream.average_rate or source.stream.guessed_rate
-    return float(1 / rate) if rate else 0.0
+    return float(1 / source.rate) if source.rate else 0.0

@@ -1,42 +1,24 @@
-"""Stills, animations and folders of pictures as clips.
-
-Pictures are opened by the plugin their first bytes ask for, never by Pillow's search through all of its
-formats, and their size is checked here before any pixel is decoded, so that Pillow's global limit, which
-belongs to the user's program, need not be touched.
-"""
+"""Stills, animations and folders of pictures as clips."""
 
 from __future__ import annotations
 
 import re
-import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import av
-import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import ImageFile, ImageOps
 
 from vidapt.errors import BrokenClip
 from vidapt.files import exists
-from vidapt.video.container import check_file, check_pixels
+from vidapt.video.animations import animation
 from vidapt.video.limits import Limits
+from vidapt.video.picture_file import guarded_picture, looks_like_picture, picture, upright_size
 from vidapt.video.pixels import Canvas
+from vidapt.video.suffixes import PICTURE_SUFFIXES
+from vidapt.video.tones import to_rgb
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 FOLDER_RATE = 1.0
 """Pictures per second of a folder, which says nothing about time itself."""
 
@@ -56,6 +38,7 @@ class Album:
         starts_s: Moment each picture appears, in seconds.
         duration_s: Seconds until the last one disappears; 0 for a still.
         files: The pictures of a folder, in natural order; otherwise the file itself.
+        skipped: Pictures of the file in front of the first one.
     """
 
     kind: Literal["still", "animation", "folder"]
@@ -65,6 +48,7 @@ class Album:
     starts_s: tuple[float, ...]
     duration_s: float
     files: tuple[Path, ...]
+    skipped: int = 0
 
     @property
     def frames(self) -> int:
@@ -74,7 +58,7 @@ class Album:
 
 def is_picture(path: Path) -> bool:
     """Whether the clip is a folder or a file that starts like a picture."""
-    return exists(path) and (path.is_dir() or (path.is_file() and _plugin(path) is not None))
+    return exists(path) and (path.is_dir() or (path.is_file() and looks_like_picture(path)))
 
 
 def describe(path: Path, limits: Limits) -> Album:
@@ -85,16 +69,28 @@ def describe(path: Path, limits: Limits) -> Album:
     """
     if path.is_dir():
         return _folder(path, limits)
-    with _picture(path, limits) as image:
-        width, height = _upright_size(path, image)
-        codec = str(image.format).lower()
-        starts, end = _timeline(path, image, limits)
-    kind: Literal["still", "animation"] = "animation" if len(starts) > 1 else "still"
-    return Album(kind, codec, width, height, tuple(starts), end if len(starts) > 1 else 0.0, (path,))
+    deadline = time.monotonic() + limits.wall_s
+    with picture(path, limits, headers=True) as image:
+        width, height = upright_size(path, image)
+        name = str(image.format)
+    with guarded_picture(path):
+        found = animation(path, name, lambda: _check_clock(path, limits, deadline))
+    count, codec = len(found.delays_s), name.lower()
+    if count > limits.frames:
+        raise BrokenClip(path, f"it has {count} frames, more than the limit of {limits.frames}")
+    starts, end = _timeline(found.delays_s)
+    if end > limits.seconds:
+        raise BrokenClip(path, f"it is {end:.0f} s long, beyond the limit of {limits.seconds:g} s")
+    if count > 1:
+        return Album("animation", codec, width, height, starts, end, (path,), found.skipped)
+    return Album("still", codec, width, height, (0.0,), 0.0, (path,), found.skipped)
 
 
-def read(album: Album, wanted: list[int], canvas: Canvas, limits: Limits, deadline: float) -> None:
-    """Put the pictures numbered `wanted` (one per row) on the canvas, each decoded once.
+def read(album: Album, wanted: list[int], canvas: Canvas, limits: Limits, deadline: float) -> tuple[str, ...]:
+    """Put the pictures numbered `wanted` (one per row) on the canvas, each decoded once, one at a time.
+
+    Returns:
+        What a user should know.
 
     Raises:
         BrokenClip: If one of them cannot be decoded, or `deadline` (monotonic clock) passes.
@@ -102,17 +98,22 @@ def read(album: Album, wanted: list[int], canvas: Canvas, limits: Limits, deadli
     rows: dict[int, list[int]] = {}
     for row, index in enumerate(wanted):
         rows.setdefault(index, []).append(row)
+    notes: dict[str, None] = {}
     if album.kind == "folder":
         for index in sorted(rows):
             _check_clock(album.files[index], limits, deadline)
-            with _picture(album.files[index], limits) as image:
-                _put(canvas, rows[index], image, album.files[index])
-        return
-    with _picture(album.files[0], limits) as image:
-        for index in sorted(rows):
-            _check_clock(album.files[0], limits, deadline)
-            _seek(image, index, album.files[0])
-            _put(canvas, rows[index], image, album.files[0])
+            with picture(album.files[index], limits, canvas.size) as image:
+                notes[_put(canvas, rows[index], image, album.files[index])] = None
+    else:
+        path = album.files[0]
+        with picture(path, limits, canvas.size) as image:
+            for index in range(max(rows) + 1):  # each frame is drawn over the one before it
+                _check_clock(path, limits, deadline)
+                _seek(image, index + album.skipped, path)
+                if index in rows:
+                    animated = album.kind == "animation"
+                    notes[_put(canvas, rows[index], image, path, animated=animated)] = None
+    return tuple(note for note in notes if note)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -127,7 +128,9 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
     Raises:
         OSError: If the folder cannot be read.
     """
-    found = [entry for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+    found = [
+        entry for entry in folder.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and entry.is_file()
+    ]
     # `1.png` and `01.png` are equally natural; the order must not be that of the file system.
     return tuple(sorted(found, key=lambda file: (natural(file), file.name)))
 
@@ -144,90 +147,20 @@ def _folder(path: Path, limits: Limits) -> Album:
     total = sum(file.stat().st_size for file in files)
     if total > limits.file_bytes:
         raise BrokenClip(path, f"its pictures have {total} bytes, more than the limit of {limits.file_bytes}")
-    with _picture(files[0], limits) as image:
-        width, height = _upright_size(files[0], image)
+    with picture(files[0], limits, headers=True) as image:
+        width, height = upright_size(files[0], image)
         codec = str(image.format).lower()
     starts = tuple(index / FOLDER_RATE for index in range(len(files)))
     return Album("folder", codec, width, height, starts, len(files) / FOLDER_RATE, files)
 
 
-def _plugin(path: Path) -> type[ImageFile.ImageFile] | None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError:  # whoever opens it as a video finds out what is wrong
-        return None
-    if head[:4] == b"RIFF":
-        return WebPImagePlugin.WebPImageFile if head[8:12] == b"WEBP" else None
-    return next((plugin for start, plugin in _PLUGINS.items() if head.startswith(start)), None)
-
-
-_PLUGINS: dict[bytes, type[ImageFile.ImageFile]] = {
-    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
-    b"GIF8": GifImagePlugin.GifImageFile,
-    b"BM": BmpImagePlugin.BmpImageFile,
-    b"II*\0": TiffImagePlugin.TiffImageFile,
-    b"MM\0*": TiffImagePlugin.TiffImageFile,
-}
-
-
-_BAD_DATA = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    TypeError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for files that are cut off, damaged or claim to be huge."""
-
-
-@contextmanager
-def _guarded(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises for bad data into `BrokenClip`."""
-    try:
-        yield
-    except _BAD_DATA as error:
-        raise BrokenClip(path, f"it cannot be decoded as a picture ({error})") from error
-
-
-@contextmanager
-def _picture(path: Path, limits: Limits) -> Iterator[ImageFile.ImageFile]:
-    check_file(path, limits)
-    plugin = _plugin(path)
-    if plugin is None:
-        raise BrokenClip(path, "it is not a picture")
-    with _guarded(path):
-        image = plugin(path)
-    with image:
-        check_pixels(path, *image.size, limits)
-        yield image
-
-
-def _timeline(path: Path, image: ImageFile.ImageFile, limits: Limits) -> tuple[list[float], float]:
+def _timeline(delays_s: tuple[float, ...]) -> tuple[tuple[float, ...], float]:
     """Moments the frames of an animation appear, and the moment it ends."""
-    with _guarded(path):  # a GIF is read to its end to count its frames
-        animated = image.format in ("GIF", "WEBP", "PNG") and bool(getattr(image, "is_animated", False))
-        count = int(getattr(image, "n_frames", 1)) if animated else 1
-    if not animated:
-        return [0.0], 0.0
-    if count > limits.frames:
-        raise BrokenClip(path, f"it has {count} frames, more than the limit of {limits.frames}")
     starts, now = [], 0.0
-    for index in range(count):
-        _seek(image, index, path)
-        with _guarded(path):
-            image.load()  # WebP tells how long a frame lasts only when it decodes it
+    for delay in delays_s:
         starts.append(now)
-        delay = float(image.info.get("duration") or 0) / 1000
         now += delay if delay >= 0.02 else _DEFAULT_DELAY_S
-    _seek(image, 0, path)
-    if now > limits.seconds:
-        raise BrokenClip(path, f"it is {now:.0f} s long, beyond the limit of {limits.seconds:g} s")
-    return starts, now
+    return tuple(starts), now
 
 
 def _check_clock(path: Path, limits: Limits, deadline: float) -> None:
@@ -236,19 +169,21 @@ def _check_clock(path: Path, limits: Limits, deadline: float) -> None:
 
 
 def _seek(image: ImageFile.ImageFile, index: int, path: Path) -> None:
-    with _guarded(path):
+    with guarded_picture(path):
         if image.tell() != index:
             image.seek(index)
 
 
-def _upright_size(path: Path, image: ImageFile.ImageFile) -> tuple[int, int]:
-    width, height = image.size
-    with _guarded(path):
-        orientation = image.getexif().get(0x0112, 1)
-    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-
-
-def _put(canvas: Canvas, rows: list[int], image: ImageFile.ImageFile, path: Path) -> None:
-    with _guarded(path):
-        rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    canvas.put(rows, av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"))
+def _put(
+    canvas: Canvas, rows: list[int], image: ImageFile.ImageFile, path: Path, *, animated: bool = False
+) -> str:
+    """Convert the picture that an open file stands at; return what is to be told of it."""
+    with guarded_picture(path):
+        image.load()
+        if animated:  # the file goes on from this frame, which is not to be changed
+            rgb, note = to_rgb(ImageOps.exif_transpose(image))
+        else:
+            ImageOps.exif_transpose(image, in_place=True)
+            rgb, note = to_rgb(image)
+    canvas.put_rgb(rows, rgb)
+    return note

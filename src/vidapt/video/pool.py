@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from multiprocessing.connection import Connection
-from pathlib import Path
 from queue import SimpleQueue
-from threading import Event
+from threading import Event, Lock
 
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.nouns import Clip, Frames
 from vidapt.video import worker
 from vidapt.video.choose import Policy
 from vidapt.video.limits import DEFAULT, Limits
+from vidapt.video.worker_process import Gate, Worker, WorkerDiedError
 
-_START_S = 120.0  # a machine under load may take long to import numpy
-_GRACE_S = 15.0  # workers look at the clock between packets; one that does not get there is stuck
-_MAIN = "import sys; from vidapt.video.worker import main; main(int(sys.argv[1]))"
+START_PAUSES_S = (0.0, 1.0, 5.0)
+"""Seconds before each try to start a worker: what killed one that started may pass."""
+
+AHEAD_BYTES = 1024**3
+"""Decoded frames that wait to be handed out; beyond that no more clips are taken, whatever `ahead` says."""
 
 
 def decode_ahead(
@@ -41,8 +38,9 @@ def decode_ahead(
         clips: What to decode; taken lazily, `ahead` at a time.
         policy: Which moments to take of each.
         size: (height, width) to resize to; None keeps each file's size.
-        workers: Decoding processes. A worker that crashes, hangs or is killed costs the clip it was
-            working on and is replaced. With 0, one thread of this process decodes.
+        workers: Decoding processes. One that crashes, hangs or is killed is replaced. The clip it was working
+            on is tried once more, alone, unless it hung; one that ends two workers is broken. With 0, one
+            thread of this process decodes.
         ahead: Most clips that are decoded or being decoded and not yet handed out.
         limits: What one clip may cost.
 
@@ -51,7 +49,7 @@ def decode_ahead(
 
     Raises:
         ConfigError: If `workers` is below 0.
-        VidaptError: If a worker cannot be started.
+        VidaptError: If no worker can be started, however often.
     """
     if workers < 0:
         raise ConfigError("workers", f"{workers} decoding processes cannot be", "give 0 or more")
@@ -62,7 +60,7 @@ def decode_ahead(
     try:
         while True:
             room = max(1, workers, ahead) - len(waiting)
-            for clip in islice(source, room):
+            for clip in islice(source, room if not waiting or _held(waiting) < AHEAD_BYTES else 0):
                 waiting.append((clip, executor.submit(crew.decode, clip, policy, size)))
             if not waiting:
                 return
@@ -83,30 +81,87 @@ class _Crew:
         self._limits = limits
         self._workers = workers
         self._stopped = Event()
-        self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
-        self._hired: set[_Worker] = set()
+        self._idle: SimpleQueue[Worker | None] = SimpleQueue()
+        self._hired: set[Worker] = set()
+        self._gate = Gate()
+        self._places = workers
+        self._counting = Lock()
         for _ in range(workers):
             self._idle.put(None)  # started when first needed, in the thread that needs it
 
     def decode(self, clip: Clip, policy: Policy, size: tuple[int, int] | None) -> Frames | BrokenClip:
-        if self._stopped.is_set():
-            return _unwanted(clip)
+        """Decode a clip; one whose worker dies is tried once more, while no other clip is decoded.
+
+        The kernel shoots whoever is largest when memory runs out, which need not be the clip's fault.
+        """
         if self._workers == 0:
-            return worker.attempt(clip, policy, size, self._limits)
-        hand = self._idle.get()
+            stopped = self._stopped.is_set()
+            return _unwanted(clip) if stopped else worker.attempt(clip, policy, size, self._limits)
         try:
-            if hand is None and not self._stopped.is_set():
-                hand = _Worker()
-                self._hired.add(hand)  # before it is ready, so that `stop` need not wait for that
+            with self._gate.shared():
+                return self._decode(clip, policy, size)
+        except WorkerDiedError as first:
+            try:
+                with self._gate.alone():
+                    return self._decode(clip, policy, size)
+            except WorkerDiedError as second:
+                return BrokenClip(clip.path, f"its decoder died twice ({first}; alone: {second})")
+
+    def _decode(self, clip: Clip, policy: Policy, size: tuple[int, int] | None) -> Frames | BrokenClip:
+        hand = self._take()
+        try:
             if hand is None or self._stopped.is_set():
                 return _unwanted(clip)
-            hand.await_ready()
             return hand.decode(clip, policy, size, self._limits)
         finally:
             if hand is not None and not hand.alive:
                 self._hired.discard(hand)
                 hand = None
             self._idle.put(hand)
+
+    def _take(self) -> Worker | None:
+        """An idle worker, if need be a new one; None once all is stopped.
+
+        Raises:
+            VidaptError: If none can be started and there is no other.
+        """
+        while not self._stopped.is_set():
+            hand = self._idle.get()
+            if hand is not None and hand.is_running:
+                return hand
+            if hand is not None:  # it died while it had nothing to do
+                hand.end()
+                self._hired.discard(hand)
+            try:
+                return self._hire()
+            except VidaptError:
+                with self._counting:
+                    self._places -= 1
+                    if self._places == 0:
+                        self._places = 1
+                        self._idle.put(None)
+                        raise
+        return None
+
+    def _hire(self) -> Worker | None:
+        """Start a worker, several times if it dies on the way."""
+        for last, pause in enumerate(START_PAUSES_S, 1 - len(START_PAUSES_S)):
+            if self._stopped.wait(pause):
+                break
+            hand: Worker | None = None
+            try:
+                hand = Worker()
+                self._hired.add(hand)  # before it is ready, so that `stop` need not wait for that
+                if not self._stopped.is_set():
+                    hand.await_ready()
+            except VidaptError:
+                if hand is not None:
+                    self._hired.discard(hand)
+                if last == 0 and not self._stopped.is_set():
+                    raise
+            else:
+                return hand
+        return None
 
     def stop(self) -> None:
         """Let every call of `decode` that is under way return soon, whatever it is doing."""
@@ -122,83 +177,11 @@ class _Crew:
             hand.end()
 
 
-class _Worker:
-    """One decoding process and the line to it.
-
-    It is started as a module of its own rather than by `multiprocessing`, which would run the caller's
-    main script again in the child. It has a session of its own: Ctrl-C is for the process that asked, which
-    then hangs up, and would else end the worker in the middle of its imports.
-    """
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-        self._line = Connection(ours.detach())
-        self._ready = False
-        self.alive = True
-
-    def await_ready(self) -> None:
-        """Wait until it takes clips.
-
-        Raises:
-            VidaptError: If it does not get there.
-        """
-        if self._ready:
-            return
-        try:
-            self._ready = self._line.poll(_START_S) and self._line.recv_bytes() == worker.READY
-        except (EOFError, OSError):
-            self._ready = False
-        if not self._ready:
-            code = self.end()
-            raise VidaptError(
-                "decode worker",
-                f"the process could not be started (exit code {code})",
-                "its own message is above; decoding with workers=0 needs no process",
-            )
-
-    def decode(
-        self, clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Limits
-    ) -> Frames | BrokenClip:
-        """Have one clip decoded; afterwards `alive` says whether the worker can take another."""
-        try:
-            self._line.send_bytes(worker.request(clip, policy, size, limits))
-            if self._line.poll(limits.wall_s + _GRACE_S):
-                return worker.receive(self._line, clip)
-            self.kill()
-            self.end()
-            return BrokenClip(clip.path, f"its decoder hung for more than {limits.wall_s + _GRACE_S:g} s")
-        except (EOFError, OSError):
-            return BrokenClip(clip.path, f"its decoder died ({_fate(self.end())})")
-
-    def kill(self) -> None:
-        """Kill the process; whoever waits for its reply sees it end. Safe from any thread."""
-        self._process.kill()
-
-    def end(self) -> int:
-        """Hang up, see the process end and return its exit code, negative for a signal."""
-        self.alive = False
-        self._line.close()
-        try:
-            return self._process.wait(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+def _held(waiting: Iterable[tuple[Clip, Future[Frames | BrokenClip]]]) -> int:
+    """Bytes of the frames that are decoded and were not handed out yet."""
+    done = [future.result() for _, future in waiting if future.done() and future.exception() is None]
+    return sum(frames.pixels.nbytes for frames in done if isinstance(frames, Frames))
 
 
 def _unwanted(clip: Clip) -> BrokenClip:
     return BrokenClip(clip.path, "it was not wanted any more")
-
-
-def _fate(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

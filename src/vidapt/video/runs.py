@@ -26,9 +26,6 @@ VideoPacket: TypeAlias = "Packet[VideoStream]"
 SEEK_GAP_S = 1.0
 """Moments closer than this are reached by reading on."""
 
-INDEXED = frozenset({"mov", "matroska", "avi"})
-"""Containers that say where key frames are; in others FFmpeg has to search, and may miss."""
-
 _SEEK_TRIES = 6
 _RUN_BYTES = 512 * 1024**2
 
@@ -64,7 +61,7 @@ class RunReader:
         self._source = source
         self._entries = Entries(source.stream)
         self._demuxer = source.packets()
-        self._indexed = not INDEXED.isdisjoint(source.container.format.name.split(","))
+        self._indexed = source.is_indexed
         # Matroska's index lies at the end of the file; FFmpeg reads it when it seeks for the first time.
         self._lazy = "matroska" in source.container.format.name
         self._gap = int(SEEK_GAP_S / source.time_base)
@@ -82,7 +79,7 @@ class RunReader:
         if not self._ended:
             return None
         last = max(self._packets, key=shown_at)
-        rate = self._source.stream.average_rate
+        rate = self._source.rate
         interval = last.duration or (int(1 / (rate * self._source.time_base)) if rate else 0)
         return shown_at(last) + interval
 

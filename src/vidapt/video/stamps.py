@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from vidapt.video.container import Source, opened
+from vidapt.video.container import Source
 from vidapt.video.order import first_shown
 from vidapt.video.probe import Probe
 
@@ -17,7 +17,7 @@ def stamps(source: Source) -> list[tuple[float, bool]]:
     Args:
         source: The file, at whatever position; it is opened again.
     """
-    with opened(source.path, source.limits, source.deadline) as again:
+    with source.again() as again:
         read = [(p.pts, p.is_keyframe) for p in again.packets() if p.pts is not None and not p.is_discard]
     origin = first_shown(source)
     if origin is None:

@@ -20,6 +20,7 @@ from vidapt.errors import BrokenClip
 from vidapt.nouns import Clip, Frames
 from vidapt.video.choose import Policy
 from vidapt.video.decode import decode
+from vidapt.video.guard import guarded
 from vidapt.video.limits import Limits
 
 READY = b"ready"
@@ -70,13 +71,10 @@ def attempt(clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Li
         Its frames, or why there are none: what is wrong with the clip, or the error that nobody foresaw.
     """
     try:
-        return decode(clip, policy, size=size, limits=limits)
+        with guarded(clip.path):
+            return decode(clip, policy, size=size, limits=limits)
     except BrokenClip as broken:
         return broken
-    except MemoryError:
-        return BrokenClip(clip.path, "decoding it takes more memory than allowed")
-    except Exception as error:  # noqa: BLE001 - footage is untrusted, and one file must not end the job
-        return BrokenClip(clip.path, f"its decoder failed ({type(error).__name__}: {error})")
 
 
 def serve(connection: Connection) -> None:
