@@ -14,7 +14,7 @@ from training_tools import assert_equal, recipe, silent, stage, trained, weights
 
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.recipe import Recipe
-from vidapt.training import stage_run
+from vidapt.training import talking
 from vidapt.training.interrupt import between_steps
 from vidapt.training.run import train
 
@@ -152,7 +152,7 @@ def test_stages_go_on_between_one_another(
 
     # Killed after a stage's checkpoint, before its model: the model is written from the checkpoint.
     with monkeypatch.context() as patch:
-        patch.setattr(stage_run, "save_model", lambda *_: raise_(OSError("killed"))())
+        patch.setattr(talking, "save_model", lambda *_: raise_(OSError("killed"))())
         with pytest.raises(OSError, match="killed"):
             train(plan, tmp_path / "late", silent, workers=0)
     assert_equal(trained(plan, tmp_path / "late", resume=True), expected)

@@ -22,7 +22,7 @@ KEEP = 2
 
 
 @dataclass(frozen=True)
-class Progress:
+class StageProgress:
     """How far a stage is.
 
     Attributes:
@@ -39,7 +39,11 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: Model, objective: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    model: Model,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    at: StageProgress,
 ) -> Path:
     """Write `checkpoint-STEP` and drop all but the newest `KEEP`.
 
@@ -48,18 +52,18 @@ def save_checkpoint(
         model: Only what changes is written: its trainable weights, and the buffers of parts that train.
         objective: Its own weights and buffers are written too.
         optimizer: Its state.
-        progress: Where the stage is.
+        at: Where the stage is.
 
     Raises:
         VidaptError: If the disk is full; earlier checkpoints stay as they are.
     """
-    path = folder / f"checkpoint-{progress.step:08d}"
+    path = folder / f"checkpoint-{at.step:08d}"
     with write_folder(path) as temporary:
         tensors = {name: t.detach().cpu().contiguous() for name, t in _changing(model, objective).items()}
         save_file(tensors, str(temporary / "trainable.safetensors"))
         torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
         torch.save(_random_state(model.device), temporary / "random.pt")
-        (temporary / "state.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        (temporary / "state.json").write_text(json.dumps(asdict(at)), encoding="utf-8")
     for old in checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
     return path
@@ -78,7 +82,7 @@ def remove_torn(folder: Path) -> None:
 
 def load_checkpoint(
     path: Path, model: Model, objective: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress:
+) -> StageProgress:
     """Restore weights, optimizer and random state; returns where the stage was.
 
     Raises:
@@ -108,13 +112,13 @@ def load_checkpoint(
     return progress
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor], Progress]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor], StageProgress]:
     try:
         return (
             load_file(path / "trainable.safetensors"),
             torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
             torch.load(path / "random.pt", weights_only=True),
-            Progress(**json.loads((path / "state.json").read_text(encoding="utf-8"))),
+            StageProgress(**json.loads((path / "state.json").read_text(encoding="utf-8"))),
         )
     # torch.load raises RuntimeError for damaged archives and EOFError or UnpicklingError for cut ones.
     except (

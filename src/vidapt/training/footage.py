@@ -20,7 +20,8 @@ from vidapt.training.cache import TensorStore, digest
 from vidapt.training.keys import ClipKeys
 from vidapt.video import decode, decode_ahead
 
-Progress = Callable[[int, int], None]
+Told = Callable[[int, int], None]
+"""Called with how many clips are done, and of how many."""
 
 Item = tuple[Clip, int]
 """A clip, and how many clips are read together in its conversation."""
@@ -139,7 +140,7 @@ class Footage:
             self._keys[item] = digest(key, "images") if one_of_several else key
         return self._keys[item]
 
-    def prepare(self, items: Sequence[Item], progress: Progress) -> dict[Clip, str]:
+    def prepare(self, items: Sequence[Item], progress: Told) -> dict[Clip, str]:
         """Decode every clip once: fill the store with what is missing, or, when nothing is kept, only look.
 
         Returns:

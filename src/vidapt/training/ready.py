@@ -8,14 +8,9 @@ from typing import Any
 
 from vidapt import parts
 from vidapt.errors import ConfigError
-from vidapt.formats import single_questions
-from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Sample
-from vidapt.progress import Reporter
 from vidapt.recipe import Pairing, Recipe, Stage
-from vidapt.training.align.captions import caption_clips
-from vidapt.training.data import group_by_clip, read_samples
-from vidapt.training.optimizer import Model
+from vidapt.training.data import read_samples
 
 
 @dataclass(frozen=True)
@@ -87,25 +82,3 @@ def read_labels(recipe: Recipe, stage: Stage) -> Labels:
     """
     sets: dict[str, list[Sample]] = {str(k): read_samples(v) for k, v in stage.retrieval.items()}
     return Labels(read_samples(recipe.sources(stage)), sets)
-
-
-def ready(labels: Labels, stage: Stage, model: Model, tokenizer: Any, report: Reporter) -> StageData:
-    """A stage's texts as ids; what becomes of captions is told.
-
-    Raises:
-        ConfigError: If no caption is left.
-        FormatError: If an answer is too long, there is none, or a statement has not its form.
-    """
-    if isinstance(model, VideoLM):
-        prompt, longest = model.blueprint.prompt, stage.batching.max_answer_tokens
-        samples = single_questions(labels.samples) if stage.batching.apart else labels.samples
-        return StageData(group_by_clip(samples, prompt, tokenizer, longest))
-    positions = model.text.positions
-    found = {
-        name: caption_clips(samples, stage.pairs, tokenizer, positions, f"stage {stage.name}, {name}")
-        for name, samples in {"data": labels.samples, **labels.sets}.items()
-    }
-    for name, one in found.items():
-        report(f"{stage.name}: {name}", len(one.clips), len(one.clips), one.line())
-    data = found.pop("data")
-    return StageData(data.clips, {name: one.clips for name, one in found.items()}, data.counts)

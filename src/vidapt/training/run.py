@@ -15,21 +15,20 @@ import torch
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import check_folder, write_json, write_text
 from vidapt.formats import check, fingerprint
-from vidapt.loading import RUN, open_model, usable_device
-from vidapt.loading.compose import Plan
-from vidapt.loading.compose_dual import DualPlan
+from vidapt.loading import RUN, usable_device
 from vidapt.parts import import_modules, outside
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, missing_files
-from vidapt.training import begin
-from vidapt.training.align import begin as align_begin
 from vidapt.training.align import teachers
-from vidapt.training.optimizer import Model
-from vidapt.training.ready import Labels, aligns, read_labels, ready
+from vidapt.training.align.aligning import Aligning
+from vidapt.training.begin import LOAD_REPORT
+from vidapt.training.kind import Kind
+from vidapt.training.ready import Labels, aligns, read_labels
 from vidapt.training.stage_run import StageRun, stage_folder
+from vidapt.training.talking import Talking
 
 RECIPE = "recipe.json"
-_BEGUN = (RECIPE, begin.LOAD_REPORT)
+_BEGUN = (RECIPE, LOAD_REPORT)
 """What a run's folder may hold of an attempt that was refused before work began."""
 
 
@@ -60,7 +59,6 @@ def train(
     resume: bool = False,
     workers: int | None = None,
     device: str = "cpu",
-    flex: bool = False,
 ) -> Path:
     """Carry out a recipe.
 
@@ -75,7 +73,6 @@ def train(
         resume: Go on with an interrupted run of the same recipe.
         workers: Decoding processes; None is one per core.
         device: Where to train.
-        flex: Attend by FlexAttention, which trains on CUDA only; the result differs by rounding alone.
 
     Returns:
         The run's folder.
@@ -90,14 +87,14 @@ def train(
     """
     run = runs / recipe.name
     check_folder(run)
-    dual, plan, data = _checked(recipe, run)
+    kind, plan, data = _checked(recipe, run)
     state = _read_state(run, recipe, data, resume=resume)
     recipe = recipe.known_as(state.recipe)
-    model, tokenizer = _starting_point(recipe, run, state, data, plan, dual=dual)
-    place = _place(device, flex=flex)
+    model, tokenizer = _starting_point(kind, recipe, run, state, data, plan)
+    place = _place(device, recipe)
     model.to(place)
     stages = [
-        ready(labels, stage, model, tokenizer, report)
+        kind.ready(labels, stage, model, tokenizer, report)
         for labels, stage in zip(data, recipe.stages, strict=True)
     ]
     taught = {
@@ -112,7 +109,7 @@ def train(
         name = stage_folder(index, stage)
         if name in state.finished:
             continue
-        work = StageRun(recipe, index, run, stages[index], report, count, flex=flex, teachers=taught[name])
+        work = StageRun(kind, recipe, index, run, stages[index], report, count, taught[name])
         state.stages[name] = work.carry_out(model, tokenizer)
         state.finished.append(name)
         write_json(run / RUN, asdict(state))
@@ -120,8 +117,8 @@ def train(
     return run
 
 
-def _checked(recipe: Recipe, run: Path) -> tuple[bool, Plan | DualPlan | None, list[Labels]]:
-    """Whether a recipe trains a dual encoder, what its parts begin with, and the labels of its stages.
+def _checked(recipe: Recipe, run: Path) -> tuple[Kind, Any, list[Labels]]:
+    """What kind of model a recipe trains, what its parts begin with, and the labels of its stages.
 
     Nothing it names is missing.
     """
@@ -133,11 +130,11 @@ def _checked(recipe: Recipe, run: Path) -> tuple[bool, Plan | DualPlan | None, l
             "mend the paths or give --data",
         )
     import_modules(outside(recipe.model_dump()))
-    dual = aligns(recipe)
-    plan = None if _has_finished(run) else begin.planned(recipe, dual=dual)
+    kind: Kind = Aligning() if aligns(recipe) else Talking()
+    plan = None if _has_finished(run) else kind.planned(recipe)
     data = [read_labels(recipe, stage) for stage in recipe.stages]
     check([sample for one in data for sample in one.everything()])
-    return dual, plan, data
+    return kind, plan, data
 
 
 def _has_finished(run: Path) -> bool:
@@ -148,12 +145,15 @@ def _has_finished(run: Path) -> bool:
         return False
 
 
-def _place(device: str, *, flex: bool) -> torch.device:
+def _place(device: str, recipe: Recipe) -> torch.device:
     """Where to train."""
     place = usable_device(device)
+    flex = [stage.name for stage in recipe.stages if stage.batching.flex]
     if flex and place.type != "cuda":
         raise ConfigError(
-            "flex", f"FlexAttention cannot train on {device!r}", "leave it out, or train on CUDA"
+            f"stage {flex[0]}, batching.flex",
+            f"FlexAttention cannot train on {device!r}",
+            "leave it out, or train on CUDA",
         )
     return place
 
@@ -192,23 +192,13 @@ def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bo
 
 
 def _starting_point(
-    recipe: Recipe,
-    run: Path,
-    state: RunState,
-    data: Sequence[Labels],
-    plan: Plan | DualPlan | None,
-    *,
-    dual: bool,
-) -> tuple[Model, Any]:
+    kind: Kind, recipe: Recipe, run: Path, state: RunState, data: Sequence[Labels], plan: Any
+) -> tuple[Any, Any]:
     """The model the next stage begins with, and its tokenizer."""
     if state.finished:
-        return align_begin.resume(run) if dual else open_model(run)
+        return kind.resume(run)
     texts = (turn.text for labels in data for sample in labels.samples for turn in sample.turns)
-    if dual:
-        assert not isinstance(plan, Plan)
-        return align_begin.begin(recipe, texts, run, plan)
-    assert not isinstance(plan, DualPlan)
-    return begin.begin(recipe, texts, run, plan)
+    return kind.begin(recipe, texts, run, plan)
 
 
 def _drop_checkpoints(folder: Path) -> None:

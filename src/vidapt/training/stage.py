@@ -20,7 +20,7 @@ from vidapt.errors import CheckpointError, VidaptError
 from vidapt.files import disk_errors
 from vidapt.recipe import Stage
 from vidapt.training.checkpoint import (
-    Progress,
+    StageProgress,
     checkpoints,
     load_checkpoint,
     remove_torn,
@@ -58,6 +58,7 @@ class StageWork:
         measure: Further numbers for the log after so many steps, asked for before the first step and whenever
             a checkpoint is due; it may put the model into evaluation mode.
         watch: Told of every logged step's numbers; returns more of them.
+        note: What is to be told beside the loss.
     """
 
     stage: Stage
@@ -69,6 +70,7 @@ class StageWork:
     objective: nn.Module
     measure: Callable[[int], Numbers] | None = None
     watch: Callable[[Numbers], Numbers] = _nothing
+    note: Callable[[], str] = str
 
 
 def make_objective(stage: Stage, model: Model, seed: int) -> nn.Module:
@@ -101,7 +103,7 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
     optimizer = make_optimizer(model, work.objective, stage.optimizer)
     torch.manual_seed(work.seed * 1009 + work.index)
     remove_torn(work.folder)
-    at = Progress()
+    at = StageProgress()
     for path in checkpoints(work.folder)[-1:]:
         at = load_checkpoint(path, model, work.objective, optimizer)
         if at.step > total:
@@ -131,14 +133,14 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
     return {"steps": total, "seconds": round(at.seconds, 1), "loss": at.loss, **skipped}
 
 
-def _advance(at: Progress, found: Numbers | None, seconds: float) -> Progress:
+def _advance(at: StageProgress, found: Numbers | None, seconds: float) -> StageProgress:
     if found is None:
-        return Progress(at.step + 1, at.loss, at.seconds + seconds, at.skipped + 1)
+        return StageProgress(at.step + 1, at.loss, at.seconds + seconds, at.skipped + 1)
     loss = found["loss"]
     # At first each loss weighs as its number, so that the first ones are soon forgotten.
     share = max(_SHARE, 2 / (at.step - at.skipped + 2))
     running = loss if at.loss is None else (1 - share) * at.loss + share * loss
-    return Progress(at.step + 1, running, at.seconds + seconds, at.skipped)
+    return StageProgress(at.step + 1, running, at.seconds + seconds, at.skipped)
 
 
 def _due(model: Model, work: StageWork, done: int, found: Numbers | None) -> dict[str, float]:
@@ -154,7 +156,7 @@ def _due(model: Model, work: StageWork, done: int, found: Numbers | None) -> dic
 def _step(
     model: Model, work: StageWork, optimizer: torch.optim.Optimizer, number: int
 ) -> dict[str, float] | None:
-    """One update; returns the loss per label and its components, or None for a step that is skipped."""
+    """One update; the loss per label, of how many labels, and its components; None for a skipped step."""
     stage = work.stage
     batch = work.batch(number)
     if batch is None:
@@ -178,6 +180,7 @@ def _step(
         after(model)
     return {
         "loss": float(mean.detach()),
+        "weight": loss.weight,
         **{name: value / loss.weight for name, value in loss.parts.items()},
     }
 
