@@ -267,5 +267,5 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_made(labels: P
 
 
 def test_flex_attention_is_refused_where_it_cannot_train(labels: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="stage a, batching.flex: FlexAttention cannot train on 'cpu'"):
+    with pytest.raises(ConfigError, match=r"stage a, batching\.flex: FlexAttention cannot train on 'cpu'"):
         train(recipe(stage(labels, batching={"flex": True})), tmp_path / "runs", silent, workers=0)
