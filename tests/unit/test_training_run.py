@@ -155,9 +155,9 @@ def test_a_run_says_what_made_it(labels: Path, tmp_path: Path) -> None:
     assert json.loads((run / "recipe.json").read_text(encoding="utf-8"))["name"] == "run"
     log = [json.loads(line) for line in (run / "01-a" / "work" / "metrics.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 3
-    assert {"loss", "weight", "rate/connector", "rate/language"} == log[-1].keys() - {"step"}
+    assert {"loss", "loss/weight", "rate/connector", "rate/language"} == log[-1].keys() - {"step"}
     # Every answer is "it is 3." or the like: four letters and marks at least, each with a label.
-    assert log[-1]["weight"] >= 4 * 2
+    assert log[-1]["loss/weight"] >= 4 * 2
     assert list((run / "01-a" / "work" / "tensorboard").glob("events*"))
 
 

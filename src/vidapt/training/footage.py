@@ -79,6 +79,7 @@ class Footage:
         needs_views: Whether the objective looks at pixels.
         workers: Decoding processes.
         precision: In which frozen towers compute, as `Stage.precision` says.
+        contents: What is in the files of clips, as `video.identity` has it, as far as it is known.
     """
 
     def __init__(
@@ -91,10 +92,11 @@ class Footage:
         needs_views: bool,
         workers: int,
         precision: str = "float32",
+        contents: Mapping[Path, str] | None = None,
     ) -> None:
         self.model, self.workers, self.tower_trains = model, workers, tower_trains
         self._halves = precision == "bfloat16"
-        self._clip_key = ClipKeys()
+        self._clip_key = ClipKeys(contents or {})
         self._keys: dict[Item, str] = {}
         self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)

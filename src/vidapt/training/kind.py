@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,6 +80,10 @@ class Kind(Protocol):
         """The model that the last finished stage of a run left, and its tokenizer."""
         ...
 
+    def reads(self, labels: Labels, stage: Stage) -> Hashable:
+        """What `ready` depends on beside the model: stages for which it is equal may share it."""
+        ...
+
     def ready(self, labels: Labels, stage: Stage, model: Any, tokenizer: Any, report: Reporter) -> StageData:
         """A stage's texts as ids; what becomes of them is told.
 
@@ -91,6 +95,10 @@ class Kind(Protocol):
 
     def eyes(self, model: Any) -> Eyes:
         """The model as `Footage` looks through it."""
+        ...
+
+    def learning(self, stage: Stage) -> list[str]:
+        """Names of the rates by which something of a stage learns."""
         ...
 
     def work(self, prepared: Prepared) -> StageWork:

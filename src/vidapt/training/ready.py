@@ -9,8 +9,8 @@ from typing import Any
 from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.nouns import Sample
-from vidapt.recipe import Pairing, Recipe, Stage
-from vidapt.training.data import read_samples
+from vidapt.recipe import DataSource, Pairing, Recipe, Stage
+from vidapt.training.data import open_source, read_samples
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,32 @@ def aligns(recipe: Recipe) -> bool:
     return answer
 
 
-def read_labels(recipe: Recipe, stage: Stage) -> Labels:
-    """All samples a stage names.
+class LabelFiles:
+    """Label files, each read once, however many stages and sets name it."""
 
-    Raises:
-        ConfigError: If a source yields nothing.
-        FormatError: Naming file and line of what cannot be read.
-    """
-    sets: dict[str, list[Sample]] = {str(k): read_samples(v) for k, v in stage.retrieval.items()}
-    return Labels(read_samples(recipe.sources(stage)), sets)
+    def __init__(self) -> None:
+        self._files: dict[str, list[Sample]] = {}
+        self._chosen: dict[str, list[Sample]] = {}
+
+    def labels(self, recipe: Recipe, stage: Stage) -> Labels:
+        """All samples a stage names; equal sources give one and the same list.
+
+        Raises:
+            ConfigError: If a source yields nothing.
+            FormatError: Naming file and line of what cannot be read.
+        """
+        sets = {str(name): self._samples(sources) for name, sources in stage.retrieval.items()}
+        return Labels(self._samples(recipe.sources(stage)), sets)
+
+    def _samples(self, sources: Sequence[DataSource]) -> list[Sample]:
+        key = "\n".join(source.model_dump_json() for source in sources)
+        if key not in self._chosen:
+            self._chosen[key] = read_samples(sources, self._whole)
+        return self._chosen[key]
+
+    def _whole(self, source: DataSource) -> list[Sample]:
+        """A file's samples before its filters."""
+        key = source.model_dump_json(include={"path", "format", "options"})
+        if key not in self._files:
+            self._files[key] = list(open_source(source))
+        return self._files[key]

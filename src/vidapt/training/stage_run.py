@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,12 @@ from vidapt.recipe import Recipe, Stage
 from vidapt.training import quarantine
 from vidapt.training.align import teachers
 from vidapt.training.footage import Footage
+from vidapt.training.forks import Fork
 from vidapt.training.kind import Kind, Prepared
 from vidapt.training.optimizer import Model, set_trainable
 from vidapt.training.ready import StageData
 from vidapt.training.stage import fit, make_objective
-
-
-def stage_folder(index: int, stage: Stage) -> str:
-    """Name of a stage's folder in its run."""
-    return f"{index + 1:02d}-{stage.name}"
+from vidapt.training.state import stage_folder
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,9 @@ class StageRun:
         data: The stage's clips and their labels.
         report: Shows progress.
         workers: Decoding processes.
+        contents: What is in the files of clips, as `video.identity` has it.
+        forks: What was changed while the stage was under way.
+        done: Steps that were done before.
         teachers: Those of its objective, by name.
     """
 
@@ -51,6 +51,9 @@ class StageRun:
     data: StageData
     report: Reporter
     workers: int
+    contents: Mapping[Path, str]
+    forks: Sequence[Fork]
+    done: int
     teachers: Mapping[str, teachers.Teacher]
 
     @property
@@ -77,6 +80,7 @@ class StageRun:
             needs_views=getattr(objective, "needs_views", False),
             workers=self.workers,
             precision=stage.precision,
+            contents=self.contents,
         )
         data = self._usable(footage, self.data)
         shown, data = self._lessons(objective, data, model.device)
@@ -93,12 +97,22 @@ class StageRun:
             lessons=shown,
             card=lambda numbers: self._card(numbers, data),
         )
-        work = self.kind.work(prepared)
+        work = replace(self.kind.work(prepared), changed=self._changed())
         result = fit(model, work, self._show(work.note))
         result |= {"adapters": told} if told else {}
         result |= {"texts": dict(data.counts)} if data.counts else {}
         self.kind.save(self.folder / "model", model, tokenizer, self._card(result, data))
         return result
+
+    def _changed(self) -> dict[str, float]:
+        """Numbers that were changed where the stage goes on, for its log."""
+        here = (fork.changed for fork in self.forks if fork.step == self.done)
+        return {
+            place: new
+            for changed in here
+            for place, (_, new) in changed.items()
+            if isinstance(new, int | float)
+        }
 
     @property
     def _caches(self) -> Path:
@@ -108,7 +122,7 @@ class StageRun:
         self, objective: nn.Module, data: StageData, device: torch.device
     ) -> tuple[dict[str, Footage], StageData]:
         """What the teachers see of the clips, and the clips that all of them can see."""
-        shown = teachers.lessons(self.teachers, self.stage.cache, self._caches, self.workers)
+        shown = teachers.lessons(self.teachers, self.stage.cache, self._caches, self.workers, self.contents)
         for name, footage in shown.items():
             self.teachers[name].to(device)
             data = replace(self._usable(footage, replace(data, sets={}), f" for {name}"), sets=data.sets)
@@ -154,6 +168,7 @@ class StageRun:
             "clips": len(data.clips),
             "samples": sum(len(c.samples) for c in data.clips),
             **result,
+            **({"forks": [asdict(fork) for fork in self.forks]} if self.forks else {}),
             "versions": {
                 "vidapt": vidapt.__version__,
                 "torch": torch.__version__,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from vidapt.training import begin
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import group_by_clip
 from vidapt.training.kind import Prepared
+from vidapt.training.optimizer import PARTS, learning
 from vidapt.training.order import Order, total_steps
 from vidapt.training.ready import Labels, StageData
 from vidapt.training.stage import StageWork
@@ -40,6 +41,10 @@ class Talking:
         """What the last finished stage of a run left."""
         return open_model(run)
 
+    def reads(self, labels: Labels, stage: Stage) -> Hashable:
+        """Samples, and how conversations are taken apart."""
+        return id(labels.samples), stage.batching.apart, stage.batching.max_answer_tokens
+
     def ready(
         self, labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any, report: Reporter
     ) -> StageData:
@@ -49,6 +54,10 @@ class Talking:
         return StageData(
             group_by_clip(samples, model.blueprint.prompt, tokenizer, stage.batching.max_answer_tokens)
         )
+
+    def learning(self, stage: Stage) -> list[str]:
+        """Parts that are not frozen."""
+        return learning(PARTS, stage)
 
     def eyes(self, model: VideoLM) -> VideoLM:
         """The model itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from vidapt.training.align.captions import caption_clips
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.align.stage import aligned, measure_of, watch_of
 from vidapt.training.kind import Prepared
+from vidapt.training.optimizer import DUAL_PARTS, learning
 from vidapt.training.ready import Labels, StageData
 from vidapt.training.stage import StageWork
 
@@ -37,6 +38,11 @@ class Aligning:
         """What the last finished stage of a run left."""
         return begin.resume(run)
 
+    def reads(self, labels: Labels, stage: Stage) -> Hashable:
+        """Nothing is shared: what becomes of captions is told of each stage."""
+        del labels
+        return stage.name
+
     def ready(
         self, labels: Labels, stage: Stage, model: DualEncoder, tokenizer: Any, report: Reporter
     ) -> StageData:
@@ -51,12 +57,16 @@ class Aligning:
         data = found.pop("data")
         return StageData(data.clips, {name: one.clips for name, one in found.items()}, data.counts)
 
+    def learning(self, stage: Stage) -> list[str]:
+        """Parts that are not frozen."""
+        return learning(DUAL_PARTS, stage)
+
     def eyes(self, model: DualEncoder) -> DualEyes:
         """Its one tower."""
         return DualEyes(model)
 
     def work(self, prepared: Prepared) -> StageWork:
-        """Pairs in their order; retrieval is measured whenever the stage saves."""
+        """Pairs in their order; retrieval is measured every `save_every` steps."""
         stage, model, footage = prepared.stage, prepared.model, prepared.footage
         objective = prepared.objective
         pairs = aligned(
