@@ -15,7 +15,7 @@ from _packing_work import Work
 from vidapt.loading import open_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.objectives.next_token import Part as NextToken
-from vidapt.recipe import Cache, DataSource, Prompt, Recipe, Trained
+from vidapt.recipe import Batching, Cache, DataSource, Prompt, Recipe, Trained
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import ClipSamples, group_by_clip, read_samples
 from vidapt.training.footage import Footage
@@ -79,6 +79,7 @@ def recipe(work: Work, arm: Arm, steps: int, *, questions_per_step: int, precisi
             "clips": questions_per_step // per_clip,
             "questions": per_clip,
             "shared_prefix": arm.shared,
+            "flex": arm.flex,
         },
         "cache": {"keep": "features" if arm.cached else "nothing"},
         "steps": steps,
@@ -109,7 +110,7 @@ def run(
     runs = Path(tempfile.mkdtemp())
     plan = recipe(work, arm, steps, questions_per_step=questions_per_step, precision=precision)
     try:
-        train(plan, runs, report, workers=0, device=device, flex=arm.flex)
+        train(plan, runs, report, workers=0, device=device)
     finally:
         shutil.rmtree(runs)
     return Timed(reading[-1] - reading[0], marks, questions_per_step)
@@ -184,7 +185,7 @@ def _gradients(
 def _loss(model: VideoLM, footage: Footage, data: list[ClipSamples], *, shared: bool) -> tuple[Tensor, float]:
     visits = [Visit(index, tuple(range(len(clips.samples)))) for index, clips in enumerate(data)]
     # Nothing has to be tokenised: LLaVA puts no text between a clip's visual tokens.
-    batch = StageBatch(model, None, footage, data, visits, {}, shared_prefix=shared)
+    batch = StageBatch(model, None, footage, data, visits, {}, Batching(shared_prefix=shared))
     loss = NextToken(NextToken.Config())(model, batch)
     mean = loss.total / loss.weight
     return mean, float(mean.detach())

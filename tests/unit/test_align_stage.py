@@ -18,7 +18,7 @@ from vidapt.hub import open_dual_encoder
 from vidapt.loading import locate_dual, open_model
 from vidapt.models._text_tower import TextTower
 from vidapt.recipe import Recipe
-from vidapt.training.run import RunState
+from vidapt.training.state import RunState
 from vidapt.video import write_mp4
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidapt import locks
 from vidapt.captioning.journal import Broken, Journal
 from vidapt.captioning.rows import CaptionRow, read_rows, write_rows
 from vidapt.errors import ConfigError, FormatError, VidaptError
@@ -83,7 +84,13 @@ def test_a_line_damaged_in_the_middle_costs_its_own_row(tmp_path: Path) -> None:
         assert set(journal.rows) == {"key1", "key3"}
 
 
-def test_only_one_may_have_it_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("locks_work", [True, False])
+def test_only_one_may_have_it_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks_work: bool) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if not locks_work:
+        monkeypatch.setattr(locks.fcntl, "flock", refuse)
     path = tmp_path / "journal.jsonl"
     with Journal(path), pytest.raises(ConfigError, match="another process"):
         Journal(path)

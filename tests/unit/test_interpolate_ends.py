@@ -10,7 +10,7 @@ from vidapt.errors import ConfigError
 from vidapt.loading import RUN
 from vidapt.recipe import load_recipe
 from vidapt.training.align.ends import ends_of
-from vidapt.training.run import RECIPE
+from vidapt.training.state import RECIPE
 
 ROOT = Path(__file__).resolve().parents[2]
 

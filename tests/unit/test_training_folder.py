@@ -23,7 +23,7 @@ from vidapt.models.folder import save_model
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import Optimizer, Trained
 from vidapt.training import checkpoint as checkpoint_module
-from vidapt.training.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from vidapt.training.checkpoint import StageProgress, checkpoints, load_checkpoint, save_checkpoint
 from vidapt.training.optimizer import make_optimizer, set_trainable
 
 WEIGHTS = "model.safetensors"
@@ -182,9 +182,11 @@ class Stage:
         self.optimizer.step()
 
     def save(self, folder: Path, step: int) -> Path:
-        return save_checkpoint(folder, self.model, self.objective, self.optimizer, Progress(step, 0.5, 1.0))
+        return save_checkpoint(
+            folder, self.model, self.objective, self.optimizer, StageProgress(step, 0.5, 1.0)
+        )
 
-    def load(self, path: Path) -> Progress:
+    def load(self, path: Path) -> StageProgress:
         return load_checkpoint(path, self.model, self.objective, self.optimizer)
 
 
@@ -197,7 +199,7 @@ def test_a_checkpoint_restores_weights_optimizer_and_chance(tmp_path: Path) -> N
     with torch.no_grad():
         next(fresh.model.connector.parameters()).zero_()
     fresh.optimizer.step()
-    assert fresh.load(path) == Progress(3, 0.5, 1.0)
+    assert fresh.load(path) == StageProgress(3, 0.5, 1.0)
     assert torch.equal(torch.rand(3), expected)
     for left, right in zip(stage.model.parameters(), fresh.model.parameters(), strict=True):
         assert torch.equal(left, right)

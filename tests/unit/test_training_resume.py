@@ -13,9 +13,9 @@ import torch
 from training_tools import assert_equal, recipe, silent, stage, trained, weights, write_clips
 
 from vidapt.errors import CheckpointError, ConfigError
+from vidapt.interrupt import between_steps
 from vidapt.recipe import Recipe
-from vidapt.training import stage_run
-from vidapt.training.interrupt import between_steps
+from vidapt.training import talking
 from vidapt.training.run import train
 
 STEPS = 7
@@ -152,7 +152,7 @@ def test_stages_go_on_between_one_another(
 
     # Killed after a stage's checkpoint, before its model: the model is written from the checkpoint.
     with monkeypatch.context() as patch:
-        patch.setattr(stage_run, "save_model", lambda *_: raise_(OSError("killed"))())
+        patch.setattr(talking, "save_model", lambda *_: raise_(OSError("killed"))())
         with pytest.raises(OSError, match="killed"):
             train(plan, tmp_path / "late", silent, workers=0)
     assert_equal(trained(plan, tmp_path / "late", resume=True), expected)
@@ -221,22 +221,6 @@ def test_a_run_is_not_resumed_by_another_recipe_nor_without_being_asked(labels: 
         train(recipe(stage(labels, steps=1)), tmp_path, silent, workers=0)
     with pytest.raises(ConfigError, match="another version of the recipe"):
         train(recipe(stage(labels, steps=2)), tmp_path, silent, workers=0, resume=True)
-
-
-def test_a_damaged_checkpoint_is_named(labels: Path, tmp_path: Path) -> None:
-    plan = recipe(stage(labels, steps=9, save_every=1))
-    with pytest.raises(KeyboardInterrupt):
-        train(plan, tmp_path, stop_at(3, raise_(KeyboardInterrupt())), workers=0)
-    newest = tmp_path / "run" / "01-a" / "work" / "checkpoint-00000003"
-    for name in ("trainable.safetensors", "optimizer.pt", "random.pt", "state.json"):
-        whole = (newest / name).read_bytes()
-        (newest / name).write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(CheckpointError, match="checkpoint-00000003"):
-            train(plan, tmp_path, silent, workers=0, resume=True)
-        (newest / name).write_bytes(whole)
-    (newest / "trainable.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="delete this checkpoint"):
-        train(plan, tmp_path, silent, workers=0, resume=True)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(labels: Path, tmp_path: Path) -> None:

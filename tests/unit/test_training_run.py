@@ -16,7 +16,7 @@ from vidapt.errors import CheckpointError, ConfigError, FormatError, VidaptError
 from vidapt.loading import open_model
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import DataSource
-from vidapt.training.checkpoint import Progress
+from vidapt.training.checkpoint import StageProgress
 from vidapt.training.data import read_samples
 from vidapt.training.run import train
 from vidapt.training.stage import _advance
@@ -155,7 +155,9 @@ def test_a_run_says_what_made_it(labels: Path, tmp_path: Path) -> None:
     assert json.loads((run / "recipe.json").read_text(encoding="utf-8"))["name"] == "run"
     log = [json.loads(line) for line in (run / "01-a" / "work" / "metrics.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 3
-    assert {"loss", "tokens", "rate/connector", "rate/language"} <= log[-1].keys()
+    assert {"loss", "loss/weight", "rate/connector", "rate/language"} == log[-1].keys() - {"step"}
+    # Every answer is "it is 3." or the like: four letters and marks at least, each with a label.
+    assert log[-1]["loss/weight"] >= 4 * 2
     assert list((run / "01-a" / "work" / "tensorboard").glob("events*"))
 
 
@@ -180,7 +182,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(
 
 
 def test_the_loss_that_is_told_soon_forgets_the_first_ones() -> None:
-    at = Progress()
+    at = StageProgress()
     for loss in [12.0, 6.0, 3.0, *[2.0] * 21]:
         at = _advance(at, {"loss": loss}, 0.0)
     assert at.step == 24
@@ -265,5 +267,5 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_made(labels: P
 
 
 def test_flex_attention_is_refused_where_it_cannot_train(labels: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="FlexAttention cannot train on 'cpu'"):
-        train(recipe(stage(labels)), tmp_path / "runs", silent, workers=0, flex=True)
+    with pytest.raises(ConfigError, match=r"stage a, batching\.flex: FlexAttention cannot train on 'cpu'"):
+        train(recipe(stage(labels, batching={"flex": True})), tmp_path / "runs", silent, workers=0)

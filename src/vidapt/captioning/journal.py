@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from vidapt.captioning.rows import CaptionRow
-from vidapt.errors import ConfigError
 from vidapt.files import disk_errors
+from vidapt.locks import owned
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Broken:
 
 
 class Journal:
-    """JSON lines, each a finished row or a broken clip; only one process may have it open.
+    """JSON lines, each a finished row or a broken clip; only one process may have it open (`locks.owned`).
 
     A line that a killed process left unfinished is cut off when the journal is opened, so that the next one
     does not run into it.
@@ -43,7 +42,7 @@ class Journal:
         path: Made if missing.
 
     Raises:
-        ConfigError: If another process has it open.
+        TakenError: If another process has it open.
         VidaptError: If nothing can be written there.
     """
 
@@ -51,15 +50,13 @@ class Journal:
         self.path = path
         self.rows: dict[str, CaptionRow] = {}
         self.broken: dict[str, Broken] = {}
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            self._lock()
+        with ExitStack() as held:
+            held.enter_context(owned(path))
+            with disk_errors(path):
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            held.callback(os.close, self._file)
             self._read()
-        except BaseException:
-            os.close(self._file)
-            raise
+            self._held = held.pop_all()
 
     def __enter__(self) -> Journal:
         return self
@@ -67,7 +64,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
+        self._held.close()
 
     def __contains__(self, key: str) -> bool:
         return key in self.rows or key in self.broken
@@ -97,20 +94,6 @@ class Journal:
     def remove(self) -> None:
         """Delete the file; what it held is safe elsewhere."""
         self.path.unlink(missing_ok=True)
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.ENOTSUP, errno.ENOLCK):
-                return  # some network file systems know no locks
-            if error.errno != errno.EWOULDBLOCK:
-                raise
-            raise ConfigError(
-                self.path, "is being written by another process", "wait for it, or end it"
-            ) from None
-        if not self.path.exists() or not os.path.samestat(os.fstat(self._file), self.path.stat()):
-            raise ConfigError(self.path, "was finished by another process just now", "run the command again")
 
     def _read(self) -> None:
         whole = 0

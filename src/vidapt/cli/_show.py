@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from vidapt.errors import VidaptError
+from vidapt.interrupt import Terminated, terminable
 
 
 @contextmanager
@@ -17,16 +18,18 @@ def plain_errors(go_on: str = "run the same command again") -> Iterator[None]:
     """Show what a user can mend as a message; let everything else be seen whole.
 
     Args:
-        go_on: How to go on after Ctrl-C.
+        go_on: How to go on after Ctrl-C or SIGTERM.
     """
     try:
-        yield
+        with terminable():
+            yield
     except VidaptError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         typer.secho(f"\nstopped; finished work is kept, {go_on} to go on", err=True)
-        raise typer.Exit(130) from None
+        # What a shell gives for a program that the signal ended: 128 and its number.
+        raise typer.Exit(143 if isinstance(stop, Terminated) else 130) from None
 
 
 def table(head: list[str], rows: list[list[Any]]) -> None:

@@ -29,11 +29,12 @@ def evaluate(
 
     with plain_errors():
         from vidapt.files import check_folder
+        from vidapt.locks import owned
 
         check_folder(out)  # before a model is opened
         from vidapt.measure.command import evaluate_model
 
-        with progress() as report:
+        with owned(out), progress() as report:
             evaluation = evaluate_model(
                 model,
                 data,

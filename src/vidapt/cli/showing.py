@@ -24,8 +24,9 @@ def demo(
 
     with plain_errors():
         from vidapt.demo import FULL, QUICK, run_demo
+        from vidapt.locks import owned
 
-        with progress() as report:
+        with owned(out), progress() as report:
             size = QUICK if quick else FULL
             result = run_demo(out, report=report, captions=captions, size=size, workers=workers)
     if as_json:

@@ -19,7 +19,16 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The run's folder is made in here.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    change: Annotated[list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2: YAML")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Such as stages.0.epochs=2: YAML. With --resume: rates, schedule, length, clipping, saving.",
+        ),
+    ] = None,
+    from_step: Annotated[
+        int | None, typer.Option(min=1, help="With --resume: from this step's checkpoint, not the newest.")
+    ] = None,
     workers: Workers = None,
     device: Device = "cpu",
 ) -> None:
@@ -34,7 +43,16 @@ def train(
         from vidapt.training.run import train as run_training
 
         with progress() as report:
-            run = run_training(parsed, runs, report, resume=resume, workers=workers, device=device)
+            run = run_training(
+                parsed,
+                runs,
+                report,
+                resume=resume,
+                workers=workers,
+                device=device,
+                changes=[text.partition("=")[0] for text in change or ()],
+                from_step=from_step,
+            )
     typer.echo(run)
 
 

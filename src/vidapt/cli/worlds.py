@@ -20,10 +20,11 @@ def simulate_billiards(
     workers: Workers = None,
 ) -> None:
     """Simulate pool shots: real mp4 clips with labels, questions and the log of what happened."""
+    from vidapt.locks import owned
     from vidapt.progress import progress
     from vidapt.worlds.billiards import simulate
 
-    with plain_errors(), progress() as report:
+    with plain_errors(), owned(out), progress() as report:
         simulate(
             out,
             clips=clips,

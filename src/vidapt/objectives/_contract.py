@@ -41,7 +41,7 @@ class Loss:
     Attributes:
         total: Scalar sum.
         weight: Number of labels (or clips) summed over.
-        parts: Sums of the loss's components, for the log.
+        parts: Sums of the loss's components, for the log; none where there is only one.
     """
 
     total: Tensor

@@ -49,7 +49,7 @@ class Part(nn.Module):
         calls = zip(states.split(rows), labels.split(rows), strict=True)
         loss = self._loss if len(labels) <= rows else self._frugal_loss
         total = sum((loss(model, *call) for call in calls), start=states.new_zeros(()))
-        return Loss(total, float(len(labels)), {"tokens": float(total.detach())})
+        return Loss(total, float(len(labels)))
 
     def _frugal_loss(self, model: Any, states: Tensor, labels: Tensor) -> Tensor:
         """The same as `_loss`, keeping for the backward pass nothing that grows with the vocabulary."""

@@ -82,6 +82,8 @@ class Batching(Strict):
             sample its own copy (same loss, more work).
         share: Probability that a sample of the named question type takes part in a visit (default 1).
         max_answer_tokens: Longer answers are refused when the data is read.
+        flex: Attend by FlexAttention, which trains on CUDA only and costs less memory where sequences are
+            long; the result differs by rounding alone.
     """
 
     clips: int = Field(8, ge=1, le=1_000_000)
@@ -90,6 +92,7 @@ class Batching(Strict):
     shared_prefix: bool = True
     share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({})
     max_answer_tokens: int = Field(1024, ge=1)
+    flex: bool = False
 
 
 class Cache(Strict):

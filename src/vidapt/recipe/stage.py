@@ -57,8 +57,11 @@ Sources = Annotated[tuple[DataSource, ...], BeforeValidator(_sources)]
 class Stage(Strict):
     """One stretch of training; without `data` of its own it learns from the recipe's.
 
-    Alignment also reads `pairs`, and measures `retrieval` on each set whenever it saves; the best model by
-    each set is kept.
+    A checkpoint is written every `save_every` steps, and also once `save_minutes` have passed since the last
+    one. When it is written changes no result.
+
+    Alignment also reads `pairs`, and measures `retrieval` on each set every `save_every` steps; the best
+    model by each set is kept.
     """
 
     name: FolderName
@@ -73,6 +76,7 @@ class Stage(Strict):
     epochs: float | None = Field(None, gt=0, le=1_000_000)
     steps: int | None = Field(None, ge=1, le=1_000_000_000)
     save_every: int = Field(500, ge=1, le=1_000_000_000)
+    save_minutes: float | None = Field(None, gt=0, le=100_000)
     precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from torch import Tensor
 from vidapt.models.packed import Group, Packed, Reading, pack, spell
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features, Seen, Views
+from vidapt.recipe import Batching
 from vidapt.training.data import ClipSamples
 from vidapt.training.footage import Footage
 from vidapt.training.order import Visit
@@ -27,8 +28,7 @@ class StageBatch:
         clips: All clips of the stage.
         visits: Who takes part.
         truth: Columns of a simulator's state, one row per clip of the stage.
-        shared_prefix: Whether a clip's samples stand behind one copy of its tokens.
-        flex: Attend by FlexAttention.
+        batching: How samples are laid out.
     """
 
     def __init__(
@@ -39,12 +39,10 @@ class StageBatch:
         clips: Sequence[ClipSamples],
         visits: Sequence[Visit],
         truth: Mapping[str, Tensor],
-        *,
-        shared_prefix: bool,
-        flex: bool = False,
+        batching: Batching,
     ) -> None:
         self._model, self._footage, self._clips, self._visits = model, footage, clips, visits
-        self._tokenizer, self._shared, self._flex = tokenizer, shared_prefix, flex
+        self._tokenizer, self._shared, self._flex = tokenizer, batching.shared_prefix, batching.flex
         rows = [visit.clip for visit in visits]
         self.truth = {name: column[rows].to(model.device) for name, column in truth.items()}
 

@@ -14,9 +14,8 @@ from pydantic import BaseModel
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import write_json
 from vidapt.hub import LoadReport, read_tokenizer
-from vidapt.loading import RUN, compose, compose_dual, locate, locate_dual, open_model
+from vidapt.loading import RUN, compose, locate, open_model
 from vidapt.loading.compose import Plan, Sources
-from vidapt.loading.compose_dual import DualPlan
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Recipe
 from vidapt.training.tokenizer import learn_tokenizer
@@ -27,12 +26,8 @@ LOAD_REPORT = "load_report.json"
 _DESCRIBED = "configurations, prompt or tokenizer"
 
 
-def planned(recipe: Recipe, *, dual: bool) -> Plan | DualPlan | None:
+def planned(recipe: Recipe) -> Plan | None:
     """Look at what a recipe begins with, before any work: nothing it names is missing or does not fit.
-
-    Args:
-        recipe: The recipe.
-        dual: Whether it trains a dual encoder.
 
     Returns:
         What its parts begin with, if it takes others' weights.
@@ -41,13 +36,11 @@ def planned(recipe: Recipe, *, dual: bool) -> Plan | DualPlan | None:
         CheckpointError: If there is no such model to start from.
         ConfigError: Listing what is wrong with the parts.
     """
-    sources = Sources(recipe.accept, recipe.seed)
     if recipe.start is not None:
-        (locate_dual if dual else locate)(recipe.start)
+        locate(recipe.start)
     elif recipe.blueprint is not None and compose.is_composed(recipe.blueprint):
+        sources = Sources(recipe.accept, recipe.seed)
         return compose.plan(recipe.blueprint, sources, recipe.at, given_tokenizer(recipe))
-    elif recipe.dual is not None and compose_dual.is_composed(recipe.dual):
-        return compose_dual.plan(recipe.dual, sources, recipe.at)
     return None
 
 

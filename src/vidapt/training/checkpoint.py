@@ -1,9 +1,11 @@
-"""Checkpoints inside a stage: written whole or not at all, and enough to go on exactly."""
+"""Checkpoints inside a stage: written whole or not at all, enough to go on exactly, and known to be sound."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,13 +18,16 @@ from torch import Tensor, nn
 
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
+from vidapt.training.manifest import differences, read_manifest, write_manifest
 from vidapt.training.optimizer import Model, parts_of, trainable
 
 KEEP = 2
 
+_NAME = re.compile(r"checkpoint-(\d+)")
+
 
 @dataclass(frozen=True)
-class Progress:
+class StageProgress:
     """How far a stage is.
 
     Attributes:
@@ -39,7 +44,11 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: Model, objective: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    model: Model,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    at: StageProgress,
 ) -> Path:
     """Write `checkpoint-STEP` and drop all but the newest `KEEP`.
 
@@ -48,26 +57,90 @@ def save_checkpoint(
         model: Only what changes is written: its trainable weights, and the buffers of parts that train.
         objective: Its own weights and buffers are written too.
         optimizer: Its state.
-        progress: Where the stage is.
+        at: Where the stage is.
 
     Raises:
         VidaptError: If the disk is full; earlier checkpoints stay as they are.
     """
-    path = folder / f"checkpoint-{progress.step:08d}"
+    path = folder / f"checkpoint-{at.step:08d}"
     with write_folder(path) as temporary:
         tensors = {name: t.detach().cpu().contiguous() for name, t in _changing(model, objective).items()}
         save_file(tensors, str(temporary / "trainable.safetensors"))
         torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
         torch.save(_random_state(model.device), temporary / "random.pt")
-        (temporary / "state.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        (temporary / "state.json").write_text(json.dumps(asdict(at)), encoding="utf-8")
+        write_manifest(temporary, step=at.step)
     for old in checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
     return path
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints of a stage, oldest first."""
-    return sorted(path for path in folder.glob("checkpoint-*") if (path / "state.json").exists())
+    """Checkpoints of a stage, oldest first; whether they are sound is another question."""
+    found = {path: _NAME.fullmatch(path.name) for path in folder.glob("checkpoint-*") if path.is_dir()}
+    steps = {path: int(name[1]) for path, name in found.items() if name is not None}
+    return sorted(steps, key=steps.__getitem__)
+
+
+def step_of(path: Path) -> int:
+    """Of which step a checkpoint is, by its name."""
+    return int(path.name.rpartition("-")[2])
+
+
+def choose_checkpoint(folder: Path, tell: Callable[[str], object], step: int | None = None) -> int:
+    """Make the newest sound checkpoint of a stage the last one that it has.
+
+    Newer ones are deleted if one is sound: damaged ones, and those behind the one that is asked for.
+
+    Args:
+        folder: The stage's.
+        tell: Told of damaged ones.
+        step: Go on from this one.
+
+    Returns:
+        Its step; 0 if there is no checkpoint at all.
+
+    Raises:
+        CheckpointError: If none is sound, or the one that is asked for is not there or is damaged.
+    """
+    found = checkpoints(folder)
+    steps = [step_of(path) for path in found]
+    if step is not None and step not in steps:
+        raise CheckpointError(
+            folder, f"holds no checkpoint of step {step}", f"those of {steps} are there" if steps else ""
+        )
+    damaged: dict[Path, str] = {}
+    for path in reversed(found):
+        if step is not None and step_of(path) != step:
+            continue
+        reason = damage(path)
+        if reason is None:
+            for name, why in damaged.items():
+                tell(f"{name.name} cannot be used ({why}): going on from step {step_of(path)}")
+            for newer in found[found.index(path) + 1 :]:
+                shutil.rmtree(newer)
+            return step_of(path)
+        damaged[path] = reason
+    if damaged:
+        raise CheckpointError(
+            folder,
+            "; ".join(f"{path.name} is damaged ({why})" for path, why in damaged.items()),
+            "put them back from a copy; or delete them, and the stage is begun again",
+        )
+    return 0
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint; None if every file is as it was written."""
+    try:
+        manifest = read_manifest(path)
+        wrong = differences(manifest["files"], path)
+        steps = {manifest["step"], json.loads((path / "state.json").read_text(encoding="utf-8"))["step"]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    if steps != {step_of(path)}:
+        wrong.append(f"it is of step {sorted(steps)}")
+    return ", ".join(wrong) or None
 
 
 def remove_torn(folder: Path) -> None:
@@ -78,13 +151,13 @@ def remove_torn(folder: Path) -> None:
 
 def load_checkpoint(
     path: Path, model: Model, objective: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress:
+) -> StageProgress:
     """Restore weights, optimizer and random state; returns where the stage was.
 
     Raises:
         CheckpointError: If a tensor is missing, unknown or of another shape, or a file is damaged.
     """
-    saved, state, random, progress = _read(path)
+    saved, state, random, at = _read(path)
     wanted = _changing(model, objective)
     if saved.keys() != wanted.keys():
         odd = sorted(saved.keys() ^ wanted.keys())
@@ -96,25 +169,28 @@ def load_checkpoint(
                     path, f"{name} is {tuple(saved[name].shape)}, the model has {tuple(tensor.shape)}"
                 )
             tensor.copy_(saved[name])
+    peaks = [group["peak"] for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state)
     except (ValueError, KeyError) as error:
         raise CheckpointError(
             path, f"the optimizer's state does not fit: {error}", "resume with the recipe that wrote it"
         ) from error
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["peak"] = peak  # a run may go on with other rates
     torch.set_rng_state(random["torch"])
     if model.device.type == "cuda" and "cuda" in random:
         torch.cuda.set_rng_state(random["cuda"], model.device)
-    return progress
+    return at
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor], Progress]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor], StageProgress]:
     try:
         return (
             load_file(path / "trainable.safetensors"),
             torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
             torch.load(path / "random.pt", weights_only=True),
-            Progress(**json.loads((path / "state.json").read_text(encoding="utf-8"))),
+            StageProgress(**json.loads((path / "state.json").read_text(encoding="utf-8"))),
         )
     # torch.load raises RuntimeError for damaged archives and EOFError or UnpicklingError for cut ones.
     except (
@@ -144,6 +220,13 @@ def _changing(model: Model, objective: nn.Module) -> dict[str, Tensor]:
     # Such as what was measured before the first step.
     own = objective.state_dict().keys()
     return found | {f"objective.{name}": buffer for name, buffer in objective.named_buffers() if name in own}
+
+
+def not_finite(model: Model, objective: nn.Module) -> str | None:
+    """Name of something a checkpoint would hold that is not finite; None if all is."""
+    found = {name: t for name, t in _changing(model, objective).items() if t.is_floating_point()}
+    sound = torch.stack([torch.isfinite(tensor).all().cpu() for tensor in found.values()])
+    return None if bool(sound.all()) else list(found)[int(sound.int().argmin())]
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,19 @@ class ClipSamples:
     encoded: tuple[Encoded, ...]
 
 
-def read_samples(sources: Iterable[DataSource]) -> list[Sample]:
+def open_source(source: DataSource) -> Iterable[Sample]:
+    """Samples of a source before its filters."""
+    return open_samples(source.path, source.format, **source.options)
+
+
+def read_samples(
+    sources: Iterable[DataSource], opened: Callable[[DataSource], Iterable[Sample]] = open_source
+) -> list[Sample]:
     """Samples of all sources, with each source's filters applied.
+
+    Args:
+        sources: Label files.
+        opened: Gives a source's samples before its filters.
 
     Raises:
         ConfigError: If a source yields nothing.
@@ -38,7 +49,7 @@ def read_samples(sources: Iterable[DataSource]) -> list[Sample]:
     """
     samples: list[Sample] = []
     for source in sources:
-        found = list(_filtered(open_samples(source.path, source.format, **source.options), source))
+        found = list(_filtered(opened(source), source))
         if not found:
             raise ConfigError(
                 source.path, "holds no sample that the filters let through", "check types, skip and limit"

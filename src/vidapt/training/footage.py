@@ -20,7 +20,8 @@ from vidapt.training.keys import ClipKeys
 from vidapt.version import VERSION
 from vidapt.video import decode, decode_ahead
 
-Progress = Callable[[int, int], None]
+Told = Callable[[int, int], None]
+"""Called with how many clips are done, and of how many."""
 
 Item = tuple[Clip, int]
 """A clip, and how many clips are read together in its conversation."""
@@ -78,6 +79,7 @@ class Footage:
         needs_views: Whether the objective looks at pixels.
         workers: Decoding processes.
         precision: In which frozen towers compute, as `Stage.precision` says.
+        contents: What is in the files of clips, as `video.identity` has it, as far as it is known.
     """
 
     def __init__(
@@ -90,10 +92,11 @@ class Footage:
         needs_views: bool,
         workers: int,
         precision: str = "float32",
+        contents: Mapping[Path, str] | None = None,
     ) -> None:
         self.model, self.workers, self.tower_trains = model, workers, tower_trains
         self._halves = precision == "bfloat16"
-        self._clip_key = ClipKeys()
+        self._clip_key = ClipKeys(contents or {})
         self._keys: dict[Item, str] = {}
         self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
@@ -139,7 +142,7 @@ class Footage:
             self._keys[item] = digest(key, "images") if one_of_several else key
         return self._keys[item]
 
-    def prepare(self, items: Sequence[Item], progress: Progress) -> dict[Clip, str]:
+    def prepare(self, items: Sequence[Item], progress: Told) -> dict[Clip, str]:
         """Decode every clip once: fill the store with what is missing, or, when nothing is kept, only look.
 
         Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -13,7 +13,7 @@ from vidapt.errors import ConfigError
 from vidapt.models.adapters import replace_adapters
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.video_lm import VideoLM, add_adapters
-from vidapt.recipe import Optimizer, Trained
+from vidapt.recipe import Optimizer, Stage, Trained
 
 Model: TypeAlias = VideoLM | DualEncoder
 """What a stage can train."""
@@ -94,6 +94,11 @@ def adapter_weights(language: nn.Module) -> Iterator[nn.Parameter]:
         if isinstance(layer, BaseTunerLayer):
             for name in layer.adapter_layer_names:
                 yield from getattr(layer, name).parameters()
+
+
+def learning(parts: Mapping[str, tuple[str, ...]], stage: Stage) -> list[str]:
+    """Names of a stage's rates: of the parts that are not frozen."""
+    return [part for part in parts if getattr(stage.train, part) != "frozen"]
 
 
 def training_mode(model: Model, trained: Trained) -> None:

@@ -8,14 +8,9 @@ from typing import Any
 
 from vidapt import parts
 from vidapt.errors import ConfigError
-from vidapt.formats import single_questions
-from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Sample
-from vidapt.progress import Reporter
-from vidapt.recipe import Pairing, Recipe, Stage
-from vidapt.training.align.captions import caption_clips
-from vidapt.training.data import group_by_clip, read_samples
-from vidapt.training.optimizer import Model
+from vidapt.recipe import DataSource, Pairing, Recipe, Stage
+from vidapt.training.data import open_source, read_samples
 
 
 @dataclass(frozen=True)
@@ -78,34 +73,32 @@ def aligns(recipe: Recipe) -> bool:
     return answer
 
 
-def read_labels(recipe: Recipe, stage: Stage) -> Labels:
-    """All samples a stage names.
+class LabelFiles:
+    """Label files, each read once, however many stages and sets name it."""
 
-    Raises:
-        ConfigError: If a source yields nothing.
-        FormatError: Naming file and line of what cannot be read.
-    """
-    sets: dict[str, list[Sample]] = {str(k): read_samples(v) for k, v in stage.retrieval.items()}
-    return Labels(read_samples(recipe.sources(stage)), sets)
+    def __init__(self) -> None:
+        self._files: dict[str, list[Sample]] = {}
+        self._chosen: dict[str, list[Sample]] = {}
 
+    def labels(self, recipe: Recipe, stage: Stage) -> Labels:
+        """All samples a stage names; equal sources give one and the same list.
 
-def ready(labels: Labels, stage: Stage, model: Model, tokenizer: Any, report: Reporter) -> StageData:
-    """A stage's texts as ids; what becomes of captions is told.
+        Raises:
+            ConfigError: If a source yields nothing.
+            FormatError: Naming file and line of what cannot be read.
+        """
+        sets = {str(name): self._samples(sources) for name, sources in stage.retrieval.items()}
+        return Labels(self._samples(recipe.sources(stage)), sets)
 
-    Raises:
-        ConfigError: If no caption is left.
-        FormatError: If an answer is too long, there is none, or a statement has not its form.
-    """
-    if isinstance(model, VideoLM):
-        prompt, longest = model.blueprint.prompt, stage.batching.max_answer_tokens
-        samples = single_questions(labels.samples) if stage.batching.apart else labels.samples
-        return StageData(group_by_clip(samples, prompt, tokenizer, longest))
-    positions = model.text.positions
-    found = {
-        name: caption_clips(samples, stage.pairs, tokenizer, positions, f"stage {stage.name}, {name}")
-        for name, samples in {"data": labels.samples, **labels.sets}.items()
-    }
-    for name, one in found.items():
-        report(f"{stage.name}: {name}", len(one.clips), len(one.clips), one.line())
-    data = found.pop("data")
-    return StageData(data.clips, {name: one.clips for name, one in found.items()}, data.counts)
+    def _samples(self, sources: Sequence[DataSource]) -> list[Sample]:
+        key = "\n".join(source.model_dump_json() for source in sources)
+        if key not in self._chosen:
+            self._chosen[key] = read_samples(sources, self._whole)
+        return self._chosen[key]
+
+    def _whole(self, source: DataSource) -> list[Sample]:
+        """A file's samples before its filters."""
+        key = source.model_dump_json(include={"path", "format", "options"})
+        if key not in self._files:
+            self._files[key] = list(open_source(source))
+        return self._files[key]

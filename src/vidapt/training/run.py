@@ -2,54 +2,72 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vidapt.errors import CheckpointError, ConfigError
-from vidapt.files import check_folder, write_json, write_text
+from vidapt.errors import ConfigError, VidaptError
+from vidapt.files import check_folder, write_text
 from vidapt.formats import check, fingerprint
-from vidapt.loading import RUN, open_model, usable_device
-from vidapt.loading.compose import Plan
-from vidapt.loading.compose_dual import DualPlan
+from vidapt.loading import usable_device
+from vidapt.locks import owned
+from vidapt.nouns import Sample
 from vidapt.parts import import_modules, outside
 from vidapt.progress import Reporter
-from vidapt.recipe import Recipe, missing_files
-from vidapt.training import begin
-from vidapt.training.align import begin as align_begin
+from vidapt.recipe import Recipe, Stage, missing_files
 from vidapt.training.align import teachers
-from vidapt.training.optimizer import Model
-from vidapt.training.ready import Labels, aligns, read_labels, ready
-from vidapt.training.stage_run import StageRun, stage_folder
+from vidapt.training.align.aligning import Aligning
+from vidapt.training.checkpoint import checkpoints, choose_checkpoint, step_of
+from vidapt.training.footprints import unchanged, write_footprints
+from vidapt.training.kind import Kind
+from vidapt.training.ready import LabelFiles, Labels, StageData, aligns
+from vidapt.training.stage import DivergedError
+from vidapt.training.stage_run import StageRun
+from vidapt.training.state import (
+    RECIPE,
+    RunState,
+    check_model,
+    gone_on,
+    has_finished,
+    note_forks,
+    read_state,
+    stage_folder,
+)
+from vidapt.training.talking import Talking
 
-RECIPE = "recipe.json"
-_BEGUN = (RECIPE, begin.LOAD_REPORT)
-"""What a run's folder may hold of an attempt that was refused before work began."""
 
-
-@dataclass
-class RunState:
-    """What `run.json` holds.
+@dataclass(frozen=True)
+class _Begun:
+    """A run whose folder is owned, just before its next stage.
 
     Attributes:
-        recipe: Fingerprint of the recipe the run began with, which all its cards tell.
-        settled: Fingerprint of the one in `recipe.json`, its paths as they are used; None in older runs.
-        data: Fingerprint of the labels; None in runs that did not yet write it down.
-        finished: Folders of the finished stages, in order.
-        stages: Steps, seconds and loss of each.
+        kind: Of the model.
+        recipe: What is carried out.
+        run: Its folder.
+        state: Where it stands.
+        plan: What the model's parts begin with.
+        data: Labels of each stage.
+        done: Steps done of the stage under way.
     """
 
-    recipe: str
-    settled: str | None = None
-    data: str | None = None
-    finished: list[str] = field(default_factory=list)
-    stages: dict[str, Any] = field(default_factory=dict)
+    kind: Kind
+    recipe: Recipe
+    run: Path
+    state: RunState
+    plan: Any
+    data: Sequence[Labels]
+    done: int
+
+    def left(self) -> dict[str, tuple[int, Stage]]:
+        """Unfinished stages by their folders."""
+        named = {stage_folder(index, stage): (index, stage) for index, stage in enumerate(self.recipe.stages)}
+        return {name: one for name, one in named.items() if name not in self.state.finished}
 
 
 def train(
@@ -60,7 +78,8 @@ def train(
     resume: bool = False,
     workers: int | None = None,
     device: str = "cpu",
-    flex: bool = False,
+    changes: Collection[str] = (),
+    from_step: int | None = None,
 ) -> Path:
     """Carry out a recipe.
 
@@ -75,53 +94,42 @@ def train(
         resume: Go on with an interrupted run of the same recipe.
         workers: Decoding processes; None is one per core.
         device: Where to train.
-        flex: Attend by FlexAttention, which trains on CUDA only; the result differs by rounding alone.
+        changes: Places of the recipe that differ from the run's on purpose, such as `stages.0.save_every`. Of
+            a stage that is not finished may be changed what `forks.CHANGEABLE` lists; it is written down.
+        from_step: Go on from this checkpoint of the stage under way, and delete newer ones.
 
     Returns:
         The run's folder.
 
     Raises:
         ConfigError: If files are missing, a part of the user's own cannot be imported, a part does not fit
-            the weights it is to begin with, or the folder exists and is not to be resumed.
+            the weights it is to begin with, the folder exists and is not to be resumed, or labels, footage or
+            anything else of the recipe are not what the run began with.
+        TakenError: If another process works in the run's folder.
         FormatError: If a label file is unsound, or media are missing.
-        CheckpointError: If the model to start from cannot be opened.
-        VidaptError: If the run's folder cannot be written.
-        KeyboardInterrupt: After Ctrl-C; what is done is saved and `resume` goes on from it.
+        CheckpointError: If the model to start from cannot be opened, or no checkpoint is sound.
+        VidaptError: If the run's folder cannot be written, or training diverged.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM; what is done is saved and `resume` goes on from it.
     """
     run = runs / recipe.name
     check_folder(run)
-    dual, plan, data = _checked(recipe, run)
-    state = _read_state(run, recipe, data, resume=resume)
-    recipe = recipe.known_as(state.recipe)
-    model, tokenizer = _starting_point(recipe, run, state, data, plan, dual=dual)
-    place = _place(device, flex=flex)
-    model.to(place)
-    stages = [
-        ready(labels, stage, model, tokenizer, report)
-        for labels, stage in zip(data, recipe.stages, strict=True)
-    ]
-    taught = {
-        name: teachers.open_teachers(stage.objective, model.blueprint.frames, place)
-        for index, stage in enumerate(recipe.stages)
-        if (name := stage_folder(index, stage)) not in state.finished
-    }
+    if from_step is not None and not resume:
+        raise ConfigError("from_step", "is for a run that goes on", "add --resume")
+    kind, plan, data = _checked(recipe, run)
+    place = _place(device, recipe)
     count = os.cpu_count() or 1 if workers is None else workers
-    write_text(run / RECIPE, recipe.to_json() + "\n")
-    write_json(run / RUN, asdict(state))
-    for index, stage in enumerate(recipe.stages):
-        name = stage_folder(index, stage)
-        if name in state.finished:
-            continue
-        work = StageRun(recipe, index, run, stages[index], report, count, flex=flex, teachers=taught[name])
-        state.stages[name] = work.carry_out(model, tokenizer)
-        state.finished.append(name)
-        write_json(run / RUN, asdict(state))
-        _drop_checkpoints(run / name)
+    with owned(run):
+        begun = _begun(kind, recipe, run, plan, data, report, changes, from_step, resume=resume)
+        try:
+            _carry_out(begun, report, place, count)
+        except DivergedError as error:
+            options = {"--device": device if device != "cpu" else None, "--workers": workers}
+            raise _diverged(error, begun, runs, options) from error
     return run
 
 
-def _checked(recipe: Recipe, run: Path) -> tuple[bool, Plan | DualPlan | None, list[Labels]]:
-    """Whether a recipe trains a dual encoder, what its parts begin with, and the labels of its stages.
+def _checked(recipe: Recipe, run: Path) -> tuple[Kind, Any, list[Labels]]:
+    """What kind of model a recipe trains, what its parts begin with, and the labels of its stages.
 
     Nothing it names is missing.
     """
@@ -133,82 +141,145 @@ def _checked(recipe: Recipe, run: Path) -> tuple[bool, Plan | DualPlan | None, l
             "mend the paths or give --data",
         )
     import_modules(outside(recipe.model_dump()))
-    dual = aligns(recipe)
-    plan = None if _has_finished(run) else begin.planned(recipe, dual=dual)
-    data = [read_labels(recipe, stage) for stage in recipe.stages]
-    check([sample for one in data for sample in one.everything()])
-    return dual, plan, data
+    kind: Kind = Aligning() if aligns(recipe) else Talking()
+    plan = None if has_finished(run) else kind.planned(recipe)
+    files = LabelFiles()
+    data = [files.labels(recipe, stage) for stage in recipe.stages]
+    check(sample for one in data for sample in one.everything())
+    return kind, plan, data
 
 
-def _has_finished(run: Path) -> bool:
-    """Whether a stage of a run is finished, with which it goes on; a damaged run is looked at later."""
-    try:
-        return bool(json.loads((run / RUN).read_text(encoding="utf-8"))["finished"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return False
-
-
-def _place(device: str, *, flex: bool) -> torch.device:
+def _place(device: str, recipe: Recipe) -> torch.device:
     """Where to train."""
     place = usable_device(device)
+    flex = [stage.name for stage in recipe.stages if stage.batching.flex]
     if flex and place.type != "cuda":
         raise ConfigError(
-            "flex", f"FlexAttention cannot train on {device!r}", "leave it out, or train on CUDA"
+            f"stage {flex[0]}, batching.flex",
+            f"FlexAttention cannot train on {device!r}",
+            "leave it out, or train on CUDA",
         )
     return place
 
 
-def _read_state(run: Path, recipe: Recipe, data: Sequence[Labels], *, resume: bool) -> RunState:
-    """Where the run stands; a new state if its folder is not there or was only just begun."""
+def _begun(
+    kind: Kind,
+    recipe: Recipe,
+    run: Path,
+    plan: Any,
+    data: Sequence[Labels],
+    report: Reporter,
+    changes: Collection[str],
+    from_step: int | None,
+    *,
+    resume: bool,
+) -> _Begun:
+    """A run as it goes on, or as it begins; nothing of it is written yet but what was changed or deleted."""
     labels = fingerprint(sample for one in data for sample in one.everything())
-    file = run / RUN
-    if not file.exists():
-        if run.exists() and any(
-            path.name not in _BEGUN and not path.name.startswith(".") for path in run.iterdir()
-        ):
-            raise ConfigError(run, "exists and is not a run", "choose another `name` or folder")
-        return RunState(recipe.fingerprint, recipe.settled, labels)
-    try:
-        state = RunState(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            file, f"is damaged: {error}", "delete the run's folder and train again"
-        ) from error
-    if not resume:
-        raise ConfigError(run, "this run exists", "add --resume to go on with it, or choose another `name`")
-    known = (state.recipe, state.settled)
-    if recipe.fingerprint not in known and recipe.settled not in known:
-        raise ConfigError(
-            run,
-            "was made by another version of the recipe",
-            f"use {run / RECIPE}, give every --set as before, or choose another `name`",
-        )
+    state = read_state(run, recipe, resume=resume)
+    if state is None:
+        state = RunState(recipe.fingerprint, recipe.settled, labels)
+        return _Begun(kind, recipe, run, state, plan, data, 0)
+    recipe, changed = gone_on(state, run, recipe, changes)
     if state.data not in (None, labels):
         raise ConfigError(
             run, "its labels, or clips they name, have changed since", "choose another `name` and train anew"
         )
     state.settled = recipe.settled  # `recipe.json` is about to be written anew
-    return state
+    done = 0
+    if len(state.finished) < len(recipe.stages):
+        name = stage_folder(len(state.finished), recipe.stages[len(state.finished)])
+        done = choose_checkpoint(
+            run / name / "work", lambda told: report(f"{name}: checkpoints", 1, 1, told), from_step
+        )
+        for fork in note_forks(state, recipe, changed, done):
+            told = ", ".join(f"{place} {old} -> {new}" for place, (old, new) in fork.changed.items())
+            report(f"{fork.stage}: changed", 1, 1, f"from step {fork.step}: {told}")
+    elif from_step is not None:
+        raise ConfigError(run, "all of its stages are finished", "leave out --from-step")
+    return _Begun(kind, recipe.known_as(state.recipe), run, state, plan, data, done)
 
 
-def _starting_point(
-    recipe: Recipe,
-    run: Path,
-    state: RunState,
-    data: Sequence[Labels],
-    plan: Plan | DualPlan | None,
-    *,
-    dual: bool,
-) -> tuple[Model, Any]:
+def _carry_out(begun: _Begun, report: Reporter, place: torch.device, workers: int) -> None:
+    run, state, recipe, left = begun.run, begun.state, begun.recipe, begun.left()
+    samples = (sample for labels in begun.data for sample in labels.everything())
+    prints = unchanged(run, (clip for sample in samples for clip in sample.media)) if left else {}
+    contents = {path: one.content for path, one in prints.items() if one.content is not None}
+    model, tokenizer = _starting_point(begun)
+    model.to(place)
+    stages = _ready(begun, left, model, tokenizer, report)
+    taught = {
+        name: teachers.open_teachers(stage.objective, model.blueprint.frames, place)
+        for name, (_, stage) in left.items()
+    }
+    write_text(run / RECIPE, recipe.to_json() + "\n")
+    if left:
+        write_footprints(run, prints.values())
+    state.write(run)
+    for number, (name, (index, _)) in enumerate(left.items()):
+        work = StageRun(
+            kind=begun.kind,
+            recipe=recipe,
+            index=index,
+            run=run,
+            data=stages[name],
+            report=report,
+            workers=workers,
+            contents=contents,
+            forks=state.forks_of(name),
+            done=begun.done if number == 0 else 0,
+            teachers=taught[name],
+        )
+        state.finish(name, work.carry_out(model, tokenizer), run)
+        state.write(run)
+        _drop_checkpoints(run / name)
+
+
+def _ready(
+    begun: _Begun, left: Mapping[str, tuple[int, Stage]], model: Any, tokenizer: Any, report: Reporter
+) -> dict[str, StageData]:
+    """Texts of unfinished stages as ids; stages that read the same of them share it."""
+    made: dict[Any, StageData] = {}
+    found: dict[str, StageData] = {}
+    for name, (index, stage) in left.items():
+        key = begun.kind.reads(begun.data[index], stage)
+        if key not in made:
+            made[key] = begun.kind.ready(begun.data[index], stage, model, tokenizer, report)
+        found[name] = made[key]
+    return found
+
+
+def _starting_point(begun: _Begun) -> tuple[Any, Any]:
     """The model the next stage begins with, and its tokenizer."""
-    if state.finished:
-        return align_begin.resume(run) if dual else open_model(run)
-    texts = (turn.text for labels in data for sample in labels.samples for turn in sample.turns)
-    if dual:
-        assert not isinstance(plan, Plan)
-        return align_begin.begin(recipe, texts, run, plan)
-    assert not isinstance(plan, DualPlan)
-    return begin.begin(recipe, texts, run, plan)
+    if begun.state.finished:
+        check_model(begun.state, begun.run)
+        return begun.kind.resume(begun.run)
+    samples: dict[int, Sequence[Sample]] = {id(one.samples): one.samples for one in begun.data}
+    texts = (turn.text for some in samples.values() for sample in some for turn in sample.turns)
+    return begun.kind.begin(begun.recipe, texts, begun.run, begun.plan)
+
+
+def _diverged(error: DivergedError, begun: _Begun, runs: Path, options: Mapping[str, object]) -> VidaptError:
+    """What happened, and the command that goes on with lower rates."""
+    name, (index, stage) = next(iter(begun.left().items()))
+    kept = [step_of(path) for path in checkpoints(begun.run / name / "work")]
+    rates = stage.optimizer.rates
+    sets = [
+        f"stages.{index}.optimizer.rates.{part}={getattr(rates, part) / 10:g}"
+        for part in begun.kind.learning(stage)
+    ]
+    if stage.optimizer.clip_norm is None:
+        sets.append(f"stages.{index}.optimizer.clip_norm=1.0")
+    words = ["vidapt", "train", str(begun.run / RECIPE), "--runs", str(runs), "--resume"]
+    words += [word for one in sets for word in ("--set", one)]
+    words += [word for key, value in options.items() if value is not None for word in (key, str(value))]
+    where = f"from step {kept[-1]}" if kept else "from its beginning"
+    older = f"\n     (--from-step {kept[-2]} goes on from the checkpoint before)" if len(kept) > 1 else ""
+    return VidaptError(
+        error.where,
+        error.found,
+        f"lower the learning rate and go on {where}, such as\n     {shlex.join(words)}{older}",
+    )
 
 
 def _drop_checkpoints(folder: Path) -> None:

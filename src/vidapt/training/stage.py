@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,16 @@ from torch.utils.tensorboard import SummaryWriter
 from vidapt import parts
 from vidapt.errors import CheckpointError, VidaptError
 from vidapt.files import disk_errors
+from vidapt.interrupt import between_steps
 from vidapt.recipe import Stage
 from vidapt.training.checkpoint import (
-    Progress,
+    StageProgress,
     checkpoints,
     load_checkpoint,
+    not_finite,
     remove_torn,
     save_checkpoint,
 )
-from vidapt.training.interrupt import between_steps
 from vidapt.training.optimizer import Model, make_optimizer, set_rates, trainable, training_mode
 
 LOG_EVERY = 10
@@ -35,6 +36,10 @@ _SHARE = 0.05
 """Of the newest loss in the running mean, once there are many."""
 
 Numbers = Mapping[str, float]
+
+
+class DivergedError(VidaptError):
+    """A loss, a gradient or a weight is not finite any more."""
 
 
 def _nothing(numbers: Numbers) -> Numbers:
@@ -58,6 +63,8 @@ class StageWork:
         measure: Further numbers for the log after so many steps, asked for before the first step and whenever
             a checkpoint is due; it may put the model into evaluation mode.
         watch: Told of every logged step's numbers; returns more of them.
+        note: What is to be told beside the loss.
+        changed: Numbers of the recipe that were changed at the step the stage goes on from, by place there.
     """
 
     stage: Stage
@@ -69,6 +76,8 @@ class StageWork:
     objective: nn.Module
     measure: Callable[[int], Numbers] | None = None
     watch: Callable[[Numbers], Numbers] = _nothing
+    note: Callable[[], str] = str
+    changed: Numbers = field(default_factory=dict)
 
 
 def make_objective(stage: Stage, model: Model, seed: int) -> nn.Module:
@@ -92,16 +101,17 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
         Steps, seconds spent in them and the running loss; and how many steps were skipped, if any were.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C, once the step under way is done and saved.
-        CheckpointError: If the newest checkpoint is damaged, or not one of this stage.
-        VidaptError: If the loss or the gradient is not finite, or the disk is full.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once the step under way is done and saved.
+        CheckpointError: If the newest checkpoint is not one of this stage.
+        DivergedError: If the loss, the gradient or a weight is not finite; nothing of the kind is ever saved.
+        VidaptError: If the disk is full.
     """
     stage = work.stage
     total = work.steps
     optimizer = make_optimizer(model, work.objective, stage.optimizer)
     torch.manual_seed(work.seed * 1009 + work.index)
     remove_torn(work.folder)
-    at = Progress()
+    at = StageProgress()
     for path in checkpoints(work.folder)[-1:]:
         at = load_checkpoint(path, model, work.objective, optimizer)
         if at.step > total:
@@ -110,41 +120,57 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
         if not at.step and work.measure is not None:
             log(0, work.measure(0), optimizer)
         training_mode(model, stage.train)
+        saved = time.monotonic()
+        first = at.step + 1
         while at.step < total:
             set_rates(optimizer, stage.optimizer, at.step, total)
             started = time.monotonic()
             found = _step(model, work, optimizer, at.step)
             at = _advance(at, found, time.monotonic() - started)
             last, stop = at.step == total, interrupted()
-            numbers = _due(model, work, at.step, found)
+            numbers = _due(model, work, at.step, found, changed=at.step == first)
             if numbers:
                 log(at.step, numbers, optimizer)
-            if at.step % stage.save_every == 0 or last or stop:
+            if last or stop or _save_is_due(stage, at.step, time.monotonic() - saved):
+                _check_weights(model, work, at.step)
                 save_checkpoint(work.folder, model, work.objective, optimizer, at)
+                saved = time.monotonic()
             report(at.step, total, math.nan if at.loss is None else at.loss)
             if stop:
-                raise KeyboardInterrupt
-        if interrupted():
-            raise KeyboardInterrupt
+                raise stop
+        if stop := interrupted():
+            raise stop
     model.eval()
     skipped = {"skipped": at.skipped} if at.skipped else {}
     return {"steps": total, "seconds": round(at.seconds, 1), "loss": at.loss, **skipped}
 
 
-def _advance(at: Progress, found: Numbers | None, seconds: float) -> Progress:
+def _save_is_due(stage: Stage, done: int, since_s: float) -> bool:
+    minutes = stage.save_minutes
+    return done % stage.save_every == 0 or (minutes is not None and since_s >= 60 * minutes)
+
+
+def _advance(at: StageProgress, found: Numbers | None, seconds: float) -> StageProgress:
     if found is None:
-        return Progress(at.step + 1, at.loss, at.seconds + seconds, at.skipped + 1)
+        return StageProgress(at.step + 1, at.loss, at.seconds + seconds, at.skipped + 1)
     loss = found["loss"]
     # At first each loss weighs as its number, so that the first ones are soon forgotten.
     share = max(_SHARE, 2 / (at.step - at.skipped + 2))
     running = loss if at.loss is None else (1 - share) * at.loss + share * loss
-    return Progress(at.step + 1, running, at.seconds + seconds, at.skipped)
+    return StageProgress(at.step + 1, running, at.seconds + seconds, at.skipped)
 
 
-def _due(model: Model, work: StageWork, done: int, found: Numbers | None) -> dict[str, float]:
-    """Numbers to be logged once so many steps are done; empty if none are due."""
-    last = done == work.steps
-    numbers = dict(found) if found is not None and (done % LOG_EVERY == 0 or last) else {}
+def _due(
+    model: Model, work: StageWork, done: int, found: Numbers | None, *, changed: bool
+) -> dict[str, float]:
+    """Numbers to be logged once so many steps are done; empty if none are due.
+
+    What is measured does not depend on the clock, so not on saving by minutes.
+    """
+    last, forked = done == work.steps, changed and bool(work.changed)
+    numbers = dict(found) if found is not None and (done % LOG_EVERY == 0 or last or forked) else {}
+    if forked and numbers:
+        numbers |= {f"fork/{place}": value for place, value in work.changed.items()}
     if work.measure is not None and (done % work.stage.save_every == 0 or last):
         numbers |= work.measure(done)
         training_mode(model, work.stage.train)
@@ -154,7 +180,7 @@ def _due(model: Model, work: StageWork, done: int, found: Numbers | None) -> dic
 def _step(
     model: Model, work: StageWork, optimizer: torch.optim.Optimizer, number: int
 ) -> dict[str, float] | None:
-    """One update; returns the loss per label and its components, or None for a step that is skipped."""
+    """One update; the loss per label, of how many labels, and its components; None for a skipped step."""
     stage = work.stage
     batch = work.batch(number)
     if batch is None:
@@ -169,26 +195,34 @@ def _step(
     _check_finite(stage, number, "the loss", mean)
     mean.backward()
     weights = [weight for _, weight in trainable(model, work.objective)]
-    if stage.optimizer.clip_norm is not None:
-        norm = torch.nn.utils.clip_grad_norm_(weights, stage.optimizer.clip_norm)
-        _check_finite(stage, number, "the gradient's length", norm)
+    _check_finite(stage, number, "the gradient's length", _clipped(weights, stage.optimizer.clip_norm))
     optimizer.step()
     after = getattr(work.objective, "after_step", None)
     if after is not None:
         after(model)
     return {
         "loss": float(mean.detach()),
+        "loss/weight": loss.weight,
         **{name: value / loss.weight for name, value in loss.parts.items()},
     }
 
 
+def _clipped(weights: Sequence[nn.Parameter], longest: float | None) -> Tensor:
+    """The gradient's length, before it is shortened."""
+    if longest is not None:
+        return torch.nn.utils.clip_grad_norm_(weights, longest)
+    return torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+
+
 def _check_finite(stage: Stage, number: int, what: str, value: Tensor) -> None:
     if not torch.isfinite(value):
-        raise VidaptError(
-            f"stage {stage.name}, step {number + 1}",
-            f"{what} is {float(value.detach())}",
-            "lower the learning rate; the last checkpoint before this step is kept",
-        )
+        raise DivergedError(f"stage {stage.name}, step {number + 1}", f"{what} is {float(value.detach())}")
+
+
+def _check_weights(model: Model, work: StageWork, done: int) -> None:
+    name = not_finite(model, work.objective)
+    if name is not None:
+        raise DivergedError(f"stage {work.stage.name}, step {done}", f"{name} is not finite any more")
 
 
 @contextmanager
@@ -214,13 +248,17 @@ def _log(
                     rates = {f"rate/{group['part']}": group["lr"] for group in optimizer.param_groups}
                     for name, value in (values | rates).items():
                         writer.add_scalar(name, value, step)
-                    row = {"step": step, **{k: round(v, 6) for k, v in values.items()}, **rates}
+                    row = {"step": step, **{k: _short(k, v) for k, v in values.items()}, **rates}
                     file.write(json.dumps(row) + "\n")
                     file.flush()
 
                 yield log
         finally:
             writer.close()
+
+
+def _short(name: str, value: float) -> float:
+    return value if name.startswith("fork/") else round(value, 6)
 
 
 def _step_of(line: str) -> float:

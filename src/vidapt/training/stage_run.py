@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,18 @@ import torch
 from torch import nn
 
 from vidapt.errors import ConfigError
-from vidapt.models.dual_encoder import DualEncoder
-from vidapt.models.dual_folder import save_dual
-from vidapt.models.folder import save_model
-from vidapt.models.video_lm import VideoLM
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage
 from vidapt.training import quarantine
 from vidapt.training.align import teachers
-from vidapt.training.align.eyes import DualEyes
-from vidapt.training.align.stage import aligned, measure_of, watch_of
-from vidapt.training.batch import StageBatch
 from vidapt.training.footage import Footage
+from vidapt.training.forks import Fork
+from vidapt.training.kind import Kind, Prepared
 from vidapt.training.optimizer import Model, set_trainable
-from vidapt.training.order import Order, total_steps
 from vidapt.training.ready import StageData
-from vidapt.training.stage import StageWork, fit, make_objective
-from vidapt.training.truth import read_truth
+from vidapt.training.stage import fit, make_objective
+from vidapt.training.state import stage_folder
 from vidapt.version import VERSION
-
-
-def stage_folder(index: int, stage: Stage) -> str:
-    """Name of a stage's folder in its run."""
-    return f"{index + 1:02d}-{stage.name}"
 
 
 @dataclass(frozen=True)
@@ -42,23 +31,29 @@ class StageRun:
     """A stage and all that it is carried out with.
 
     Attributes:
+        kind: Of the model.
         recipe: Of the run.
         index: Of the stage among the recipe's.
         run: Folder of the run.
         data: The stage's clips and their labels.
         report: Shows progress.
         workers: Decoding processes.
-        flex: Attend by FlexAttention.
+        contents: What is in the files of clips, as `video.identity` has it.
+        forks: What was changed while the stage was under way.
+        done: Steps that were done before.
         teachers: Those of its objective, by name.
     """
 
+    kind: Kind
     recipe: Recipe
     index: int
     run: Path
     data: StageData
     report: Reporter
     workers: int
-    flex: bool
+    contents: Mapping[Path, str]
+    forks: Sequence[Fork]
+    done: int
     teachers: Mapping[str, teachers.Teacher]
 
     @property
@@ -78,86 +73,66 @@ class StageRun:
         if told := set_trainable(model, stage.train):
             self.report(f"{stage.name}: adapters", 1, 1, told)
         footage = Footage(
-            model if isinstance(model, VideoLM) else DualEyes(model),
+            self.kind.eyes(model),
             stage.cache,
-            self.run.parent / ".cache",
+            self._caches,
             tower_trains=stage.train.towers != "frozen",
             needs_views=getattr(objective, "needs_views", False),
             workers=self.workers,
             precision=stage.precision,
+            contents=self.contents,
         )
         data = self._usable(footage, self.data)
-        if isinstance(model, VideoLM):
-            work = self._talking(model, tokenizer, objective, footage, data)
-            result = {**fit(model, work, self._show()), **({"adapters": told} if told else {})}
-            save_model(self.folder / "model", model, tokenizer, self._card(result, data))
-            return result
         shown, data = self._lessons(objective, data, model.device)
-        work, note = self._aligning(model, tokenizer, objective, footage, data, shown)
-        result = {**fit(model, work, self._show(note)), "texts": dict(data.counts)}
-        save_dual(self.folder / "model", model, tokenizer, self._card(result, data))
+        prepared = Prepared(
+            stage=stage,
+            index=self.index,
+            seed=self.recipe.seed,
+            folder=self.folder,
+            model=model,
+            tokenizer=tokenizer,
+            objective=objective,
+            footage=footage,
+            data=data,
+            lessons=shown,
+            card=lambda numbers: self._card(numbers, data),
+        )
+        work = replace(self.kind.work(prepared), changed=self._changed())
+        result = fit(model, work, self._show(work.note))
+        result |= {"adapters": told} if told else {}
+        result |= {"texts": dict(data.counts)} if data.counts else {}
+        self.kind.save(self.folder / "model", model, tokenizer, self._card(result, data))
         return result
 
-    def _talking(
-        self, model: VideoLM, tokenizer: Any, objective: nn.Module, footage: Footage, data: StageData
-    ) -> StageWork:
-        """A stage of a video-language model."""
-        stage, clips = self.stage, data.clips
-        order = Order(clips, stage.batching, (self.recipe.seed, self.index))
-        truth = read_truth(clips, getattr(objective, "columns", ()))
-        shared, flex = stage.batching.shared_prefix, self.flex
+    def _changed(self) -> dict[str, float]:
+        """Numbers that were changed where the stage goes on, for its log."""
+        here = (fork.changed for fork in self.forks if fork.step == self.done)
+        return {
+            place: new
+            for changed in here
+            for place, (_, new) in changed.items()
+            if isinstance(new, int | float)
+        }
 
-        def batch(number: int) -> StageBatch:
-            visits = order.step(number)
-            return StageBatch(
-                model, tokenizer, footage, clips, visits, truth, shared_prefix=shared, flex=flex
-            )
-
-        return self._work(total_steps(stage, order), batch, objective)
+    @property
+    def _caches(self) -> Path:
+        return self.run.parent / ".cache"
 
     def _lessons(
         self, objective: nn.Module, data: StageData, device: torch.device
     ) -> tuple[dict[str, Footage], StageData]:
         """What the teachers see of the clips, and the clips that all of them can see."""
-        shown = teachers.lessons(self.teachers, self.stage.cache, self.run.parent / ".cache", self.workers)
+        shown = teachers.lessons(self.teachers, self.stage.cache, self._caches, self.workers, self.contents)
         for name, footage in shown.items():
             self.teachers[name].to(device)
             data = replace(self._usable(footage, replace(data, sets={}), f" for {name}"), sets=data.sets)
             self.teachers[name].cpu()
-        items = list(dict.fromkeys((clip.media[0], 1) for clip in data.clips))
         if shown:
+            items = list(dict.fromkeys((clip.media[0], 1) for clip in data.clips))
             teachers.introduce(objective, shown, items, self.recipe.seed, device)
         return shown, data
 
-    def _aligning(
-        self,
-        model: DualEncoder,
-        tokenizer: Any,
-        objective: nn.Module,
-        footage: Footage,
-        data: StageData,
-        shown: Mapping[str, Footage],
-    ) -> tuple[StageWork, Callable[[], str]]:
-        """A stage of a dual encoder, and what is to be told of its terms."""
-        stage, seed = self.stage, self.recipe.seed
-        apart = getattr(objective, "tells_apart", True)
-        pairs = aligned(
-            stage, model, footage, data.clips, (seed, self.index), lessons=shown, tells_apart=apart
-        )
-        watch = watch_of(objective)
-
-        def card(numbers: Mapping[str, Any]) -> dict[str, Any]:
-            return self._card(dict(numbers), data)
-
-        measure = measure_of(stage, model, tokenizer, footage, data.sets, self.folder, card)
-        work = self._work(pairs.steps, pairs.batch, objective)
-        return replace(work, measure=measure, watch=watch), watch.line
-
-    def _work(self, steps: int, batch: Callable[[int], Any], objective: nn.Module) -> StageWork:
-        folder = self.folder / "work"
-        return StageWork(self.stage, self.index, self.recipe.seed, folder, steps, batch, objective)
-
-    def _show(self, note: Callable[[], str] = str) -> Callable[[int, int, float], None]:
+    def _show(self, note: Callable[[], str]) -> Callable[[int, int, float], None]:
         def show(done: int, total: int, loss: float) -> None:
             words = [f"loss {loss:.3f}", note()]
             self.report(self.stage.name, done, total, "; ".join(word for word in words if word))
@@ -184,7 +159,7 @@ class StageRun:
         sets = {name: whole(clips) for name, clips in data.sets.items()}
         return replace(data, clips=whole(data.clips), sets=sets)
 
-    def _card(self, result: dict[str, Any], data: StageData) -> dict[str, Any]:
+    def _card(self, result: Mapping[str, Any], data: StageData) -> dict[str, Any]:
         return {
             "recipe": self.recipe.name,
             "recipe_hash": self.recipe.fingerprint,
@@ -193,6 +168,7 @@ class StageRun:
             "clips": len(data.clips),
             "samples": sum(len(c.samples) for c in data.clips),
             **result,
+            **({"forks": [asdict(fork) for fork in self.forks]} if self.forks else {}),
             "versions": {
                 "vidapt": VERSION,
                 "torch": torch.__version__,

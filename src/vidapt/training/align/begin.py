@@ -10,12 +10,22 @@ import torch
 
 from vidapt.errors import ConfigError
 from vidapt.hub import open_dual_encoder
-from vidapt.loading import locate_dual
+from vidapt.loading import compose_dual, locate_dual
+from vidapt.loading.compose import Sources
 from vidapt.loading.compose_dual import DualPlan
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, Recipe
 from vidapt.training.begin import given_tokenizer, keep_report
 from vidapt.training.tokenizer import learn_caption_tokenizer
+
+
+def planned(recipe: Recipe) -> DualPlan | None:
+    """Look at what a recipe begins with, before any work; as `training.begin.planned`."""
+    if recipe.start is not None:
+        locate_dual(recipe.start)
+    elif recipe.dual is not None and compose_dual.is_composed(recipe.dual):
+        return compose_dual.plan(recipe.dual, Sources(recipe.accept, recipe.seed), recipe.at)
+    return None
 
 
 def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan | None) -> tuple[DualEncoder, Any]:

@@ -17,7 +17,7 @@ from vidapt.loading import RUN, locate_dual
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import Recipe, Stage
 from vidapt.training.ready import aligns
-from vidapt.training.run import RECIPE
+from vidapt.training.state import RECIPE
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def measure_of(
     folder: Path,
     card: Callable[[Mapping[str, Any]], dict[str, Any]],
 ) -> Measure | None:
-    """What is measured whenever the stage saves; None if it names no sets."""
+    """What is measured every `save_every` steps; None if it names no sets."""
     if not sets:
         return None
 

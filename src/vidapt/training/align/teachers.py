@@ -146,7 +146,13 @@ def _try(name: str, teacher: Teacher) -> None:
         )
 
 
-def lessons(teachers: Mapping[str, Teacher], cache: Cache, folder: Path, workers: int) -> dict[str, Footage]:
+def lessons(
+    teachers: Mapping[str, Teacher],
+    cache: Cache,
+    folder: Path,
+    workers: int,
+    contents: Mapping[Path, str],
+) -> dict[str, Footage]:
     """Where teachers keep what they see, by name; whatever the student keeps, teachers keep features.
 
     Args:
@@ -154,10 +160,19 @@ def lessons(teachers: Mapping[str, Teacher], cache: Cache, folder: Path, workers
         cache: Number format and size.
         folder: Where caches lie.
         workers: Decoding processes.
+        contents: What is in the files of clips, as far as it is known.
     """
     kept = cache.model_copy(update={"keep": "features"})
     return {
-        name: Footage(DualEyes(teacher), kept, folder, tower_trains=False, needs_views=False, workers=workers)
+        name: Footage(
+            DualEyes(teacher),
+            kept,
+            folder,
+            tower_trains=False,
+            needs_views=False,
+            workers=workers,
+            contents=contents,
+        )
         for name, teacher in teachers.items()
     }
 

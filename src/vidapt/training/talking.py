@@ -1,0 +1,88 @@
+"""Training a video-language model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vidapt.formats import single_questions
+from vidapt.loading import open_model
+from vidapt.loading.compose import Plan
+from vidapt.models.folder import save_model
+from vidapt.models.video_lm import VideoLM
+from vidapt.progress import Reporter
+from vidapt.recipe import Recipe, Stage
+from vidapt.training import begin
+from vidapt.training.batch import StageBatch
+from vidapt.training.data import group_by_clip
+from vidapt.training.kind import Prepared
+from vidapt.training.optimizer import PARTS, learning
+from vidapt.training.order import Order, total_steps
+from vidapt.training.ready import Labels, StageData
+from vidapt.training.stage import StageWork
+from vidapt.training.truth import read_truth
+
+
+class Talking:
+    """The kind of model that answers in words; see `kind.Kind`."""
+
+    def planned(self, recipe: Recipe) -> Plan | None:
+        """What the model's parts begin with, if a recipe takes others' weights."""
+        return begin.planned(recipe)
+
+    def begin(
+        self, recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None
+    ) -> tuple[VideoLM, Any]:
+        """The model and the tokenizer that a recipe begins with."""
+        return begin.begin(recipe, texts, run, plan)
+
+    def resume(self, run: Path) -> tuple[VideoLM, Any]:
+        """What the last finished stage of a run left."""
+        return open_model(run)
+
+    def reads(self, labels: Labels, stage: Stage) -> Hashable:
+        """Samples, and how conversations are taken apart."""
+        return id(labels.samples), stage.batching.apart, stage.batching.max_answer_tokens
+
+    def ready(
+        self, labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any, report: Reporter
+    ) -> StageData:
+        """A stage's conversations as ids."""
+        del report
+        samples = single_questions(labels.samples) if stage.batching.apart else labels.samples
+        return StageData(
+            group_by_clip(samples, model.blueprint.prompt, tokenizer, stage.batching.max_answer_tokens)
+        )
+
+    def learning(self, stage: Stage) -> list[str]:
+        """Parts that are not frozen."""
+        return learning(PARTS, stage)
+
+    def eyes(self, model: VideoLM) -> VideoLM:
+        """The model itself."""
+        return model
+
+    def work(self, prepared: Prepared) -> StageWork:
+        """Packed batches, in the order that the seed gives."""
+        stage, model, footage = prepared.stage, prepared.model, prepared.footage
+        clips, tokenizer = prepared.data.clips, prepared.tokenizer
+        order = Order(clips, stage.batching, (prepared.seed, prepared.index))
+        truth = read_truth(clips, getattr(prepared.objective, "columns", ()))
+
+        def batch(number: int) -> StageBatch:
+            return StageBatch(model, tokenizer, footage, clips, order.step(number), truth, stage.batching)
+
+        return StageWork(
+            stage,
+            prepared.index,
+            prepared.seed,
+            prepared.folder / "work",
+            total_steps(stage, order),
+            batch,
+            prepared.objective,
+        )
+
+    def save(self, folder: Path, model: VideoLM, tokenizer: Any, card: Mapping[str, Any]) -> None:
+        """Write the model's folder in one step."""
+        save_model(folder, model, tokenizer, card)
