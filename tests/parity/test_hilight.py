@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import clip_tools as clip
@@ -16,6 +15,7 @@ import parity_tools as tools
 import pytest
 import torch
 import two_tower_tools as two
+from letters import Letters
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import GemmaConfig, GemmaForCausalLM
@@ -315,16 +315,6 @@ def test_the_prompt_is_the_authors(model: VideoLM) -> None:
     text = prompt.start + user + prompt.opening + prompt.answer.replace("{text}", "A") + prompt.end
     turn = "<start_of_turn>user\n<video>\nQ<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n<eos>"
     assert text == f"<bos>{turn}"
-
-
-class Letters:
-    """A tokenizer whose ids are code points."""
-
-    bos_token = eos_token = None
-
-    def __call__(self, text: str, *, add_special_tokens: bool) -> SimpleNamespace:
-        assert not add_special_tokens
-        return SimpleNamespace(input_ids=[ord(letter) for letter in text])
 
 
 def read_of(prompt: Prompt, *said: str, clips: int = 1) -> str:
