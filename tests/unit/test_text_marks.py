@@ -97,3 +97,8 @@ def test_a_dual_encoders_text_ends_where_it_ends() -> None:
     assert found[0] == plain[0]
     assert tokenizer.bos_token_id not in found[1:]
     assert tokenizer.decode(found[1:-1]) == "the red</s> ball <s>"
+
+
+def test_a_text_of_nothing_but_marks_is_refused_at_once(tokenizer: Any) -> None:
+    with pytest.raises(FormatError, match="f:1: its text writes 100000 special tokens"):
+        encoded(tokenizer, ("user", "</s>" * 100_000), ("assistant", "x"))

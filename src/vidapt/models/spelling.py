@@ -17,6 +17,9 @@ from vidapt.recipe import Prompt
 _BLANK = " \t\r\n▁"
 """Added tokens made of nothing else are words: some tokenizers keep runs of spaces whole."""
 
+_MOST = 1000
+"""Marks written in one stretch of text; each is cut apart by itself."""
+
 _LINE = "\n"
 """Behind a line break no tokenizer writes a space of its own, and no token spans it and what follows."""
 
@@ -68,7 +71,7 @@ def spelled(
             stretches follow a mark: that of a clip, or that of an answer's end.
 
     Raises:
-        FormatError: If a mark cannot be written in words.
+        FormatError: If a mark cannot be written in words, or there are too many.
     """
     text = "".join(run.text for run in runs)
     return tuple(_spelled(text, list(_said(runs)), _Writer(tokenizer, marks), where, begins, within=False))
@@ -88,6 +91,8 @@ def _spelled(
     """Ids of a text whose stretches `said` make no marks; `within` a mark that was cut apart it begins."""
     tokens = writer.within(text) if within else writer.written(text, begins=begins)
     cuts = sorted({_cut(text, mark, where) for mark in writer.marks_among(tokens, text) if _hits(mark, said)})
+    if len(cuts) > _MOST:
+        raise FormatError(where, f"its text writes {len(cuts)} special tokens", "write it without them")
     if not cuts:
         yield from (token.id for token in tokens)
         return

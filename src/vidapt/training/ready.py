@@ -9,6 +9,7 @@ from typing import Any
 from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.formats import single_questions
+from vidapt.models.reach import refuse_longer
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter
@@ -93,13 +94,16 @@ def ready(labels: Labels, stage: Stage, model: Model, tokenizer: Any, report: Re
     """A stage's texts as ids; what becomes of captions is told.
 
     Raises:
+        BudgetError: If a sample is longer than the language model reads.
         ConfigError: If no caption is left.
         FormatError: If an answer is too long, there is none, or a statement has not its form.
     """
     if isinstance(model, VideoLM):
         prompt, longest = model.blueprint.prompt, stage.batching.max_answer_tokens
         samples = single_questions(labels.samples) if stage.batching.apart else labels.samples
-        return StageData(group_by_clip(samples, prompt, tokenizer, longest))
+        clips = group_by_clip(samples, prompt, tokenizer, longest)
+        refuse_longer(model, tokenizer, clips)
+        return StageData(clips)
     positions = model.text.positions
     found = {
         name: caption_clips(samples, stage.pairs, tokenizer, positions, f"stage {stage.name}, {name}")
