@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from hilight_tools import (
     authors,
     gemma,
 )
+from letters import Letters
 from torch import Tensor
 
 from vidapt.hub import open_checkpoint
@@ -172,16 +172,6 @@ def test_the_prompt_is_the_authors(model: VideoLM) -> None:
     text = prompt.start + user + prompt.opening + prompt.answer.replace("{text}", "A") + prompt.end
     turn = "<start_of_turn>user\n<video>\nQ<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n<eos>"
     assert text == f"<bos>{turn}"
-
-
-class Letters:
-    """A tokenizer whose ids are code points."""
-
-    bos_token = eos_token = None
-
-    def __call__(self, text: str, *, add_special_tokens: bool) -> SimpleNamespace:
-        assert not add_special_tokens
-        return SimpleNamespace(input_ids=[ord(letter) for letter in text])
 
 
 def read_of(prompt: Prompt, *said: str, clips: int = 1) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from letters import Letters
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -33,23 +33,6 @@ SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions. "
 )
-
-
-class Letters:
-    """A tokenizer whose ids are code points.
-
-    Like SentencePiece it writes a space in front of a stretch of text (but not behind a control token).
-    """
-
-    bos_token = eos_token = None
-
-    def __init__(self, space: str = "") -> None:
-        self.space = space
-
-    def __call__(self, text: str, *, add_special_tokens: bool) -> SimpleNamespace:
-        assert not add_special_tokens
-        space = self.space if text[0].isalpha() else ""
-        return SimpleNamespace(input_ids=[ord(letter) for letter in space + text])
 
 
 def written(prompt: Prompt, space: str = "") -> str:

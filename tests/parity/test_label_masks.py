@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from letters import Letters
 
 from vidapt.hub import _prompts, hilight, mini_gemini, minicpm_v, qwen2_vl
 from vidapt.models.text import encode
@@ -35,16 +35,6 @@ EXPECTED = {
     # HiLight supervises the line break and the end of the text behind the turn's own end.
     "hilight": (hilight.GEMMA, ["A red ball.<end_of_turn>\n<eos>", "It rolls.<end_of_turn>\n<eos>"]),
 }
-
-
-class Letters:
-    """A tokenizer whose ids are code points."""
-
-    bos_token = eos_token = None
-
-    def __call__(self, text: str, *, add_special_tokens: bool) -> SimpleNamespace:
-        assert not add_special_tokens
-        return SimpleNamespace(input_ids=[ord(letter) for letter in text])
 
 
 def supervised(prompt: Prompt) -> list[str]:

@@ -46,7 +46,12 @@ class FakeEngine:
     def clip_tokens(self) -> int:
         return 100
 
-    def watch_batches(self, batches: Iterable[Sequence[Clip]], *, workers: int) -> Iterator[list[Any]]:
+    def text_tokens(self, question: str) -> int:
+        return len(question.split())
+
+    def watch_batches(
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int
+    ) -> Iterator[list[Any]]:
         for batch in batches:
             self.watched += [clip.id for clip in batch]
             yield [

@@ -6,10 +6,10 @@ import json
 import resource
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from letters import Letters
 
 from vidapt.hub._chat import Marks, own_template, prompt_of
 from vidapt.hub._prompts import CHATML, LLAMA_3, MISTRAL, PHI_3, VICUNA
@@ -100,16 +100,6 @@ LLAMA_MARKS = Marks(
     ),
 )
 MARKS = Marks("<s>", "</s>", "<image>", frozenset({"<s>", "</s>", "<|im_end|>", "<|end|>", "<image>"}))
-
-
-class Letters:
-    """A tokenizer whose ids are code points."""
-
-    bos_token = eos_token = None
-
-    def __call__(self, text: str, *, add_special_tokens: bool) -> SimpleNamespace:
-        assert not add_special_tokens
-        return SimpleNamespace(input_ids=[ord(letter) for letter in text])
 
 
 def written(prompt: Prompt) -> str:

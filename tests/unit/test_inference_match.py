@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from letters import Letters
 from torch import Tensor
 
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
@@ -151,13 +152,13 @@ def test_what_all_answers_begin_with_is_passed_over(engine: Engine) -> None:
     assert not set(behind._yes) & set(behind._no)
 
 
-class Alike:
+class Alike(Letters):
     """A tokenizer to which all words are one."""
 
-    bos_token = eos_token = None
-
-    def __call__(self, text: str, **_: Any) -> Any:
-        return SimpleNamespace(input_ids=[7] if text else [])
+    def __call__(self, text: str, **_: Any) -> SimpleNamespace:
+        ids = [7] if text else []
+        spans = [(0, len(text))] if text else []
+        return SimpleNamespace(input_ids=ids, encodings=[SimpleNamespace(ids=ids, offsets=spans)])
 
 
 def test_a_model_whose_yes_cannot_be_told_from_no_is_not_asked() -> None:

@@ -252,7 +252,8 @@ def _caption(
     clips = (list(members.values()) for members in batches)
     done, broken = sum(key in journal.rows for key in todo), 0
     report("caption", done, len(todo))
-    with contextlib.closing(job.engine.watch_batches(clips, workers=count, ahead=2 * batch)) as stream:
+    watched = job.engine.watch_batches(clips, workers=count, ahead=2 * batch, beside=job.text_tokens)
+    with contextlib.closing(watched) as stream:
         since = time.monotonic()
         for members, seen in zip(batches, stream, strict=True):
             captions = _answered(job, seen)

@@ -15,15 +15,23 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vidapt.errors import BrokenClip, CheckpointError, ConfigError
+from vidapt.errors import BrokenClip, BudgetError, CheckpointError, ConfigError
 from vidapt.hub import is_mark
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, Packed, pack, reading_length, spell
+from vidapt.models.reach import (
+    REMEDY,
+    most_frames,
+    reach_of,
+    refuse_packed,
+    sequence,
+    text_length,
+)
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM, visual_tokens
 from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn, Views
-from vidapt.video import Policy, Times, Uniform, decode, decode_ahead
+from vidapt.video import decode, decode_ahead
 
 CAPTION_PROMPT = "describe the video."
 Media = str | Path | Sequence[str | Path]
@@ -99,16 +107,19 @@ class Engine:
 
     def ask_all(self, media: Media, questions: Sequence[str], **decoding: Any) -> list[str]:
         """Answer several questions about a clip (or several clips together), which is seen once."""
-        (answers,) = self.answer([(self._seen(media), list(questions))], Decoding(**decoding))
+        chosen = Decoding(**decoding)
+        count = 1 if isinstance(media, str | Path) else len(media)
+        beside = max((self.text_tokens(question, count) for question in questions), default=0)
+        (answers,) = self.answer([(self._seen(media, beside), list(questions))], chosen)
         return [self.text(answer) for answer in answers]
 
-    def _seen(self, media: Media) -> list[SeenClip]:
-        """The clips of one conversation."""
+    def _seen(self, media: Media, beside: int = 0) -> list[SeenClip]:
+        """The clips of one conversation, and how many tokens of text are read with them."""
         paths = [media] if isinstance(media, str | Path) else list(media)
         clips = [Clip(id=Path(path).stem, path=Path(path)) for path in paths]
         policy = self.model.blueprint.frames
         decoded = [(clip, decode(clip, policy, size=self.model.decode_size)) for clip in clips]
-        return self.see(decoded, together=len(clips))
+        return self.see(decoded, together=len(clips), beside=beside)
 
     def logits(self, media: Media, question: str, answer: str) -> tuple[Tensor, Tensor]:
         """Logits that predict an answer to a question about a clip, or about several.
@@ -126,7 +137,9 @@ class Engine:
         Raises:
             BrokenClip: If a clip cannot be used.
         """
-        packed, logits = self.answered(self._seen(media), [(question, answer)])
+        count = 1 if isinstance(media, str | Path) else len(media)
+        beside = self.text_tokens(question, count)
+        packed, logits = self.answered(self._seen(media, beside), [(question, answer)])
         return packed.labels, logits
 
     @torch.inference_mode()
@@ -142,11 +155,16 @@ class Engine:
         Returns:
             The batch, whose `labels` are the answers' tokens and `sample` tells whose they are; and [labels,
             vocabulary].
+
+        Raises:
+            BudgetError: If that is longer than the language model reads.
         """
         media = tuple(one.clip for one in seen)
         encoded = tuple(self.encoded(question, answer, media) for question, answer in answered)
         readings = tuple(spell(one.layout, index, self.tokenizer) for index, one in enumerate(seen))
-        packed = pack([Group(encoded, readings)], self.model.positions).to(self.model.device)
+        packed = pack([Group(encoded, readings)], self.model.positions)
+        refuse_packed(self.model, packed)
+        packed = packed.to(self.model.device)
         return packed, self.model(packed, torch.cat([one.tokens for one in seen]) if seen else None)
 
     def encoded(self, question: str, answer: str, media: tuple[Clip, ...] = ()) -> Encoded:
@@ -171,14 +189,17 @@ class Engine:
     @property
     def clip_tokens(self) -> int:
         """How many tokens a clip of high definition becomes, or more than it would."""
-        counts = {1, _most_frames(self.model.blueprint.frames)}
+        counts = {1, most_frames(self.model.blueprint.frames)}
         layouts = [self.model.plan((1080, 1920), frames)[1] for frames in counts]
         return max(reading_length(spell(layout, 0, self.tokenizer)) for layout in layouts)
 
-    def text_tokens(self, question: str) -> int:
-        """How many tokens of text the model reads when it is asked a question about a clip."""
-        encoded = self._encoded(question, (Clip("", Path()),))
-        return len(encoded.ids) + sum(len(p) for p in encoded.prefix if not isinstance(p, int))
+    def text_tokens(self, question: str, clips: int = 1) -> int:
+        """How many tokens of text the model reads when it is asked a question about some clips.
+
+        Raises:
+            BudgetError: If that is more than it reads, before any clip is looked at.
+        """
+        return text_length(self._encoded(question, (Clip("", Path()),) * clips))
 
     def watch(
         self, clips: Iterable[Clip], *, workers: int, batch: int = 8
@@ -190,25 +211,29 @@ class Engine:
             yield from seen
 
     def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int, ahead: int = 8
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, ahead: int = 8, beside: int = 0
     ) -> Generator[list[SeenClip | BrokenClip], None, None]:
         """See clips batch by batch, decoding up to `ahead` clips before the model needs them.
 
         What the model computes of a clip may differ in the last bits with what else is in its batch;
-        whoever needs the same bits again gives the same batches.
+        whoever needs the same bits again gives the same batches. A clip that is too long for the language
+        model, with `beside` tokens of text, is one that cannot be used.
         """
         sizes: deque[int] = deque()
         policy, size = self.model.blueprint.frames, self.model.decode_size
         clips = _flattened(batches, sizes)
-        room = max(1, min(ahead, AHEAD_FRAMES // _most_frames(policy)))
+        room = max(1, min(ahead, AHEAD_FRAMES // most_frames(policy)))
         decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=room)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for first in decoded:
-                yield self._see_sound([first, *itertools.islice(decoded, sizes.popleft() - 1)])
+                yield self._see_sound([first, *itertools.islice(decoded, sizes.popleft() - 1)], beside)
 
-    def _see_sound(self, decoded: Sequence[tuple[Clip, Frames | BrokenClip]]) -> list[SeenClip | BrokenClip]:
+    def _see_sound(
+        self, decoded: Sequence[tuple[Clip, Frames | BrokenClip]], beside: int
+    ) -> list[SeenClip | BrokenClip]:
         cut = [
-            frames if isinstance(frames, BrokenClip) else self._cut(clip, frames) for clip, frames in decoded
+            frames if isinstance(frames, BrokenClip) else self._cut(clip, frames, beside=beside)
+            for clip, frames in decoded
         ]
         sound = [
             (clip, frames, views)
@@ -218,26 +243,32 @@ class Engine:
         seen = iter(self._look(sound))
         return [views if isinstance(views, BrokenClip) else next(seen) for views in cut]
 
-    def _cut(self, clip: Clip, frames: Frames, together: int = 1) -> Views | BrokenClip:
-        """A clip's views; or why no view can be cut, such as a shape that the model's tower cannot take."""
+    def _cut(self, clip: Clip, frames: Frames, together: int = 1, beside: int = 0) -> Views | BrokenClip:
+        """A clip's views; or why none can be cut, such as a shape that the model's tower cannot take."""
         try:
-            return self.model.cut(torch.from_numpy(frames.pixels), together)
+            views = self.model.cut(torch.from_numpy(frames.pixels), together)
         except ValueError as error:
             return BrokenClip(clip.path, str(error))
+        reading = spell(self.model.layout(views.plan, together), 0, self.tokenizer)
+        length = sequence(self.model.positions, (0,), (reading,), beside)
+        if reason := reach_of(self.model).excess(*length, packed=False):
+            return BrokenClip(clip.path, f"with the text about it, it would be {reason}; {REMEDY}")
+        return views
 
-    def see(self, clips: Sequence[tuple[Clip, Frames]], together: int = 1) -> list[SeenClip]:
+    def see(self, clips: Sequence[tuple[Clip, Frames]], together: int = 1, beside: int = 0) -> list[SeenClip]:
         """Visual tokens of decoded clips; those with equal plans go through the tower together.
 
         Args:
             clips: What was decoded.
             together: How many clips one conversation is about.
+            beside: How many tokens of text are read with them.
 
         Raises:
-            BrokenClip: If no view can be cut from one.
+            BrokenClip: If no view can be cut from one, or it is longer than the language model reads.
         """
         sound = []
         for clip, frames in clips:
-            views = self._cut(clip, frames, together)
+            views = self._cut(clip, frames, together, beside)
             if isinstance(views, BrokenClip):
                 raise views
             sound.append((clip, frames, views))
@@ -276,6 +307,7 @@ class Engine:
         Raises:
             FormatError: If a question marks more places for clips than there are.
             ConfigError: If there is nothing to read behind the clip.
+            BudgetError: If that is longer than the language model reads.
         """
         groups: list[Group] = []
         visual: list[Tensor | None] = []
@@ -299,6 +331,9 @@ class Engine:
         encoded = encode(sample, self.model.blueprint.prompt, self.tokenizer, open_answer=True)
         if not encoded.ids:
             raise ConfigError("question", "is empty", "ask something")
+        tokens = text_length(encoded)
+        if reason := reach_of(self.model).excess(tokens, tokens, packed=False):
+            raise BudgetError("question", f"is {reason}", "ask something shorter")
         return encoded
 
 
@@ -318,12 +353,6 @@ def _published_stops(model: VideoLM) -> list[int]:
         )
     # Of tokens that the model does not have none is ever written.
     return [one for one in found if 0 <= one < model.language.get_input_embeddings().num_embeddings]
-
-
-def _most_frames(policy: Policy) -> int:
-    if isinstance(policy, Times):
-        return len(policy.times)
-    return policy.count if isinstance(policy, Uniform) else policy.cap
 
 
 def _seed(seed: int, clip: str, question: str) -> int:

@@ -20,6 +20,7 @@ from vidapt.loading import compares, locate_dual, usable_device
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_text import text_ids
 from vidapt.models.packed import Packed
+from vidapt.models.reach import reach_of, text_length
 from vidapt.nouns import MEDIA, Clip, Frames
 from vidapt.video import decode_ahead
 
@@ -104,8 +105,28 @@ class LanguageMatcher:
         return self.engine.watch(clips, workers=workers)
 
     def unreadable(self, statements: Sequence[str]) -> dict[str, str]:
-        """Statements that mark a place for the clip."""
-        return {text: f"holds the mark {MEDIA}; leave it out" for text in statements if MEDIA in text}
+        """Statements that mark a place for the clip, or are longer than the language model reads."""
+        found = {}
+        for text in statements:
+            if MEDIA in text:
+                found[text] = f"holds the mark {MEDIA}; leave it out"
+            elif reason := self._too_long(text):
+                found[text] = f"would be {reason}; shorten it"
+        return found
+
+    def _too_long(self, statement: str) -> str | None:
+        asked = self.by is By.asked
+        read = [self._question(one) for one in sentences(statement)] if asked else [self._answer(statement)]
+        tokens = max(text_length(self.engine.encoded(*one)) for one in read)
+        return reach_of(self.engine.model).excess(tokens, tokens, packed=True)
+
+    @staticmethod
+    def _question(sentence: str) -> tuple[str, str]:
+        return QUESTION.format(statement=sentence), YES[0]
+
+    @staticmethod
+    def _answer(statement: str) -> tuple[str, str]:
+        return CAPTION_PROMPT, " ".join(sentences(statement))
 
     def scores(self, seen: SeenClip, statements: Sequence[str]) -> list[float]:
         """Scores of statements about a clip."""
@@ -124,8 +145,7 @@ class LanguageMatcher:
 
     def _odds(self, seen: SeenClip, asked: Sequence[str]) -> list[float]:
         """Log-odds of an answer that begins with one of `YES` against one of `NO`."""
-        answered = [(QUESTION.format(statement=sentence), YES[0]) for sentence in asked]
-        packed, logs = self._read(seen, answered)
+        packed, logs = self._read(seen, [self._question(sentence) for sentence in asked])
         found = []
         for index in range(len(asked)):
             row = logs[packed.sample == index][self._at]
@@ -136,8 +156,8 @@ class LanguageMatcher:
         """Mean log-probability of an answer's tokens, its end mark included."""
         found: list[float] = []
         for start in range(0, len(statements), TOGETHER):
-            some = [" ".join(sentences(statement)) for statement in statements[start : start + TOGETHER]]
-            packed, logs = self._read(seen, [(CAPTION_PROMPT, text) for text in some])
+            some = [self._answer(statement) for statement in statements[start : start + TOGETHER]]
+            packed, logs = self._read(seen, some)
             each = logs.gather(1, packed.labels.unsqueeze(1)).squeeze(1)
             found += [float(each[packed.sample == index].mean()) for index in range(len(some))]
         return found

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from vidapt.errors import BrokenClip, ConfigError
+from vidapt.errors import BrokenClip, BudgetError, ConfigError
 from vidapt.nouns import MEDIA, Clip, Sample
 
 if TYPE_CHECKING:
@@ -30,10 +30,16 @@ class Asked(Protocol):
     def clip_tokens(self) -> int:
         """About how many visual tokens a clip becomes at most."""
 
+    def text_tokens(self, question: str) -> int:
+        """Tokens of text that are read with a clip; too many of them are a BudgetError."""
+
     def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int
     ) -> Iterator[list[SeenClip | BrokenClip]]:
-        """See clips batch by batch, in order; the same batch gives the same bits."""
+        """See clips batch by batch, in order; the same batch gives the same bits.
+
+        Those that leave no room for `beside` tokens of text are broken.
+        """
 
     def answer(
         self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding
@@ -98,6 +104,23 @@ def by_clip(samples: Sequence[Sample]) -> list[ClipQuestions]:
         ids.add(sample.id)
         members[sample.media[0]].append((number, sample))
     return [ClipQuestions(clip, tuple(asked)) for clip, asked in members.items()]
+
+
+def longest_question(engine: Asked, samples: Sequence[Sample]) -> int:
+    """Tokens of the longest question, with the template around it.
+
+    Raises:
+        BudgetError: Naming a question that is longer than the model reads.
+    """
+    counts: dict[str, int] = {}
+    for sample in samples:
+        if sample.question not in counts:
+            try:
+                counts[sample.question] = engine.text_tokens(sample.question)
+            except BudgetError as error:
+                where = sample.source or f"sample {sample.id}"
+                raise BudgetError(where, f"its question {error.found}", error.remedy) from None
+    return max(counts.values(), default=0)
 
 
 def visiting_order(count: int) -> list[int]:

@@ -19,7 +19,17 @@ import transformers
 from vidapt import formats
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
-from vidapt.measure.asking import Asked, ClipQuestions, Control, Interview, Said, by_clip, plain, portions
+from vidapt.measure.asking import (
+    Asked,
+    ClipQuestions,
+    Control,
+    Interview,
+    Said,
+    by_clip,
+    longest_question,
+    plain,
+    portions,
+)
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.measure.judging import ClaimJudge, billiards_judge, marked
 from vidapt.measure.verdicts import (
@@ -96,6 +106,7 @@ def evaluate(
 
     Raises:
         ConfigError: If a question cannot be asked, or the folder holds verdicts of something else.
+        BudgetError: If a question is longer than the model reads.
         VidaptError: If every clip is broken, or the disk is full.
     """
     conversations = sum(map(formats.is_conversation, samples))
@@ -112,7 +123,7 @@ def evaluate(
     kept, finished = _finished(out, header, work, overwrite=overwrite)
     interview.remember((v.question, v.predictions[BLIND]) for v in kept.verdicts if BLIND in v.predictions)
     crew = (os.cpu_count() or 1) if workers is None else workers
-    job = _Job(engine, work, kept, finished, crew)
+    job = _Job(engine, work, kept, finished, crew, longest_question(engine, samples))
     with open_ledger(out, kept) as ledger, closing(job.seen(ledger.set_aside)) as seen_portions:
         for seen, after in seen_portions:
             ledger.add(verdict for said in interview.ask(seen, after) for verdict in bench.verdicts(said))
@@ -169,9 +180,16 @@ class _Job:
     """
 
     def __init__(
-        self, engine: Asked, work: Sequence[Portion], kept: Kept, finished: int, workers: int
+        self,
+        engine: Asked,
+        work: Sequence[Portion],
+        kept: Kept,
+        finished: int,
+        workers: int,
+        beside: int,
     ) -> None:
-        self._engine, self._work, self._finished, self._workers = engine, work, finished, workers
+        self._engine, self._work, self._finished = engine, work, finished
+        self._workers, self._beside = workers, beside
         self._bad = {clip.clip for clip in kept.broken}
         self.total = sum(map(len, work))
         self.done = sum(map(len, work[:finished]))
@@ -205,9 +223,8 @@ class _Job:
     def _watch(self, numbers: Sequence[int], set_aside: Callable[[Broken], None]) -> Iterator[list[Seen]]:
         """The sound clips of portions; each portion is one batch, so that it is the same in a later job."""
         batches = [[group.clip for group in self._work[number]] for number in numbers]
-        for number, seen in zip(
-            numbers, self._engine.watch_batches(batches, workers=self._workers), strict=True
-        ):
+        watched = self._engine.watch_batches(batches, workers=self._workers, beside=self._beside)
+        for number, seen in zip(numbers, watched, strict=True):
             sound: list[Seen] = []
             for group, clip in zip(self._work[number], seen, strict=True):
                 if not isinstance(clip, BrokenClip):

@@ -53,7 +53,7 @@ def problem(model: Any) -> str | None:
             f"{len(witness.windows)} of its {config.num_hidden_layers} layers are told who sees whom, "
             "so questions would see one another"
         )
-    window = _window(config)
+    window = window_of(config)
     if window is not None and not any(witness.windows):
         return f"its attention is not told of its sliding_window of {window} tokens, which may be null"
     return None
@@ -143,7 +143,7 @@ def _empty(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, dtype=dtype, device="meta")
 
 
-def _window(config: Any) -> int | None:
+def window_of(config: Any) -> int | None:
     """The sliding window that a configuration puts to use; a field that its class does not know is none."""
     kinds = getattr(config, "layer_types", None)
     if kinds and "sliding_attention" not in kinds:

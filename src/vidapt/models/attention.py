@@ -50,6 +50,13 @@ class PrefixLayout:
         return int(self.valid.shape[1])
 
     @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest sequence: a prefix and one question behind it."""
+        counts = F.one_hot(self.owner + 1).sum(1)[:, 1:]  # of each question; padding belongs to none
+        own = counts.amax(1) if counts.shape[1] else 0
+        return int((self.valid.sum(1) + own).max())
+
+    @cached_property
     def suffix_mask(self) -> Tensor:
         """[N, 1, S, P + S] bool: which keys a suffix row sees."""
         n, s = self.owner.shape
@@ -89,7 +96,7 @@ class PrefixLayout:
     ) -> Tensor:
         """[N, L, heads, d]: what `shared_prefix_attention` gives under this layout, for its arguments."""
         del attention_mask  # the layout says it all
-        _check(asked, key.shape[2])
+        _check(asked, self)
         if self.flex and not dropout:
             return _flex(query, key, value, self, scaling)
         groups = int(getattr(module, "num_key_value_groups", 1))
@@ -185,13 +192,13 @@ def real_token_mask(
     return ((back >= 0) & (back < local_size) & real[:, None, keys]).unsqueeze(1)
 
 
-def _check(asked: Mapping[str, Any], length: int) -> None:
+def _check(asked: Mapping[str, Any], layout: PrefixLayout) -> None:
     """Refuse what would otherwise be left out in silence."""
     window = asked.get("sliding_window")
-    if window is not None and window < length:
+    if window is not None and window < layout.longest:
         raise ConfigError(
             "blueprint.language",
-            f"attends within a window of {window} tokens, the sequence has {length}",
+            f"attends within a window of {window} tokens, the sequence has {layout.longest}",
             "use fewer frames or a language model without a sliding window",
         )
     if (reason := unlike(asked)) is not None:

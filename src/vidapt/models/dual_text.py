@@ -12,22 +12,28 @@ import torch
 from torch import Tensor
 
 from vidapt.errors import ConfigError
+from vidapt.models.spelling import Run, marks_of, spelled
 
 PADDING = 0
 """Behind the end mark nothing is read, so any id will do that is not larger than the mark's."""
 
 
 def text_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
-    """Ids of a text with its marks. An end mark written out inside the text ends it for the tower, too.
+    """Ids of a text between the marks that a tokenizer puts around every text. Within it there are none.
 
     Args:
         tokenizer: A transformers tokenizer that adds marks by itself, as CLIP's does.
         text: Anything.
 
     Raises:
+        FormatError: If a mark in the text cannot be written in words.
         ConfigError: If the tokenizer does not end a text with its largest id, which marks the end.
     """
-    ids = tuple(tokenizer(text, add_special_tokens=True, truncation=False, verbose=False).input_ids)
+    whole = tokenizer(text, add_special_tokens=True, truncation=False, verbose=False).input_ids
+    plain = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+    words = spelled([Run(text, said=True)], tokenizer, marks_of(tokenizer), "text")
+    front = next(at for at in range(len(whole) + 1) if whole[at : at + len(plain)] == plain)
+    ids = (*whole[:front], *words, *whole[front + len(plain) :])
     end = tokenizer.eos_token_id
     if end != len(tokenizer) - 1 or ids[-1:] != (end,):
         raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
-from vidapt.errors import ConfigError
+from vidapt.errors import BudgetError, ConfigError
 from vidapt.models.packed import Group, prefix_layout
+from vidapt.models.reach import REMEDY, reach_of, room, sequence
+from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 
 
@@ -101,7 +102,8 @@ def generate(
 ) -> list[list[Answer]]:
     """Answer every question of every group.
 
-    An answer depends on its own group, question and seed, not on what else is asked at the same time.
+    An answer depends on its own group, question and seed, not on what else is asked at the same time. It ends
+    at the latest where the language model's positions do.
 
     Args:
         model: In evaluation mode.
@@ -113,17 +115,30 @@ def generate(
 
     Returns:
         Per group, per question, its answer.
+
+    Raises:
+        BudgetError: If a question behind its clips is longer than the language model reads.
     """
     texts = [encoded.ids for group in groups for encoded in group.encoded]
     if not texts:
         return [[] for _ in groups]
-    rows, after = _read_prefixes(model, groups, visual)
     owners = [index for index, group in enumerate(groups) for _ in group.encoded]
+    most = [_room(model, group, encoded, decoding) for group in groups for encoded in group.encoded]
+    rows, after = _read_prefixes(model, groups, visual)
     rows.keep(torch.tensor(owners, device=model.device))
-    logits = _read_questions(model, rows, texts, [after[owner] for owner in owners], decoding.max_new_tokens)
+    logits = _read_questions(model, rows, texts, [after[owner] for owner in owners], max(most))
     chooser = _Chooser(decoding, seeds or [decoding.seed] * len(texts))
-    answers = iter(_decode(model, rows, logits, stops, chooser, decoding.max_new_tokens))
+    answers = iter(_decode(model, rows, logits, stops, chooser, most))
     return [[next(answers) for _ in group.encoded] for group in groups]
+
+
+def _room(model: VideoLM, group: Group, encoded: Encoded, decoding: Decoding) -> int:
+    """How many tokens the answer to a question may have."""
+    reach = reach_of(model)
+    tokens, end = sequence(model.positions, encoded.prefix, group.clips, len(encoded.ids))
+    if reason := reach.excess(tokens, end, packed=False):
+        raise BudgetError("question", f"with what it is about it is {reason}", REMEDY)
+    return room(model.positions, end, reach.positions, decoding.max_new_tokens)
 
 
 def _read_prefixes(
@@ -192,14 +207,14 @@ def _forward(model: VideoLM, rows: _Rows, embedded: Tensor) -> Tensor:
 
 
 def _decode(
-    model: VideoLM, rows: _Rows, logits: Tensor, stops: Sequence[int], chooser: _Chooser, new: int
+    model: VideoLM, rows: _Rows, logits: Tensor, stops: Sequence[int], chooser: _Chooser, most: Sequence[int]
 ) -> list[Answer]:
-    """Token by token until each row has ended or has `new` tokens; finished rows leave the batch."""
+    """Token by token until each row has ended or has `most` tokens; finished rows leave the batch."""
     written: list[list[int]] = [[] for _ in range(len(logits))]
     ended = [False] * len(written)
     alive = list(range(len(written)))
     words = model.language.get_input_embeddings()
-    for step in itertools.count(1):
+    while True:
         tokens = chooser(logits, alive)
         going = []
         for place, (row, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
@@ -207,8 +222,9 @@ def _decode(
                 ended[row] = True
             else:
                 written[row].append(token)
-                going.append(place)
-        if not going or step == new:
+                if len(written[row]) < most[row]:
+                    going.append(place)
+        if not going:
             break
         if len(going) < len(alive):
             index = torch.tensor(going, device=model.device)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vidapt.errors import FormatError
+from vidapt.models.spelling import Run, marks_of, spelled
 from vidapt.nouns import MEDIA, Sample, Turn
 from vidapt.recipe import Prompt
 
@@ -42,6 +44,7 @@ class Encoded:
 def encode(sample: Sample, prompt: Prompt, tokenizer: Any, *, open_answer: bool = False) -> Encoded:
     """Token ids of a sample.
 
+    Special tokens are made by the template alone: what turns say is words (`models.spelling`).
     Text around a clip is tokenised apart from what follows it, so that a question has the same tokens
     whether or not it shares its prefix with others.
 
@@ -52,12 +55,13 @@ def encode(sample: Sample, prompt: Prompt, tokenizer: Any, *, open_answer: bool 
         open_answer: Leave out the last answer and stop where the model is to begin it.
 
     Raises:
-        FormatError: If the number of media marks differs from the number of clips.
+        FormatError: If the number of media marks differs from the number of clips, or words cannot be written
+            without a special token.
     """
     turns = _marked(sample)
     if prompt.compat == "published":
         turns = tuple(map(_clips_first, turns))
-    pieces = _pieces(turns, prompt, tokenizer, open_answer=open_answer)
+    pieces = _pieces(turns, prompt, tokenizer, sample.source or sample.id, open_answer=open_answer)
     last = max((i for i, (piece, _) in enumerate(pieces) if isinstance(piece, int)), default=-1)
     prefix = tuple(piece for piece, _ in pieces[: last + 1])
     early = tuple(index for index, (_, labelled) in enumerate(pieces[: last + 1]) if labelled)
@@ -93,78 +97,74 @@ def _clips_first(turn: Turn) -> Turn:
 
 
 def _pieces(
-    turns: Sequence[Turn], prompt: Prompt, tokenizer: Any, *, open_answer: bool
+    turns: Sequence[Turn], prompt: Prompt, tokenizer: Any, where: str, *, open_answer: bool
 ) -> list[tuple[Piece, bool]]:
     """Stretches of ids (and clip indices) with whether each is part of an answer."""
-    own_system = prompt.system is not None and bool(turns) and turns[0].role == "system"
-    start = str(prompt.system).replace("{text}", turns[0].text) if own_system else prompt.start
-    stretches: list[tuple[str, bool]] = [(start, False)]
-    for index, turn in enumerate(turns):
-        if own_system and index == 0:
-            continue
-        if turn.role == "system":
-            stretches.append((turn.text, False))
-        elif turn.role == "user":
-            stretches += [(_asked(turn.text, prompt), False), (prompt.opening, False)]
-        elif not (open_answer and index == len(turns) - 1):
-            stretches.append((prompt.answer.replace("{text}", turn.text) + prompt.end, True))
+    marks = marks_of(tokenizer, prompt)
     pieces: list[tuple[Piece, bool]] = []
     clips = 0
-    for text, labelled in _joined(stretches):
-        for part_index, part in enumerate(text.split(MEDIA)):
+    for labelled, group in itertools.groupby(_runs(turns, prompt, open_answer=open_answer), lambda r: r[0]):
+        for part_index, part in enumerate(_between_media([run for _, run in group])):
             if part_index:
                 pieces.append((clips, False))
                 clips += 1
-            ids = _ids(part, tokenizer, begins=labelled or not pieces)
+            ids = spelled(part, tokenizer, marks, where, begins=labelled or not pieces)
             if ids:
                 pieces.append((ids, labelled))
     return pieces
 
 
-def _asked(text: str, prompt: Prompt) -> str:
+def _runs(turns: Sequence[Turn], prompt: Prompt, *, open_answer: bool) -> Iterator[tuple[bool, Run]]:
+    """All that is read, in order, with whether it is part of an answer."""
+    own_system = prompt.system is not None and bool(turns) and turns[0].role == "system"
+    start = _filled(str(prompt.system), turns[0].text) if own_system else [Run(prompt.start, said=False)]
+    yield from ((False, run) for run in start)
+    for index, turn in enumerate(turns):
+        if own_system and index == 0:
+            continue
+        if turn.role == "system":
+            yield False, Run(turn.text, said=True)
+        elif turn.role == "user":
+            yield from ((False, run) for run in (*_asked(turn.text, prompt), Run(prompt.opening, said=False)))
+        elif not (open_answer and index == len(turns) - 1):
+            yield from (
+                (True, run) for run in (*_filled(prompt.answer, turn.text), Run(prompt.end, said=False))
+            )
+
+
+def _filled(template: str, text: str) -> list[Run]:
+    """A template with a text in its places."""
+    return _around([Run(text, said=True)], template.split("{text}"))
+
+
+def _around(words: Sequence[Run], template: Sequence[str]) -> list[Run]:
+    """Parts of a template with words between every two of them."""
+    first, *others = template
+    return [Run(first, said=False), *(run for part in others for run in (*words, Run(part, said=False)))]
+
+
+def _asked(text: str, prompt: Prompt) -> list[Run]:
     """A user's turn; of one whose template has no place for words, only the media are shown."""
-    if "{text}" in prompt.user:
-        return prompt.user.replace("{text}", _with_media(text, prompt.media))
-    shown = prompt.media.replace("{media}", MEDIA) * text.count(MEDIA)
-    return prompt.user.replace("{media}", shown)
+    if "{text}" not in prompt.user:
+        shown = prompt.media.replace("{media}", MEDIA) * text.count(MEDIA)
+        return [Run(prompt.user.replace("{media}", shown), said=False)]
+    return _around(_with_media(text, prompt.media), prompt.user.split("{text}"))
 
 
-def _ids(text: str, tokenizer: Any, *, begins: bool) -> tuple[int, ...]:
-    """Ids of a stretch of text, as they are within its whole line.
-
-    SentencePiece writes a space in front of a text, and some tokenizers also in front of what follows a mark.
-
-    Args:
-        text: The stretch.
-        tokenizer: A transformers tokenizer.
-        begins: Whether a text begins: the line, or an answer, whose space is left to the tokenizer. Other
-            stretches follow a mark: that of a clip, or that of an answer's end.
-    """
-
-    def ids(text: str) -> tuple[int, ...]:
-        return tuple(tokenizer(text, add_special_tokens=False).input_ids) if text else ()
-
-    bos, mark = tokenizer.bos_token, tokenizer.bos_token or tokenizer.eos_token
-    if begins and bos and text.startswith(bos):
-        return (*ids(bos), *ids(text.removeprefix(bos)))
-    if begins or not mark or not text:
-        return ids(text)
-    return ids(mark + text)[len(ids(mark)) :]
-
-
-def _with_media(text: str, template: str) -> str:
+def _with_media(text: str, template: str) -> list[Run]:
     """Text with the template around each mark; what the template supplies behind a mark is not doubled."""
     behind = template.partition("{media}")[2]
     plain = text.replace(MEDIA + behind, MEDIA) if behind else text
-    return plain.replace(MEDIA, template.replace("{media}", MEDIA))
+    shown = Run(template.replace("{media}", MEDIA), said=False)
+    first, *others = plain.split(MEDIA)
+    return [Run(first, said=True), *(run for part in others for run in (shown, Run(part, said=True)))]
 
 
-def _joined(stretches: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """Neighbouring stretches of equal kind as one, so that tokens may span them."""
-    joined: list[tuple[str, bool]] = []
-    for text, labelled in stretches:
-        if joined and joined[-1][1] == labelled:
-            joined[-1] = (joined[-1][0] + text, labelled)
-        else:
-            joined.append((text, labelled))
-    return joined
+def _between_media(runs: Sequence[Run]) -> list[list[Run]]:
+    """What stands before, between and behind the marks of clips."""
+    parts: list[list[Run]] = [[]]
+    for text, said in runs:
+        first, *others = text.split(MEDIA)
+        parts[-1].append(Run(first, said))
+        parts += [[Run(other, said)] for other in others]
+    return parts

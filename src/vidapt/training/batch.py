@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vidapt.models.packed import Group, Packed, Reading, pack, spell
+from vidapt.models.reach import refuse_packed
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features, Seen, Views
 from vidapt.recipe import Batching
@@ -104,7 +105,9 @@ class StageBatch:
             encoded = tuple(clip.encoded[i] for i in visit.samples)
             rows = [encoded] if self._shared else [(e,) for e in encoded]
             groups += [Group(row, own) for row in rows]
-        return pack(groups, self._model.positions, flex=self._flex).to(self._model.device)
+        packed = pack(groups, self._model.positions, flex=self._flex)
+        refuse_packed(self._model, packed)
+        return packed.to(self._model.device)
 
 
 def _repeated(seen: Sequence[Seen], order: Sequence[int]) -> list[Seen]:

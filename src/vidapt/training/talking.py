@@ -10,6 +10,7 @@ from vidapt.formats import single_questions
 from vidapt.loading import open_model
 from vidapt.loading.compose import Plan
 from vidapt.models.folder import save_model
+from vidapt.models.reach import refuse_longer
 from vidapt.models.video_lm import VideoLM
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage
@@ -48,12 +49,17 @@ class Talking:
     def ready(
         self, labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any, report: Reporter
     ) -> StageData:
-        """A stage's conversations as ids."""
+        """A stage's conversations as ids.
+
+        Raises:
+            BudgetError: If a sample is longer than the language model reads.
+        """
         del report
         samples = single_questions(labels.samples) if stage.batching.apart else labels.samples
-        return StageData(
-            group_by_clip(samples, model.blueprint.prompt, tokenizer, stage.batching.max_answer_tokens)
-        )
+        longest = stage.batching.max_answer_tokens
+        clips = group_by_clip(samples, model.blueprint.prompt, tokenizer, longest)
+        refuse_longer(model, tokenizer, clips)
+        return StageData(clips)
 
     def learning(self, stage: Stage) -> list[str]:
         """Parts that are not frozen."""

@@ -285,7 +285,10 @@ def word_tokens(tokenizer: Any, word: str, text: str | None = None) -> tuple[Ten
     first = text.lower().find(word.lower())
     if first < 0:
         raise ConfigError("--word", f"{word!r} is not in {text!r}", "give a word of the text")
-    spans = tokenizer(text, add_special_tokens=True, return_offsets_mapping=True).offset_mapping
+    found = tokenizer(text, add_special_tokens=True, return_offsets_mapping=True)
+    if tuple(found.input_ids) != ids:
+        raise ConfigError("--text", f"{text!r} holds a mark of this model's tokenizer", "leave it out")
+    spans = found.offset_mapping
     last = first + len(word)
     of = torch.tensor([start < last and end > first and end > start for start, end in spans])
     if not of.any():
