@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,3 +28,12 @@ def refused(*parts: Any, **changes: Any) -> str:
     with pytest.raises(ConfigError) as error:
         plan(*parts, **changes)
     return str(error.value)
+
+
+def copied(source: str, folder: Path) -> Path:
+    return Path(shutil.copytree(source, folder / Path(source).name))
+
+
+def edit(file: Path, **changes: Any) -> None:
+    data = json.loads(file.read_text())
+    file.write_text(json.dumps({**data, **changes}))

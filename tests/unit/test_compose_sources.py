@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from compose_refusal_tools import Made, plan, refused
+from compose_refusal_tools import Made, copied, edit, plan, refused
 from safetensors.torch import load_file, save_file
 
 from vidapt.errors import CheckpointError
-
-
-def copied(source: str, folder: Path) -> Path:
-    return Path(shutil.copytree(source, folder / Path(source).name))
-
-
-def edit(file: Path, **changes: Any) -> None:
-    data = json.loads(file.read_text())
-    file.write_text(json.dumps({**data, **changes}))
 
 
 class Hostile:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_compose_refusals import copied, edit, plan, refused
+from compose_refusal_tools import copied, edit, plan, refused
 from training_tools import blueprint, recipe, silent, stage, tokenizer, write_clips
 
 from vidapt.errors import CheckpointError, ConfigError
