@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from vidapt.inference.engine import Engine
 from vidapt.models.generate import Decoding
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.objectives.next_token import Part as NextToken
-from vidapt.recipe import Batching, LoRA, Optimizer, Prompt, Rates, Trained
-from vidapt.training.data import group_by_clip
+from vidapt.recipe import Batching, Cache, DataSource, LoRA, Optimizer, Prompt, Rates, Trained
+from vidapt.training.batch import StageBatch
+from vidapt.training.data import group_by_clip, read_samples
+from vidapt.training.footage import Footage
 from vidapt.training.optimizer import make_optimizer, set_trainable, training_mode
-from vidapt.training.order import Order
+from vidapt.training.order import Order, Visit
 from vidapt.training.run import train
 
 ADAPTED = {"language": "lora", "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.5}}
@@ -181,3 +184,55 @@ def test_lora_has_the_scale_and_the_layers_asked_for() -> None:
     learning = {name for name, weight in model.language.named_parameters() if weight.requires_grad}
     assert all("lora_" in name and "q_proj" in name for name in learning)
     assert len(learning) == 4
+
+
+def test_a_share_of_visits_is_asked_without_the_clip_and_asks_the_same() -> None:
+    clips = group_by_clip(of_types(200), Prompt(), tokenizer(), max_answer_tokens=9)
+    batching = Batching.model_validate({"clips": 10, "questions": 2})
+    seeing, half = Order(clips, batching, (0, 0)), Order(clips, batching, (0, 0), 0.5)
+    visits = [
+        (a, b) for number in range(20) for a, b in zip(seeing.step(number), half.step(number), strict=True)
+    ]
+    assert [(b.clip, b.samples) for _, b in visits] == [(a.clip, a.samples) for a, _ in visits]
+    assert not any(a.blind for a, _ in visits)
+    assert 70 < sum(b.blind for _, b in visits) < 130
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_blind_visit_reads_what_the_blind_control_asks(labels: Path, shared: bool) -> None:
+    model, words = video_lm(), tokenizer()
+    (seen, other) = group_by_clip(read_samples([DataSource(path=labels)]), model.blueprint.prompt, words, 99)
+    keep = Cache(keep="nothing")
+    footage = Footage(model, keep, labels.parent, tower_trains=False, needs_views=False, workers=0)
+    footage.prepare([(clip, 1) for one in (seen, other) for clip in one.media], lambda done, total: None)
+    batching = Batching(shared_prefix=shared)
+    visits = [Visit(0, (0, 1), blind=True), Visit(1, (0,))]
+    batch = StageBatch(model, words, footage, [seen, other], visits, {}, batching)
+    assert [clip for clip, _ in batch.media] == list(other.media)
+    question = seen.samples[0].question.replace("<video>", "").strip()
+    alone = Engine(model, words, "tiny").encoded(question, seen.samples[0].answer)
+    row = batch.packed.ids[0].tolist()
+    assert list(alone.ids) in [row[at : at + len(alone.ids)] for at in range(len(row))]
+    loss = NextToken(NextToken.Config())(model, batch)
+    assert loss.weight == sum(e.labels for e in (*seen.encoded[:2], other.encoded[0]))
+    assert loss.total.isfinite()
+
+
+def test_a_step_of_blind_visits_alone_is_learned_from(labels: Path, tmp_path: Path) -> None:
+    seeing = changed(labels, tmp_path / "seeing", batching={"clips": 2, "blind": 0.0})
+    blind = changed(labels, tmp_path / "blind", batching={"clips": 2, "blind": 0.999})
+    assert differ(seeing, blind)
+    connector = [key for key in blind if key.startswith("connector.")]
+    still = {"rates": {"connector": 1e-2, "language": 1e-30}}
+    other = changed(labels, tmp_path / "o", batching={"clips": 2, "blind": 0.999}, optimizer=still)
+    assert all(torch.equal(other[key], blind[key]) for key in connector), "nothing was seen, nothing learned"
+
+
+def test_a_model_tells_whether_it_was_trained_blind(labels: Path, tmp_path: Path) -> None:
+    def card(**changes: Any) -> dict[str, Any]:
+        plan = recipe(stage(labels, steps=1, **changes), name=f"run{len(changes)}")
+        run = train(plan, tmp_path / "runs", silent, workers=0)
+        return dict(json.loads((run / "01-a" / "model" / "card.json").read_text(encoding="utf-8")))
+
+    assert card()["blind"] == 0.05
+    assert card(train={"language": "frozen"})["blind"] == 0.0

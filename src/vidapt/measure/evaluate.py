@@ -267,6 +267,7 @@ def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench, conv
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions,
             "conversations": conversations,
+            "trained_blind": getattr(interview.engine, "card", {}).get("blind", 0.0),
             "grouped": any("type" not in sample.facts for sample in samples),
         },
     )

@@ -186,7 +186,7 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
     notes = ["Intervals are 95 % bootstrap intervals over clips: the questions of a clip are drawn together."]
     controls = header.stamp.get("controls", ())
     if BLIND in controls:
-        notes.append("Blind: the same model asked without any clip.")
+        notes.append("Blind: the same model asked without any clip." + _blind_note(header))
     if SHUFFLED in controls:
         notes.append(
             "Shuffled: the same model shown another clip of the set, about half the set away; "
@@ -212,6 +212,16 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
     if broken:
         notes.append(f"Clips left out with their questions, because they could not be used: {len(broken)}.")
     return notes
+
+
+def _blind_note(header: Header) -> str:
+    share = header.about.get("trained_blind")
+    if share:
+        return f" In its last stage {100 * share:g} % of visits were trained like that."
+    return (
+        " As far as its folder tells, it was never trained like that, so what it says blind may be babble, "
+        "and a low score of it proves nothing (batching.blind trains it)."
+    )
 
 
 def _free_note(*, judged: bool) -> str:

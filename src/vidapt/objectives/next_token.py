@@ -33,6 +33,8 @@ class Part(nn.Module):
         head_rows: int = Field(8192, ge=1)
 
     columns: tuple[str, ...] = ()
+    answers = True
+    """It learns answers to questions, which can also be asked without a clip."""
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()

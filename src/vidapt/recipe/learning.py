@@ -81,6 +81,9 @@ class Batching(Strict):
         shared_prefix: All samples of a clip behind one copy of its visual tokens; False gives each
             sample its own copy (same loss, more work).
         share: Probability that a sample of the named question type takes part in a visit (default 1).
+        blind: Share of a clip's visits in which its questions are asked without it, where the language model
+            learns to answer. What a model says blind is then something it was trained to say, and the control
+            of `vidapt eval` proves something.
         max_answer_tokens: Longer answers are refused when the data is read.
         flex: Attend by FlexAttention, which trains on CUDA only and costs less memory where sequences are
             long; the result differs by rounding alone.
@@ -91,6 +94,7 @@ class Batching(Strict):
     apart: bool = False
     shared_prefix: bool = True
     share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({})
+    blind: float = Field(0.05, ge=0, lt=1)
     max_answer_tokens: int = Field(1024, ge=1)
     flex: bool = False
 

@@ -42,16 +42,20 @@ class StageBatch:
         truth: Mapping[str, Tensor],
         batching: Batching,
     ) -> None:
-        self._model, self._footage, self._clips, self._visits = model, footage, clips, visits
+        self._model, self._footage, self._visits = model, footage, visits
         self._tokenizer, self._shared, self._flex = tokenizer, batching.shared_prefix, batching.flex
+        # Each visit's clip and samples.
+        self._shown = [
+            clips[visit.clip].unseen(model.blueprint.prompt, tokenizer) if visit.blind else clips[visit.clip]
+            for visit in visits
+        ]
         rows = [visit.clip for visit in visits]
         self.truth = {name: column[rows].to(model.device) for name, column in truth.items()}
 
     @property
     def media(self) -> list[tuple[Clip, int]]:
         """The clips in the order in which they are read, each with the number it is read together with."""
-        conversations = [self._clips[visit.clip].media for visit in self._visits]
-        return [(clip, len(media)) for media in conversations for clip in media]
+        return [(clip, len(shown.media)) for shown in self._shown for clip in shown.media]
 
     @cached_property
     def views(self) -> list[Views]:
@@ -80,8 +84,8 @@ class StageBatch:
         """Indices into `media` as separate samples read them: all clips of a sample, sample by sample."""
         order: list[int] = []
         first = 0
-        for visit in self._visits:
-            count = len(self._clips[visit.clip].media)
+        for visit, shown in zip(self._visits, self._shown, strict=True):
+            count = len(shown.media)
             order += list(range(first, first + count)) * len(visit.samples)
             first += count
         return order
@@ -96,8 +100,7 @@ class StageBatch:
         ]
         groups: list[Group] = []
         first = 0
-        for visit in self._visits:
-            clip = self._clips[visit.clip]
+        for visit, clip in zip(self._visits, self._shown, strict=True):
             own: tuple[Reading, ...] = tuple(
                 spell(layouts[first + index], index, self._tokenizer) for index in range(len(clip.media))
             )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vidapt.errors import ConfigError, FormatError
 from vidapt.formats import open_samples
 from vidapt.models.text import Encoded, encode
-from vidapt.nouns import Clip, Sample
+from vidapt.nouns import MEDIA, Clip, Sample, Turn
 from vidapt.recipe import DataSource, Prompt
 
 
@@ -27,6 +27,11 @@ class ClipSamples:
     media: tuple[Clip, ...]
     samples: tuple[Sample, ...]
     encoded: tuple[Encoded, ...]
+
+    def unseen(self, prompt: Prompt, tokenizer: Any) -> ClipSamples:
+        """The same questions and answers without the clips."""
+        samples = tuple(replace(sample, media=(), turns=_without_marks(sample)) for sample in self.samples)
+        return ClipSamples((), samples, tuple(encode(sample, prompt, tokenizer) for sample in samples))
 
 
 def open_source(source: DataSource) -> Iterable[Sample]:
@@ -100,6 +105,10 @@ def group_by_clip(
         ClipSamples(members[0][0].media, tuple(s for s, _ in members), tuple(e for _, e in members))
         for members in groups.values()
     ]
+
+
+def _without_marks(sample: Sample) -> tuple[Turn, ...]:
+    return tuple(replace(turn, text=turn.text.replace(MEDIA, "").strip()) for turn in sample.turns)
 
 
 def _stretches(sample: Sample) -> tuple[tuple[Path, float, float | None], ...]:

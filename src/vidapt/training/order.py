@@ -18,10 +18,17 @@ from vidapt.training.data import ClipSamples
 
 @dataclass(frozen=True)
 class Visit:
-    """A clip's turn in a step: its index and the indices of its samples that take part."""
+    """A clip's turn in a step.
+
+    Attributes:
+        clip: Its index.
+        samples: Indices of its samples that take part.
+        blind: Whether they are asked without the clip.
+    """
 
     clip: int
     samples: tuple[int, ...]
+    blind: bool = False
 
 
 class Steps(Protocol):
@@ -42,13 +49,16 @@ class Order:
         clips: What there is.
         batching: How it is grouped.
         seed: Seeds of the run and of the stage.
+        blind: Share of visits without the clip.
 
     Attributes:
         steps_per_epoch: Enough for every clip.
     """
 
-    def __init__(self, clips: Sequence[ClipSamples], batching: Batching, seed: Sequence[int]) -> None:
-        self._clips, self._batching, self._seed = clips, batching, list(seed)
+    def __init__(
+        self, clips: Sequence[ClipSamples], batching: Batching, seed: Sequence[int], blind: float = 0.0
+    ) -> None:
+        self._clips, self._batching, self._seed, self._blind = clips, batching, list(seed), blind
         self.steps_per_epoch = math.ceil(len(clips) / batching.clips)
         self._planned: tuple[int, list[np.ndarray]] = (-1, [])
 
@@ -71,7 +81,8 @@ class Order:
         limit = self._batching.questions
         if limit is not None and len(taking) > limit:
             taking = [taking[i] for i in sorted(rng.choice(len(taking), limit, replace=False))]
-        return Visit(clip, tuple(taking))
+        # Drawn last, so that what is asked does not depend on it.
+        return Visit(clip, tuple(taking), blind=bool(rng.random() < self._blind))
 
 
 def total_steps(stage: Stage, order: Steps) -> int:

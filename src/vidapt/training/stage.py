@@ -64,6 +64,7 @@ class StageWork:
             a checkpoint is due; it may put the model into evaluation mode.
         watch: Told of every logged step's numbers; returns more of them.
         note: What is to be told beside the loss.
+        told: What the card of the trained model tells of its training beside that.
         changed: Numbers of the recipe that were changed at the step the stage goes on from, by place there.
     """
 
@@ -77,6 +78,7 @@ class StageWork:
     measure: Callable[[int], Numbers] | None = None
     watch: Callable[[Numbers], Numbers] = _nothing
     note: Callable[[], str] = str
+    told: Mapping[str, Any] = field(default_factory=dict)
     changed: Numbers = field(default_factory=dict)
 
 

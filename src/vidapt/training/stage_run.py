@@ -99,7 +99,7 @@ class StageRun:
         )
         work = replace(self.kind.work(prepared), changed=self._changed())
         result = fit(model, work, self._show(work.note))
-        result |= {"adapters": told} if told else {}
+        result |= {**work.told, **({"adapters": told} if told else {})}
         result |= {"texts": dict(data.counts)} if data.counts else {}
         self.kind.save(self.folder / "model", model, tokenizer, self._card(result, data))
         return result

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from vidapt.formats import single_questions
 from vidapt.loading import open_model
 from vidapt.loading.compose import Plan
@@ -73,7 +75,8 @@ class Talking:
         """Packed batches, in the order that the seed gives."""
         stage, model, footage = prepared.stage, prepared.model, prepared.footage
         clips, tokenizer = prepared.data.clips, prepared.tokenizer
-        order = Order(clips, stage.batching, (prepared.seed, prepared.index))
+        blind = blind_share(stage, prepared.model, prepared.objective)
+        order = Order(clips, stage.batching, (prepared.seed, prepared.index), blind)
         truth = read_truth(clips, getattr(prepared.objective, "columns", ()))
 
         def batch(number: int) -> StageBatch:
@@ -87,8 +90,16 @@ class Talking:
             total_steps(stage, order),
             batch,
             prepared.objective,
+            told={"blind": blind},
         )
 
     def save(self, folder: Path, model: VideoLM, tokenizer: Any, card: Mapping[str, Any]) -> None:
         """Write the model's folder in one step."""
         save_model(folder, model, tokenizer, card)
+
+
+def blind_share(stage: Stage, model: VideoLM, objective: nn.Module) -> float:
+    """Share of visits in which questions are asked without their clip; 0 where nothing would be learned."""
+    learns = stage.train.language != "frozen" and getattr(objective, "answers", False)
+    asks = "{text}" in model.blueprint.prompt.user
+    return stage.batching.blind if learns and asks else 0.0
