@@ -26,6 +26,7 @@ from vidapt.training.align.aligning import Aligning
 from vidapt.training.checkpoint import checkpoints, choose_checkpoint, step_of
 from vidapt.training.footprints import unchanged, write_footprints
 from vidapt.training.kind import Kind
+from vidapt.training.number_formats import settle_formats
 from vidapt.training.ready import LabelFiles, Labels, StageData, aligns
 from vidapt.training.stage import DivergedError
 from vidapt.training.stage_run import StageRun
@@ -206,6 +207,7 @@ def _carry_out(begun: _Begun, report: Reporter, place: torch.device, workers: in
     prints = unchanged(run, (clip for sample in samples for clip in sample.media)) if left else {}
     contents = {path: one.content for path, one in prints.items() if one.content is not None}
     model, tokenizer = _starting_point(begun)
+    settle_formats(model, [stage for _, stage in left.values()])
     model.to(place)
     stages = _ready(begun, left, model, tokenizer, report)
     taught = {

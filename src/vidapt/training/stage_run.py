@@ -19,6 +19,7 @@ from vidapt.training.align import teachers
 from vidapt.training.footage import Footage
 from vidapt.training.forks import Fork
 from vidapt.training.kind import Kind, Prepared
+from vidapt.training.number_formats import settle_formats
 from vidapt.training.optimizer import Model, set_trainable
 from vidapt.training.ready import StageData
 from vidapt.training.stage import fit, make_objective
@@ -72,6 +73,7 @@ class StageRun:
         objective = make_objective(stage, model, self.recipe.seed)
         if told := set_trainable(model, stage.train):
             self.report(f"{stage.name}: adapters", 1, 1, told)
+        settle_formats(model, [stage])
         footage = Footage(
             self.kind.eyes(model),
             stage.cache,
