@@ -34,11 +34,15 @@ RECOMPUTED = (
 
 NEWLINE = Rule(r"(?:model\.)?image_newline", None, "only tiled still images use it")
 
+TOWER = Rule(r"(?:model\.)?vision_tower\.(?:vision_model\.)?(.*)", r"towers.0.net.\1")
+LANGUAGE = Rule(r"language_model\.(.*)", r"language.\1")
+LANGUAGE_BACK = Rule(r"language\.((?:model|lm_head)\..*)", r"language_model.\1")
+
 HUB = (
-    Rule(r"(?:model\.)?vision_tower\.(?:vision_model\.)?(.*)", r"towers.0.net.\1"),
+    TOWER,
     Rule(r"(?:model\.)?multi_modal_projector\.linear_1\.(.*)", r"connector.mlp.0.\1"),
     Rule(r"(?:model\.)?multi_modal_projector\.linear_2\.(.*)", r"connector.mlp.2.\1"),
-    Rule(r"language_model\.(.*)", r"language.\1"),
+    LANGUAGE,
     Rule(r"model\.language_model\.(.*)", r"language.model.\1"),
     Rule(r"lm_head\.(.*)", r"language.lm_head.\1"),
 )
@@ -48,7 +52,7 @@ TO_HUB = (
     Rule(r"towers\.0\.net\.(.*)", r"vision_tower.vision_model.\1"),
     Rule(r"connector\.mlp\.0\.(.*)", r"multi_modal_projector.linear_1.\1"),
     Rule(r"connector\.mlp\.2\.(.*)", r"multi_modal_projector.linear_2.\1"),
-    Rule(r"language\.((?:model|lm_head)\..*)", r"language_model.\1"),
+    LANGUAGE_BACK,
 )
 """Our names to the 2024 hub layout."""
 

@@ -49,10 +49,10 @@ RULES = (
     Rule(rf"{_LAYER}attention\.attention\.value\.(.*)", rf"{_OUR_LAYER}attention.v_proj.\2"),
     Rule(rf"{_LAYER}attention\.output\.dense\.(.*)", rf"{_OUR_LAYER}attention.o_proj.\2"),
     Rule(r"local_vision_tower\.(.*)", r"towers.1.net.\1"),
-    Rule(r"vision_tower\.(?:vision_model\.)?(.*)", r"towers.0.net.\1"),
+    _composed.TOWER,
     Rule(r"mm_projector\.(.*)", r"connector.mlp_global.\1"),
     Rule(r"local_mm_projector\.(.*)", r"connector.mlp_local.\1"),
-    Rule(r"language_model\.(.*)", r"language.\1"),
+    _composed.LANGUAGE,
 )
 
 TO_HUB = (
@@ -60,7 +60,7 @@ TO_HUB = (
     Rule(r"towers\.1\.net\.(.*)", r"local_vision_tower.\1"),
     Rule(r"connector\.mlp_global\.(.*)", r"mm_projector.\1"),
     Rule(r"connector\.mlp_local\.(.*)", r"local_mm_projector.\1"),
-    Rule(r"language\.((?:model|lm_head)\..*)", r"language_model.\1"),
+    _composed.LANGUAGE_BACK,
 )
 """Our names to that layout."""
 
