@@ -227,9 +227,9 @@ def test_list_larger_than_the_limit_is_refused_but_lines_are_not(data: Path) -> 
 
 
 def test_single_line_larger_than_the_limit_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidapt.formats._scan.MAX_LINE_BYTES", 100)
+    monkeypatch.setattr("vidapt.formats._scan.MAX_ROW_BYTES", 100)
     path = put(data / "l.jsonl", QA, {**QA, "answer": "x" * 100})
-    assert "l.jsonl:2: a line of more than 100 bytes" in refused(path, "vidapt_jsonl")
+    assert "l.jsonl:2: a row of more than 100 bytes" in refused(path, "vidapt_jsonl")
 
 
 def test_byte_order_mark_and_windows_line_ends_are_read(data: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidapt.cli._options import Device, Json, Workers
-from vidapt.cli._show import plain_errors, table
+from vidapt.cli._show import plain_errors, remark, say, table
 from vidapt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def report_run(
         return
     table(["stage", "set", "recall@1 at first", "at last", "best", "at step"], alignment.rows())
     for warning in alignment.warnings():
-        typer.secho(warning, err=True, dim=True)
-    typer.echo(page)
+        remark(warning)
+    say(page)
 
 
 def _shares(text: str) -> list[float]:
@@ -141,7 +141,7 @@ def _write(ends: Ends, out: Path, share: float, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"start": ends.start, "tuned": ends.tuned, "share": share, "out": str(out)}))
         return
-    typer.echo(out)
+    say(out)
 
 
 def _write_page(swept: Swept, page: Path | None) -> Path | None:
@@ -166,8 +166,8 @@ def _show(swept: Swept, page: Path | None, out: Path | None, *, as_json: bool) -
 
     table(HEAD, swept.rows())
     for clip, reason in swept.broken.items():
-        typer.secho(f"left out: {clip.path}: {reason}", err=True, dim=True)
-    typer.echo(f"best share: {swept.best:g} ({RULE})")
+        remark(f"left out: {clip.path}: {reason}")
+    say(f"best share: {swept.best:g} ({RULE})")
     for place in (out, page):
         if place is not None:
-            typer.echo(place)
+            say(place)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidapt.cli._options import DEFAULT_MODEL, Json, Model, Place, Workers
-from vidapt.cli._show import plain_errors, table, tell
+from vidapt.cli._show import plain_errors, remark, say, table, tell
 from vidapt.errors import ConfigError
 from vidapt.files import exists
 
@@ -89,7 +89,7 @@ def _show_match(matched: Matched, *, as_json: bool) -> None:
         return
     table(["statement", matched.unit, "softmax"], matched.rows())
     if matched.margin is not None:
-        typer.echo(f"worst true above best false: {matched.margin:.3f}")
+        say(f"worst true above best false: {matched.margin:.3f}")
 
 
 def _show_match_set(found: MatchedSet, *, as_json: bool) -> None:
@@ -102,4 +102,4 @@ def _show_match_set(found: MatchedSet, *, as_json: bool) -> None:
     if found.retrieval_rows():
         table(["find", "R@1", "R@5", "R@10", "median rank", "mean rank"], found.retrieval_rows())
     for what, reason in (*found.broken.items(), *found.unreadable.items()):
-        typer.secho(f"left out: {what}: {reason}", err=True, dim=True)
+        remark(f"left out: {what}: {reason}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import DEFAULT_MODEL, Device, Json, Workers
-from vidapt.cli._show import plain_errors, table
+from vidapt.cli._show import plain_errors, say, table
 
 
 def evaluate(
@@ -51,7 +51,7 @@ def evaluate(
         ["question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled"],
         evaluation.rows(),
     )
-    typer.echo(out / "report.html")
+    say(out / "report.html")
 
 
 def look(
@@ -86,4 +86,4 @@ def look(
         typer.echo(json.dumps({"out": str(out), "models": [one.to_dict() for one in looked]}))
         return
     table(["model", "map", "entropy", "on high-norm patches"], [one.row() for one in looked])
-    typer.echo(out)
+    say(out)

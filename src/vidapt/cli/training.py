@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import Device, Workers
-from vidapt.cli._show import plain_errors
+from vidapt.cli._show import plain_errors, say
 
 
 def train(
@@ -35,7 +35,7 @@ def train(
 
         with progress() as report:
             run = run_training(parsed, runs, report, resume=resume, workers=workers, device=device)
-    typer.echo(run)
+    say(run)
 
 
 def _named(model: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vidapt.errors import FormatError
+from vidapt.errors import FormatError, readable
 from vidapt.files import exists
 from vidapt.formats._row import Row
 from vidapt.nouns import Clip, Sample
@@ -101,7 +101,7 @@ def checked(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 def _missing(missing: list[tuple[str, Path]], total: int) -> FormatError:
-    lines = [f"  {source or 'sample'}  {path}" for source, path in missing[:MOST_LISTED]]
+    lines = [f"  {source or 'sample'}  {readable(str(path))}" for source, path in missing[:MOST_LISTED]]
     if len(missing) > MOST_LISTED:
         lines.append(f"  ... and {len(missing) - MOST_LISTED} more")
     return FormatError(

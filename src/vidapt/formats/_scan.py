@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vidapt.errors import FormatError
 
-MAX_LINE_BYTES = 64 << 20
-"""Longest single JSON line; a longer one is no label but a file that is not JSON lines."""
+MAX_ROW_BYTES = 4 << 20
+"""Of one row as text. Decoded, it can take fifty times as much; the longest conversations have a tenth."""
+
+_FIRST_BYTES = 4 << 10
+"""Of a list's row, tried first: most are shorter, and what is tried is copied."""
+
+_CUT = 16
+"""Letters at the end of what is cut off, within which it looks broken: half an escape, or half a word."""
 
 _SHORTER = "raise max_bytes, or turn the list into JSON lines, which are read one by one"
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -28,7 +35,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
-        doubled = next(key for key in keys if keys.count(key) > 1)
+        doubled = Counter(keys).most_common(1)[0][0]
         raise ValueError(f"the key {doubled!r} is given twice")
     return made
 
@@ -46,7 +53,7 @@ def json_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
     Which of the two the file is follows from its first character. Blank lines are skipped.
 
     Args:
-        path: The label file, UTF-8.
+        path: The label file, UTF-8. No row is longer than `MAX_ROW_BYTES`.
         max_bytes: Largest JSON list read, since a list is held in memory as text.
 
     Raises:
@@ -133,13 +140,21 @@ def _broken(where: str, error: ValueError | RecursionError, column: int) -> Form
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open("rb") as file:
         number = 0
-        while raw := file.readline(MAX_LINE_BYTES + 1):
+        while raw := file.readline(MAX_ROW_BYTES + 1):
             number += 1
-            if len(raw) > MAX_LINE_BYTES:
-                raise FormatError(f"{path}:{number}", f"a line of more than {MAX_LINE_BYTES:,} bytes")
+            if len(raw) > MAX_ROW_BYTES:
+                raise _too_long(f"{path}:{number}")
             text = _decode(raw.removeprefix(_BOM) if number == 1 else raw, path, number).strip(" \t\r\n")
             if text:
                 yield number, _line_value(text, f"{path}:{number}")
+
+
+def _too_long(where: str) -> FormatError:
+    return FormatError(
+        where,
+        f"a row of more than {MAX_ROW_BYTES:,} bytes",
+        "give media as paths, not inside the row; give one row per conversation",
+    )
 
 
 def _line_value(text: str, where: str) -> Any:
@@ -216,12 +231,28 @@ class _Cursor:
 
     def value(self) -> Any:
         """Decode the element that begins here and step behind it."""
-        try:
-            value, end = _DECODER.raw_decode(self._text, self._place)
-        except json.JSONDecodeError as error:
-            self._move(max(error.pos, self._place))
-            raise _broken(self.where, error, self._column) from None
-        except (ValueError, RecursionError) as error:
-            raise _broken(self.where, error, self._column) from None
-        self._move(end)
-        return value
+        size = _FIRST_BYTES
+        while True:
+            piece = self._text[self._place : self._place + size]
+            whole = self._place + size >= len(self._text)
+            try:
+                value, length = _DECODER.raw_decode(piece)
+            except (ValueError, RecursionError) as error:
+                # What is cut off looks broken where it ends, and a text that is not closed where it begins.
+                if not whole and size < MAX_ROW_BYTES:
+                    size = min(size * 16, MAX_ROW_BYTES)
+                    continue
+                raise self._broken_row(error, piece, whole=whole) from None
+            if length == len(piece) and not whole and size < MAX_ROW_BYTES:
+                size = min(size * 16, MAX_ROW_BYTES)  # of a number, more may follow
+                continue
+            self._move(self._place + length)
+            return value
+
+    def _broken_row(self, error: ValueError | RecursionError, piece: str, *, whole: bool) -> FormatError:
+        if isinstance(error, json.JSONDecodeError):
+            cut = error.pos >= len(piece) - _CUT or error.msg.startswith("Unterminated string")
+            if cut and not whole:
+                return _too_long(self.where)
+            self._move(self._place + error.pos)
+        return _broken(self.where, error, self._column)

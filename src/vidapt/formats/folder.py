@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vidapt.errors import FormatError
+from vidapt.errors import FormatError, readable
 from vidapt.files import exists
 from vidapt.formats._base import CAPTION_PROMPT, LABEL_KEYS, labelled
 from vidapt.formats._media import MOST_LISTED, STILL_SUFFIXES, TINY_STILL, VIDEO_SUFFIXES
@@ -174,7 +174,7 @@ def _is_label(path: Path) -> bool:
 
 
 def _listed(folder: Path, paths: list[Path], most: int) -> str:
-    lines = [f"  {path.relative_to(folder)}" for path in paths[:most]]
+    lines = [f"  {readable(str(path.relative_to(folder)))}" for path in paths[:most]]
     if len(paths) > most:
         lines.append(f"  ... and {len(paths) - most} more")
     return "\n".join(lines)
