@@ -27,3 +27,6 @@ Format = Annotated[NumberFormat, typer.Option(help="Number format of the weights
 BitsOption = Annotated[
     int | None, typer.Option("--bits", min=4, max=8, help="4 or 8: quantise the language model.")
 ]
+LabelFormat = Annotated[
+    str | None, typer.Option("--format", help="Format of the labels; told from their content by default.")
+]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidapt.cli._options import DEFAULT_MODEL, Json, Model, Place, Workers
+from vidapt.cli._options import DEFAULT_MODEL, Json, LabelFormat, Model, Place, Workers
 from vidapt.cli._show import plain_errors, remark, say, table, tell
 from vidapt.errors import ConfigError
 from vidapt.files import exists
@@ -46,6 +46,7 @@ def match_statements(
     by: Annotated[
         ScoredBy, typer.Option(help="A language model is asked whether it is true, or would have said so.")
     ] = ScoredBy.asked,
+    labels: LabelFormat = None,
     model: Model = DEFAULT_MODEL,
     workers: Workers = None,
     device: Place = "cpu",
@@ -55,14 +56,23 @@ def match_statements(
     from vidapt.progress import progress
 
     with plain_errors():
-        _check_options(clip, data, {"--retrieval": retrieval, "--by-rule": by_rule, "--lexicon": lexicon})
+        _check_options(
+            clip,
+            data,
+            {
+                "--retrieval": retrieval,
+                "--by-rule": by_rule,
+                "--lexicon": lexicon,
+                "--format": labels,
+            },
+        )
         if lexicon is not None and not exists(lexicon):
             raise ConfigError(lexicon, "there is no such file", "give a lexicon, or leave --lexicon out")
         from vidapt.inference.match import match, match_set
         from vidapt.inference.matchers import By, open_matcher
         from vidapt.labelling.cases import read_cases
 
-        cases = [] if data is None else read_cases(data, by_rule=by_rule, lexicon=lexicon)
+        cases = [] if data is None else read_cases(data, labels, by_rule=by_rule, lexicon=lexicon)
         matcher = open_matcher(model, By(by.value), device, tell)
         if clip is not None:
             matched = match(matcher, clip, statement or [], false or [])

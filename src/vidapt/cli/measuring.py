@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vidapt.cli._options import DEFAULT_MODEL, Device, Json, Workers
+from vidapt.cli._options import DEFAULT_MODEL, Device, Json, LabelFormat, Workers
 from vidapt.cli._show import plain_errors, say, table
 
 
@@ -20,6 +20,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.json and report.html.")],
     train_data: Annotated[Path | None, typer.Option(help="Labels the majority answer is taken from.")] = None,
     controls: Annotated[bool, typer.Option(help="Also ask without the video, and with another.")] = True,
+    labels: LabelFormat = None,
     workers: Workers = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -40,6 +41,7 @@ def evaluate(
                 out,
                 train_data=train_data,
                 controls=controls,
+                kind=labels,
                 workers=workers,
                 device=device,
                 report=report,

@@ -1,18 +1,21 @@
 """Rows of a JSON list or of JSON lines, each with the line it begins on.
 
 A JSON list is read as text once, up to a stated size, and decoded one element at a time; JSON lines are
-read one line at a time. Label files come from anywhere, so size, nesting, encoding and doubled keys are
-checked here, where the line is still known.
+read one line at a time; either may be compressed by gzip. Label files come from anywhere, so size, nesting,
+encoding and doubled keys are checked here, where the line is still known.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 from vidapt.errors import FormatError
 
@@ -27,6 +30,12 @@ _CUT = 16
 
 _SHORTER = "raise max_bytes, or turn the list into JSON lines, which are read one by one"
 _BLANK = re.compile(r"[ \t\r\n]*")
+ZIPPED = ".gz"
+"""What stands behind the suffix of a file that is compressed."""
+
+_MOST_BLANK = 1 << 20
+"""Bytes in front of the first row."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -60,12 +69,8 @@ def json_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
         FormatError: If the file is missing, empty, too large, not UTF-8 or not JSON; line and column are
             named.
     """
-    try:
+    with _told(path):
         first = _first_character(path)
-    except FileNotFoundError:
-        raise FormatError(path, "there is no such file", "check the path of the label file") from None
-    except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
     if not first:
         raise FormatError(f"{path}:1", "the file holds no rows")
     yield from _listed(path, max_bytes) if first == b"[" else _lines(path)
@@ -97,24 +102,51 @@ def read_utf8(path: Path, max_bytes: int, remedy: str) -> str:
     Raises:
         FormatError: If it cannot be read, is larger than `max_bytes` or not UTF-8.
     """
-    try:
+    with _told(path):
         size = path.stat().st_size
-        if size > max_bytes:
-            raise FormatError(path, f"{size:,} bytes, more than the {max_bytes:,} read at once", remedy)
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
+        raw = b"" if size > max_bytes else _content(path, max_bytes)
+    if max(size, len(raw)) > max_bytes:
+        size = max(size, len(raw))
+        raise FormatError(path, f"{size:,} bytes, more than the {max_bytes:,} read at once", remedy)
     return _decode(raw.removeprefix(_BOM), path, 1)
 
 
+def _opened(path: Path) -> BinaryIO:
+    """A file, decompressed as it is read where its name says so."""
+    if path.suffix.lower() == ZIPPED:
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell what is wrong with a file while it is read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FormatError(path, "there is no such file", "check the path of the label file") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise FormatError(path, f"cannot be decompressed: {error}", "copy the file again") from error
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _content(path: Path, max_bytes: int) -> bytes:
+    """All of a file; of a compressed one that is larger than it may be, so much as shows it."""
+    if path.suffix.lower() != ZIPPED:
+        return path.read_bytes()
+    with _opened(path) as file:
+        pieces, size = list[bytes](), 0
+        while size <= max_bytes and (piece := file.read(_MOST_BLANK)):
+            pieces.append(piece)
+            size += len(piece)
+    return b"".join(pieces)
+
+
 def _first_character(path: Path) -> bytes:
-    with path.open("rb") as file:
-        head = file.read(len(_BOM))
-        if head != _BOM:
-            file.seek(0)
-        while (byte := file.read(1)) and byte.isspace():
-            pass
-        return byte
+    with _opened(path) as file:
+        head = file.read(_MOST_BLANK)
+        return head.removeprefix(_BOM).lstrip()[:1]
 
 
 def _decode(raw: bytes, path: Path, line: int) -> str:
@@ -138,7 +170,7 @@ def _broken(where: str, error: ValueError | RecursionError, column: int) -> Form
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open("rb") as file:
+    with _told(path), _opened(path) as file:
         number = 0
         while raw := file.readline(MAX_ROW_BYTES + 1):
             number += 1
