@@ -7,8 +7,36 @@ caller in Python can catch one without catching bugs.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction in which a line is read, so that it shows another text than it has."""
+
+_LINE_ENDS = frozenset("\u2028\u2029")
+
+
+def readable(text: str, *, lines: bool = False) -> str:
+    r"""A text of others as it may be shown: what would steer a terminal is written as an escape.
+
+    >>> print(readable("a\x1b[31m b"))
+    a\x1b[31m b
+
+    Args:
+        text: Anything, such as a file's name or a model's answer.
+        lines: Whether it may have several lines, and tabs in them.
+    """
+    kept = "\n\t" if lines else ""
+    if text.isprintable() or not any(_steers(letter, kept) for letter in text):
+        return text
+    return "".join(ascii(letter)[1:-1] if _steers(letter, kept) else letter for letter in text)
+
+
+def _steers(letter: str, kept: str) -> bool:
+    if letter in kept:
+        return False
+    return letter in _TURNS or letter in _LINE_ENDS or unicodedata.category(letter) in ("Cc", "Cs")
 
 
 class VidaptError(Exception):
@@ -25,8 +53,8 @@ class VidaptError(Exception):
         super().__init__(where, found, remedy)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.found}"
-        return f"{text}\n  -> {self.remedy}" if self.remedy else text
+        text = f"{readable(self.where)}: {readable(self.found, lines=True)}"
+        return f"{text}\n  -> {readable(self.remedy, lines=True)}" if self.remedy else text
 
 
 class ConfigError(VidaptError):

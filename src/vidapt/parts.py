@@ -28,7 +28,9 @@ FAMILIES: tuple[Family, ...] = ("resolutions", "towers", "connectors", "position
 _COUNTS = frozenset(
     {
         *("blocks", "depth", "depths", "layers", "n_layer", "n_layers", "num_hidden_layers", "num_layers"),
-        *("n_routed_experts", "num_experts", "num_local_experts"),
+        *("decoder_layers", "encoder_layers", "n_blocks", "num_blocks", "num_decoder_layers"),
+        *("num_encoder_layers", "num_layers_per_stack", "num_mem_blocks", "num_nextn_predict_layers"),
+        *("moe_num_experts", "n_routed_experts", "num_experts", "num_local_experts"),
     }
 )
 """Fields that say how many modules are made, of parts and of transformers configurations."""

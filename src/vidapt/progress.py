@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from vidapt.errors import readable
+
 PLAIN_SECONDS = 10.0
 
 
@@ -41,17 +43,18 @@ class ProgressReporter:
         self._tasks: dict[str, TaskID] = {}
         self._printed: dict[str, float] = {}
         self._bars = Progress(
-            TextColumn("{task.description:<26}"),
+            TextColumn("{task.description:<26}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
         )
 
     def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
         """`done` of `total` units of `task`."""
+        task, note = readable(task), readable(note)
         if not self._console.is_terminal:
             self._print(task, done, total, note)
             return
@@ -63,7 +66,7 @@ class ProgressReporter:
         now = time.monotonic()
         if done == total or now - self._printed.get(task, 0.0) >= PLAIN_SECONDS:
             self._printed[task] = now
-            self._console.print(f"{task}: {done}/{total} {note}".rstrip(), highlight=False)
+            self._console.print(f"{task}: {done}/{total} {note}".rstrip(), highlight=False, markup=False)
 
 
 @contextmanager

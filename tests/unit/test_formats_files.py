@@ -227,9 +227,9 @@ def test_list_larger_than_the_limit_is_refused_but_lines_are_not(data: Path) -> 
 
 
 def test_single_line_larger_than_the_limit_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidapt.formats._scan.MAX_LINE_BYTES", 100)
+    monkeypatch.setattr("vidapt.formats._scan.MAX_ROW_BYTES", 100)
     path = put(data / "l.jsonl", QA, {**QA, "answer": "x" * 100})
-    assert "l.jsonl:2: a line of more than 100 bytes" in refused(path, "vidapt_jsonl")
+    assert "l.jsonl:2: a row of more than 100 bytes" in refused(path, "vidapt_jsonl")
 
 
 def test_byte_order_mark_and_windows_line_ends_are_read(data: Path) -> None:
@@ -544,14 +544,14 @@ def test_a_conversation_as_ms_swift_documents_it(data: Path) -> None:
         (parts_of(), "'content' is empty"),
         (parts_of(part("image", 3)), "'image' is 3, not text"),
         (parts_of(part("image", {"id": 3})), "'image' is {'id': 3}, not text"),
-        (parts_of(part("video", ["1.jpg", "2.jpg"])), "holds a list of pictures"),
+        (parts_of(part("image", ["1.jpg", "2.jpg"])), "holds a list in place of a path"),
         (parts_of(part("image", "data:image/png;base64,AAAA")), "holds a file itself"),
         (parts_of(part("image", "https://x.y/c.png")), "is not a path of a file"),
         (parts_of(part("image", "c.png"), images=["c.png"]), "there are 'images' as well"),
         (parts_of(part("image"), part("text", "q")), "the text has 1 media mark(s), the sample 0 clip(s)"),
         (parts_of(part("text", "q"), answer=[part("image", "c.png")]), "an answer, holds a <image> mark"),
         (chat("q", "a", images=[{"bytes": "AAAA", "path": None}]), "'images' holds a file itself"),
-        (chat("q", "a", videos=[["1.jpg"]]), "holds a list of pictures"),
+        (chat("q", "a", images=[["1.jpg"]]), "holds a list in place of a path"),
         (chat("q", "a", objects={"bbox": [[1, 2, 3, 4]]}), "'objects' cannot be learnt from"),
         (chat("q", "a", label=False), "'label' says that the answer is a bad one"),
         (chat("q", "a", rejected_response=""), "'rejected_response' is empty"),

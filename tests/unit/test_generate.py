@@ -319,6 +319,19 @@ def test_a_small_share_of_probability_is_greedy(model: VideoLM) -> None:
     assert one(model, group, tokens, narrow) == one(model, group, tokens, replace(WARM, temperature=0.0))
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-38, 1e-6])
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_the_smallest_temperatures_are_greedy(model: VideoLM, temperature: float, top_p: float) -> None:
+    group, tokens = SINGLES[0]
+    cold = replace(WARM, temperature=temperature, top_p=top_p)
+    assert one(model, group, tokens, cold) == one(model, group, tokens, replace(WARM, temperature=0.0))
+
+
+def test_the_largest_temperature_draws_any_word(model: VideoLM) -> None:
+    group, tokens = SINGLES[0]
+    assert len(one(model, group, tokens, replace(WARM, temperature=1e308)).ids) == WARM.max_new_tokens
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

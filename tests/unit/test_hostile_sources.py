@@ -32,9 +32,8 @@ def test_an_index_may_name_anything(made: Made, tmp_path: Path, named: Any) -> N
     told = json.loads(index.read_text())
     told["weight_map"][next(iter(told["weight_map"]))] = named
     index.write_text(json.dumps(told))
-    planned = plan([{"weights": made("clip")[0]}], {"weights": str(words)})
-    with pytest.raises(CheckpointError, match=r"shards are \.safetensors files beside the index"):
-        planned.make(planned.blueprint, seed=0)
+    said = refused([{"weights": made("clip")[0]}], {"weights": str(words)})
+    assert "shards are .safetensors files beside the index" in said
 
 
 def test_more_layers_than_any_model_has_are_not_made(made: Made, tmp_path: Path) -> None:

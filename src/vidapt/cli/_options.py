@@ -32,3 +32,6 @@ Format = Annotated[
 BitsOption = Annotated[
     int | None, typer.Option("--bits", min=4, max=8, help="4 or 8: quantise the language model.")
 ]
+LabelFormat = Annotated[
+    str | None, typer.Option("--format", help="Format of the labels; told from their content by default.")
+]

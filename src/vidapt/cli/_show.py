@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from vidapt.errors import VidaptError
+from vidapt.errors import VidaptError, readable
 from vidapt.interrupt import Terminated, terminable
 
 
@@ -36,13 +36,24 @@ def table(head: list[str], rows: list[list[Any]]) -> None:
     """Print rows under their columns' names."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(*head, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        shown.add_row(*map(str, row))
+        shown.add_row(*(Text(readable(str(cell), lines=True)) for cell in row))  # no markup
     Console(file=sys.stdout).print(shown)
+
+
+def say(text: object) -> None:
+    """Print a result for a person."""
+    typer.echo(readable(str(text), lines=True))
+
+
+def remark(text: str) -> None:
+    """Say on the error stream what goes with a result."""
+    typer.secho(readable(text, lines=True), err=True, dim=True)
 
 
 def tell(report: Any) -> None:
     """Say on the error stream what became of a published checkpoint's tensors."""
-    typer.secho(report.line(), err=True, dim=True)
+    remark(report.line())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidapt.cli._options import Device, Json, Workers
-from vidapt.cli._show import plain_errors, table
+from vidapt.cli._options import Device, Json, LabelFormat, Workers
+from vidapt.cli._show import plain_errors, remark, say, table
 from vidapt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def interpolate(
     ] = None,
     types: Annotated[list[str] | None, typer.Option(help="Only these question types of them.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips of each.")] = None,
+    labels: LabelFormat = None,
     accept: Annotated[
         list[Lacks] | None, typer.Option(help="What START may lack; as the run's recipe says by default.")
     ] = None,
@@ -79,7 +80,7 @@ def interpolate(
             return
         from vidapt.training.align.sweep import sweep as measure
 
-        given = _given({"in_domain": in_domain, "general": general}, types, limit)
+        given = _given({"in_domain": in_domain, "general": general}, types, limit, labels)
         with progress() as report:
             swept = measure(ends, shares, given, out=out, workers=workers, device=device, report=report)
         page = _write_page(swept, page)
@@ -108,8 +109,8 @@ def report_run(
         return
     table(["stage", "set", "recall@1 at first", "at last", "best", "at step"], alignment.rows())
     for warning in alignment.warnings():
-        typer.secho(warning, err=True, dim=True)
-    typer.echo(page)
+        remark(warning)
+    say(page)
 
 
 def _shares(text: str) -> list[float]:
@@ -120,18 +121,22 @@ def _shares(text: str) -> list[float]:
 
 
 def _given(
-    named: dict[str, Path | None], types: list[str] | None, limit: int | None
+    named: dict[str, Path | None], types: list[str] | None, limit: int | None, labels: str | None
 ) -> dict[str, list[DataSource]]:
     from vidapt.recipe import DataSource
 
     sets = {name: path for name, path in named.items() if path is not None}
-    if (types or limit) and not sets:
-        raise ConfigError("interpolate", "--types and --limit are about --in-domain and --general", "add one")
+    if (types or limit or labels) and not sets:
+        raise ConfigError(
+            "interpolate", "--types, --limit and --format are about --in-domain and --general", "add one"
+        )
     for path in sets.values():
         if not path.exists():
             raise ConfigError(path, "is not there", "give a label file")
     only = tuple(types) if types else None
-    return {name: [DataSource(path=path, types=only, limit=limit)] for name, path in sets.items()}
+    return {
+        name: [DataSource(path=path, types=only, limit=limit, format=labels)] for name, path in sets.items()
+    }
 
 
 def _write(ends: Ends, out: Path, share: float, *, as_json: bool) -> None:
@@ -141,7 +146,7 @@ def _write(ends: Ends, out: Path, share: float, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"start": ends.start, "tuned": ends.tuned, "share": share, "out": str(out)}))
         return
-    typer.echo(out)
+    say(out)
 
 
 def _write_page(swept: Swept, page: Path | None) -> Path | None:
@@ -166,8 +171,8 @@ def _show(swept: Swept, page: Path | None, out: Path | None, *, as_json: bool) -
 
     table(HEAD, swept.rows())
     for clip, reason in swept.broken.items():
-        typer.secho(f"left out: {clip.path}: {reason}", err=True, dim=True)
-    typer.echo(f"best share: {swept.best:g} ({RULE})")
+        remark(f"left out: {clip.path}: {reason}")
+    say(f"best share: {swept.best:g} ({RULE})")
     for place in (out, page):
         if place is not None:
-            typer.echo(place)
+            say(place)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vidapt.cli._options import DEFAULT_MODEL, BitsOption, Format, Json, Model, NumberFormat, Place, Workers
-from vidapt.cli._show import plain_errors, table, tell
+from vidapt.cli._show import plain_errors, remark, say, table, tell
 from vidapt.errors import ConfigError, VidaptError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def caption(
         typer.echo(json.dumps(summary.to_dict()))
     else:
         table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
-        typer.echo(out)
+        say(out)
     _tell_left_out(summary)
 
 
@@ -71,7 +71,7 @@ def _tell_left_out(summary: Summary) -> None:
     """Say where the reasons of broken clips are, and which files were no clips; all broken is an error."""
     if summary.ignored:
         counts = ", ".join(f"{n} {suffix or 'without an ending'}" for suffix, n in summary.ignored.items())
-        typer.secho(f"ignored, as they are no clips: {counts}", err=True, dim=True)
+        remark(f"ignored, as they are no clips: {counts}")
     if summary.quarantine is None:
         return
     if not summary.captioned and not summary.kept:
@@ -79,7 +79,7 @@ def _tell_left_out(summary: Summary) -> None:
             raise VidaptError(
                 summary.quarantine, f"all {summary.broken} clips are broken", "read the reasons there"
             )
-    typer.secho(f"{summary.broken} broken; reasons in {summary.quarantine}", err=True, dim=True)
+    remark(f"{summary.broken} broken; reasons in {summary.quarantine}")
 
 
 def ask(
@@ -106,7 +106,7 @@ def ask(
         typer.echo(json.dumps({"clip": str(clip), "answers": rows}, ensure_ascii=False))
         return
     for answer in answers:
-        typer.echo(answer)
+        say(answer)
 
 
 def _check_asked(what: str, asked: list[str]) -> None:

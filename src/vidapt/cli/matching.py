@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidapt.cli._options import DEFAULT_MODEL, Json, Model, Place, Workers
-from vidapt.cli._show import plain_errors, table, tell
+from vidapt.cli._options import DEFAULT_MODEL, Json, LabelFormat, Model, Place, Workers
+from vidapt.cli._show import plain_errors, remark, say, table, tell
 from vidapt.errors import ConfigError
 from vidapt.files import exists
 
@@ -47,6 +47,7 @@ def match_statements(
     by: Annotated[
         ScoredBy, typer.Option(help="A language model is asked whether it is true, or would have said so.")
     ] = ScoredBy.asked,
+    labels: LabelFormat = None,
     model: Model = DEFAULT_MODEL,
     workers: Workers = None,
     device: Place = "cpu",
@@ -56,7 +57,16 @@ def match_statements(
     from vidapt.progress import progress
 
     with plain_errors():
-        _check_options(clip, data, {"--retrieval": retrieval, "--by-rule": by_rule, "--lexicon": lexicon})
+        _check_options(
+            clip,
+            data,
+            {
+                "--retrieval": retrieval,
+                "--by-rule": by_rule,
+                "--lexicon": lexicon,
+                "--format": labels,
+            },
+        )
         if lexicon is not None and not exists(lexicon):
             raise ConfigError(lexicon, "there is no such file", "give a lexicon, or leave --lexicon out")
         from vidapt.inference.match import match
@@ -64,7 +74,7 @@ def match_statements(
         from vidapt.inference.matchers import By, open_matcher
         from vidapt.labelling.cases import read_cases
 
-        cases = [] if data is None else read_cases(data, by_rule=by_rule, lexicon=lexicon)
+        cases = [] if data is None else read_cases(data, labels, by_rule=by_rule, lexicon=lexicon)
         matcher = open_matcher(model, By(by.value), device, tell)
         if clip is not None:
             matched = match(matcher, clip, statement or [], false or [])
@@ -91,7 +101,7 @@ def _show_match(matched: Matched, *, as_json: bool) -> None:
         return
     table(["statement", matched.unit, "softmax"], matched.rows())
     if matched.margin is not None:
-        typer.echo(f"worst true above best false: {matched.margin:.3f}")
+        say(f"worst true above best false: {matched.margin:.3f}")
 
 
 def _show_match_set(found: MatchedSet, *, as_json: bool) -> None:
@@ -104,4 +114,4 @@ def _show_match_set(found: MatchedSet, *, as_json: bool) -> None:
     if found.retrieval_rows():
         table(["find", "R@1", "R@5", "R@10", "median rank", "mean rank"], found.retrieval_rows())
     for what, reason in (*found.broken.items(), *found.unreadable.items()):
-        typer.secho(f"left out: {what}: {reason}", err=True, dim=True)
+        remark(f"left out: {what}: {reason}")

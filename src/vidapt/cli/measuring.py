@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from vidapt.cli._options import DEFAULT_MODEL, Device, Json, Workers
-from vidapt.cli._show import plain_errors, table
+from vidapt.cli._options import DEFAULT_MODEL, Device, Json, LabelFormat, Workers
+from vidapt.cli._show import plain_errors, say, table
 
 
 def evaluate(
@@ -20,6 +20,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.json and report.html.")],
     train_data: Annotated[Path | None, typer.Option(help="Labels the majority answer is taken from.")] = None,
     controls: Annotated[bool, typer.Option(help="Also ask without the video, and with another.")] = True,
+    labels: LabelFormat = None,
     workers: Workers = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -41,6 +42,7 @@ def evaluate(
                 out,
                 train_data=train_data,
                 controls=controls,
+                kind=labels,
                 workers=workers,
                 device=device,
                 report=report,
@@ -52,7 +54,7 @@ def evaluate(
         ["question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled"],
         evaluation.rows(),
     )
-    typer.echo(out / "report.html")
+    say(out / "report.html")
 
 
 def look(
@@ -87,4 +89,4 @@ def look(
         typer.echo(json.dumps({"out": str(out), "models": [one.to_dict() for one in looked]}))
         return
     table(["model", "map", "entropy", "on high-norm patches"], [one.row() for one in looked])
-    typer.echo(out)
+    say(out)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import Json, NumberFormat
-from vidapt.cli._show import plain_errors, table
+from vidapt.cli._show import plain_errors, say, table
 
 
 class ExportTo(StrEnum):
@@ -50,4 +50,4 @@ def export(
         from vidapt.loading import export_model
 
         export_model(model, out, to=to.value, dtype=dtype.value)
-    typer.echo(out)
+    say(out)

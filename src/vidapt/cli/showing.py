@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import Json, Workers
-from vidapt.cli._show import plain_errors, table
+from vidapt.cli._show import plain_errors, say, table
 
 
 def demo(
@@ -33,4 +33,4 @@ def demo(
         typer.echo(json.dumps(result.to_dict()))
         return
     table(["", "before", "after", "majority", "blind", "shuffled"], result.rows())
-    typer.echo(f"report: {result.report}")
+    say(f"report: {result.report}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import Device, Workers
-from vidapt.cli._show import plain_errors
+from vidapt.cli._show import plain_errors, say
 
 
 def train(
@@ -53,7 +53,7 @@ def train(
                 changes=[text.partition("=")[0] for text in change or ()],
                 from_step=from_step,
             )
-    typer.echo(run)
+    say(run)
 
 
 def _named(model: str) -> str:

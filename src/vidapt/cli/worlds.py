@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import Workers
-from vidapt.cli._show import plain_errors
+from vidapt.cli._show import plain_errors, say
 
 
 def simulate_billiards(
@@ -34,4 +34,4 @@ def simulate_billiards(
             workers=workers,
             progress=lambda done, total: report("simulate", done, total),
         )
-    typer.echo(out / "labels.jsonl")
+    say(out / "labels.jsonl")

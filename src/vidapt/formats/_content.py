@@ -18,6 +18,9 @@ from vidapt.formats._talk import IMAGE_MARK, VIDEO_MARK
 _MARKS: Mapping[str, str] = {"image": IMAGE_MARK, "video": VIDEO_MARK}
 _SCHEME = "file://"
 
+Medium = str | tuple[str, ...]
+"""A path, or those of a clip's frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -25,11 +28,11 @@ class Content:
 
     Attributes:
         text: With a mark where each of its media stands.
-        media: Paths of those that it names itself, by kind (`image`, `video`).
+        media: Those that it names itself, by kind (`image`, `video`).
     """
 
     text: str
-    media: Mapping[str, list[str]] = field(default_factory=dict)
+    media: Mapping[str, list[Medium]] = field(default_factory=dict)
 
 
 def content_of(row: Row, key: str) -> Content:
@@ -41,7 +44,7 @@ def content_of(row: Row, key: str) -> Content:
     if not isinstance(row.need(key), list):
         return Content(row.text(key))
     said = ""
-    media: dict[str, list[str]] = {kind: [] for kind in _MARKS}
+    media: dict[str, list[Medium]] = {kind: [] for kind in _MARKS}
     for entry in row.listed(key):
         part = row.inner(entry, f"a part of {key!r}")
         name = part.text("type")
@@ -55,21 +58,34 @@ def content_of(row: Row, key: str) -> Content:
         said += _MARKS[kind]
         given = next((part.values[k] for k in (name, "path", "url") if part.values.get(k) is not None), None)
         if given is not None:
-            media[kind].append(_path(given, name, part))
+            media[kind].append(_medium(given, name, kind, part))
     # What is empty, or no text, is refused in the same words as elsewhere.
     return Content(Row({key: said}, row.where, row.name).text(key), media)
 
 
-def paths_of(row: Row, key: str) -> list[str]:
-    """Return the paths of a key that holds one medium or a list of them; none if it is absent or null.
+def media_of(row: Row, kind: str) -> list[Medium]:
+    """Return the media of a kind, listed under its plural: one or a list; none if it is absent or null.
 
     Raises:
-        FormatError: If one is no path, nor an object that has one.
+        FormatError: If one is no path, nor an object that has one, nor, of a video, a list of frames.
     """
+    key = f"{kind}s"
     value = row.values.get(key)
     if value is None:
         return []
-    return [_path(entry, key, row) for entry in (value if isinstance(value, list) else [value])]
+    return [_medium(entry, key, kind, row) for entry in (value if isinstance(value, list) else [value])]
+
+
+def nothing(value: Any) -> bool:
+    """Whether a key holds nothing, also as JSON within JSON: `"[]"`."""
+    return not value or (isinstance(value, str) and value.strip() in ("[]", "{}", "null", ""))
+
+
+def _medium(value: Any, what: str, kind: str, row: Row) -> Medium:
+    """A path, or a video's frames."""
+    if kind == "video" and isinstance(value, list) and value:
+        return tuple(_path(frame, what, row) for frame in value)
+    return _path(value, what, row)
 
 
 def _words(part: Row) -> str:
@@ -87,8 +103,8 @@ def _path(value: Any, what: str, row: Row) -> str:
         value = next(iter(held.values()), value)
     if isinstance(value, list):
         raise row.error(
-            f"{what!r} holds a list of pictures in place of a clip",
-            "put them into a folder of their own and give its path",
+            f"{what!r} holds a list in place of a path",
+            "put the frames of a clip into a folder of their own and give its path",
         )
     path = Row({what: value}, row.where, row.name).text(what)
     if path.startswith("data:"):

@@ -1,7 +1,8 @@
-"""Which format a label file is in, by the exact keys of its first row; and reading it in one call."""
+"""Which format a label file is in, by the exact keys of its first rows; and reading it in one call."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,15 @@ from vidapt.errors import ConfigError, FormatError
 from vidapt.files import exists
 from vidapt.formats._media import checked
 from vidapt.formats._row import rows
+from vidapt.formats._scan import ZIPPED
 from vidapt.nouns import Sample
 
 _SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 _MAX_BYTES = 2 << 30
+_LOOKED_AT = 1000
+"""Rows: the first ones of a mixed list may be text alone, which several formats write in the same way."""
+
+_NAME_IT = "name it: --format KIND, or the `format` of a recipe's source"
 
 
 def detect(path: Path) -> str:
@@ -27,20 +33,40 @@ def detect(path: Path) -> str:
     """
     if not exists(path):
         raise FormatError(path, "there is no such file or folder", "check the path of the labels")
-    keys = frozenset[str]()
-    if path.is_file():
-        if path.suffix.lower() not in _SUFFIXES:
-            known = ", ".join(sorted(_SUFFIXES))
-            raise FormatError(path, f"labels end in {known}, this in {path.suffix!r}", "name their `kind`")
-        keys = frozenset(next(rows(path, _MAX_BYTES)).values)
-    found = [kind for kind in parts.kinds("formats") if parts.find("formats", kind).recognises(path, keys)]
+    found, shown = _by_rows(path) if path.is_file() else (_recognised(path, frozenset()), "")
     if len(found) == 1:
         return found[0]
-    shown = ", ".join(sorted(keys))
     if found:
-        raise FormatError(f"{path}:1", f"a row of {shown} may be {' or '.join(found)}", "name their `kind`")
+        raise FormatError(f"{path}:1", f"a row of {shown} may be {' or '.join(found)}", _NAME_IT)
     known = ", ".join(parts.kinds("formats"))
-    raise FormatError(f"{path}:1", f"no format has rows of {shown}", f"name their `kind`: {known}")
+    raise FormatError(f"{path}:1", f"no format has rows of {shown}", f"{_NAME_IT}; known: {known}")
+
+
+def _by_rows(path: Path) -> tuple[list[str], str]:
+    """Formats that know the keys of the first rows, as many as tell; and the keys of the very first."""
+    suffix = (path.with_suffix("") if path.suffix.lower() == ZIPPED else path).suffix.lower()
+    if suffix not in _SUFFIXES:
+        ends = ", ".join(sorted(_SUFFIXES))
+        raise FormatError(
+            path, f"labels end in {ends}, also with {ZIPPED} behind it; this in {path.suffix!r}", _NAME_IT
+        )
+    keys: frozenset[str] = frozenset()
+    shown = ""
+    found: list[str] = []
+    for row in itertools.islice(rows(path, _MAX_BYTES), _LOOKED_AT):
+        shown = shown or ", ".join(sorted(row.values))
+        if keys >= row.values.keys():
+            continue
+        keys |= row.values.keys()
+        known = _recognised(path, keys)
+        found = known or found
+        if len(known) == 1:
+            break
+    return found, shown
+
+
+def _recognised(path: Path, keys: frozenset[str]) -> list[str]:
+    return [kind for kind in parts.kinds("formats") if parts.find("formats", kind).recognises(path, keys)]
 
 
 def open_samples(path: str | Path, kind: str | None = None, **config: Any) -> Iterator[Sample]:

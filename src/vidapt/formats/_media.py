@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
 
-from vidapt.errors import FormatError
+from vidapt.errors import FormatError, readable
 from vidapt.files import exists
 from vidapt.formats._row import Row
 from vidapt.nouns import Clip, Sample
+from vidapt.video.pictures import pictures_in
+
+_ALBUM = "put the frames of each clip into a folder of their own, named in their order"
 
 MOST_LISTED = 20
 """Missing files named in one error; their total is always given."""
@@ -24,8 +28,9 @@ class MediaFinder:
     """Turns the paths of one label file into files, remembering what it found.
 
     Tried in this order: relative to the label file's folder (an absolute path stands for itself), under
-    `root`, and, if `beside` is set, the bare file name beside the label file. If nothing exists, the path
-    under `root` (without one, the folder's) is returned, to be reported as missing.
+    `root`, and, if `beside` is set, the bare file name beside the label file; each as it is written, with
+    slashes in place of backslashes (Windows), and with accents composed or not (macOS). If nothing exists,
+    the path under `root` (without one, the folder's) is returned, to be reported as missing.
 
     Args:
         labels: The label file.
@@ -56,15 +61,29 @@ class MediaFinder:
             self._found[given] = self._search(given, row)
         return self._found[given]
 
+    def album(self, given: Sequence[str], row: Row) -> Clip:
+        """Return the clip that a list of frames makes: the folder whose pictures they are.
+
+        Raises:
+            FormatError: If they are not all pictures of one folder in their natural order, or as in `clip`.
+        """
+        folders = {str(PurePath(name.replace("\\", "/")).parent) for name in given}
+        if len(folders) != 1:
+            raise row.error(f"the frames of a clip lie in {len(folders)} folders", _ALBUM)
+        clip = self.clip(folders.pop(), row)
+        if clip.path.is_dir() and [self.path(name, row) for name in given] != list(pictures_in(clip.path)):
+            raise row.error(f"{len(given)} frames are not all pictures of {clip.id!r} in their order", _ALBUM)
+        return clip
+
     def _search(self, given: str, row: Row) -> Path:
-        candidates = [self._folder / given]
-        if self._root is not None:
-            candidates.append(self._root / given)
-        for candidate in candidates:
-            if exists(candidate):
-                return candidate
-        beside = self._folder / Path(given).name
-        if self._beside and exists(beside):
+        roots = [self._folder] if self._root is None else [self._folder, self._root]
+        for root in roots:
+            for spelling in spellings(given):
+                if exists(root / spelling):
+                    return root / spelling
+        names = [Path(spelling).name for spelling in spellings(given)]
+        beside = next((self._folder / name for name in names if exists(self._folder / name)), None)
+        if self._beside and beside is not None:
             other = self._claimed.setdefault(beside.name, given)
             if other != given:
                 raise row.error(
@@ -72,7 +91,13 @@ class MediaFinder:
                     "set media_root to the folder these paths start from",
                 )
             return beside
-        return candidates[-1]
+        return roots[-1] / given
+
+
+def spellings(name: str) -> Iterator[str]:
+    """A name as it is written, and as other systems would have written it."""
+    for one in dict.fromkeys((name, name.replace("\\", "/"))):
+        yield from dict.fromkeys((one, unicodedata.normalize("NFC", one), unicodedata.normalize("NFD", one)))
 
 
 def checked(samples: Iterable[Sample]) -> Iterator[Sample]:
@@ -95,7 +120,7 @@ def checked(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 def _missing(missing: list[tuple[str, Path]], total: int) -> FormatError:
-    lines = [f"  {source or 'sample'}  {path}" for source, path in missing[:MOST_LISTED]]
+    lines = [f"  {source or 'sample'}  {readable(str(path))}" for source, path in missing[:MOST_LISTED]]
     if len(missing) > MOST_LISTED:
         lines.append(f"  ... and {len(missing) - MOST_LISTED} more")
     return FormatError(

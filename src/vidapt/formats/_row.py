@@ -17,6 +17,12 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 """Unicode's categories of characters without a picture: spaces, line ends, NUL, zero-width marks."""
 
 
+MAX_LETTERS = 1 << 20
+"""Of one text; no language model reads a fifth of it at once."""
+
+_MOST_KEYS = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """An object of a label file.
@@ -71,6 +77,10 @@ class Row:
         value = self.need(key)
         if not isinstance(value, str):
             raise self.error(f"{key!r} is {_shown(value)}, not text")
+        if len(value) > MAX_LETTERS:
+            raise self.error(
+                f"{key!r} is a text of {len(value):,} letters", f"at most {MAX_LETTERS:,} are read"
+            )
         if all(unicodedata.category(letter) in _UNSEEN for letter in value):
             found = "holds only characters that cannot be seen" if value.strip() else "is empty"
             raise self.error(f"{key!r} {found}", "fill it in, or remove the row")
@@ -130,6 +140,8 @@ def rows(path: Path, max_bytes: int) -> Iterator[Row]:
         where = f"{path}:{line}"
         if not isinstance(value, dict):
             raise FormatError(where, f"the row is {_shown(value)}, not an object", "a row is written {...}")
+        if len(value) > _MOST_KEYS:
+            raise FormatError(where, f"the row has {len(value):,} keys", "a row is one label")
         yield Row(value, where, f"{path.stem}:{number}")
 
 

@@ -1,25 +1,41 @@
 """Rows of a JSON list or of JSON lines, each with the line it begins on.
 
 A JSON list is read as text once, up to a stated size, and decoded one element at a time; JSON lines are
-read one line at a time. Label files come from anywhere, so size, nesting, encoding and doubled keys are
-checked here, where the line is still known.
+read one line at a time; either may be compressed by gzip. Label files come from anywhere, so size, nesting,
+encoding and doubled keys are checked here, where the line is still known.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 from vidapt.errors import FormatError
 
-MAX_LINE_BYTES = 64 << 20
-"""Longest single JSON line; a longer one is no label but a file that is not JSON lines."""
+MAX_ROW_BYTES = 4 << 20
+"""Of one row as text. Decoded, it can take fifty times as much; the longest conversations have a tenth."""
+
+_FIRST_BYTES = 4 << 10
+"""Of a list's row, tried first: most are shorter, and what is tried is copied."""
+
+_CUT = 16
+"""Letters at the end of what is cut off, within which it looks broken: half an escape, or half a word."""
 
 _SHORTER = "raise max_bytes, or turn the list into JSON lines, which are read one by one"
 _BLANK = re.compile(r"[ \t\r\n]*")
+ZIPPED = ".gz"
+"""What stands behind the suffix of a file that is compressed."""
+
+_MOST_BLANK = 1 << 20
+"""Bytes in front of the first row."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -28,7 +44,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
-        doubled = next(key for key in keys if keys.count(key) > 1)
+        doubled = Counter(keys).most_common(1)[0][0]
         raise ValueError(f"the key {doubled!r} is given twice")
     return made
 
@@ -46,19 +62,15 @@ def json_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
     Which of the two the file is follows from its first character. Blank lines are skipped.
 
     Args:
-        path: The label file, UTF-8.
+        path: The label file, UTF-8. No row is longer than `MAX_ROW_BYTES`.
         max_bytes: Largest JSON list read, since a list is held in memory as text.
 
     Raises:
         FormatError: If the file is missing, empty, too large, not UTF-8 or not JSON; line and column are
             named.
     """
-    try:
+    with _told(path):
         first = _first_character(path)
-    except FileNotFoundError:
-        raise FormatError(path, "there is no such file", "check the path of the label file") from None
-    except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
     if not first:
         raise FormatError(f"{path}:1", "the file holds no rows")
     yield from _listed(path, max_bytes) if first == b"[" else _lines(path)
@@ -90,24 +102,51 @@ def read_utf8(path: Path, max_bytes: int, remedy: str) -> str:
     Raises:
         FormatError: If it cannot be read, is larger than `max_bytes` or not UTF-8.
     """
-    try:
+    with _told(path):
         size = path.stat().st_size
-        if size > max_bytes:
-            raise FormatError(path, f"{size:,} bytes, more than the {max_bytes:,} read at once", remedy)
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
+        raw = b"" if size > max_bytes else _content(path, max_bytes)
+    if max(size, len(raw)) > max_bytes:
+        size = max(size, len(raw))
+        raise FormatError(path, f"{size:,} bytes, more than the {max_bytes:,} read at once", remedy)
     return _decode(raw.removeprefix(_BOM), path, 1)
 
 
+def _opened(path: Path) -> BinaryIO:
+    """A file, decompressed as it is read where its name says so."""
+    if path.suffix.lower() == ZIPPED:
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell what is wrong with a file while it is read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FormatError(path, "there is no such file", "check the path of the label file") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise FormatError(path, f"cannot be decompressed: {error}", "copy the file again") from error
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _content(path: Path, max_bytes: int) -> bytes:
+    """All of a file; of a compressed one that is larger than it may be, so much as shows it."""
+    if path.suffix.lower() != ZIPPED:
+        return path.read_bytes()
+    with _opened(path) as file:
+        pieces, size = list[bytes](), 0
+        while size <= max_bytes and (piece := file.read(_MOST_BLANK)):
+            pieces.append(piece)
+            size += len(piece)
+    return b"".join(pieces)
+
+
 def _first_character(path: Path) -> bytes:
-    with path.open("rb") as file:
-        head = file.read(len(_BOM))
-        if head != _BOM:
-            file.seek(0)
-        while (byte := file.read(1)) and byte.isspace():
-            pass
-        return byte
+    with _opened(path) as file:
+        head = file.read(_MOST_BLANK)
+        return head.removeprefix(_BOM).lstrip()[:1]
 
 
 def _decode(raw: bytes, path: Path, line: int) -> str:
@@ -131,15 +170,23 @@ def _broken(where: str, error: ValueError | RecursionError, column: int) -> Form
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open("rb") as file:
+    with _told(path), _opened(path) as file:
         number = 0
-        while raw := file.readline(MAX_LINE_BYTES + 1):
+        while raw := file.readline(MAX_ROW_BYTES + 1):
             number += 1
-            if len(raw) > MAX_LINE_BYTES:
-                raise FormatError(f"{path}:{number}", f"a line of more than {MAX_LINE_BYTES:,} bytes")
+            if len(raw) > MAX_ROW_BYTES:
+                raise _too_long(f"{path}:{number}")
             text = _decode(raw.removeprefix(_BOM) if number == 1 else raw, path, number).strip(" \t\r\n")
             if text:
                 yield number, _line_value(text, f"{path}:{number}")
+
+
+def _too_long(where: str) -> FormatError:
+    return FormatError(
+        where,
+        f"a row of more than {MAX_ROW_BYTES:,} bytes",
+        "give media as paths, not inside the row; give one row per conversation",
+    )
 
 
 def _line_value(text: str, where: str) -> Any:
@@ -216,12 +263,28 @@ class _Cursor:
 
     def value(self) -> Any:
         """Decode the element that begins here and step behind it."""
-        try:
-            value, end = _DECODER.raw_decode(self._text, self._place)
-        except json.JSONDecodeError as error:
-            self._move(max(error.pos, self._place))
-            raise _broken(self.where, error, self._column) from None
-        except (ValueError, RecursionError) as error:
-            raise _broken(self.where, error, self._column) from None
-        self._move(end)
-        return value
+        size = _FIRST_BYTES
+        while True:
+            piece = self._text[self._place : self._place + size]
+            whole = self._place + size >= len(self._text)
+            try:
+                value, length = _DECODER.raw_decode(piece)
+            except (ValueError, RecursionError) as error:
+                # What is cut off looks broken where it ends, and a text that is not closed where it begins.
+                if not whole and size < MAX_ROW_BYTES:
+                    size = min(size * 16, MAX_ROW_BYTES)
+                    continue
+                raise self._broken_row(error, piece, whole=whole) from None
+            if length == len(piece) and not whole and size < MAX_ROW_BYTES:
+                size = min(size * 16, MAX_ROW_BYTES)  # of a number, more may follow
+                continue
+            self._move(self._place + length)
+            return value
+
+    def _broken_row(self, error: ValueError | RecursionError, piece: str, *, whole: bool) -> FormatError:
+        if isinstance(error, json.JSONDecodeError):
+            cut = error.pos >= len(piece) - _CUT or error.msg.startswith("Unterminated string")
+            if cut and not whole:
+                return _too_long(self.where)
+            self._move(self._place + error.pos)
+        return _broken(self.where, error, self._column)

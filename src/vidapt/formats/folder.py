@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vidapt.errors import FormatError
+from vidapt.errors import FormatError, readable
 from vidapt.files import exists
 from vidapt.formats._base import CAPTION_PROMPT, LABEL_KEYS, labelled
 from vidapt.formats._media import MOST_LISTED, TINY_STILL
@@ -73,7 +74,11 @@ class Part:
         files = self._files(path)
         clips = self._clips(path, files)
         self._refuse_shared_names(clips)
-        sidecars = {clip: _sidecar(clip) for clip in clips}
+        texts: dict[str, list[Path]] = {}
+        for file in files:
+            if file.suffix in _TEXTS:
+                texts.setdefault(_stem(file), []).append(file)
+        sidecars = {clip: _sidecar(clip, texts.get(_stem(clip), [])) for clip in clips}
         self._refuse_unpaired(path, files, sidecars)
         for clip, sidecar in sidecars.items():
             name = clip.relative_to(path).as_posix()
@@ -150,11 +155,15 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(piece), "") if i % 2 else (0, piece) for i, piece in enumerate(pieces)], name
 
 
-def _sidecar(clip: Path) -> Path | None:
-    beside = [clip.with_suffix(suffix) for suffix in _TEXTS]
-    found = [path for path in beside if exists(path) and path.is_file()]
+def _stem(path: Path) -> str:
+    """A path without its suffix; accents are composed, which macOS writes apart."""
+    return unicodedata.normalize("NFC", str(path.with_suffix("")))
+
+
+def _sidecar(clip: Path, found: list[Path]) -> Path | None:
     if len(found) > 1:
-        raise FormatError(clip, f"it has two texts, {found[0].name} and {found[1].name}", "keep one of them")
+        one, other, *_ = sorted(found, key=lambda path: _TEXTS.index(path.suffix))
+        raise FormatError(clip, f"it has two texts, {one.name} and {other.name}", "keep one of them")
     return found[0] if found else None
 
 
@@ -169,8 +178,8 @@ def _label(sidecar: Path) -> Row:
 
 def _strays(files: Iterable[Path], clips: Iterable[Path]) -> list[Path]:
     """Texts beside no clip."""
-    stems = {clip.with_suffix("") for clip in clips}
-    return [path for path in files if path.with_suffix("") not in stems and _is_label(path)]
+    stems = set(map(_stem, clips))
+    return [path for path in files if _stem(path) not in stems and _is_label(path)]
 
 
 def _is_label(path: Path) -> bool:
@@ -185,7 +194,7 @@ def _is_label(path: Path) -> bool:
 
 
 def _listed(folder: Path, paths: list[Path], most: int) -> str:
-    lines = [f"  {path.relative_to(folder)}" for path in paths[:most]]
+    lines = [f"  {readable(str(path.relative_to(folder)))}" for path in paths[:most]]
     if len(paths) > most:
         lines.append(f"  ... and {len(paths) - most} more")
     return "\n".join(lines)

@@ -3,8 +3,9 @@
 A row is `{"messages": [{"role", "content"}, ...], "videos"?: [...], "images"?: [...], "system"?: text}`, or
 has `conversations` of `{"from", "value"}`; a preference row ends with the user and gives `chosen` and
 `rejected`, one turn each, or ends with the better answer and gives `rejected_response`. `content` may be a
-list of parts that name their own media. Speech, tools and boxes (`audios`, `tools`, `objects`) are not read
-and are errors, and so are answers that are not to be learned (`loss`, `label`).
+list of parts that name their own media; a video may be the list of its frames. Speech, tools and boxes
+(`audios`, `tools`, `objects`) are not read and are errors, and so are answers that are not to be learned
+(`loss`, `label`).
 
 Media are looked for relative to the label file's folder, then under `media_root`, then by their bare name
 beside the label file, since such files are handed on together with their clips but keep the paths of the
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vidapt.formats._base import FileConfig, distinct, read_samples
-from vidapt.formats._content import Content, content_of, paths_of
+from vidapt.formats._content import Content, Medium, content_of, media_of, nothing
 from vidapt.formats._media import TINY_STILL, MediaFinder
 from vidapt.formats._row import Row
 from vidapt.formats._talk import conversation, in_mark_order, role_of, unmarked
@@ -60,7 +61,7 @@ class Part:
 def _sample(row: Row, finder: MediaFinder) -> Sample:
     row.no_slips(_KEYS - {"messages"} if "conversations" in row.values else _KEYS)
     for key in ("audios", "tools", "objects", "rejected_messages"):
-        if row.values.get(key):
+        if not nothing(row.values.get(key)):
             raise row.error(f"{key!r} cannot be learnt from", "remove these rows")
     if row.values.get("label") is False:
         raise row.error("'label' says that the answer is a bad one", "remove these rows, or mend them")
@@ -77,14 +78,15 @@ def _sample(row: Row, finder: MediaFinder) -> Sample:
     rejected = None if rejected is None else unmarked(rejected, "what was rejected", row)
     turns = [Turn(role, content.text) for role, content in said]
     images, videos = (_media([content for _, content in said], kind, row) for kind in ("image", "video"))
-    media = tuple(finder.clip(path, row) for path in in_mark_order(turns, images, videos, row))
+    given = in_mark_order(turns, images, videos, row)
+    media = tuple(finder.clip(one, row) if isinstance(one, str) else finder.album(one, row) for one in given)
     return Sample(row.identity(), media, conversation(turns, len(media), row), rejected, source=row.where)
 
 
-def _media(said: Sequence[Content], kind: str, row: Row) -> list[str]:
-    """Paths of one kind of media in the order of their marks, named by the turns or listed beside them."""
+def _media(said: Sequence[Content], kind: str, row: Row) -> list[Medium]:
+    """Those of one kind of media in the order of their marks, named by the turns or listed beside them."""
     named = [path for content in said for path in content.media.get(kind, ())]
-    listed = paths_of(row, f"{kind}s")
+    listed = media_of(row, kind)
     if named and listed:
         raise row.error(f"the turns name their own, and there are '{kind}s' as well", "keep one of the two")
     return named or listed

@@ -6,6 +6,7 @@ in the label file's folder) whose name is its id with any video suffix.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class _Shelf:
     def video(self, name: str, row: Row) -> Path:
         """Return the video of an id, or the path without a suffix if there is none."""
         bare = self._root / name
-        found = self._listing(bare.parent).get(bare.name, [])
+        found = self._listing(bare.parent).get(unicodedata.normalize("NFC", bare.name), [])
         if len(found) > 1:
             files = " and ".join(path.name for path in sorted(found))
             raise row.error(f"the id {name!r} has two videos: {files}", "keep one of them")
@@ -71,7 +72,7 @@ class _Shelf:
             listing: dict[str, list[Path]] = {}
             for path in _entries(folder):
                 if path.suffix.lower() in VIDEO_SUFFIXES:
-                    listing.setdefault(path.stem, []).append(path)
+                    listing.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
             self._folders[folder] = listing
         return self._folders[folder]
 

@@ -16,6 +16,7 @@ from vidapt.hub._keys import Renamed, Shape, check
 from vidapt.hub._pickled import read_pickled
 from vidapt.hub._report import LoadReport
 from vidapt.models.assign import assign, parameters_on_meta
+from vidapt.models.bounds import Bound, bounded
 from vidapt.models.dual_encoder import DualBlueprint, DualEncoder
 from vidapt.recipe import Spec, Text
 
@@ -173,6 +174,7 @@ def build(
     width: int,
     where: Path,
     *,
+    held: Iterable[Tensor],
     resolution: Spec | None = None,
     edit: Edit | None = None,
 ) -> DualEncoder:
@@ -183,6 +185,7 @@ def build(
         text: The text tower.
         width: E, of the space in which both meet.
         where: File or folder that describes them, for errors.
+        held: The weights that are there, which bound what is built.
         resolution: Frames to the tower's view; None is the blueprint's own choice.
         edit: Changes the blueprint before the model is built.
 
@@ -190,7 +193,7 @@ def build(
         CheckpointError: If sizes that were read do not make one.
     """
     try:
-        with parameters_on_meta():
+        with bounded(Bound.of((tensor.shape for tensor in held), where)), parameters_on_meta():
             blueprint = DualBlueprint(tower=tower, text=text, width=width)
             if resolution is not None:
                 blueprint = blueprint.model_copy(update={"resolution": resolution})

@@ -23,6 +23,10 @@ Shape = tuple[int, ...]
 T = TypeVar("T")
 
 
+_MOST_UNKNOWN = 1000
+"""Keys that a table does not know, after which the others are not looked up any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     r"""One line of a key table.
@@ -66,9 +70,10 @@ def rename(keys: Iterable[str], rules: Sequence[Rule], where: Path | str, family
     names: dict[str, str] = {}
     ignored: dict[str, str] = {}
     unknown: list[str] = []
+    patterns = [(re.compile(rule.pattern), rule) for rule in rules]
     for key in sorted(keys):
-        for rule in rules:
-            match = re.fullmatch(rule.pattern, key)
+        for pattern, rule in patterns:
+            match = pattern.fullmatch(key)
             if match is None:
                 continue
             if rule.target is None:
@@ -78,10 +83,13 @@ def rename(keys: Iterable[str], rules: Sequence[Rule], where: Path | str, family
             break
         else:
             unknown.append(key)
+            if len(unknown) == _MOST_UNKNOWN:
+                break
     if unknown:
         raise CheckpointError(
             where,
-            mismatches({f"belong to no part of a {family} model": unknown}),
+            mismatches({f"belong to no part of a {family} model": unknown})
+            + (" at least" if len(unknown) == _MOST_UNKNOWN else ""),
             "the files are of another family, or hold adapters or heads that must be merged or removed first",
         )
     _refuse_clashes(names, where)

@@ -27,6 +27,7 @@ from vidapt.hub._prompts import prompt_for
 from vidapt.hub._report import LoadReport
 from vidapt.hub._tokenizer import JSON, PIECES, SETTINGS, read_tokenizer
 from vidapt.models.assign import assign, parameters_on_meta, without_twins
+from vidapt.models.bounds import Bound, bounded
 from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM
 from vidapt.parts import refuse_endless
@@ -132,7 +133,8 @@ def open_checkpoint(
     beside = {**beside, **_beneath(folder, base)}
     tensors = stored(folder) | {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
     plan, source = _described(family, config, folder, tokenizer)
-    model = _build(plan, folder, edit)
+    bound = Bound.of((entry.shape for entry in tensors.values()), folder / "config.json")
+    model = _build(plan, bound, edit)
     table = rename(tensors, rules_of(family, tensors), folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
     if new_connector:
@@ -194,9 +196,9 @@ def _described(
     return plan.model_copy(update={"prompt": found.prompt}), found.source
 
 
-def _build(plan: Blueprint, folder: Path, edit: Callable[[Blueprint], Blueprint] | None) -> VideoLM:
+def _build(plan: Blueprint, bound: Bound, edit: Callable[[Blueprint], Blueprint] | None) -> VideoLM:
     """The model of a blueprint, without memory for its weights."""
-    with _possible(folder), parameters_on_meta():
+    with _possible(bound.where.parent), bounded(bound), parameters_on_meta():
         return VideoLM(edit(plan) if edit else plan)
 
 

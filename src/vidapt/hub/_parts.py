@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub._files import read_json
 from vidapt.hub._parts_convnext import ConvnextPart, convnext_part
 from vidapt.hub._parts_language import LanguagePart
+from vidapt.hub._parts_read import refuse_misfit
 from vidapt.hub._parts_tower import TOWERS, TowerPart
 from vidapt.hub._quiet import first_line, quiet
 from vidapt.parts import refuse_endless
@@ -28,7 +29,8 @@ def published_part(folder: Path) -> PublishedPart:
         folder: With a `config.json`, or with one GGUF file; or that file.
 
     Raises:
-        CheckpointError: If it holds no such part, several GGUF files, or its configuration is damaged.
+        CheckpointError: If it holds no such part, several GGUF files, or its configuration is damaged,
+            or describes more than the weights beside it.
         ConfigError: If a library that GGUF files need is absent.
     """
     if folder.is_file():
@@ -40,8 +42,11 @@ def published_part(folder: Path) -> PublishedPart:
         return _of_gguf(_only_gguf(folder))
     config = _config(folder)
     if config.model_type in TOWERS:
-        return TowerPart(folder, config)
+        tower = TowerPart(folder, config)
+        refuse_misfit(tower.kind, folder, tower.vision)
+        return tower
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and config.get_text_config() is config:
+        refuse_misfit(AutoModelForCausalLM, folder, config)
         return LanguagePart(folder, config)
     raise CheckpointError(
         folder / "config.json",

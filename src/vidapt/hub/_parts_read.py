@@ -7,6 +7,7 @@ not named with a reason.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from vidapt.errors import CheckpointError
 from vidapt.hub._files import stored
 from vidapt.hub._keys import Rule
 from vidapt.hub._quiet import first_line, quiet
-from vidapt.models.assign import mismatches
+from vidapt.models.assign import mismatches, parameters_on_meta
+from vidapt.models.bounds import Bound, bounded
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,28 @@ class Held:
     files: tuple[str, ...]
     tensors: int
     ignored: Mapping[str, str]
+
+
+def refuse_misfit(kind: Any, folder: Path, config: Any) -> None:
+    """See that a configuration describes nothing larger than the weights beside it.
+
+    Args:
+        kind: As `read_module` takes it.
+        folder: As `read_module` takes it.
+        config: As `read_module` takes it.
+
+    Raises:
+        CheckpointError: If it does, or the weights are damaged.
+    """
+    bound = Bound.of((entry.shape for entry in stored(folder).values()), folder / "config.json")
+    build = getattr(kind, "from_config", kind)
+    try:
+        with quiet(), bounded(bound), parameters_on_meta():
+            build(copy.deepcopy(config))
+    except CheckpointError:
+        raise
+    except Exception:  # noqa: BLE001 - what cannot be built at all is told where it is to be used
+        return
 
 
 def read_module(

@@ -107,7 +107,7 @@ class TowerPart:
         mean, std = (
             fields.get(f"image_{name}", own) for name, own in zip(("mean", "std"), kind.norm, strict=True)
         )
-        fields_of = cleaned(self._vision.to_dict())
+        fields_of = cleaned(self.vision.to_dict())
         arch = {key: value for key, value in fields_of.items() if key not in _HANDED_ON}
         return {"kind": kind.part, "arch": arch, "mean": list(mean), "std": list(std)}
 
@@ -118,7 +118,7 @@ class TowerPart:
             CheckpointError: As `read_module`.
         """
         kind = _KINDS[self.config.model_type]
-        _, held = read_module(kind.model, self.folder, self._vision, dtype=dtype, unread=kind.unread)
+        _, held = read_module(kind.model, self.folder, self.vision, dtype=dtype, unread=kind.unread)
         state, ignored = {}, dict(held.ignored)
         for name, tensor in held.state.items():
             place = next((place for place in kind.places if name.startswith(place[0])), None)
@@ -129,5 +129,11 @@ class TowerPart:
         return Held(state, held.files, held.tensors, ignored)
 
     @property
-    def _vision(self) -> Any:
+    def kind(self) -> Any:
+        """Its class in transformers."""
+        return _KINDS[self.config.model_type].model
+
+    @property
+    def vision(self) -> Any:
+        """The configuration of the tower alone."""
         return getattr(self.config, "vision_config", self.config)

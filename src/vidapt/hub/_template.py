@@ -45,6 +45,9 @@ _LARGEST, _MOST = 50_000, 1_000_000
 """Letters of any text, or letters and members within any list, that a template makes; and of all that one run
 of it makes."""
 
+_WRITTEN = 10_000
+"""Letters of a whole conversation; what is looked for in it takes time with their square."""
+
 _SECONDS = 10.0
 """Of computing, for one run; published templates take thousandths. What is counted may still be slow."""
 
@@ -87,6 +90,8 @@ def _text(environment: _Fenced, template: Template, variables: Mapping[str, Any]
     size = 0
     for piece in template.generate(**variables):
         size += len(piece)
+        if size > _WRITTEN:
+            raise SecurityError("writes more than any published template")
         environment.made(0, size)  # each piece is counted where it is written
         pieces.append(piece)
     text = "".join(pieces)

@@ -19,6 +19,7 @@ from transformers.models.llama.tokenization_llama import LlamaTokenizer
 from vidapt.errors import CheckpointError
 from vidapt.hub._files import read_json_if_there
 from vidapt.hub._quiet import quiet
+from vidapt.models.tokenizer_file import refuse_growth
 
 JSON, PIECES, SETTINGS = "tokenizer.json", "tokenizer.model", "tokenizer_config.json"
 
@@ -30,8 +31,10 @@ def read_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder.
 
     Raises:
-        CheckpointError: If there is none, or it is damaged.
+        CheckpointError: If there is none, it is damaged, or it makes too much of a text.
+        ConfigError: If the configuration beside it describes more layers than any model has.
     """
+    refuse_growth(folder)
     settings = read_json_if_there(folder / SETTINGS) or {}
     try:
         # About model types that it has no class for.

@@ -127,7 +127,9 @@ def open_dual_encoder(
         "std": list(pixels.std),
     }
     width = int(arch["projection_dim"])
-    model = _dual.build(tower, Text(arch=text), width, path, resolution=pixels.resolution, edit=edit)
+    model = _dual.build(
+        tower, Text(arch=text), width, path, resolution=pixels.resolution, held=tensors.values(), edit=edit
+    )
     report = _dual.fill(model, table, tensors, {}, family=FAMILY, where=path, dtype=dtype)
     return model, report
 

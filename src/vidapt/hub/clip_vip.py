@@ -107,7 +107,9 @@ def open_dual_encoder(
     arch, text = clip.archs(ours, config, path, heads)
     initial = _initial(ours, arch, seed, path) if start_from_image else {}
     tower = vision_tower(_dual.shapes_of({**ours, **initial}), "tower", arch, path)
-    model = _dual.build(tower, Text(arch=text), int(arch["projection_dim"]), path, edit=edit)
+    model = _dual.build(
+        tower, Text(arch=text), int(arch["projection_dim"]), path, held=tensors.values(), edit=edit
+    )
     report = _dual.fill(model, table, tensors, initial, family=FAMILY, where=path, dtype=dtype)
     return model, report
 

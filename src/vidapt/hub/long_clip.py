@@ -179,6 +179,7 @@ def open_dual_encoder(
         Text(arch=text, kept=KEPT if _REST in ours else None),
         shapes.side("text_projection.weight", 0),
         path,
+        held=tensors.values(),
         edit=edit,
     )
     report = _dual.fill(model, table, tensors, initial, family=FAMILY, where=path, dtype=dtype)

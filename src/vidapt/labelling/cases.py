@@ -40,7 +40,13 @@ class Case:
 
 
 def read_cases(
-    path: Path, *, by_rule: int = 0, lexicon: Path | None = None, seed: int = 0, count: int = 4
+    path: Path,
+    kind: str | None = None,
+    *,
+    by_rule: int = 0,
+    lexicon: Path | None = None,
+    seed: int = 0,
+    count: int = 4,
 ) -> list[Case]:
     """Read a set.
 
@@ -50,6 +56,7 @@ def read_cases(
 
     Args:
         path: Label file, or a simulated world's folder.
+        kind: Format of the labels; None tells it from their content.
         by_rule: Make up to so many false copies of each true statement of a row without false ones.
         lexicon: For `by_rule`; None is the one that comes with the package.
         seed: Of what is made.
@@ -61,7 +68,7 @@ def read_cases(
     """
     if path.is_dir() and (path / _EVENTS).is_file():
         return _of_world(path, seed, count)
-    cases = [case for sample in open_samples(path) for case in _of_row(sample)]
+    cases = [case for sample in open_samples(path, kind) for case in _of_row(sample)]
     if by_rule:
         words = read_lexicon(lexicon)
         cases = [one for case in cases for one in _with_false(case, words, seed, by_rule)]

@@ -19,6 +19,7 @@ def evaluate_model(
     *,
     train_data: Path | None = None,
     controls: bool = True,
+    kind: str | None = None,
     workers: int | None = None,
     device: str = "cpu",
     max_tokens: int = 128,
@@ -31,6 +32,7 @@ def evaluate_model(
         data: Label file or folder of clips with questions and answers.
         out: Folder of the evaluation.
         train_data: Labels the majority answer is learned from.
+        kind: Format of the labels; None tells it from their content.
         controls: Whether the model is also asked without the clip and with another one.
         workers: Decoding processes; None is one per core.
         device: Where the model runs.
@@ -40,13 +42,13 @@ def evaluate_model(
     Raises:
         VidaptError: If the model or the labels cannot be used; see `evaluate`.
     """
-    samples = list(open_samples(data))
+    samples = list(open_samples(data, kind))
     evaluation = evaluate(
         load(model, device=device),
         samples,
         out=out,
         decoding=Decoding(max_new_tokens=max_tokens),
-        train_samples=None if train_data is None else list(open_samples(train_data)),
+        train_samples=None if train_data is None else list(open_samples(train_data, kind)),
         controls=CONTROLS if controls else (),
         workers=workers,
         judge=billiards_judge(data if data.is_dir() else data.parent),

@@ -17,6 +17,7 @@ from vidapt.models.folder import (
     read_as,
     read_tokenizer,
     unfit_parts,
+    within_weights,
     write_blueprint,
     write_card,
     write_tensors,
@@ -69,7 +70,7 @@ def open_dual(
         ConfigError: If there is no such part.
     """
     blueprint = read_dual_blueprint(folder)
-    with unfit_parts(folder / BLUEPRINT), parameters_on_meta():
+    with unfit_parts(folder / BLUEPRINT), within_weights(folder), parameters_on_meta():
         model = DualEncoder(blueprint if edit is None else edit(blueprint))
     fill(model, folder / WEIGHTS, dtype)
     tokenizer = read_tokenizer(folder) if (folder / _TOKENIZER).is_file() else None

@@ -19,7 +19,9 @@ from vidapt import parts
 from vidapt.errors import CheckpointError
 from vidapt.files import write_folder
 from vidapt.models.assign import assign, parameters_on_meta, without_twins
+from vidapt.models.bounds import Bound, bounded
 from vidapt.models.origin import read_origin, save_origin
+from vidapt.models.tokenizer_file import refuse_growth
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
@@ -109,12 +111,25 @@ def open_folder(folder: Path, dtype: torch.dtype | None = torch.float32) -> tupl
         ConfigError: If there is no such part.
     """
     blueprint = read_blueprint(folder)
-    with unfit_parts(folder / BLUEPRINT), parameters_on_meta():
+    with unfit_parts(folder / BLUEPRINT), within_weights(folder), parameters_on_meta():
         model = VideoLM(blueprint)
     fill(model, folder / WEIGHTS, dtype)
     tokenizer = read_tokenizer(folder)
     model.origin = read_origin(folder)
     return model.eval(), tokenizer
+
+
+@contextmanager
+def within_weights(folder: Path) -> Iterator[None]:
+    """Build what a model's folder describes no larger than its weights.
+
+    Raises:
+        CheckpointError: If they are missing or damaged, or what is built goes beyond them.
+    """
+    with _readable(folder / WEIGHTS), safe_open(folder / WEIGHTS, framework="pt") as opened:
+        shapes = [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118 - not a dict
+    with bounded(Bound.of(shapes, folder / BLUEPRINT)):
+        yield
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -139,8 +154,9 @@ def read_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model's folder.
 
     Raises:
-        CheckpointError: If it is missing or damaged.
+        CheckpointError: If it is missing or damaged, or makes too much of a text.
     """
+    refuse_growth(folder)
     try:
         return PreTrainedTokenizerFast.from_pretrained(folder)
     except Exception as error:  # what damaged files raise is not documented, and of every kind

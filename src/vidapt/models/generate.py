@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import DynamicCache, LogitsProcessorList, TopPLogitsWarper
 
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.models.packed import Group, prefix_layout
@@ -238,11 +238,10 @@ class _Chooser:
     """[B, vocabulary] logits to [B] tokens; every row draws from a stream of its own."""
 
     def __init__(self, decoding: Decoding, seeds: Sequence[int]) -> None:
-        self._greedy = decoding.temperature == 0
+        self._greedy, self._temperature = decoding.temperature == 0, decoding.temperature
         self._warp = LogitsProcessorList()
         self._streams: list[torch.Generator] = []
         if not self._greedy:
-            self._warp.append(TemperatureLogitsWarper(decoding.temperature))
             self._warp.append(TopPLogitsWarper(decoding.top_p))
             self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -252,7 +251,10 @@ class _Chooser:
             return logits.argmax(-1)
         # Drawing through the cumulative distribution takes one number per row, which torch.multinomial
         # would draw for all rows from one generator. In float64 a draw below 1 stays below the total.
-        sums = self._warp(torch.empty(0, dtype=torch.long), logits).double().softmax(-1).cumsum(-1)
+        # The likeliest token lies at 0 whatever the temperature, which may be too small to divide by.
+        wide = logits.double()
+        scores = (wide - wide.amax(-1, keepdim=True)) / self._temperature
+        sums = self._warp(torch.empty(0, dtype=torch.long), scores).softmax(-1).cumsum(-1)
         draws = torch.stack([torch.rand((), generator=self._streams[row]) for row in alive])
         points = draws.to(sums).unsqueeze(1) * sums[:, -1:]
         return torch.searchsorted(sums, points, right=True).squeeze(1)

@@ -113,8 +113,8 @@ class Pairing(Strict):
         alike: Clips of one group may fit one another's texts. `clip` groups nothing; `text` groups clips
             with near-duplicate captions; `fact` groups clips by a fact of their samples.
         fact: Its name.
-        similar: Share of words (of both texts together) that two captions must have in common to be near
-            duplicates; 1 asks for the same words.
+        similar: Share of words (of both texts together) that two captions must have in common, in the same
+            order, to be near duplicates; 1 asks for the same text, but for capitals and punctuation.
         batches: Where clips of one group go: `apart` spreads them over steps, so that what counts as wrong
             is wrong; `together` puts them side by side; `any` leaves it to chance. The texts of one clip
             beyond `batching.questions` are treated likewise, and `any` keeps them apart.
