@@ -39,7 +39,7 @@ def main() -> int:
     covered_at = args.out / "tests.json"
     if args.map or not covered_at.exists():
         _map(args.out, covered_at, args.jobs)
-    covered = load_covered(covered_at)
+    covered = load_covered(covered_at).among(_collected())
     chosen = _again(args.again) if args.again else list(_sampled(args.rooms, args.sample, args.seed))
     print(f"{len(chosen)} changes", flush=True)
     import_heavy()
@@ -87,6 +87,13 @@ def _sampled(rooms: Sequence[str], sample: int, seed: int) -> Iterator[Mutant]:
         # A generator of its own for each room, so that what is chosen of one depends on no other.
         chance = random.Random(f"{seed} {room}")
         yield from chance.sample(found, min(sample, len(found))) if sample else found
+
+
+def _collected() -> set[str]:
+    """Names of the tests there are."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *FEW]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return {line for line in shown.splitlines() if "::" in line}
 
 
 def _check_control(covered: Covered, jobs: int) -> None:

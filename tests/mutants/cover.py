@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -42,6 +43,11 @@ class Covered:
                 break
             chosen.append(test)
         return chosen
+
+    def among(self, names: Collection[str]) -> Covered:
+        """The same without tests that there are no more."""
+        tests = {key: [test for test in found if test in names] for key, found in self.tests.items()}
+        return Covered(tests, {name: spent for name, spent in self.seconds.items() if name in names})
 
 
 def read_covered(data: Path, junit: Path, root: Path, room: str) -> Covered:

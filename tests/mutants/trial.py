@@ -123,11 +123,12 @@ def ended(trial: Trial) -> End | None:
 
 
 def _told(code: int) -> End:
-    """How a run of pytest ended, which a change may also have killed."""
-    code_of = pytest.ExitCode
-    if code in (code_of.INTERNAL_ERROR, code_of.USAGE_ERROR, code_of.NO_TESTS_COLLECTED):
-        return "not run"
-    return "survived" if code == 0 else "noticed"
+    """How a run of pytest ended, which a change may also have killed.
+
+    A change with which a module cannot be imported makes its tests unknown, which pytest calls an error of
+    usage; that they are known without it is seen before.
+    """
+    return "not run" if code == pytest.ExitCode.NO_TESTS_COLLECTED else "survived" if code == 0 else "noticed"
 
 
 def _run(mutant: Mutant, tests: Sequence[str]) -> int:
