@@ -63,10 +63,13 @@ class Findings:
 
     def look(self, source: Source, frame: VideoFrame, *, first: bool) -> None:
         """Take down how a decoded frame is shown; `first` if it is the first one of the file."""
-        turn = turn_of(frame)
-        self.turned |= turn != UPRIGHT
-        if first:
-            self.turn = turn
+        # Not for every frame: PyAV's side data and its frame hold each other, and both stay in memory for long.
+        if first or self.aspect is None:
+            turn = turn_of(frame)
+            self.turned |= turn != UPRIGHT
+            self.turn = turn if first else self.turn
+        else:
+            self.turned |= frame.rotation != 0
         if self.aspect is None:
             self.aspect, self.transfer = aspect_of(source), frame.color_trc
 
