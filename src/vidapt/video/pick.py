@@ -63,7 +63,7 @@ class Findings:
 
     def look(self, source: Source, frame: VideoFrame, *, first: bool) -> None:
         """Take down how a decoded frame is shown; `first` if it is the first one of the file."""
-        # Not for every frame: PyAV's side data and its frame hold each other, and both stay in memory for long.
+        # Not of every frame: PyAV's side data and its frame hold each other, and stay in memory for long.
         if first or self.aspect is None:
             turn = turn_of(frame)
             self.turned |= turn != UPRIGHT
@@ -114,6 +114,7 @@ def pick(source: Source, times: Sequence[float], findings: Findings) -> Iterator
 
 def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
     reader = RunReader(source)
+    findings.turned = reader.tells_turn
     scale = source.time_base
     rows: dict[int, list[int]] = {}
     for row, moment in enumerate(times):
