@@ -177,13 +177,7 @@ class StrangeError(Exception):
 
 @pytest.mark.parametrize("error", [StrangeError, KeyError, RuntimeError, OSError, RecursionError])
 @pytest.mark.parametrize(
-    "place",
-    [
-        ("pixels", "VideoReformatter"),
-        ("pick", "RunReader"),
-        ("probe", "measure"),
-        ("container", "candidates"),
-    ],
+    "place", ["pixels VideoReformatter", "pick RunReader", "probe measure", "container candidates"]
 )
 def test_any_error_costs_one_clip(
     streamable: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], place: str
