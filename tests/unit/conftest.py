@@ -1,8 +1,10 @@
-"""Sources of parts, made once for all tests that compose models."""
+"""Sources of parts, made once for all tests that compose models; places that may not be looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +16,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
 
     folder = tmp_path_factory.mktemp("sources")
     return lambda *names: compose_tools.make(folder, *names)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[None]:
+    """Rights count for this test, even where root runs it."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_path(tmp_path: Path) -> Path:
+    """A folder that everybody may enter and write, as may its parents be entered."""
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents:
+        if os.access(folder, os.W_OK) and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    return tmp_path

@@ -95,6 +95,41 @@ def test_a_folder_that_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: 
     assert found.unreadable == {"lost": "the folder cannot be read (Permission denied)"}
 
 
+@pytest.mark.parametrize("suffix", [".vob", ".mxf", ".asf", ".dv", ".3g2", ".MTS", ".heic", ".avif"])
+def test_less_common_suffixes_are_clips_too(tmp_path: Path, suffix: str) -> None:
+    touch(tmp_path, f"a{suffix}", "b.mp4")
+    assert names(tmp_path) == [f"a{suffix}", "b.mp4"]
+
+
+def test_a_link_into_a_forbidden_place_costs_itself(open_path: Path, unprivileged: None) -> None:
+    touch(open_path / "clips", "a.png", "c.png")
+    touch(open_path / "walled", "b.png", "inside/d.png")
+    (open_path / "clips" / "b.png").symlink_to(open_path / "walled" / "b.png")
+    (open_path / "clips" / "e").symlink_to(open_path / "walled" / "inside")
+    (open_path / "walled").chmod(0)
+    try:
+        found = find_clips(open_path / "clips")
+    finally:
+        (open_path / "walled").chmod(0o755)
+    assert [clip.id for clip in found.clips] == ["a.png", "c.png"]
+    assert found.unreadable == dict.fromkeys(("b.png", "e"), "it cannot be read (Permission denied)")
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o600, 0o100])
+def test_a_folder_without_rights_costs_one_line(open_path: Path, unprivileged: None, mode: int) -> None:
+    touch(open_path, "clips/a.png", *(f"clips/lost/{n}.png" for n in range(9)), "clips/z/b.png")
+    lost = open_path / "clips" / "lost"
+    lost.chmod(mode)
+    try:
+        found = find_clips(open_path / "clips")
+        with pytest.raises(ConfigError, match="Permission denied"):
+            find_clips(lost)
+    finally:
+        lost.chmod(0o755)
+    assert [clip.id for clip in found.clips] == ["a.png", "z/b.png"]
+    assert found.unreadable == {"lost": "the folder cannot be read (Permission denied)"}
+
+
 def test_a_name_that_is_not_utf8_can_be_written(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"a\xff.mp4")).write_bytes(b"x")
     (name,) = names(tmp_path)

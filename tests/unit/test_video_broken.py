@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -153,6 +154,56 @@ def test_limits_of_a_video(streamable: Path, limits: Limits, reason: str) -> Non
 def test_the_memory_of_the_frames_is_limited(streamable: Path) -> None:
     with pytest.raises(BrokenClip, match="take 36864 bytes, more than the limit of 36863"):
         decode(Clip("clip", streamable), Uniform(count=4), limits=Limits(memory_bytes=36863))
+
+
+def test_the_default_budget_refuses_what_would_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 8192, 4320, "yuv420p"
+        for _ in range(2):
+            out.mux(stream.encode(av.VideoFrame(8192, 4320, "yuv420p")))
+        out.mux(stream.encode(None))
+    with pytest.raises(
+        BrokenClip, match=r"16 frames of 8192x4320 take 1698693120 bytes.*take fewer, or have"
+    ):
+        decode(Clip("clip", path), Uniform(count=16))
+    assert decode(Clip("clip", path), Uniform(count=16), size=(32, 32)).pixels.shape == (16, 32, 32, 3)
+
+
+class StrangeError(Exception):
+    """What no library is known to raise."""
+
+
+@pytest.mark.parametrize("error", [StrangeError, KeyError, RuntimeError, OSError, RecursionError])
+@pytest.mark.parametrize(
+    "place", ["pixels VideoReformatter", "pick RunReader", "probe measure", "container candidates"]
+)
+def test_any_error_costs_one_clip(
+    streamable: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], place: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error("what is this?")
+
+    module, name = place.split()
+    monkeypatch.setattr(sys.modules[f"vidapt.video.{module}"], name, fail)
+    with pytest.raises(BrokenClip, match=f"{error.__name__}: .*what is this"):
+        decode(Clip("clip", streamable), Uniform(count=4))
+
+
+def test_memory_that_runs_out_costs_one_clip_and_ctrl_c_ends_the_work(
+    streamable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[BaseException] = [MemoryError(), KeyboardInterrupt()]
+
+    def fail(_: object) -> None:
+        raise raised.pop(0)
+
+    monkeypatch.setattr(sys.modules["vidapt.video.probe"], "measure", fail)
+    with pytest.raises(BrokenClip, match="more memory than allowed"):
+        probe(streamable)
+    with pytest.raises(KeyboardInterrupt):
+        probe(streamable)
 
 
 def test_time_spent_is_limited(streamable: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from vidapt.video.identity import identity
+from vidapt.video.identity import WHOLE, identity
 from vidapt.video.pictures import pictures_in
 
 
@@ -103,3 +104,32 @@ def test_pictures_of_equal_numbers_have_one_order(tmp_path: Path, monkeypatch: p
 def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     assert identity(tmp_path / "pipe.mp4")
+
+
+@pytest.mark.parametrize("size", [5 << 20, (24 << 20) + 77])
+def test_a_64th_of_a_file_cannot_change_unseen(size: int, tmp_path: Path) -> None:
+    """Wherever it lies: a copy that lost a stretch, or footage that was encoded anew."""
+    path = tmp_path / "a.mp4"
+    content = np.random.default_rng(0).integers(1, 256, size, np.uint8)
+    path.write_bytes(content)
+    seen = {identity(path)}
+    stretch = size // 64 + 1
+    starts = [*range(0, size - stretch, size // 23), size - stretch]
+    for start in starts:
+        changed = content.copy()
+        changed[start : start + stretch] = 0
+        path.write_bytes(changed)
+        seen.add(identity(path))
+    assert len(seen) == len(starts) + 1
+
+
+def test_every_byte_of_a_small_file_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    content = bytearray(WHOLE)
+    path.write_bytes(content)
+    seen = {identity(path)}
+    for place in range(0, WHOLE, 400_001):
+        content[place] ^= 1
+        path.write_bytes(content)
+        seen.add(identity(path))
+    assert len(seen) == 12

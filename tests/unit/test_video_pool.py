@@ -58,7 +58,7 @@ def test_clips_come_back_in_order_and_equal_to_plain_decoding(clips: list[Clip],
     assert workers() == []
 
 
-def slow_clip(folder: Path, pictures: int = 200) -> Clip:
+def slow_clip(folder: Path, pictures: int = 60) -> Clip:
     """An album that takes a second or more."""
     slow = folder / "slow"
     slow.mkdir()
@@ -68,7 +68,7 @@ def slow_clip(folder: Path, pictures: int = 200) -> Clip:
     return Clip("slow", slow)
 
 
-EVERY_PICTURE = Times(times=tuple(range(200)))
+EVERY_PICTURE = Times(times=tuple(range(60)))
 
 
 def test_a_worker_that_the_kernel_shoots_costs_no_clip(clips: list[Clip], tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from vidapt.captioning.found import Found, find_clips, order, readable
 from vidapt.captioning.journal import Broken, Journal
+from vidapt.captioning.namesakes import folder_of, merged, refuse_namesakes
 from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.inference.engine import CAPTION_PROMPT, Engine, SeenClip
@@ -147,7 +148,7 @@ def caption_folder(
     """
     started = time.monotonic()
     check_target(out, _beside(out, "partial"), _beside(out, "quarantine"))
-    job = _job(engine, prompt, decoding or Decoding(), _folder(source))
+    job = _job(engine, prompt, decoding or Decoding(), folder_of(source))
     found = find_clips(source, recursive=recursive, albums=albums)
     with Journal(_beside(out, "partial")) as journal:
         _check_journal(journal, job, overwrite=overwrite)
@@ -155,12 +156,12 @@ def caption_folder(
         resumed = len(journal.rows)
         keys, unreadable = _keys(found, job, report)
         if not overwrite:
-            _refuse_namesakes(out, [*old, *journal.rows.values()], keys, job.folder)
+            refuse_namesakes(out, [*old, *journal.rows.values()], keys, job.folder)
         kept = {row.key for row in old if keys.get(row.clip) == row.key}
         todo = {keys[clip.id]: clip for clip in found.clips if clip.id in keys}
         todo = {key: clip for key, clip in todo.items() if key not in kept}
         _caption(job, todo, journal, batch or _batch(engine), workers, report)
-        rows = _merge(old, journal, keys, job.folder)
+        rows = merged([*old, *journal.rows.values()], keys, job.folder)
         broken = {e.clip: e.reason for e in journal.broken.values() if keys.get(e.clip) == e.key} | unreadable
         _commit(out, rows, broken, journal, unchanged=rows == old and out.exists())
         captioned = len(journal.rows) - resumed
@@ -189,13 +190,6 @@ def _job(engine: Engine, prompt: str, decoding: Decoding, folder: str) -> _Job:
     chosen = asdict(decoding) if decoding.temperature else {"max_new_tokens": decoding.max_new_tokens}
     settings = _digest([engine.fingerprint, prompt, chosen])
     return _Job(engine, prompt, decoding, engine.text_tokens(prompt), settings, folder)
-
-
-def _folder(source: Path | Sequence[Path]) -> str:
-    """Where the names of clips begin, as `find_clips` gives them."""
-    if not isinstance(source, Path):
-        return readable(str(Path.cwd()))
-    return readable(str((source if os.path.isdir(source) else source.parent).resolve()))  # noqa: PTH112 - never raises
 
 
 def _batch(engine: Engine) -> int:
@@ -294,39 +288,6 @@ def _answered(job: _Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, Ans
     sound = [one for one in seen if not isinstance(one, BrokenClip)]
     answers = job.engine.answer([((one,), [job.prompt]) for one in sound], job.decoding)
     return {one.clip.id: answer for one, (answer,) in zip(sound, answers, strict=True)}
-
-
-def _refuse_namesakes(out: Path, rows: Sequence[CaptionRow], keys: Mapping[str, str], folder: str) -> None:
-    """Refuse to drop rows of another folder's clips for clips of the same names and other content.
-
-    In the same folder a clip was changed, and its old row is of no use any more.
-    """
-    others = [
-        row for row in rows if row.folder not in ("", folder) and keys.get(row.clip, row.key) != row.key
-    ]
-    if others:
-        named = ", ".join(row.clip for row in others[:3]) + (", ..." if len(others) > 3 else "")
-        raise ConfigError(
-            out,
-            f"has captions of {len(others)} clips of {others[0].folder} whose names are those of other clips "
-            f"in {folder}: {named}",
-            "write to another file, caption the folder above both at once, or overwrite",
-        )
-
-
-def _merge(
-    old: Sequence[CaptionRow], journal: Journal, keys: Mapping[str, str], folder: str
-) -> list[CaptionRow]:
-    """One row per name in natural order: new ones before old ones, none whose clip has changed since.
-
-    A clip that is found again with its content is where it was found, however its folder was called before.
-    """
-    rows = {
-        row.clip: replace(row, folder=folder) if row.clip in keys else row
-        for row in (*old, *journal.rows.values())
-        if keys.get(row.clip, row.key) == row.key
-    }
-    return sorted(rows.values(), key=lambda row: order(row.clip))
 
 
 def _commit(

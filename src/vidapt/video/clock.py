@@ -39,19 +39,18 @@ class Clock:
         self._end = 0  # where the last picture shown so far ends, moved
 
     def move(self, packet: Packet[VideoStream]) -> None:
-        """Write the moved stamps into a packet."""
-        read = packet.dts if packet.dts is not None else packet.pts
-        if read is None:
-            return
-        if self._last is not None and self._is_new(read + self._shift - self._last):
+        """Write the moved stamps into a packet; only decoding times, which rise, tell of a new clock."""
+        read = packet.dts
+        if read is not None and self._last is not None and self._is_new(read + self._shift - self._last):
             shown = packet.pts if packet.pts is not None else read
             # The first picture of a part is shown when the last one of the part before it ends.
             self._shift = max(self._end - shown, self._last + self._step - read)
         if self._shift:
             packet.pts = None if packet.pts is None else packet.pts + self._shift
-            packet.dts = None if packet.dts is None else packet.dts + self._shift
-        self._last = read + self._shift
+            packet.dts = None if read is None else read + self._shift
         self._step = packet.duration or self._interval
+        if read is not None:
+            self._last = read + self._shift
         if packet.pts is not None:
             self._end = max(self._end, packet.pts + self._step)
 

@@ -89,6 +89,8 @@ def _assumed(source: Source, findings: Findings) -> tuple[str, ...]:
     if source.rate_is_assumed:
         rate = float(source.rate or 0)
         notes.append(f"it does not say how fast it runs; {rate:g} frames a second are assumed")
+    if source.stream.metadata.get("alpha_mode") == "1":
+        notes.append("what is transparent in it is not known to the decoder, and shows hidden colours")
     if findings.transfer in _HDR:
         coding = _HDR[findings.transfer]
         notes.append(f"its colours are HDR ({coding}) and are not mapped to a common screen")

@@ -28,9 +28,10 @@ class Entries:
 
     def __init__(self, stream: VideoStream) -> None:
         extradata = bytes(stream.codec_context.extradata or b"")
-        self._test = _TESTS.get(stream.codec_context.name)
-        self._by_flag = stream.codec_context.name in FLAG_IS_ENOUGH
-        self._prefix = _length_size(stream.codec_context.name, extradata)
+        self._codec = stream.codec_context.name
+        self._test = _TESTS.get(self._codec)
+        self._by_flag = self._codec in FLAG_IS_ENOUGH
+        self._prefix = _length_size(self._codec, extradata)
 
     @property
     def known(self) -> bool:
@@ -42,6 +43,23 @@ class Entries:
         if not packet.is_keyframe or packet.is_corrupt:
             return False
         return self._by_flag or (self._test is not None and self._test(bytes(packet), self._prefix))
+
+    def tells_turn(self, packet: Packet[VideoStream]) -> bool:
+        """Whether a packet itself says which way up its picture is, as H.264 and H.265 can."""
+        head = _MESSAGES.get(self._codec)
+        if head is None:
+            return False
+        kind, shift, mask, size = head
+        units = nal_units(bytes(packet), self._prefix)
+        messages = (unit[size:] for unit in units if unit and unit[0] >> shift & mask == kind)
+        return any(number == _TURN for message in messages for number, _ in _sei_messages(message))
+
+
+_TURN = 47
+"""Display orientation (ITU-T H.264 D.1.27, H.265 D.2.17)."""
+
+_MESSAGES = {"h264": (6, 0, 31, 1), "hevc": (39, 1, 63, 2)}
+"""Kind of the NAL units that hold messages, where in their first byte it stands, and size of their head."""
 
 
 def _length_size(codec: str, extradata: bytes) -> int:
@@ -80,17 +98,23 @@ def _h264(data: bytes, prefix: int) -> bool:
 
 def _exact_recovery(sei: bytes) -> bool:
     """Whether a recovery point message says that decoding is exact from its own frame on."""
+    for kind, message in _sei_messages(sei):
+        if kind == 6 and message:
+            # recovery_frame_cnt is an Exp-Golomb number, so a first bit of 1 means 0; exact_match_flag
+            # comes next and broken_link_flag after it.
+            return message[0] & 0b11100000 == 0b11000000
+    return False
+
+
+def _sei_messages(sei: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and content of every message of a NAL unit."""
     payload = sei.replace(b"\x00\x00\x03", b"\x00\x00")
     at = 0
     while at + 2 < len(payload):
         kind, at = _sei_number(payload, at)
         size, at = _sei_number(payload, at)
-        if kind == 6 and at < len(payload):
-            # recovery_frame_cnt is an Exp-Golomb number, so a first bit of 1 means 0; exact_match_flag
-            # comes next and broken_link_flag after it.
-            return payload[at] & 0b11100000 == 0b11000000
+        yield kind, payload[at : at + size]
         at += size
-    return False
 
 
 def _sei_number(payload: bytes, at: int) -> tuple[int, int]:

@@ -63,10 +63,13 @@ class Findings:
 
     def look(self, source: Source, frame: VideoFrame, *, first: bool) -> None:
         """Take down how a decoded frame is shown; `first` if it is the first one of the file."""
-        turn = turn_of(frame)
-        self.turned |= turn != UPRIGHT
-        if first:
-            self.turn = turn
+        # Not of every frame: PyAV's side data and its frame hold each other, and stay in memory for long.
+        if first or self.aspect is None:
+            turn = turn_of(frame)
+            self.turned |= turn != UPRIGHT
+            self.turn = turn if first else self.turn
+        else:
+            self.turned |= frame.rotation != 0
         if self.aspect is None:
             self.aspect, self.transfer = aspect_of(source), frame.color_trc
 
@@ -111,6 +114,7 @@ def pick(source: Source, times: Sequence[float], findings: Findings) -> Iterator
 
 def _fast(source: Source, times: Sequence[float], findings: Findings) -> Iterator[Shown]:
     reader = RunReader(source)
+    findings.turned = reader.tells_turn
     scale = source.time_base
     rows: dict[int, list[int]] = {}
     for row, moment in enumerate(times):

@@ -53,6 +53,10 @@ class RunReader:
     Args:
         source: The file, at its start.
 
+    Attributes:
+        origin: Tick of the first picture shown.
+        tells_turn: Whether the first packet says which way up its picture is.
+
     Raises:
         UnreliableError: If the beginning of the file is no entry point or has no timestamps.
     """
@@ -72,6 +76,7 @@ class RunReader:
         self._newest = -(1 << 63)  # the greatest pts read
         self._ended = False
         self.origin = self._find_origin()
+        self.tells_turn = self._entries.tells_turn(self._packets[0])
 
     @property
     def end(self) -> int | None:
