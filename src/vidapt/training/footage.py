@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import av
 import torch
@@ -15,10 +15,14 @@ import vidapt
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
+from vidapt.parts import outside
 from vidapt.recipe import Cache
-from vidapt.training.cache import TensorStore, digest
+from vidapt.training.cache import LostError, TensorStore, digest
 from vidapt.training.keys import ClipKeys
+from vidapt.training.sources import sources_of
 from vidapt.video import decode, decode_ahead
+
+T = TypeVar("T")
 
 Told = Callable[[int, int], None]
 """Called with how many clips are done, and of how many."""
@@ -99,6 +103,7 @@ class Footage:
         self._clip_key = ClipKeys(contents or {})
         self._keys: dict[Item, str] = {}
         self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
+        self._again = 0
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
         self.store: TensorStore | None = None
         self._frames: TensorStore | None = None
@@ -116,6 +121,7 @@ class Footage:
         # A later version may decode or cut differently.
         made = [vidapt.__version__, av.__version__]
         cut = [blueprint.resolution, blueprint.scenes]
+        made += sources_of(outside(cut))
         return [*made, blueprint.frames.model_dump(mode="json"), cut, sizes]
 
     def _frames_name(self) -> str:
@@ -123,8 +129,11 @@ class Footage:
 
     def _features_name(self, cache: Cache) -> str:
         towers = weights_fingerprint(self.model.towers.state_dict())
+        described = self.model.blueprint.towers
+        # Kinds of devices round differently, and the code of a part that is not ours may change any time.
+        where = [self.model.device.type, sources_of(outside(described))]
         return "features-" + digest(
-            self._frames_depend_on(), towers, cache.dtype, self.model.blueprint.towers, self._halves
+            self._frames_depend_on(), towers, cache.dtype, described, self._halves, where
         )
 
     @property
@@ -132,7 +141,9 @@ class Footage:
         """What a user should know of the cache; empty if all is well."""
         dropped = sum(store.dropped for store in (self.store, self._frames) if store is not None)
         files = "1 damaged file was" if dropped == 1 else f"{dropped} damaged files were"
-        return f"{files} dropped from the cache" if dropped else ""
+        clips = "1 damaged clip" if self._again == 1 else f"{self._again} damaged clips"
+        told = [f"{files} dropped from the cache"] if dropped else []
+        return ", ".join([*told, *([f"{clips} of the cache computed anew"] if self._again else [])])
 
     def key(self, item: Item) -> str:
         """The clip's key in the store; it differs for stills that are cut in another way among others."""
@@ -180,10 +191,17 @@ class Footage:
         """Views of clips: those that are kept first, then the others as they are decoded."""
         kept, others = self._frames, list(items)
         if kept is not None:
-            others = [item for item in items if self.key(item) not in kept]
+            others = []
             for item in items:
-                if self.key(item) in kept:
-                    yield item, self._kept_views(kept, item), kept.note(self.key(item))["notes"]
+                key = self.key(item)
+                try:
+                    found = (self._kept_views(kept, item), kept.note(key)["notes"]) if key in kept else None
+                except LostError:
+                    found = None
+                if found is None:
+                    others.append(item)
+                else:
+                    yield item, *found
         policy, size = self.model.blueprint.frames, self.model.decode_size
         decoded = decode_ahead((clip for clip, _ in others), policy, size=size, workers=self.workers)
         for item, (_, frames) in zip(others, decoded, strict=True):
@@ -204,11 +222,31 @@ class Footage:
         if self.keeps == "features":
             device = self.model.device
             seen = self._see(replace(views, tensors=tuple(t.to(device) for t in views.tensors)))
-            tensors = _named(seen.features, self._dtype)
+            tensors = self._named(item[0], seen.features)
         else:
             tensors = {f"{index}.views": tensor[0] for index, tensor in enumerate(views.tensors)}
         note = {"notes": notes, "frames": views.plan.frames, "size": views.plan.size}
         self.store.put(self.key(item), tensors, note)
+
+    def _named(self, clip: Clip, features: Sequence[Features]) -> dict[str, Tensor]:
+        """Features of one clip by name, in the store's number format."""
+        tensors: dict[str, Tensor] = {}
+        for index, one in enumerate(features):
+            tensors[f"{index}.x"] = one.x[0]
+            if one.extra is not None:
+                tensors[f"{index}.extra"] = one.extra[0]
+        if self._dtype is None:
+            return tensors
+        kept = {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
+        for name, tensor in kept.items():
+            if not torch.isfinite(tensor).all() and torch.isfinite(tensors[name]).all():
+                raise ConfigError(
+                    "cache.dtype",
+                    f"{clip.path}: a feature is {float(tensors[name].abs().max()):.3g}, and float16 holds "
+                    f"nothing above {torch.finfo(torch.float16).max:g}",
+                    "set `cache.dtype: bfloat16`, which is as small, or `exact`",
+                )
+        return kept
 
     def see(self, views: Views) -> Seen:
         """What frozen towers see of N clips, exactly as `seen` gives it where it is kept.
@@ -242,7 +280,7 @@ class Footage:
 
     def _views(self, item: Item) -> Views:
         if self.store is not None:
-            return self._kept_views(self.store, item)
+            return self._sound(item, lambda store: self._kept_views(store, item))
         clip, together = item
         return self.cut(decode(clip, self.model.blueprint.frames, size=self.model.decode_size), together)
 
@@ -252,6 +290,23 @@ class Footage:
         return Views(
             tuple(tensors[f"{index}.views"][None] for index in range(len(plan.views))), plan, item[1]
         )
+
+    def _sound(self, item: Item, get: Callable[[TensorStore], T]) -> T:
+        """What the store has of a clip; if that is damaged, it is computed and put again.
+
+        Raises:
+            BrokenClip: If the clip cannot be decoded any more.
+        """
+        assert self.store is not None
+        try:
+            return get(self.store)
+        except LostError:
+            clip, together = item
+            frames = decode(clip, self.model.blueprint.frames, size=self.model.decode_size)
+            self._put(item, self.cut(frames, together), list(frames.notes))
+            self.store.flush()
+            self._again += 1
+            return get(self.store)
 
     def _plan(self, note: Mapping[str, Any], together: int) -> Plan:
         height, width = note["size"]
@@ -263,8 +318,11 @@ class Footage:
             raise ConfigError("cache.keep", "features are not kept in this stage")
         dtype, device = self._weights_dtype, self.model.device
         keys = [self.key(item) for item in items]
+        rows = [
+            self._sound(item, lambda store, key=key: store.get(key))  # type: ignore[misc]
+            for key, item in zip(keys, items, strict=True)
+        ]
         plans = [self._plan(self.store.note(key), item[1]) for key, item in zip(keys, items, strict=True)]
-        rows = [self.store.get(key) for key in keys]
         alike = len({(plan, item[1]) for plan, item in zip(plans, items, strict=True)}) == 1
         members = [range(len(items))] if alike else [range(i, i + 1) for i in range(len(items))]
         return [
@@ -302,22 +360,13 @@ def _joined(rows: Sequence[Features]) -> Features:
     return Features(torch.cat([one.x for one in rows]), torch.cat(extra) if extra else None)
 
 
-def _named(features: Sequence[Features], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """Features of one clip by name, in the store's number format."""
-    tensors: dict[str, Tensor] = {}
-    for index, one in enumerate(features):
-        tensors[f"{index}.x"] = one.x[0]
-        if one.extra is not None:
-            tensors[f"{index}.extra"] = one.extra[0]
-    return tensors if dtype is None else {name: tensor.to(dtype) for name, tensor in tensors.items()}
-
-
 def _stacked(
     rows: Sequence[Mapping[str, Tensor]], view: int, dtype: torch.dtype, device: torch.device
 ) -> Features:
     def together(name: str) -> Tensor:
-        # Converted first: on a CPU, float16 tensors cannot be stacked under autocast to bfloat16.
-        return torch.stack([row[name].to(dtype) for row in rows]).to(device)
+        # Moved as they are kept: half the bytes. On a CPU, float16 cannot be stacked under autocast.
+        with torch.autocast("cpu", enabled=False):
+            return torch.stack([row[name] for row in rows]).to(device).to(dtype)
 
     x = together(f"{view}.x")
     return Features(x, together(f"{view}.extra") if f"{view}.extra" in rows[0] else None)

@@ -98,7 +98,7 @@ class StageRun:
             card=lambda numbers: self._card(numbers, data),
         )
         work = replace(self.kind.work(prepared), changed=self._changed())
-        result = fit(model, work, self._show(work.note))
+        result = fit(model, work, self._show(work.note, lambda: footage.note))
         result |= {"adapters": told} if told else {}
         result |= {"texts": dict(data.counts)} if data.counts else {}
         self.kind.save(self.folder / "model", model, tokenizer, self._card(result, data))
@@ -132,9 +132,9 @@ class StageRun:
             teachers.introduce(objective, shown, items, self.recipe.seed, device)
         return shown, data
 
-    def _show(self, note: Callable[[], str]) -> Callable[[int, int, float], None]:
+    def _show(self, *notes: Callable[[], str]) -> Callable[[int, int, float], None]:
         def show(done: int, total: int, loss: float) -> None:
-            words = [f"loss {loss:.3f}", note()]
+            words = [f"loss {loss:.3f}", *(note() for note in notes)]
             self.report(self.stage.name, done, total, "; ".join(word for word in words if word))
 
         return show
