@@ -150,8 +150,12 @@ class TensorStore:
             return
         name = f"{digest(sorted(self._pending))}.safetensors"
         flat = {f"{key}/{part}": t for key, parts in self._pending.items() for part, t in parts.items()}
+        now = time.time_ns()
         clips = json.dumps(
-            {key: [sorted(parts), self._notes[key], _checksum(parts)] for key, parts in self._pending.items()}
+            {
+                key: [sorted(parts), self._notes[key], _checksum(parts), now]
+                for key, parts in self._pending.items()
+            }
         )
         header = {_CLIPS: clips, _DIGEST: digest(clips)}
         write_file(self.folder / name, lambda path: save_file(flat, str(path), metadata=header))
