@@ -72,7 +72,7 @@ class StageBatch:
         if self._footage.keeps == "features":
             return self._footage.seen(self.media)
         if self._footage.tower_trains:
-            return [self._model.see_views(views) for views in self.views]
+            return self._model.see_each(self.views)
         return [self._footage.see(views) for views in self.views]
 
     def _reading_order(self) -> list[int]:
