@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_tools import assert_equal, recipe, silent, stage, trained, video_lm, write_clips
+from training_tools import assert_equal, recipe, silent, stage, trained, video_lm, weights, write_clips
 
 from vidapt.nouns import Clip, Views
+from vidapt.towers.frame_vit import Part
 from vidapt.training import footage as footage_module
 from vidapt.training.run import train
 from vidapt.video import decode_ahead, write_mp4
@@ -80,8 +81,6 @@ def test_a_resumed_stage_decodes_from_where_it_is(
 def test_in_processes_it_is_the_same(labels: Path, tmp_path: Path) -> None:
     plan = recipe(stage(labels, cache=NOTHING))
     run = train(plan, tmp_path / "processes", silent, workers=2)
-    from training_tools import weights
-
     assert_equal(weights(run), trained(plan, tmp_path / "thread"))
 
 
@@ -103,7 +102,8 @@ def test_a_clip_that_breaks_in_a_step_costs_its_visits_alone(labels: Path, tmp_p
     spoil_the_end(labels.parent / "2.mp4")
     plan = recipe(stage(labels, cache=NOTHING, steps=6, save_every=1, batching={"clips": 1}))
     expected = trained(plan, tmp_path / "whole")
-    rows = [json.loads(line) for line in (tmp_path / "whole" / "run" / "quarantine.jsonl").open()]
+    text = (tmp_path / "whole" / "run" / "quarantine.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
     assert [Path(row["path"]).name for row in rows] == ["2.mp4"]
     state = json.loads((tmp_path / "whole" / "run" / "run.json").read_text())
     assert state["stages"]["01-a"]["skipped"] >= 1
@@ -142,8 +142,6 @@ def test_a_step_with_a_clip_of_another_size_calls_a_trained_tower_once(
 ) -> None:
     rng = np.random.default_rng(1)
     write_mp4(labels.parent / "2.mp4", rng.integers(0, 255, (6, 48, 40, 3), dtype=np.uint8), 6)
-    from vidapt.towers.frame_vit import Part
-
     calls: list[int] = []
     forward = Part.forward
 

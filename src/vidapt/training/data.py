@@ -12,6 +12,7 @@ from vidapt.formats import open_samples
 from vidapt.models.text import Encoded, encode
 from vidapt.nouns import Clip, Sample
 from vidapt.recipe import DataSource, Prompt
+from vidapt.training.encodings import Encodings, Remembering
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ClipSamples:
 
     media: tuple[Clip, ...]
     samples: tuple[Sample, ...]
-    encoded: tuple[Encoded, ...]
+    encoded: Sequence[Encoded]
 
 
 def open_source(source: DataSource) -> Iterable[Sample]:
@@ -77,9 +78,10 @@ def group_by_clip(
     Raises:
         FormatError: If answers are longer than `max_answer_tokens`, there is none, or one comes first.
     """
-    groups: dict[Any, list[tuple[Sample, Encoded]]] = {}
+    groups: dict[Any, tuple[list[Sample], Encodings]] = {}
+    remembering = Remembering(tokenizer)
     for sample in samples:
-        encoded = encode(sample, prompt, tokenizer)
+        encoded = encode(sample, prompt, remembering)
         labels = encoded.labels
         if not labels:
             raise FormatError(sample.source or sample.id, "has no answer to learn")
@@ -95,11 +97,13 @@ def group_by_clip(
                 f"its answer has {labels} tokens, the limit is {max_answer_tokens}",
                 "shorten it or raise `batching.max_answer_tokens`",
             )
-        groups.setdefault((_stretches(sample), encoded.prefix, encoded.early), []).append((sample, encoded))
-    return [
-        ClipSamples(members[0][0].media, tuple(s for s, _ in members), tuple(e for _, e in members))
-        for members in groups.values()
-    ]
+        key = (_stretches(sample), encoded.prefix, encoded.early)
+        if key not in groups:
+            groups[key] = ([], Encodings(encoded.prefix, encoded.early))
+        members, ids = groups[key]
+        members.append(sample)
+        ids.append(encoded)
+    return [ClipSamples(members[0].media, tuple(members), ids) for members, ids in groups.values()]
 
 
 def _stretches(sample: Sample) -> tuple[tuple[Path, float, float | None], ...]:
