@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_tools import assert_equal, recipe, stage, trained, video_lm, write_clips
+from safetensors.torch import load_file
+from training_tools import assert_equal, blueprint, recipe, stage, trained, video_lm, write_clips
 
 from vidapt.errors import ConfigError
 from vidapt.formats import open_samples
@@ -215,3 +216,41 @@ def test_modules_of_the_same_package_count_and_others_do_not(package: Path) -> N
         "own_tower_pack.tower",
         "own_tower_pack.unused",
     ]
+
+
+def test_what_is_pooled_before_the_connector_is_kept_pooled(labels: Path, tmp_path: Path) -> None:
+    framed = {"kind": "framed", "pool": "average", "order": "pool_first", "newline": "frame"}
+    runs: dict[str, dict[str, torch.Tensor]] = {}
+    for resolution in ("framed", "scenes"):
+        made = {"resolution": framed} if resolution == "framed" else {"scenes": {"video": framed}}
+        described = blueprint(connector={"kind": "pool_mlp"}, **made)
+        for keep in ("features", "frames", "nothing"):
+            for precision in ("float32", "bfloat16"):
+                changes = {"cache": {"keep": keep}, "precision": precision}
+                name = f"{resolution}-{keep}-{precision}"
+                plan = recipe(stage(labels, steps=2, **changes), blueprint=described, name=name)
+                runs[name] = trained(plan, tmp_path / name)
+        for precision in ("float32", "bfloat16"):
+            expected = runs[f"{resolution}-nothing-{precision}"]
+            assert_equal(runs[f"{resolution}-features-{precision}"], expected)
+            assert_equal(runs[f"{resolution}-frames-{precision}"], expected)
+        (shard,) = (tmp_path / f"{resolution}-features-float32" / ".cache").glob("features-*/*.safetensors")
+        shapes = {tuple(tensor.shape) for tensor in load_file(shard).values()}
+        assert shapes == {(3, 2, 2, 16)}, "4 x 4 cells were seen"
+
+
+def test_pooled_or_not_it_is_read_alike() -> None:
+    framed = {"kind": "framed", "pool": "max", "order": "pool_first", "newline": "grid"}
+    model = video_lm(resolution=framed, connector={"kind": "pool_mlp"})
+    pixels = torch.randint(0, 255, (3, 24, 32, 3), dtype=torch.uint8)
+    seen = model.see_views(model.cut(pixels))
+    pooled = model.shrunk(seen)
+    assert pooled.features[0].x.numel() * 4 == seen.features[0].x.numel()
+    assert model.shrunk(pooled) is pooled
+    (whole,), (small,) = model.read(seen), model.read(pooled)
+    assert not isinstance(whole, str)
+    assert not isinstance(small, str)
+    assert torch.equal(whole.x, small.x)
+    plain = video_lm()
+    seen = plain.see_views(plain.cut(pixels))
+    assert plain.shrunk(seen) is seen

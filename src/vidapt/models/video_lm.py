@@ -182,10 +182,25 @@ class VideoLM(nn.Module):
                 seen[index] = Seen(features, cuts[index].plan, cuts[index].together)
         return [seen[index] for index in range(len(cuts))]
 
+    def shrinks(self, plan: Plan, together: int = 1) -> bool:
+        """Whether `shrunk` makes what was seen of such clips smaller."""
+        return bool(getattr(self.resolution_for(plan.frames, together), "pools_first", False))
+
+    def shrunk(self, seen: Seen) -> Seen:
+        """What was seen, pooled where the resolution pools before the connector: by nothing that learns."""
+        if seen.stitched or not self.shrinks(seen.plan, seen.together):
+            return seen
+        resolution = self.resolution_for(seen.plan.frames, seen.together)
+        features = tuple(one for (one,) in resolution.stitch(seen.features, seen.plan))
+        return replace(seen, features=features, stitched=True)
+
     def read(self, seen: Seen) -> list[Tokens | str]:
         """Visual tokens and text of N clips in reading order, as their layout promises."""
         resolution = self.resolution_for(seen.plan.frames, seen.together)
-        tokens = [self.connect(*call) for call in resolution.stitch(seen.features, seen.plan)]
+        calls = [(one,) for one in seen.features]
+        if not seen.stitched:
+            calls = resolution.stitch(seen.features, seen.plan)
+        tokens = [self.connect(*call) for call in calls]
         read: list[Tokens | str] = resolution.arrange(tokens, seen.plan)
         return read
 

@@ -33,6 +33,8 @@ class Part(nn.Module):
         head_rows: int = Field(8192, ge=1)
 
     columns: tuple[str, ...] = ()
+    reads_features = False
+    """What the towers saw goes to the connector alone, so that it may be kept pooled."""
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()

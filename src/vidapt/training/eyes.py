@@ -50,6 +50,14 @@ class Eyes(Protocol):
         """What the towers see of N clips."""
         ...
 
+    def shrinks(self, plan: Plan, together: int = 1) -> bool:
+        """Whether `shrunk` makes what was seen of such clips smaller."""
+        ...
+
+    def shrunk(self, seen: Seen) -> Seen:
+        """What was seen, pooled where nothing else is done with it before anything that learns."""
+        ...
+
 
 @torch.no_grad()
 def see_frozen(model: Eyes, views: Views) -> Seen:

@@ -49,6 +49,7 @@ class Footage:
         needs_views: Whether the objective looks at pixels.
         workers: Decoding processes.
         precision: In which frozen towers compute, as `Stage.precision` says.
+        shrinks: Whether kept features may be pooled, since the objective does not look at them.
         contents: What is in the files of clips, as `video.identity` has it, as far as it is known.
     """
 
@@ -62,9 +63,11 @@ class Footage:
         needs_views: bool,
         workers: int,
         precision: str = "float32",
+        shrinks: bool = False,
         contents: Mapping[Path, str] | None = None,
     ) -> None:
         self.model, self.workers, self.tower_trains = model, workers, tower_trains
+        self._shrinks = shrinks
         self._halves = precision == "bfloat16"
         self._clip_key = ClipKeys(contents or {})
         self._keys: dict[Item, str] = {}
@@ -101,7 +104,7 @@ class Footage:
         # Kinds of devices round differently, and the code of a part that is not ours may change any time.
         where = [self.model.device.type, sources_of(outside(described))]
         return "features-" + digest(
-            self._frames_depend_on(), towers, cache.dtype, described, self._halves, where
+            self._frames_depend_on(), towers, cache.dtype, described, self._halves, self._shrinks, where
         )
 
     @property
@@ -287,7 +290,13 @@ class Footage:
     def _see(self, views: Views) -> Seen:
         # Whoever asks: a step stands under the stage's autocast already, filling the store does not.
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._halves):
-            return see_frozen(self.model, views)
+            seen = see_frozen(self.model, views)
+        if not self._shrinks or not self.model.shrinks(seen.plan, seen.together):
+            return seen
+        # Means are taken, and kept, in the model's own number format, as they would be taken later.
+        whole = replace(seen, features=tuple(converted(one, self._weights_dtype) for one in seen.features))
+        with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
+            return self.model.shrunk(whole)
 
     @property
     def _weights_dtype(self) -> torch.dtype:
@@ -362,6 +371,7 @@ class Footage:
                 ),
                 plans[group[0]],
                 items[group[0]][1],
+                self._shrinks and self.model.shrinks(plans[group[0]], items[group[0]][1]),
             )
             for group in members
         ]

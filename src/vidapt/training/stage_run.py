@@ -81,6 +81,7 @@ class StageRun:
             needs_views=getattr(objective, "needs_views", False),
             workers=self.workers,
             precision=stage.precision,
+            shrinks=not getattr(objective, "reads_features", True),
             contents=self.contents,
         )
         data = self._usable(footage, self.data)
