@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
+import resource
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,11 +193,11 @@ def _remove_left(path: Path) -> None:
 
 @contextmanager
 def _errors_of_libraries(folder: Path) -> Iterator[None]:
-    """Find out whether a library failed because the disk is full.
+    """Find out whether a library failed because the disk is full, or a file larger than it may be.
 
     torch writes from C++, safetensors and tokenizers from Rust, and they raise errors of their own, without
     the system's error number. Rust writes it into the message. torch does not, but leaves what was written so
-    far, so that the disk is as full as it was for it.
+    far: the disk is as full as it was for it, and a file that met its limit is as large as that.
 
     Raises:
         OSError: If nothing can be written here.
@@ -204,14 +206,31 @@ def _errors_of_libraries(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         number = _RUST_NUMBER.search(str(error))
-        if number is not None and int(number[1]) in _FULL:
+        if number is not None and int(number[1]) in _TOLD:
             raise OSError(int(number[1]), str(error)) from error
         if isinstance(error, RuntimeError | SafetensorError):
+            if _largest(folder) >= _size_limit():
+                raise OSError(errno.EFBIG, str(error)) from error
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(bytes(_PROBE_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
         raise
+
+
+def _size_limit() -> float:
+    """Bytes that a file of this process may have (RLIMIT_FSIZE)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+def _largest(folder: Path) -> int:
+    """Bytes of the largest file in a folder."""
+    sizes = [0]
+    for path in folder.iterdir():
+        with suppress(OSError):
+            sizes.append(path.stat().st_size)
+    return max(sizes)
 
 
 def _target(path: Path, *, folder: bool) -> Path:

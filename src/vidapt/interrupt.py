@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
 _HELD = (signal.SIGINT, signal.SIGTERM)
+_INSIST_S = 0.5
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,11 +33,37 @@ def terminable() -> Iterator[None]:
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    raised: list[weakref.ref[KeyboardInterrupt]] = []
+    over = threading.Event()
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        del frame
+        error = _error(number)
+        raised.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error  # else this frame, to which its traceback leads, would keep it alive
+
+    signal.signal(signal.SIGTERM, terminate)
+    threading.Thread(target=_insist, args=(raised, over), name="vidapt-sigterm", daemon=True).start()
     try:
         yield
     finally:
+        over.set()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _insist(raised: Sequence[weakref.ref[KeyboardInterrupt]], over: threading.Event) -> None:
+    """Send the signal again where its exception is gone and nobody left: compiled code may swallow it.
+
+    numpy's `Generator.choice` does, now and then. A scheduler asks once and then kills.
+    """
+    main, told = threading.main_thread().ident or 0, 0
+    while not over.wait(_INSIST_S):
+        if len(raised) > told and raised[-1]() is None:
+            told = len(raised)
+            signal.pthread_kill(main, signal.SIGTERM)  # wakes it from what it waits for
 
 
 @contextmanager
@@ -66,11 +94,6 @@ def between_steps() -> Iterator[Callable[[], KeyboardInterrupt | None]]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    del frame
-    raise _error(number)
 
 
 def _error(number: int) -> KeyboardInterrupt:

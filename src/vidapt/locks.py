@@ -106,6 +106,7 @@ def _take(path: Path, file: Path) -> tuple[int, Owner]:
             opened.callback(os.close, handle)
             locked, there = _lock(handle), _read(file)
             if locked is None:
+                file.unlink(missing_ok=True)
                 return _take_unlocked(path, file)
             if not locked or (there is not None and not _same_kernel(there) and _beats(file)):
                 raise _taken(path, file, there)
@@ -145,7 +146,6 @@ def _take_unlocked(path: Path, file: Path) -> tuple[int, Owner]:
             continue
         me = _me()
         _write(handle, me)
-        file.unlink(missing_ok=True)
         return handle, me
     raise _taken(path, alone, _read(alone))
 

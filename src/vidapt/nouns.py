@@ -211,11 +211,13 @@ class Seen:
         features: One per view of the plan.
         plan: What was cut.
         together: How many clips each one's conversation is about.
+        stitched: Whether the resolution's `stitch` has already been applied; see `VideoLM.shrunk`.
     """
 
     features: tuple[Features, ...]
     plan: Plan
     together: int = 1
+    stitched: bool = False
 
 
 Span = tuple[Grid, int]

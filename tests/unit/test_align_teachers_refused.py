@@ -59,7 +59,7 @@ def test_a_lesson_is_what_the_tower_shows_of_the_students_frames(
     frames = Uniform(count=3)
     objective = {"kind": "align", "terms": [distil(school)]}
     teacher = taught.open_teachers(objective, frames, torch.device("cpu"))[name]
-    footage = taught.lessons({name: teacher}, Cache(keep="frames"), tmp_path, 0)[name]
+    footage = taught.lessons({name: teacher}, Cache(keep="frames"), tmp_path, 0, {})[name]
     clips = [Clip(str(number), labels.parent / f"{number}.mp4") for number in range(2)]
     assert footage.prepare([(clip, 1) for clip in clips], lambda done, total: None) == {}
     for clip in clips:

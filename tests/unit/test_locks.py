@@ -64,8 +64,10 @@ def holding(place: Path, way: int) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_second_process_is_told_who_has_it_and_how_to_take_over(tmp_path: Path, way: int) -> None:
     place = tmp_path / "run"
-    with holding(place, way) as process, pytest.raises(TakenError) as told, owned(place):
-        pass
+    with holding(place, way) as process:
+        with pytest.raises(TakenError) as told, owned(place):
+            pass
+        assert len(list(tmp_path.iterdir())) == 1
     assert f"another process: {process.pid} on {os.uname().nodename}, since 2" in str(told.value)
     assert f"kill {process.pid}" in told.value.remedy
     file = told.value.remedy.rpartition("rm ")[2]

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -29,8 +29,8 @@ from vidapt.models.reach import (
     text_length,
 )
 from vidapt.models.text import Encoded, encode
-from vidapt.models.video_lm import VideoLM, visual_tokens
-from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn, Views
+from vidapt.models.video_lm import VideoLM, stacked, visual_tokens
+from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn, View, Views
 from vidapt.video import decode, decode_ahead
 
 CAPTION_PROMPT = "describe the video."
@@ -276,23 +276,34 @@ class Engine:
 
     @torch.inference_mode()
     def _look(self, clips: Sequence[tuple[Clip, Frames, Views]]) -> list[SeenClip]:
-        plans: dict[tuple[Plan, int], list[int]] = {}
+        alike: dict[tuple[View, ...], list[int]] = {}
         for index, (_, _, views) in enumerate(clips):
-            plans.setdefault((views.plan, views.together), []).append(index)
+            alike.setdefault(views.plan.views, []).append(index)
         seen: dict[int, SeenClip] = {}
-        for (plan, together), members in plans.items():
+        for members in alike.values():
             for start in range(0, len(members), TOWER_BATCH):
                 chosen = members[start : start + TOWER_BATCH]
-                columns = zip(*(clips[index][2].tensors for index in chosen), strict=True)
-                read = self.model.look(
-                    [torch.cat(column).to(self.model.device) for column in columns], plan, together
-                )
-                layout = tuple(p if isinstance(p, str) else (p.grid, p.extra) for p in read)
-                for index, tokens in zip(chosen, visual_tokens(read), strict=True):
+                read = self._read([clips[index][2] for index in chosen])
+                for index, (tokens, layout) in zip(chosen, read, strict=True):
                     clip, frames, _ = clips[index]
                     times = tuple(map(float, frames.times_s))
                     seen[index] = SeenClip(clip, tokens, layout, times, frames.notes)
         return [seen[index] for index in range(len(clips))]
+
+    def _read(self, cuts: Sequence[Views]) -> list[tuple[Tensor, Layout]]:
+        """Visual tokens of clips whose views are alike; those with equal plans are read together, too."""
+        device = self.model.device
+        placed = [replace(cut, tensors=tuple(tensor.to(device) for tensor in cut.tensors)) for cut in cuts]
+        each = self.model.see_each(placed)
+        plans: dict[tuple[Plan, int], list[int]] = {}
+        for index, one in enumerate(each):
+            plans.setdefault((one.plan, one.together), []).append(index)
+        found: dict[int, tuple[Tensor, Layout]] = {}
+        for members in plans.values():
+            read = self.model.read(stacked([each[index] for index in members]))
+            layout = tuple(p if isinstance(p, str) else (p.grid, p.extra) for p in read)
+            found |= {i: (tokens, layout) for i, tokens in zip(members, visual_tokens(read), strict=True)}
+        return [found[index] for index in range(len(cuts))]
 
     def answer(
         self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding

@@ -125,7 +125,7 @@ class Conversation(Protocol):
         """What is asked and answered."""
 
     @property
-    def encoded(self) -> tuple[Encoded, ...]:
+    def encoded(self) -> Sequence[Encoded]:
         """The same as ids."""
 
 

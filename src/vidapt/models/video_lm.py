@@ -173,10 +173,44 @@ class VideoLM(nn.Module):
             seen |= zip(members, _split(features, len(members)), strict=True)
         return Seen(tuple(seen[index] for index in range(len(views.tensors))), views.plan, views.together)
 
+    def see_each(self, cuts: Sequence[Views]) -> list[Seen]:
+        """What the towers see of clips that are cut by different plans, in order.
+
+        Clips whose views are alike go through the towers together, whatever their files' sizes.
+        """
+        alike: dict[Any, list[int]] = {}
+        for index, cut in enumerate(cuts):
+            shapes = tuple((tensor.shape[1:], tensor.dtype) for tensor in cut.tensors)
+            alike.setdefault((cut.plan.views, shapes), []).append(index)
+        seen: dict[int, Seen] = {}
+        for members in alike.values():
+            columns = zip(*(cuts[index].tensors for index in members), strict=True)
+            stacked = replace(cuts[members[0]], tensors=tuple(torch.cat(column) for column in columns))
+            rows = [len(cuts[index].tensors[0]) for index in members]
+            parted = [_parted(features, rows) for features in self.see_views(stacked).features]
+            for index, features in zip(members, zip(*parted, strict=True), strict=True):
+                seen[index] = Seen(features, cuts[index].plan, cuts[index].together)
+        return [seen[index] for index in range(len(cuts))]
+
+    def shrinks(self, plan: Plan, together: int = 1) -> bool:
+        """Whether `shrunk` makes what was seen of such clips smaller."""
+        return bool(getattr(self.resolution_for(plan.frames, together), "pools_first", False))
+
+    def shrunk(self, seen: Seen) -> Seen:
+        """What was seen, pooled where the resolution pools before the connector: by nothing that learns."""
+        if seen.stitched or not self.shrinks(seen.plan, seen.together):
+            return seen
+        resolution = self.resolution_for(seen.plan.frames, seen.together)
+        features = tuple(one for (one,) in resolution.stitch(seen.features, seen.plan))
+        return replace(seen, features=features, stitched=True)
+
     def read(self, seen: Seen) -> list[Tokens | str]:
         """Visual tokens and text of N clips in reading order, as their layout promises."""
         resolution = self.resolution_for(seen.plan.frames, seen.together)
-        tokens = [self.connect(*call) for call in resolution.stitch(seen.features, seen.plan)]
+        calls = [(one,) for one in seen.features]
+        if not seen.stitched:
+            calls = resolution.stitch(seen.features, seen.plan)
+        tokens = [self.connect(*call) for call in calls]
         read: list[Tokens | str] = resolution.arrange(tokens, seen.plan)
         return read
 
@@ -338,6 +372,24 @@ def _split(features: Features, count: int) -> list[Features]:
     """Features of `count` views that were stacked along the first axis."""
     extras = [None] * count if features.extra is None else features.extra.chunk(count)
     return [Features(x, extra) for x, extra in zip(features.x.chunk(count), extras, strict=True)]
+
+
+def stacked(seen: Sequence[Seen]) -> Seen:
+    """Clips with equal plans as one."""
+    columns = zip(*(one.features for one in seen), strict=True)
+    return replace(seen[0], features=tuple(_joined(column) for column in columns))
+
+
+def _joined(rows: Sequence[Features]) -> Features:
+    extra = [one.extra for one in rows if one.extra is not None]
+    return Features(torch.cat([one.x for one in rows]), torch.cat(extra) if extra else None)
+
+
+def _parted(features: Features, rows: Sequence[int]) -> list[Features]:
+    """Features of N clips as those of so many each."""
+    extras = [None] * len(rows) if features.extra is None else torch.split(features.extra, list(rows))
+    parts = zip(torch.split(features.x, list(rows)), extras, strict=True)
+    return [Features(x, extra) for x, extra in parts]
 
 
 def add_adapters(language: nn.Module, lora: LoRA) -> None:

@@ -35,6 +35,8 @@ class Part(nn.Module):
     columns: tuple[str, ...] = ()
     answers = True
     """It learns answers to questions, which can also be asked without a clip."""
+    reads_features = False
+    """What the towers saw goes to the connector alone, so that it may be kept pooled."""
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()

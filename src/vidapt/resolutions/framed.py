@@ -72,6 +72,11 @@ class Part(OneByOne, nn.Module):
         if cfg.newline != "none":
             self.newline = nn.Parameter(torch.randn(width) / math.sqrt(width))
 
+    @property
+    def pools_first(self) -> bool:
+        """Whether `stitch` pools: what it gives is then smaller than what was seen, one for each view."""
+        return self.cfg.pool != "none" and self.cfg.order == "pool_first"
+
     def plan(self, size: tuple[int, int], frames: int) -> Plan:
         """Plan a clip: one view.
 

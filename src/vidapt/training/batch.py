@@ -11,12 +11,16 @@ from torch import Tensor
 
 from vidapt.models.packed import Group, Packed, Reading, pack, spell
 from vidapt.models.reach import refuse_packed
+from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Features, Seen, Views
 from vidapt.recipe import Batching
-from vidapt.training.data import ClipSamples
+from vidapt.training.data import ClipSamples, without_clips
 from vidapt.training.footage import Footage
 from vidapt.training.order import Visit
+
+_Shown = tuple[tuple[Clip, ...], tuple[Encoded, ...]]
+"""The clips and the samples of a visit."""
 
 
 class StageBatch:
@@ -42,20 +46,16 @@ class StageBatch:
         truth: Mapping[str, Tensor],
         batching: Batching,
     ) -> None:
-        self._model, self._footage, self._visits = model, footage, visits
+        self._model, self._footage = model, footage
         self._tokenizer, self._shared, self._flex = tokenizer, batching.shared_prefix, batching.flex
-        # Each visit's clip and samples.
-        self._shown = [
-            clips[visit.clip].unseen(model.blueprint.prompt, tokenizer) if visit.blind else clips[visit.clip]
-            for visit in visits
-        ]
+        self._shown = [_shown(clips[visit.clip], visit, model, tokenizer) for visit in visits]
         rows = [visit.clip for visit in visits]
         self.truth = {name: column[rows].to(model.device) for name, column in truth.items()}
 
     @property
     def media(self) -> list[tuple[Clip, int]]:
         """The clips in the order in which they are read, each with the number it is read together with."""
-        return [(clip, len(shown.media)) for shown in self._shown for clip in shown.media]
+        return [(clip, len(media)) for media, _ in self._shown for clip in media]
 
     @cached_property
     def views(self) -> list[Views]:
@@ -77,17 +77,16 @@ class StageBatch:
         if self._footage.keeps == "features":
             return self._footage.seen(self.media)
         if self._footage.tower_trains:
-            return [self._model.see_views(views) for views in self.views]
+            return self._model.see_each(self.views)
         return [self._footage.see(views) for views in self.views]
 
     def _reading_order(self) -> list[int]:
         """Indices into `media` as separate samples read them: all clips of a sample, sample by sample."""
         order: list[int] = []
         first = 0
-        for visit, shown in zip(self._visits, self._shown, strict=True):
-            count = len(shown.media)
-            order += list(range(first, first + count)) * len(visit.samples)
-            first += count
+        for media, encoded in self._shown:
+            order += list(range(first, first + len(media))) * len(encoded)
+            first += len(media)
         return order
 
     @cached_property
@@ -100,17 +99,25 @@ class StageBatch:
         ]
         groups: list[Group] = []
         first = 0
-        for visit, clip in zip(self._visits, self._shown, strict=True):
+        for media, encoded in self._shown:
             own: tuple[Reading, ...] = tuple(
-                spell(layouts[first + index], index, self._tokenizer) for index in range(len(clip.media))
+                spell(layouts[first + index], index, self._tokenizer) for index in range(len(media))
             )
-            first += len(clip.media)
-            encoded = tuple(clip.encoded[i] for i in visit.samples)
+            first += len(media)
             rows = [encoded] if self._shared else [(e,) for e in encoded]
             groups += [Group(row, own) for row in rows]
         packed = pack(groups, self._model.positions, flex=self._flex)
         refuse_packed(self._model, packed)
         return packed.to(self._model.device)
+
+
+def _shown(clip: ClipSamples, visit: Visit, model: VideoLM, tokenizer: Any) -> _Shown:
+    """What a visit reads: its clips, unless it is blind, and its samples."""
+    if visit.blind:
+        prompt = model.blueprint.prompt
+        samples = (without_clips(clip.samples[index]) for index in visit.samples)
+        return (), tuple(encode(sample, prompt, tokenizer) for sample in samples)
+    return clip.media, tuple(clip.encoded[index] for index in visit.samples)
 
 
 def _repeated(seen: Sequence[Seen], order: Sequence[int]) -> list[Seen]:

@@ -1,9 +1,9 @@
 """Tensors of clips kept on disk: a frozen tower's features, or decoded frames.
 
-Safetensors shards, each put in place whole, with keys and notes of its clips in its header: a killed run
-loses at most the shard it was filling, and several jobs may fill one folder. The folder's name is the hash of
-everything the tensors depend on, and a clip's key that of its content, so nothing stale is read. What cannot
-be read is not there, and is computed again.
+Safetensors shards, each put in place whole, with keys, notes and checksums of its clips in its header: a
+killed run loses at most the shard it was filling, and several jobs may fill one folder. The folder's name is
+the hash of everything the tensors depend on, and a clip's key that of its content, so nothing stale is read.
+What cannot be read, or is not what was written, is not there, and is computed again.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import zlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,6 +27,9 @@ from vidapt.errors import BudgetError, VidaptError
 from vidapt.files import disk_errors, write_file
 
 SHARD_BYTES = 64 * 2**20
+OPEN_SHARDS = 256
+"""Shards held open at once: each is mapped, and a process may have 65,530 mappings and far fewer files."""
+
 _CLIPS, _DIGEST = "clips", "digest"
 _LEFT_AFTER_S = 3600.0
 """Seconds without a change after which a temporary file was left by a kill; writing a shard takes a few."""
@@ -36,11 +42,17 @@ def digest(*values: Any) -> str:
 
 
 class _Row(NamedTuple):
-    """Where a clip's tensors are, what they are called, and the note they were put with."""
+    """Where a clip's tensors are, their names, the note they were put with, their checksum, and when."""
 
     shard: str
     parts: tuple[str, ...]
     note: Any
+    crc32: int
+    made: int
+
+
+class LostError(VidaptError):
+    """Tensors that were there when the store was opened, and are gone or damaged."""
 
 
 class TensorStore:
@@ -59,7 +71,8 @@ class TensorStore:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._index: dict[str, _Row] = {}
-        self._open: dict[str, Any] = {}
+        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._sound: set[str] = set()
         self._pending: dict[str, dict[str, Tensor]] = {}
         self._notes: dict[str, Any] = {}
         self._pending_bytes = 0
@@ -89,7 +102,10 @@ class TensorStore:
                     path.unlink()
                     continue
                 self._bytes += path.stat().st_size
-                self._index |= rows
+                for key, row in rows.items():
+                    # Of a clip that was damaged and put again, the newer one counts.
+                    if key not in self._index or self._index[key].made < row.made:
+                        self._index[key] = row
 
     def check_room(self, more: int) -> None:
         """Fail early: whether `more` clips as large as those put so far will fit.
@@ -134,7 +150,13 @@ class TensorStore:
             return
         name = f"{digest(sorted(self._pending))}.safetensors"
         flat = {f"{key}/{part}": t for key, parts in self._pending.items() for part, t in parts.items()}
-        clips = json.dumps({key: [sorted(parts), self._notes[key]] for key, parts in self._pending.items()})
+        now = time.time_ns()
+        clips = json.dumps(
+            {
+                key: [sorted(parts), self._notes[key], _checksum(parts), now]
+                for key, parts in self._pending.items()
+            }
+        )
         header = {_CLIPS: clips, _DIGEST: digest(clips)}
         write_file(self.folder / name, lambda path: save_file(flat, str(path), metadata=header))
         self._index |= _parsed(clips, name)
@@ -142,26 +164,42 @@ class TensorStore:
         self._pending, self._notes, self._pending_bytes = {}, {}, 0
 
     def get(self, key: str) -> dict[str, Tensor]:
-        """A clip's tensors, memory-mapped where they are on disk.
+        """A clip's tensors, memory-mapped where they are on disk, and checked when they are first asked for.
 
         Raises:
             KeyError: If the clip is not there.
-            VidaptError: If it was there when the store was opened, and cannot be read any more.
+            LostError: If it was there when the store was opened, and cannot be read or is damaged. It is
+                not there any more then, and can be put again.
         """
         if key in self._pending:
             return dict(self._pending[key])
         row = self._index[key]
         path = self.folder / row.shard
         try:
-            if row.shard not in self._open:
-                self._open[row.shard] = safe_open(path, framework="pt")
-            return {part: self._open[row.shard].get_tensor(f"{key}/{part}") for part in row.parts}
+            shard = self._opened(row.shard)
+            tensors = {part: shard.get_tensor(f"{key}/{part}") for part in row.parts}
         except (SafetensorError, OSError) as error:
-            raise VidaptError(
-                path,
-                f"was changed or deleted while it was used: {error}",
-                "run the same command again with --resume: what cannot be read is computed anew",
-            ) from error
+            raise self._lost(key, path, f"was changed or deleted while it was used: {error}") from error
+        if key not in self._sound:
+            if _checksum(tensors) != row.crc32:
+                raise self._lost(key, path, "is damaged")
+            self._sound.add(key)
+        return tensors
+
+    def _opened(self, shard: str) -> Any:
+        if shard not in self._open:
+            self._open[shard] = safe_open(self.folder / shard, framework="pt")
+        self._open.move_to_end(shard)
+        while len(self._open) > OPEN_SHARDS:
+            self._open.popitem(last=False)
+        return self._open[shard]
+
+    def _lost(self, key: str, path: Path, found: str) -> LostError:
+        del self._index[key]
+        self._open.pop(path.name, None)
+        return LostError(
+            path, found, "run the same command again with --resume: what cannot be read is computed anew"
+        )
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those keys that are not there, in order."""
@@ -182,11 +220,24 @@ def _rows(path: Path) -> dict[str, _Row] | None:
     clips = header.get(_CLIPS, "")
     if header.get(_DIGEST) != digest(clips):
         return None
-    rows = _parsed(clips, path.name)
+    try:
+        rows = _parsed(clips, path.name)
+    except TypeError:  # of an earlier version, without checksums
+        return None
     whole = {f"{key}/{part}" for key, row in rows.items() for part in row.parts} == names
     return rows if whole else None
 
 
 def _parsed(clips: str, shard: str) -> dict[str, _Row]:
     """The clips of a shard's header by key."""
-    return {key: _Row(shard, tuple(parts), note) for key, (parts, note) in json.loads(clips).items()}
+    found = json.loads(clips).items()
+    return {key: _Row(shard, tuple(parts), *others) for key, (parts, *others) in found}
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of names, number formats, shapes and bytes; see `manifest` for why this one."""
+    crc = 0
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, crc)
+    return crc

@@ -10,8 +10,9 @@ from typing import Any
 from vidapt.errors import ConfigError, FormatError
 from vidapt.formats import open_samples
 from vidapt.models.text import Encoded, encode
-from vidapt.nouns import MEDIA, Clip, Sample, Turn
+from vidapt.nouns import MEDIA, Clip, Sample
 from vidapt.recipe import DataSource, Prompt
+from vidapt.training.encodings import Encodings, Remembering
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,7 @@ class ClipSamples:
 
     media: tuple[Clip, ...]
     samples: tuple[Sample, ...]
-    encoded: tuple[Encoded, ...]
-
-    def unseen(self, prompt: Prompt, tokenizer: Any) -> ClipSamples:
-        """The same questions and answers without the clips."""
-        samples = tuple(replace(sample, media=(), turns=_without_marks(sample)) for sample in self.samples)
-        return ClipSamples((), samples, tuple(encode(sample, prompt, tokenizer) for sample in samples))
+    encoded: Sequence[Encoded]
 
 
 def open_source(source: DataSource) -> Iterable[Sample]:
@@ -82,9 +78,10 @@ def group_by_clip(
     Raises:
         FormatError: If answers are longer than `max_answer_tokens`, there is none, or one comes first.
     """
-    groups: dict[Any, list[tuple[Sample, Encoded]]] = {}
+    groups: dict[Any, tuple[list[Sample], Encodings]] = {}
+    remembering = Remembering(tokenizer)
     for sample in samples:
-        encoded = encode(sample, prompt, tokenizer)
+        encoded = encode(sample, prompt, remembering)
         labels = encoded.labels
         if not labels:
             raise FormatError(sample.source or sample.id, "has no answer to learn")
@@ -100,15 +97,19 @@ def group_by_clip(
                 f"its answer has {labels} tokens, the limit is {max_answer_tokens}",
                 "shorten it or raise `batching.max_answer_tokens`",
             )
-        groups.setdefault((_stretches(sample), encoded.prefix, encoded.early), []).append((sample, encoded))
-    return [
-        ClipSamples(members[0][0].media, tuple(s for s, _ in members), tuple(e for _, e in members))
-        for members in groups.values()
-    ]
+        key = (_stretches(sample), encoded.prefix, encoded.early)
+        if key not in groups:
+            groups[key] = ([], Encodings(encoded.prefix, encoded.early))
+        members, ids = groups[key]
+        members.append(sample)
+        ids.append(encoded)
+    return [ClipSamples(members[0].media, tuple(members), ids) for members, ids in groups.values()]
 
 
-def _without_marks(sample: Sample) -> tuple[Turn, ...]:
-    return tuple(replace(turn, text=turn.text.replace(MEDIA, "").strip()) for turn in sample.turns)
+def without_clips(sample: Sample) -> Sample:
+    """The same questions and answers, asked without the clips."""
+    turns = tuple(replace(turn, text=turn.text.replace(MEDIA, "").strip()) for turn in sample.turns)
+    return replace(sample, media=(), turns=turns)
 
 
 def _stretches(sample: Sample) -> tuple[tuple[Path, float, float | None], ...]:

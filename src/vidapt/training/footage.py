@@ -2,70 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import av
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
+from vidapt.parts import outside
 from vidapt.recipe import Cache
-from vidapt.training.cache import TensorStore, digest
+from vidapt.training.ahead import Ahead, Decoded, Item
+from vidapt.training.cache import LostError, TensorStore, digest
+from vidapt.training.eyes import Eyes, converted, see_frozen, stacked_rows
 from vidapt.training.keys import ClipKeys
+from vidapt.training.sources import sources_of
 from vidapt.version import VERSION
 from vidapt.video import decode, decode_ahead
+from vidapt.video.choose import Policy, Times
+
+T = TypeVar("T")
 
 Told = Callable[[int, int], None]
 """Called with how many clips are done, and of how many."""
 
-Item = tuple[Clip, int]
-"""A clip, and how many clips are read together in its conversation."""
+FIRST = Times(times=(0.0,))
+"""What is looked at of a clip where nothing is kept: its headers and its first frame."""
 
 _Cut = tuple[Item, Views, list[str]]
 """A clip, its views, and what decoding had to say."""
-
-
-class Eyes(Protocol):
-    """What of a model decides what a clip becomes; a `VideoLM` is one.
-
-    Attributes:
-        blueprint: Its frames policy, resolution, scenes and towers, as data.
-        towers: A list of modules.
-    """
-
-    blueprint: Any
-    towers: Any
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights lie."""
-        ...
-
-    @property
-    def decode_size(self) -> tuple[int, int] | None:
-        """(height, width) to which the decoder resizes."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """The weights, all in one number format."""
-        ...
-
-    def plan(self, size: tuple[int, int], frames: int, together: int = 1) -> tuple[Plan, Any]:
-        """What will be cut from a clip, and what will be read of it."""
-        ...
-
-    def cut(self, pixels: Tensor, together: int = 1) -> Views:
-        """Views of one decoded clip."""
-        ...
-
-    def see_views(self, views: Views) -> Seen:
-        """What the towers see of N clips."""
-        ...
 
 
 class Footage:
@@ -79,6 +49,7 @@ class Footage:
         needs_views: Whether the objective looks at pixels.
         workers: Decoding processes.
         precision: In which frozen towers compute, as `Stage.precision` says.
+        shrinks: Whether kept features may be pooled, since the objective does not look at them.
         contents: What is in the files of clips, as `video.identity` has it, as far as it is known.
     """
 
@@ -92,13 +63,18 @@ class Footage:
         needs_views: bool,
         workers: int,
         precision: str = "float32",
+        shrinks: bool = False,
         contents: Mapping[Path, str] | None = None,
     ) -> None:
         self.model, self.workers, self.tower_trains = model, workers, tower_trains
+        self._shrinks = shrinks
         self._halves = precision == "bfloat16"
         self._clip_key = ClipKeys(contents or {})
         self._keys: dict[Item, str] = {}
         self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
+        self._again = 0
+        self._ahead: Ahead | None = None
+        self._step: dict[Item, Views] = {}
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
         self.store: TensorStore | None = None
         self._frames: TensorStore | None = None
@@ -116,6 +92,7 @@ class Footage:
         # A later version may decode or cut differently.
         made = [VERSION, av.__version__]
         cut = [blueprint.resolution, blueprint.scenes]
+        made += sources_of(outside(cut))
         return [*made, blueprint.frames.model_dump(mode="json"), cut, sizes]
 
     def _frames_name(self) -> str:
@@ -123,8 +100,11 @@ class Footage:
 
     def _features_name(self, cache: Cache) -> str:
         towers = weights_fingerprint(self.model.towers.state_dict())
+        described = self.model.blueprint.towers
+        # Kinds of devices round differently, and the code of a part that is not ours may change any time.
+        where = [self.model.device.type, sources_of(outside(described))]
         return "features-" + digest(
-            self._frames_depend_on(), towers, cache.dtype, self.model.blueprint.towers, self._halves
+            self._frames_depend_on(), towers, cache.dtype, described, self._halves, self._shrinks, where
         )
 
     @property
@@ -132,7 +112,9 @@ class Footage:
         """What a user should know of the cache; empty if all is well."""
         dropped = sum(store.dropped for store in (self.store, self._frames) if store is not None)
         files = "1 damaged file was" if dropped == 1 else f"{dropped} damaged files were"
-        return f"{files} dropped from the cache" if dropped else ""
+        clips = "1 damaged clip" if self._again == 1 else f"{self._again} damaged clips"
+        told = [f"{files} dropped from the cache"] if dropped else []
+        return ", ".join([*told, *([f"{clips} of the cache computed anew"] if self._again else [])])
 
     def key(self, item: Item) -> str:
         """The clip's key in the store; it differs for stills that are cut in another way among others."""
@@ -142,8 +124,16 @@ class Footage:
             self._keys[item] = digest(key, "images") if one_of_several else key
         return self._keys[item]
 
-    def prepare(self, items: Sequence[Item], progress: Told) -> dict[Clip, str]:
-        """Decode every clip once: fill the store with what is missing, or, when nothing is kept, only look.
+    def prepare(self, items: Sequence[Item], progress: Told, whole: Collection[Item] = ()) -> dict[Clip, str]:
+        """Decode every clip once and fill the store with what is missing.
+
+        Where nothing is kept, only headers and the first frame are looked at: what is broken behind it shows
+        when a step comes there (`begin`).
+
+        Args:
+            items: The clips.
+            progress: Told how far it is.
+            whole: Those that have to be sound as a whole, since nobody can do without them later.
 
         Returns:
             The clips that cannot be used, with their reasons.
@@ -151,26 +141,84 @@ class Footage:
         Raises:
             BudgetError: If the store would become larger than it may, as soon as that can be foreseen.
         """
-        missing = self._missing(items)
         broken: dict[Item, str] = {}
+        if self.store is None:
+            self._look(items, broken, progress, frozenset(whole))
+            return {item[0]: reason for item, reason in broken.items()}
+        missing = self._missing(items)
         done = len(items) - len(missing)
         progress(done, len(items))
         for cut in self._decoded(missing, broken):
             done += 1
-            if self.store is not None:
-                self._put(*cut)
-                self.store.check_room(len(items) - done - len(broken))
+            self._put(*cut)
+            self.store.check_room(len(items) - done - len(broken))
             progress(done + len(broken), len(items))
-        if self.store is not None:
-            self.store.flush()
+        self.store.flush()
         # Of several clips with one key only the first was tried.
         reasons = {self.key(item): reason for item, reason in broken.items()}
         return {item[0]: reasons[self.key(item)] for item in items if reasons and self.key(item) in reasons}
 
+    def _look(
+        self, items: Sequence[Item], broken: dict[Item, str], progress: Told, whole: Collection[Item]
+    ) -> None:
+        """Open every clip, and decode a frame of it or all that is read of it."""
+        progress(0, len(items))
+        some = [item for item in items if item not in whole]
+        for done, (item, (_, frames)) in enumerate(
+            zip(some, self._frames_of((clip for clip, _ in some), FIRST), strict=True), 1
+        ):
+            if isinstance(frames, BrokenClip):
+                broken[item] = _reason(item, frames)
+            progress(done, len(items))
+        rest = [item for item in items if item in whole]
+        for done, _ in enumerate(self._decoded(rest, broken), 1):
+            progress(len(some) + done, len(items))
+
+    def _frames_of(self, clips: Iterable[Clip], policy: Policy) -> Iterator[Decoded]:
+        return decode_ahead(clips, policy, size=self.model.decode_size, workers=self.workers)
+
+    def follow(self, items: Callable[[int], Sequence[Item]], steps: int) -> None:
+        """Learn what steps will see, so that it can be decoded ahead where nothing is kept.
+
+        Args:
+            items: Clips of a step, counted from 0.
+            steps: How many there are.
+        """
+        if self.store is None:
+            decode = partial(self._frames_of, policy=self.model.blueprint.frames)
+            self._ahead = Ahead(items, steps, decode)
+
+    def begin(self, step: int) -> dict[Clip, str]:
+        """Have a step's clips at hand; the broken ones among them, with their reasons."""
+        broken: dict[Clip, str] = {}
+        if self._ahead is None:
+            return broken
+        self._step = {}
+        for item, frames in self._ahead.step(step):
+            views = self._cut(item, frames)
+            if isinstance(views, str):
+                broken[item[0]] = views
+            else:
+                self._step[item] = views
+        return broken
+
+    def close(self) -> None:
+        """Stop decoding ahead."""
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _cut(self, item: Item, frames: Frames | BrokenClip) -> Views | str:
+        """A clip's views, or why there are none."""
+        if isinstance(frames, BrokenClip):
+            return _reason(item, frames)
+        try:
+            return self.cut(frames, item[1])
+        except ValueError as error:  # such as a shape that the model's tower cannot take
+            return str(error)
+
     def _missing(self, items: Sequence[Item]) -> list[Item]:
         """Clips that are not in the store, each content once."""
-        if self.store is None:
-            return list(items)
+        assert self.store is not None
         self._clip_key.look(clip for clip, _ in items)
         unique = {self.key(item): item for item in reversed(items)}
         absent = set(self.store.missing(list(unique)))
@@ -180,35 +228,55 @@ class Footage:
         """Views of clips: those that are kept first, then the others as they are decoded."""
         kept, others = self._frames, list(items)
         if kept is not None:
-            others = [item for item in items if self.key(item) not in kept]
+            others = []
             for item in items:
-                if self.key(item) in kept:
-                    yield item, self._kept_views(kept, item), kept.note(self.key(item))["notes"]
-        policy, size = self.model.blueprint.frames, self.model.decode_size
-        decoded = decode_ahead((clip for clip, _ in others), policy, size=size, workers=self.workers)
+                key = self.key(item)
+                try:
+                    found = (self._kept_views(kept, item), kept.note(key)["notes"]) if key in kept else None
+                except LostError:
+                    found = None
+                if found is None:
+                    others.append(item)
+                else:
+                    yield item, *found
+        decoded = self._frames_of((clip for clip, _ in others), self.model.blueprint.frames)
         for item, (_, frames) in zip(others, decoded, strict=True):
-            if isinstance(frames, BrokenClip):
-                # Of an album it may be one of the pictures that is broken.
-                inside = "" if frames.path == item[0].path else f"{frames.path.name}: "
-                broken[item] = inside + frames.reason
-                continue
-            try:
-                views = self.cut(frames, item[1])
-            except ValueError as error:  # such as a shape that the model's tower cannot take
-                broken[item] = str(error)
-                continue
-            yield item, views, list(frames.notes)
+            views = self._cut(item, frames)
+            if isinstance(views, str) or isinstance(frames, BrokenClip):
+                broken[item] = str(views)
+            else:
+                yield item, views, list(frames.notes)
 
     def _put(self, item: Item, views: Views, notes: list[str]) -> None:
         assert self.store is not None
         if self.keeps == "features":
             device = self.model.device
             seen = self._see(replace(views, tensors=tuple(t.to(device) for t in views.tensors)))
-            tensors = _named(seen.features, self._dtype)
+            tensors = self._named(item[0], seen.features)
         else:
             tensors = {f"{index}.views": tensor[0] for index, tensor in enumerate(views.tensors)}
         note = {"notes": notes, "frames": views.plan.frames, "size": views.plan.size}
         self.store.put(self.key(item), tensors, note)
+
+    def _named(self, clip: Clip, features: Sequence[Features]) -> dict[str, Tensor]:
+        """Features of one clip by name, in the store's number format."""
+        tensors: dict[str, Tensor] = {}
+        for index, one in enumerate(features):
+            tensors[f"{index}.x"] = one.x[0]
+            if one.extra is not None:
+                tensors[f"{index}.extra"] = one.extra[0]
+        if self._dtype is None:
+            return tensors
+        kept = {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
+        for name, tensor in kept.items():
+            if not torch.isfinite(tensor).all() and torch.isfinite(tensors[name]).all():
+                raise ConfigError(
+                    "cache.dtype",
+                    f"{clip.path}: a feature is {float(tensors[name].abs().max()):.3g}, and float16 holds "
+                    f"nothing above {torch.finfo(torch.float16).max:g}",
+                    "set `cache.dtype: bfloat16`, which is as small, or `exact`",
+                )
+        return kept
 
     def see(self, views: Views) -> Seen:
         """What frozen towers see of N clips, exactly as `seen` gives it where it is kept.
@@ -217,12 +285,18 @@ class Footage:
             views: Where the towers' weights lie.
         """
         seen, dtype = self._see(views), self._weights_dtype
-        return replace(seen, features=tuple(_converted(one, dtype) for one in seen.features))
+        return replace(seen, features=tuple(converted(one, dtype) for one in seen.features))
 
     def _see(self, views: Views) -> Seen:
         # Whoever asks: a step stands under the stage's autocast already, filling the store does not.
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._halves):
-            return see_frozen(self.model, views)
+            seen = see_frozen(self.model, views)
+        if not self._shrinks or not self.model.shrinks(seen.plan, seen.together):
+            return seen
+        # Means are taken, and kept, in the model's own number format, as they would be taken later.
+        whole = replace(seen, features=tuple(converted(one, self._weights_dtype) for one in seen.features))
+        with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
+            return self.model.shrunk(whole)
 
     @property
     def _weights_dtype(self) -> torch.dtype:
@@ -242,7 +316,9 @@ class Footage:
 
     def _views(self, item: Item) -> Views:
         if self.store is not None:
-            return self._kept_views(self.store, item)
+            return self._sound(item, lambda store: self._kept_views(store, item))
+        if item in self._step:
+            return self._step[item]
         clip, together = item
         return self.cut(decode(clip, self.model.blueprint.frames, size=self.model.decode_size), together)
 
@@ -252,6 +328,23 @@ class Footage:
         return Views(
             tuple(tensors[f"{index}.views"][None] for index in range(len(plan.views))), plan, item[1]
         )
+
+    def _sound(self, item: Item, get: Callable[[TensorStore], T]) -> T:
+        """What the store has of a clip; if that is damaged, it is computed and put again.
+
+        Raises:
+            BrokenClip: If the clip cannot be decoded any more.
+        """
+        assert self.store is not None
+        try:
+            return get(self.store)
+        except LostError:
+            clip, together = item
+            frames = decode(clip, self.model.blueprint.frames, size=self.model.decode_size)
+            self._put(item, self.cut(frames, together), list(frames.notes))
+            self.store.flush()
+            self._again += 1
+            return get(self.store)
 
     def _plan(self, note: Mapping[str, Any], together: int) -> Plan:
         height, width = note["size"]
@@ -263,64 +356,30 @@ class Footage:
             raise ConfigError("cache.keep", "features are not kept in this stage")
         dtype, device = self._weights_dtype, self.model.device
         keys = [self.key(item) for item in items]
+        rows = [
+            self._sound(item, lambda store, key=key: store.get(key))  # type: ignore[misc]
+            for key, item in zip(keys, items, strict=True)
+        ]
         plans = [self._plan(self.store.note(key), item[1]) for key, item in zip(keys, items, strict=True)]
-        rows = [self.store.get(key) for key in keys]
         alike = len({(plan, item[1]) for plan, item in zip(plans, items, strict=True)}) == 1
         members = [range(len(items))] if alike else [range(i, i + 1) for i in range(len(items))]
         return [
             Seen(
                 tuple(
-                    _stacked([rows[i] for i in group], view, dtype, device)
+                    stacked_rows([rows[i] for i in group], view, dtype, device)
                     for view in range(len(plans[group[0]].views))
                 ),
                 plans[group[0]],
                 items[group[0]][1],
+                self._shrinks and self.model.shrinks(plans[group[0]], items[group[0]][1]),
             )
             for group in members
         ]
 
 
-@torch.no_grad()
-def see_frozen(model: Eyes, views: Views) -> Seen:
-    """What frozen towers see of N clips.
-
-    Each clip is seen by itself: convolutions and matrix products may round differently with the number of
-    rows, and features must not depend on which clips were cached before a kill, or stood in the same step.
-    """
-    count = len(views.tensors[0])
-    alone = [replace(views, tensors=tuple(t[i : i + 1] for t in views.tensors)) for i in range(count)]
-    columns = zip(*(model.see_views(clip).features for clip in alone), strict=True)
-    return Seen(tuple(_joined(column) for column in columns), views.plan, views.together)
-
-
-def _converted(features: Features, dtype: torch.dtype) -> Features:
-    return Features(features.x.to(dtype), None if features.extra is None else features.extra.to(dtype))
-
-
-def _joined(rows: Sequence[Features]) -> Features:
-    extra = [one.extra for one in rows if one.extra is not None]
-    return Features(torch.cat([one.x for one in rows]), torch.cat(extra) if extra else None)
-
-
-def _named(features: Sequence[Features], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """Features of one clip by name, in the store's number format."""
-    tensors: dict[str, Tensor] = {}
-    for index, one in enumerate(features):
-        tensors[f"{index}.x"] = one.x[0]
-        if one.extra is not None:
-            tensors[f"{index}.extra"] = one.extra[0]
-    return tensors if dtype is None else {name: tensor.to(dtype) for name, tensor in tensors.items()}
-
-
-def _stacked(
-    rows: Sequence[Mapping[str, Tensor]], view: int, dtype: torch.dtype, device: torch.device
-) -> Features:
-    def together(name: str) -> Tensor:
-        # Converted first: on a CPU, float16 tensors cannot be stacked under autocast to bfloat16.
-        return torch.stack([row[name].to(dtype) for row in rows]).to(device)
-
-    x = together(f"{view}.x")
-    return Features(x, together(f"{view}.extra") if f"{view}.extra" in rows[0] else None)
+def _reason(item: Item, broken: BrokenClip) -> str:
+    # Of an album it may be one of the pictures that is broken.
+    return ("" if broken.path == item[0].path else f"{broken.path.name}: ") + broken.reason
 
 
 def _kept(cache: Cache, *, tower_trains: bool, needs_views: bool) -> str:

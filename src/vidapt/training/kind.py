@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
 
+from vidapt.nouns import Clip
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage
-from vidapt.training.footage import Eyes, Footage
+from vidapt.training.eyes import Eyes
+from vidapt.training.footage import Footage
+from vidapt.training.order import Visit
 from vidapt.training.ready import Labels, StageData
 from vidapt.training.stage import StageWork
 
@@ -32,6 +35,7 @@ class Prepared:
         data: Usable clips and their texts.
         lessons: By name of a teacher, what it saw of the clips.
         card: Numbers to what a saved model's card tells.
+        set_aside: Writes down clips that cannot be used.
     """
 
     stage: Stage
@@ -45,6 +49,17 @@ class Prepared:
     data: StageData
     lessons: Mapping[str, Footage]
     card: Callable[[Mapping[str, Any]], dict[str, Any]]
+    set_aside: Callable[[Mapping[Clip, str]], None]
+
+    def usable(self, step: int, visits: Sequence[Visit]) -> list[Visit]:
+        """Visits of a step without those whose clips turn out to be broken, which are written down.
+
+        Whatever breaks a clip breaks it at every visit, so that a resumed run sees the same.
+        """
+        broken = self.footage.begin(step)
+        if broken:
+            self.set_aside(broken)
+        return [one for one in visits if broken.keys().isdisjoint(self.data.clips[one.clip].media)]
 
 
 class Kind(Protocol):

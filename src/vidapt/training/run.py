@@ -24,7 +24,7 @@ from vidapt.recipe import Recipe, Stage, missing_files
 from vidapt.training.align import teachers
 from vidapt.training.align.aligning import Aligning
 from vidapt.training.checkpoint import checkpoints, choose_checkpoint, step_of
-from vidapt.training.footprints import unchanged, write_footprints
+from vidapt.training.footprints import Footprint, unchanged, write_footprints
 from vidapt.training.kind import Kind
 from vidapt.training.number_formats import settle_formats
 from vidapt.training.ready import LabelFiles, Labels, StageData, aligns
@@ -55,6 +55,7 @@ class _Begun:
         plan: What the model's parts begin with.
         data: Labels of each stage.
         done: Steps done of the stage under way.
+        footage: What clips' files are.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class _Begun:
     plan: Any
     data: Sequence[Labels]
     done: int
+    footage: Mapping[Path, Footprint]
 
     def left(self) -> dict[str, tuple[int, Stage]]:
         """Unfinished stages by their folders."""
@@ -177,18 +179,20 @@ def _begun(
 ) -> _Begun:
     """A run as it goes on, or as it begins; nothing of it is written yet but what was changed or deleted."""
     labels = fingerprint(sample for one in data for sample in one.everything())
+    clips = [clip for one in data for sample in one.everything() for clip in sample.media]
     state = read_state(run, recipe, resume=resume)
     if state is None:
         state = RunState(recipe.fingerprint, recipe.settled, labels)
-        return _Begun(kind, recipe, run, state, plan, data, 0)
+        return _Begun(kind, recipe, run, state, plan, data, 0, unchanged(run, clips))
     recipe, changed = gone_on(state, run, recipe, changes)
     if state.data not in (None, labels):
         raise ConfigError(
             run, "its labels, or clips they name, have changed since", "choose another `name` and train anew"
         )
     state.settled = recipe.settled  # `recipe.json` is about to be written anew
-    done = 0
+    done, footage = 0, dict[Path, Footprint]()
     if len(state.finished) < len(recipe.stages):
+        footage = unchanged(run, clips)  # before anything is changed or deleted
         name = stage_folder(len(state.finished), recipe.stages[len(state.finished)])
         done = choose_checkpoint(
             run / name / "work", lambda told: report(f"{name}: checkpoints", 1, 1, told), from_step
@@ -198,14 +202,12 @@ def _begun(
             report(f"{fork.stage}: changed", 1, 1, f"from step {fork.step}: {told}")
     elif from_step is not None:
         raise ConfigError(run, "all of its stages are finished", "leave out --from-step")
-    return _Begun(kind, recipe.known_as(state.recipe), run, state, plan, data, done)
+    return _Begun(kind, recipe.known_as(state.recipe), run, state, plan, data, done, footage)
 
 
 def _carry_out(begun: _Begun, report: Reporter, place: torch.device, workers: int) -> None:
     run, state, recipe, left = begun.run, begun.state, begun.recipe, begun.left()
-    samples = (sample for labels in begun.data for sample in labels.everything())
-    prints = unchanged(run, (clip for sample in samples for clip in sample.media)) if left else {}
-    contents = {path: one.content for path, one in prints.items() if one.content is not None}
+    contents = {path: one.content for path, one in begun.footage.items() if one.content is not None}
     model, tokenizer = _starting_point(begun)
     settle_formats(model, [stage for _, stage in left.values()])
     model.to(place)
@@ -216,7 +218,7 @@ def _carry_out(begun: _Begun, report: Reporter, place: torch.device, workers: in
     }
     write_text(run / RECIPE, recipe.to_json() + "\n")
     if left:
-        write_footprints(run, prints.values())
+        write_footprints(run, begun.footage.values())
     state.write(run)
     for number, (name, (index, _)) in enumerate(left.items()):
         work = StageRun(

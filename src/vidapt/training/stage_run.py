@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class StageRun:
             needs_views=getattr(objective, "needs_views", False),
             workers=self.workers,
             precision=stage.precision,
+            shrinks=not getattr(objective, "reads_features", True),
             contents=self.contents,
         )
         data = self._usable(footage, self.data)
@@ -98,9 +100,11 @@ class StageRun:
             data=data,
             lessons=shown,
             card=lambda numbers: self._card(numbers, data),
+            set_aside=lambda broken: quarantine.add(self.run / quarantine.QUARANTINE, broken),
         )
         work = replace(self.kind.work(prepared), changed=self._changed())
-        result = fit(model, work, self._show(work.note))
+        with closing(footage):
+            result = fit(model, work, self._show(work.note, lambda: footage.note))
         result |= {**work.told, **({"adapters": told} if told else {})}
         result |= {"texts": dict(data.counts)} if data.counts else {}
         self.kind.save(self.folder / "model", model, tokenizer, self._card(result, data))
@@ -134,19 +138,22 @@ class StageRun:
             teachers.introduce(objective, shown, items, self.recipe.seed, device)
         return shown, data
 
-    def _show(self, note: Callable[[], str]) -> Callable[[int, int, float], None]:
+    def _show(self, *notes: Callable[[], str]) -> Callable[[int, int, float], None]:
         def show(done: int, total: int, loss: float) -> None:
-            words = [f"loss {loss:.3f}", note()]
+            words = [f"loss {loss:.3f}", *(note() for note in notes)]
             self.report(self.stage.name, done, total, "; ".join(word for word in words if word))
 
         return show
 
     def _usable(self, footage: Footage, data: StageData, why: str = "") -> StageData:
         """Clips without the broken ones, which are written down with their reasons."""
-        every = [*data.clips, *(clip for clips in data.sets.values() for clip in clips)]
-        media = list(dict.fromkeys((clip, len(c.media)) for c in every for clip in c.media))
+        in_sets = (clip for clips in data.sets.values() for clip in clips)
+        measured = dict.fromkeys((clip, len(c.media)) for c in in_sets for clip in c.media)
+        media = list(dict.fromkeys((clip, len(c.media)) for c in data.clips for clip in c.media) | measured)
         task = f"{self.stage.name}: read clips{why}"
-        broken = footage.prepare(media, lambda done, total: self.report(task, done, total, footage.note))
+        broken = footage.prepare(
+            media, lambda done, total: self.report(task, done, total, footage.note), whole=measured
+        )
         if not broken:
             return data
         file = self.run / quarantine.QUARANTINE

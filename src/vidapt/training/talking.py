@@ -17,6 +17,7 @@ from vidapt.models.video_lm import VideoLM
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage
 from vidapt.training import begin
+from vidapt.training.ahead import Item
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import group_by_clip
 from vidapt.training.kind import Prepared
@@ -79,15 +80,26 @@ class Talking:
         order = Order(clips, stage.batching, (prepared.seed, prepared.index), blind)
         truth = read_truth(clips, getattr(prepared.objective, "columns", ()))
 
-        def batch(number: int) -> StageBatch:
-            return StageBatch(model, tokenizer, footage, clips, order.step(number), truth, stage.batching)
+        steps = total_steps(stage, order)
+
+        def items(number: int) -> list[Item]:
+            media = [clips[visit.clip].media for visit in order.step(number)]
+            return [(clip, len(together)) for together in media for clip in together]
+
+        def batch(number: int) -> StageBatch | None:
+            visits = prepared.usable(number, order.step(number))
+            if not visits:
+                return None
+            return StageBatch(model, tokenizer, footage, clips, visits, truth, stage.batching)
+
+        footage.follow(items, steps)
 
         return StageWork(
             stage,
             prepared.index,
             prepared.seed,
             prepared.folder / "work",
-            total_steps(stage, order),
+            steps,
             batch,
             prepared.objective,
             told={"blind": blind},

@@ -77,7 +77,9 @@ class Aligning:
             (prepared.seed, prepared.index),
             lessons=prepared.lessons,
             tells_apart=getattr(objective, "tells_apart", True),
+            usable=prepared.usable,
         )
+        footage.follow(pairs.items, pairs.steps)
         watch = watch_of(objective)
         return StageWork(
             stage,

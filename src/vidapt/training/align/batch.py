@@ -12,8 +12,9 @@ from vidapt.errors import ConfigError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_text import padded
 from vidapt.nouns import Features
+from vidapt.training.ahead import Item
 from vidapt.training.align.captions import ClipCaptions
-from vidapt.training.footage import Footage, Item
+from vidapt.training.footage import Footage
 from vidapt.training.order import Visit
 
 

@@ -80,6 +80,15 @@ class DualEyes:
         frames, height, width = pixels.shape[:3]
         return Views((self._model.cut(pixels),), self._model.plan((height, width), frames), together)
 
+    def shrinks(self, plan: Plan, together: int = 1) -> bool:
+        """Never: alignment looks at every cell."""
+        del plan, together
+        return False
+
+    def shrunk(self, seen: Seen) -> Seen:
+        """The same."""
+        return seen
+
     def see_views(self, views: Views) -> Seen:
         """What the tower sees of N clips."""
         (tensor,) = views.tensors

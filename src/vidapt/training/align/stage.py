@@ -13,6 +13,7 @@ from vidapt.errors import ConfigError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
 from vidapt.recipe import Stage
+from vidapt.training.ahead import Item
 from vidapt.training.align.batch import PairBatch
 from vidapt.training.align.captions import ClipCaptions
 from vidapt.training.align.groups import group_numbers
@@ -20,7 +21,7 @@ from vidapt.training.align.measure import Measure
 from vidapt.training.align.order import PairOrder
 from vidapt.training.align.watch import ChanceWatch
 from vidapt.training.footage import Footage
-from vidapt.training.order import total_steps
+from vidapt.training.order import Visit, total_steps
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Aligned:
         order: Who takes part in which step.
         lessons: By name of a teacher, what it saw of the clips.
         tells_apart: Whether clips are compared with one another.
+        usable: Visits of a step without those of broken clips.
     """
 
     stage: Stage
@@ -46,6 +48,11 @@ class Aligned:
     order: PairOrder
     lessons: Mapping[str, Footage]
     tells_apart: bool
+    usable: Callable[[int, Sequence[Visit]], Sequence[Visit]]
+
+    def items(self, number: int) -> list[Item]:
+        """What a step sees if no clip is broken."""
+        return [(self.clips[visit.clip].media[0], 1) for visit in self.order.step(number)]
 
     @property
     def steps(self) -> int:
@@ -53,8 +60,10 @@ class Aligned:
         return total_steps(self.stage, self.order)
 
     def batch(self, number: int) -> PairBatch | None:
-        """What a step sees; None if clips are to be told apart and all of them are of one group."""
-        visits = self.order.step(number)
+        """What a step sees; None if no clip is left, or clips are to be told apart and are of one group."""
+        visits = self.usable(number, self.order.step(number))
+        if not visits:
+            return None
         if self.tells_apart and len({self.groups[visit.clip] for visit in visits}) == 1:
             return None
         tokens = self.stage.pairs.tokens
@@ -70,6 +79,7 @@ def aligned(
     *,
     lessons: Mapping[str, Footage],
     tells_apart: bool,
+    usable: Callable[[int, Sequence[Visit]], Sequence[Visit]],
 ) -> Aligned:
     """Group the clips and put them in order.
 
@@ -84,7 +94,7 @@ def aligned(
             "give clips with other captions, or change `pairs.alike`",
         )
     order = PairOrder(clips, groups, stage.batching, stage.pairs, seed)
-    return Aligned(stage, model, footage, clips, groups, order, lessons, tells_apart)
+    return Aligned(stage, model, footage, clips, groups, order, lessons, tells_apart, usable)
 
 
 def measure_of(

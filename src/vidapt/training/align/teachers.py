@@ -18,8 +18,9 @@ from vidapt.loading import compares, locate_dual, open_model
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.nouns import Plan
 from vidapt.recipe import Cache, Scene, Spec
+from vidapt.training.ahead import Item
 from vidapt.training.align.eyes import DualEyes
-from vidapt.training.footage import Footage, Item
+from vidapt.training.footage import Footage
 from vidapt.training.optimizer import Model
 from vidapt.video.choose import Policy, Uniform
 

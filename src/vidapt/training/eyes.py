@@ -1,0 +1,97 @@
+"""What a clip becomes in the eyes of a model, and its features as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vidapt.models.video_lm import stacked as joined
+from vidapt.nouns import Features, Plan, Seen, Views
+
+
+class Eyes(Protocol):
+    """What of a model decides what a clip becomes; a `VideoLM` is one.
+
+    Attributes:
+        blueprint: Its frames policy, resolution, scenes and towers, as data.
+        towers: A list of modules.
+    """
+
+    blueprint: Any
+    towers: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        ...
+
+    @property
+    def decode_size(self) -> tuple[int, int] | None:
+        """(height, width) to which the decoder resizes."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights, all in one number format."""
+        ...
+
+    def plan(self, size: tuple[int, int], frames: int, together: int = 1) -> tuple[Plan, Any]:
+        """What will be cut from a clip, and what will be read of it."""
+        ...
+
+    def cut(self, pixels: Tensor, together: int = 1) -> Views:
+        """Views of one decoded clip."""
+        ...
+
+    def see_views(self, views: Views) -> Seen:
+        """What the towers see of N clips."""
+        ...
+
+    def shrinks(self, plan: Plan, together: int = 1) -> bool:
+        """Whether `shrunk` makes what was seen of such clips smaller."""
+        ...
+
+    def shrunk(self, seen: Seen) -> Seen:
+        """What was seen, pooled where nothing else is done with it before anything that learns."""
+        ...
+
+
+@torch.no_grad()
+def see_frozen(model: Eyes, views: Views) -> Seen:
+    """What frozen towers see of N clips.
+
+    Each clip is seen by itself: convolutions and matrix products may round differently with the number of
+    rows, and features must not depend on which clips were cached before a kill, or stood in the same step.
+    """
+    count = len(views.tensors[0])
+    alone = [replace(views, tensors=tuple(t[i : i + 1] for t in views.tensors)) for i in range(count)]
+    return joined([model.see_views(clip) for clip in alone])
+
+
+def converted(features: Features, dtype: torch.dtype) -> Features:
+    """Features in another number format."""
+    return Features(features.x.to(dtype), None if features.extra is None else features.extra.to(dtype))
+
+
+def stacked_rows(
+    rows: Sequence[Mapping[str, Tensor]], view: int, dtype: torch.dtype, device: torch.device
+) -> Features:
+    """Kept features of clips as one.
+
+    Args:
+        rows: Tensors of each by name, as they are kept.
+        view: Index of the view.
+        dtype: Number format that is wanted.
+        device: Where they are wanted.
+    """
+
+    def together(name: str) -> Tensor:
+        # Moved as they are kept: half the bytes. On a CPU, float16 cannot be stacked under autocast.
+        with torch.autocast("cpu", enabled=False):
+            return torch.stack([row[name] for row in rows]).to(device).to(dtype)
+
+    x = together(f"{view}.x")
+    return Features(x, together(f"{view}.extra") if f"{view}.extra" in rows[0] else None)

@@ -1,0 +1,114 @@
+"""Long commands stopped as a scheduler stops them, and a second process that wants the same folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from caption_tools import film_all, save_tiny_model
+from killed_tools import VIDAPT, one_thread, silent
+from safetensors.torch import load_file
+from test_train_killed import write_data
+
+from vidapt.recipe import load_recipe
+from vidapt.training.run import train
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def started(words: Sequence[str | Path]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [VIDAPT, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ONE_THREAD
+    )
+
+
+def stopped(
+    job: subprocess.Popen[str], reached: Callable[[], object], how: signal.Signals
+) -> tuple[int, str]:
+    """Exit status and what was said, of a job that gets a signal once something is reached."""
+    try:
+        while not reached():
+            assert job.poll() is None, "it ended before it was stopped"
+            time.sleep(0.005)
+        job.send_signal(how)
+        _, said = job.communicate(timeout=200)
+        return job.returncode, said
+    finally:
+        job.kill()
+        job.wait()
+
+
+@pytest.mark.timeout(900)  # it starts processes, which import torch; that takes long on a busy machine
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_training_saves_its_step_and_one_process_alone_may_train(
+    tmp_path: Path, how: signal.Signals, status: int
+) -> None:
+    write_data(tmp_path)
+    command = ["train", tmp_path / "recipe.yaml", "--runs", tmp_path / "cut", "--workers", "0"]
+    command += ["--set", "stages.0.save_every=100000"]
+    run = tmp_path / "cut" / "run"
+    work = run / "01-a" / "work"
+    job = started(command)
+
+    def second_is_refused() -> bool:
+        if not (work / "metrics.jsonl").exists() or not (work / "metrics.jsonl").read_text():
+            return False
+        job.send_signal(signal.SIGSTOP)  # it shall not finish meanwhile
+        other = subprocess.run(
+            [VIDAPT, *command, "--resume"], capture_output=True, text=True, env=ONE_THREAD, check=False
+        )
+        job.send_signal(signal.SIGCONT)
+        assert other.returncode == 2, other.stderr
+        assert f"is being written by another process: {job.pid} on" in other.stderr
+        return True
+
+    code, said = stopped(job, second_is_refused, how)
+    assert code == status, said
+    assert "finished work is kept, add --resume to go on" in said
+    (checkpoint,) = work.glob("checkpoint-*")
+    step = json.loads((checkpoint / "state.json").read_text())["step"]
+    assert 0 < step < 200
+    assert list((tmp_path / "cut").glob(".run.owner*")) == []
+
+    recipe = load_recipe(tmp_path / "recipe.yaml", ["stages.0.save_every=100000"])
+    with one_thread():
+        whole = train(recipe, tmp_path / "whole", silent, workers=0)
+        resumed = train(recipe, tmp_path / "cut", silent, workers=0, resume=True)
+    left, right = (load_file(run / "01-a" / "model" / "model.safetensors") for run in (whole, resumed))
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.timeout(900)
+def test_other_long_commands_are_stopped_alike(tmp_path: Path) -> None:
+    model, clips = save_tiny_model(tmp_path / "tiny"), film_all(tmp_path / "clips")
+    captions, pool = tmp_path / "captions.jsonl", tmp_path / "pool"
+    caption = [
+        "caption",
+        clips,
+        "--out",
+        captions,
+        "--model",
+        model,
+        "--workers",
+        "0",
+        "--max-tokens",
+        "4000",
+    ]
+    simulate = ["simulate", "billiards", "--out", pool, "--clips", "5000", "--workers", "1"]
+    jobs = [
+        (caption, lambda: captions.with_name("captions.jsonl.partial.jsonl").exists()),
+        (simulate, lambda: (pool / "clips").exists()),
+    ]
+    for command, reached in jobs:
+        code, said = stopped(started(command), reached, signal.SIGTERM)
+        assert code == 143, said
+        assert "finished work is kept, run the same command again to go on" in said
+        assert "Traceback" not in said
+    assert list(tmp_path.glob(".*.owner*")) == []
