@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +15,7 @@ from vidapt.captioning.found import Found, find_clips, order, readable
 from vidapt.captioning.journal import Broken, Journal
 from vidapt.captioning.namesakes import folder_of, merged, refuse_namesakes
 from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
+from vidapt.digests import digest
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.inference.engine import CAPTION_PROMPT, Engine, SeenClip
 from vidapt.models.generate import Answer, Decoding
@@ -77,7 +76,7 @@ class _Job:
 
     def key(self, name: str, content: str) -> str:
         """Of one clip's row."""
-        return _digest([name, content, self.settings])
+        return digest([name, content, self.settings])
 
     def row(self, key: str, seen: SeenClip, answer: Answer, seconds: float) -> CaptionRow:
         """One clip's row."""
@@ -180,15 +179,10 @@ def _beside(out: Path, what: str) -> Path:
     return out.with_name(f"{out.name}.{what}.jsonl")
 
 
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
-
-
 def _job(engine: Engine, prompt: str, decoding: Decoding, folder: str) -> _Job:
     # What greedy decoding does not read must not make two jobs different.
     chosen = asdict(decoding) if decoding.temperature else {"max_new_tokens": decoding.max_new_tokens}
-    settings = _digest([engine.fingerprint, prompt, chosen])
+    settings = digest([engine.fingerprint, prompt, chosen])
     return _Job(engine, prompt, decoding, engine.text_tokens(prompt), settings, folder)
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from vidapt.digests import seed_of
 from vidapt.errors import BrokenClip, BudgetError, CheckpointError, ConfigError
 from vidapt.hub import is_mark
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
@@ -332,7 +333,7 @@ class Engine:
                 groups.append(Group(tuple(members), readings))
                 visual.append(tokens)
             ids = "\n".join(one.clip.id for one in seen)
-            seeds += [_seed(decoding.seed, ids, question) for question in questions]
+            seeds += [seed_of(decoding.seed, ids, question) >> 1 for question in questions]
         found = generate(self.model, groups, visual, self.stops, decoding, seeds)
         answers = itertools.chain.from_iterable(found)
         return [list(itertools.islice(answers, len(questions))) for _, questions in asked]
@@ -364,10 +365,6 @@ def _published_stops(model: VideoLM) -> list[int]:
         )
     # Of tokens that the model does not have none is ever written.
     return [one for one in found if 0 <= one < model.language.get_input_embeddings().num_embeddings]
-
-
-def _seed(seed: int, clip: str, question: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{clip}\0{question}".encode()).digest()[:8]) >> 1
 
 
 def _flattened(batches: Iterable[Sequence[Clip]], sizes: deque[int]) -> Iterator[Clip]:

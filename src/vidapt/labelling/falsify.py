@@ -7,13 +7,13 @@ what is seen, a changed copy can be true by chance. Where a world knows the fact
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from vidapt.digests import seed_of
 from vidapt.errors import ConfigError, nearest
 from vidapt.labelling.lexicon import Lexicon, read_lexicon, spellings
 
@@ -71,9 +71,7 @@ def falsify(
         raise ConfigError(
             "facts", f"the lexicon has no type {unknown!r}", nearest(unknown, list(lexicon.facts))
         )
-    rng = np.random.default_rng(
-        int.from_bytes(hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "backslashreplace")).digest()[:8])
-    )
+    rng = np.random.default_rng(seed_of(seed, text))
     by_fact: dict[str, list[Change]] = {}
     for change in changes(text, lexicon):
         if facts is None or change.fact in facts:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -11,12 +9,13 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
 
 from vidapt import formats
+from vidapt.digests import digest
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
 from vidapt.measure.asking import (
@@ -258,7 +257,7 @@ def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench, conv
             "data": formats.fingerprint(samples),
             "decoding": asdict(interview.decoding),
             "controls": list(interview.controls),
-            "majority": None if bench.baseline is None else _hash(asdict(bench.baseline)),
+            "majority": None if bench.baseline is None else digest(asdict(bench.baseline), 16),
             "judged": bench.judge is not None,
             "questions_at_once": interview.questions,
         },
@@ -298,7 +297,3 @@ def _finished(out: Path, header: Header, work: Sequence[Portion], *, overwrite: 
 
 def _is_done(group: ClipQuestions, judged: set[str], bad: set[str]) -> bool:
     return group.clip.id in bad or all(sample.id in judged for _, sample in group.samples)
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Literal
 
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
+from vidapt.digests import digest
 from vidapt.recipe.blueprint import Blueprint
 from vidapt.recipe.dual import DualParts
 from vidapt.recipe.stage import DataSource, FolderName, Sources, Stage
@@ -102,5 +101,4 @@ def fingerprint(model: BaseModel) -> str:
     """First 16 hex digits of the SHA-256 of a model's canonical JSON."""
     # Without defaults, so that a field added later changes no hash.
     plain = model.model_dump(mode="json", exclude_defaults=True)
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest(plain, 16)

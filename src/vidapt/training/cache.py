@@ -8,7 +8,6 @@ What cannot be read, or is not what was written, is not there, and is computed a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 import zlib
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vidapt.digests import digest
 from vidapt.errors import BudgetError, VidaptError
 from vidapt.files import disk_errors, write_file
 
@@ -33,12 +33,6 @@ OPEN_SHARDS = 256
 _CLIPS, _DIGEST = "clips", "digest"
 _LEFT_AFTER_S = 3600.0
 """Seconds without a change after which a temporary file was left by a kill; writing a shard takes a few."""
-
-
-def digest(*values: Any) -> str:
-    """First 24 hex digits of the SHA-256 of the values' canonical JSON."""
-    text = json.dumps(values, sort_keys=True, default=str, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 class _Row(NamedTuple):

@@ -12,13 +12,14 @@ import av
 import torch
 from torch import Tensor
 
+from vidapt.digests import digest
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
 from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
 from vidapt.parts import outside
 from vidapt.recipe import Cache
 from vidapt.training.ahead import Ahead, Decoded, Item
-from vidapt.training.cache import LostError, TensorStore, digest
+from vidapt.training.cache import LostError, TensorStore
 from vidapt.training.eyes import Eyes, converted, see_frozen, stacked_rows
 from vidapt.training.keys import ClipKeys
 from vidapt.training.sources import sources_of
@@ -104,7 +105,7 @@ class Footage:
         # Kinds of devices round differently, and the code of a part that is not ours may change any time.
         where = [self.model.device.type, sources_of(outside(described))]
         return "features-" + digest(
-            self._frames_depend_on(), towers, cache.dtype, described, self._halves, self._shrinks, where
+            [self._frames_depend_on(), towers, cache.dtype, described, self._halves, self._shrinks, where]
         )
 
     @property
@@ -121,7 +122,7 @@ class Footage:
         if item not in self._keys:
             key, together = self._clip_key(item[0]), item[1]
             one_of_several = together > 1 and "images" in self.model.blueprint.scenes
-            self._keys[item] = digest(key, "images") if one_of_several else key
+            self._keys[item] = digest([key, "images"]) if one_of_several else key
         return self._keys[item]
 
     def prepare(self, items: Sequence[Item], progress: Told, whole: Collection[Item] = ()) -> dict[Clip, str]:

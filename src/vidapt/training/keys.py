@@ -7,8 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from uuid import uuid4
 
+from vidapt.digests import digest
 from vidapt.nouns import Clip
-from vidapt.training.cache import digest
 from vidapt.training.footprints import Footprint, look
 
 
@@ -34,7 +34,7 @@ class ClipKeys:
         """
         if clip.path not in self._contents:
             self.look([clip])
-        return digest(self._contents[clip.path], clip.path.suffix.lower(), clip.start_s, clip.end_s)
+        return digest([self._contents[clip.path], clip.path.suffix.lower(), clip.start_s, clip.end_s])
 
 
 def _known(found: Footprint) -> str:
