@@ -12,7 +12,7 @@ from training_tools import video_lm, write_clips
 
 from vidapt.nouns import Clip
 from vidapt.recipe import Cache
-from vidapt.training import keys as keys_module
+from vidapt.training import footprints as footprints_module
 from vidapt.training.footage import Footage
 from vidapt.training.keys import ClipKeys
 
@@ -44,8 +44,8 @@ def test_a_file_of_many_stretches_is_looked_at_once(tmp_path: Path, monkeypatch:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"1")
     looked: list[Path] = []
-    plain = keys_module.identity
-    monkeypatch.setattr(keys_module, "identity", lambda path: [looked.append(path), plain(path)][1])
+    plain = footprints_module.identity
+    monkeypatch.setattr(footprints_module, "identity", lambda path: [looked.append(path), plain(path)][1])
     keys, clips = ClipKeys(), [Clip("a", path, float(start)) for start in range(5)]
     keys.look(clips)
     assert len({keys(clip) for clip in clips}) == 5
