@@ -83,7 +83,7 @@ class Talking:
         steps = total_steps(stage, order)
 
         def items(number: int) -> list[Item]:
-            media = [clips[visit.clip].media for visit in order.step(number)]
+            media = [clips[visit.clip].media for visit in order.step(number) if not visit.blind]
             return [(clip, len(together)) for together in media for clip in together]
 
         def batch(number: int) -> StageBatch | None:
