@@ -146,8 +146,6 @@ def test_a_run_is_not_resumed_by_a_changed_text_wherever_it_lies(tmp_path: Path)
     for other in (path, run / "recipe.json"):
         told = r"another version of the recipe, .* seed\n  -> use .*recipe\.json"
         with pytest.raises(ConfigError, match=told):
-            ConfigError, match=r"another version of the recipe, .* seed\n  -> use .*recipe\.json"
-        ):
             train(load_recipe(other, ["seed=5"]), tmp_path / "runs", silent, workers=0, resume=True)
 
 
