@@ -350,3 +350,16 @@ def test_workers_end_when_the_job_is_killed_without_warning(clips: list[Clip]) -
         job.kill()
         job.communicate(timeout=60)
         assert not psutil.wait_procs(found, timeout=20)[1]
+
+
+def test_sigterm_to_every_process_leaves_decoding_to_whoever_asked(clips: list[Clip]) -> None:
+    """Schedulers send it to all; the process that asked saves first, and then lets its workers go."""
+    with closing(decode_ahead(clips, Uniform(count=2), workers=1, ahead=1)) as stream:
+        first = next(stream)
+        before = workers()
+        for process in before:
+            process.send_signal(signal.SIGTERM)
+        rest = list(stream)
+        assert [clip for clip, _ in [first, *rest]] == clips
+        assert all(isinstance(frames, Frames) for _, frames in [first, *rest])
+        assert before

@@ -8,6 +8,7 @@ taken over by a hostile file can lie about pixels, but run nothing in the proces
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -113,4 +114,6 @@ def _bound_memory(limits: Limits) -> None:
 
 def main(descriptor: int) -> None:
     """Serve on an inherited socket."""
+    # Schedulers send it to every process; it is for the one that asked, which saves first and then hangs up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     serve(Connection(descriptor))
