@@ -359,7 +359,8 @@ def test_sigterm_to_every_process_leaves_decoding_to_whoever_asked(clips: list[C
         before = workers()
         for process in before:
             process.send_signal(signal.SIGTERM)
-        rest = list(stream)
-        assert [clip for clip, _ in [first, *rest]] == clips
-        assert all(isinstance(frames, Frames) for _, frames in [first, *rest])
-        assert before
+        taken = [first, next(stream)]
+        assert [one.pid for one in workers()] == [one.pid for one in before] != []
+        taken += stream
+        assert [clip for clip, _ in taken] == clips
+        assert all(isinstance(frames, Frames) for _, frames in taken)
