@@ -29,7 +29,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from vidapt.hub import open_checkpoint
 from vidapt.loading import export_model, open_model
 from vidapt.models.folder import save_model
-from vidapt.models.video_lm import VideoLM, add_adapters
+from vidapt.models.lora import add_adapters
+from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import LoRA
 
 Make = Callable[[Path], object]

@@ -13,7 +13,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from vidapt.hub import qwen2_vl
 from vidapt.hub._open import parameters_on_meta
-from vidapt.models.video_lm import VideoLM, visual_tokens
+from vidapt.models.clip_rows import visual_tokens
+from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
 TEXT = {

@@ -26,8 +26,9 @@ from vidapt.hub._open import families, open_checkpoint, rules_of
 from vidapt.hub._report import LoadReport
 from vidapt.models.adapters import added
 from vidapt.models.assign import assign, parameters_on_meta
+from vidapt.models.lora import add_adapters
 from vidapt.models.origin import Origin
-from vidapt.models.video_lm import VideoLM, add_adapters
+from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import LoRA
 
 _LANGUAGE = "language."

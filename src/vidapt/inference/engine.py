@@ -18,6 +18,7 @@ from torch import Tensor
 from vidapt.digests import seed_of
 from vidapt.errors import BrokenClip, BudgetError, CheckpointError, ConfigError
 from vidapt.hub import is_mark
+from vidapt.models.clip_rows import stacked, visual_tokens
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.packed import Group, Packed, pack, reading_length, spell
@@ -30,7 +31,7 @@ from vidapt.models.reach import (
     text_length,
 )
 from vidapt.models.text import Encoded, encode
-from vidapt.models.video_lm import VideoLM, stacked, visual_tokens
+from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn, View, Views
 from vidapt.video import decode, decode_ahead
 

@@ -23,7 +23,8 @@ from vidapt.loading._settle import WEIGHTS, FieldError, settled, settled_languag
 from vidapt.loading._sources import empty
 from vidapt.loading._taken import Sources as Sources
 from vidapt.loading._taken import Taken, only, take_tower
-from vidapt.models.video_lm import VideoLM, add_adapters
+from vidapt.models.lora import add_adapters
+from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, Prompt, Spec
 
 _NEWLINE = re.compile(r"(?:resolution|scenes\.\w+)\.newline")

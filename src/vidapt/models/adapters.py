@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vidapt.models.folder import untied
-from vidapt.models.video_lm import VideoLM, add_adapters
+from vidapt.models.lora import add_adapters
+from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import LoRA
 
 _NAME = "default"

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
+from vidapt.models.clip_rows import parted, split_views, visual_tokens
 from vidapt.models.layout import arranged, stitched
+from vidapt.models.lora import add_adapters
 from vidapt.models.origin import Origin
 from vidapt.models.packed import Packed, Reading, prefix_layout, spell
 from vidapt.nouns import Features, Layout, Plan, Seen, Tokens, Views
-from vidapt.recipe import Blueprint, LoRA, Scene
+from vidapt.recipe import Blueprint, Scene
 
 _LAYOUTS = 4096
 """Layouts remembered at most; a set of clips has few sizes."""
@@ -170,7 +172,7 @@ class VideoLM(nn.Module):
         seen: dict[int, Features] = {}
         for (tower, *_), members in alike.items():
             features = self.see(torch.cat([views.tensors[index] for index in members]), tower)
-            seen |= zip(members, _split(features, len(members)), strict=True)
+            seen |= zip(members, split_views(features, len(members)), strict=True)
         return Seen(tuple(seen[index] for index in range(len(views.tensors))), views.plan, views.together)
 
     def see_each(self, cuts: Sequence[Views]) -> list[Seen]:
@@ -187,7 +189,7 @@ class VideoLM(nn.Module):
             columns = zip(*(cuts[index].tensors for index in members), strict=True)
             stacked = replace(cuts[members[0]], tensors=tuple(torch.cat(column) for column in columns))
             rows = [len(cuts[index].tensors[0]) for index in members]
-            parted = [_parted(features, rows) for features in self.see_views(stacked).features]
+            parted = [parted(features, rows) for features in self.see_views(stacked).features]
             for index, features in zip(members, zip(*parted, strict=True), strict=True):
                 seen[index] = Seen(features, cuts[index].plan, cuts[index].together)
         return [seen[index] for index in range(len(cuts))]
@@ -361,63 +363,3 @@ def _pieces(ids: Tensor | Sequence[int]) -> list[tuple[int, ...] | int]:
         tokens = tuple(stretch)
         pieces += [next(clips) for _ in tokens] if clip else [tokens]
     return pieces
-
-
-def visual_tokens(read: Sequence[Tokens | str]) -> Tensor:
-    """[N, n, D]: all visual tokens of each of N clips, in reading order."""
-    return torch.cat([piece.x for piece in read if not isinstance(piece, str)], dim=1)
-
-
-def _split(features: Features, count: int) -> list[Features]:
-    """Features of `count` views that were stacked along the first axis."""
-    extras = [None] * count if features.extra is None else features.extra.chunk(count)
-    return [Features(x, extra) for x, extra in zip(features.x.chunk(count), extras, strict=True)]
-
-
-def stacked(seen: Sequence[Seen]) -> Seen:
-    """Clips with equal plans as one."""
-    columns = zip(*(one.features for one in seen), strict=True)
-    return replace(seen[0], features=tuple(_joined(column) for column in columns))
-
-
-def _joined(rows: Sequence[Features]) -> Features:
-    extra = [one.extra for one in rows if one.extra is not None]
-    return Features(torch.cat([one.x for one in rows]), torch.cat(extra) if extra else None)
-
-
-def _parted(features: Features, rows: Sequence[int]) -> list[Features]:
-    """Features of N clips as those of so many each."""
-    extras = [None] * len(rows) if features.extra is None else torch.split(features.extra, list(rows))
-    parts = zip(torch.split(features.x, list(rows)), extras, strict=True)
-    return [Features(x, extra) for x, extra in parts]
-
-
-def add_adapters(language: nn.Module, lora: LoRA) -> None:
-    """Put low-rank adapters (Hu et al., 2021) into the language model's linear layers, in place."""
-    from peft import LoraConfig, inject_adapter_in_model
-
-    targets = _linear_names(language) if lora.targets == "all-linear" else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-    )
-    try:
-        inject_adapter_in_model(config, language)
-    except ValueError as error:
-        raise ConfigError(
-            "adapters.targets", str(error), f"linear layers here: {_linear_names(language)}"
-        ) from error
-
-
-def _linear_names(language: Any) -> list[str]:
-    """Last names of the linear layers, without the output embedding."""
-    head = language.get_output_embeddings()
-    return sorted(
-        {
-            name.rpartition(".")[2]
-            for name, m in language.named_modules()
-            if isinstance(m, nn.Linear) and m is not head
-        }
-    )

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vidapt.models.video_lm import stacked as joined
+from vidapt.models.clip_rows import stacked as joined
 from vidapt.nouns import Features, Plan, Seen, Views
 
 

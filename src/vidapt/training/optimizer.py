@@ -12,7 +12,8 @@ from torch import nn
 from vidapt.errors import ConfigError
 from vidapt.models.adapters import replace_adapters
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.models.video_lm import VideoLM, add_adapters
+from vidapt.models.lora import add_adapters
+from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Optimizer, Stage, Trained
 
 Model: TypeAlias = VideoLM | DualEncoder
