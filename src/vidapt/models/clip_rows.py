@@ -33,7 +33,7 @@ def _joined(rows: Sequence[Features]) -> Features:
     return Features(torch.cat([one.x for one in rows]), torch.cat(extra) if extra else None)
 
 
-def parted(features: Features, rows: Sequence[int]) -> list[Features]:
+def split_rows(features: Features, rows: Sequence[int]) -> list[Features]:
     """Features of N clips as those of so many each."""
     extras = [None] * len(rows) if features.extra is None else torch.split(features.extra, list(rows))
     parts = zip(torch.split(features.x, list(rows)), extras, strict=True)

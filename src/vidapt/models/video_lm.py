@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
-from vidapt.models.clip_rows import parted, split_views, visual_tokens
+from vidapt.models.clip_rows import split_rows, split_views, visual_tokens
 from vidapt.models.layout import arranged, stitched
 from vidapt.models.lora import add_adapters
 from vidapt.models.origin import Origin
@@ -187,10 +187,10 @@ class VideoLM(nn.Module):
         seen: dict[int, Seen] = {}
         for members in alike.values():
             columns = zip(*(cuts[index].tensors for index in members), strict=True)
-            stacked = replace(cuts[members[0]], tensors=tuple(torch.cat(column) for column in columns))
+            all_of_them = replace(cuts[members[0]], tensors=tuple(map(torch.cat, columns)))
             rows = [len(cuts[index].tensors[0]) for index in members]
-            parted = [parted(features, rows) for features in self.see_views(stacked).features]
-            for index, features in zip(members, zip(*parted, strict=True), strict=True):
+            views = [split_rows(features, rows) for features in self.see_views(all_of_them).features]
+            for index, features in zip(members, zip(*views, strict=True), strict=True):
                 seen[index] = Seen(features, cuts[index].plan, cuts[index].together)
         return [seen[index] for index in range(len(cuts))]
 
