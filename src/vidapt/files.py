@@ -141,6 +141,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def remove(path: Path) -> None:
+    """Delete a folder with all it holds, a file, or a link but not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def write_folder(path: Path) -> Iterator[Path]:
     """Fill a folder beside `path`, then put it in place whole.

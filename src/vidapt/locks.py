@@ -105,11 +105,17 @@ def _take(path: Path, file: Path) -> tuple[int, Owner]:
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
             opened.callback(os.close, handle)
             locked, there = _lock(handle), _read(file)
+            alone = _alone(file)
             if locked is None:
+                # Whoever made it may have had a lock, of which nothing is seen from here.
+                if there is not None and _alive(there, file):
+                    raise _taken(path, file, there)
                 file.unlink(missing_ok=True)
                 return _take_unlocked(path, file)
-            if not locked or (there is not None and not _same_kernel(there) and _beats(file)):
+            if not locked or (there is not None and not _same_kernel(there) and _alive(there, file)):
                 raise _taken(path, file, there)
+            if alone.exists() and _alive(_read(alone), alone):
+                raise _taken(path, alone, _read(alone))
             if _is(handle, file):
                 me = _me()
                 _write(handle, me)
@@ -134,7 +140,7 @@ def _lock(handle: int) -> bool | None:
 
 def _take_unlocked(path: Path, file: Path) -> tuple[int, Owner]:
     """The same where there are no locks: who makes the file owns it, until he is known to be gone."""
-    alone = file.with_name(f"{file.name}.alone")
+    alone = _alone(file)
     for _ in range(_ATTEMPTS):
         try:
             handle = os.open(alone, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
@@ -148,6 +154,11 @@ def _take_unlocked(path: Path, file: Path) -> tuple[int, Owner]:
         _write(handle, me)
         return handle, me
     raise _taken(path, alone, _read(alone))
+
+
+def _alone(file: Path) -> Path:
+    """The owner's file where there are no locks."""
+    return file.with_name(f"{file.name}.alone")
 
 
 def _alive(owner: Owner | None, file: Path) -> bool:
@@ -173,6 +184,9 @@ def _set_aside(file: Path, stale: Owner | None) -> None:
 def _taken(path: Path, file: Path, owner: Owner | None) -> TakenError:
     who = "" if owner is None else f": {owner}"
     end = "end it" if owner is None else f"end it (kill {owner.pid} on {owner.host})"
+    if owner is not None and not _same_kernel(owner):
+        # Its number may be anybody's now, if the machine was started anew since.
+        end = f"end it on {owner.host}; if that was stopped, try again in {SILENT_S:.0f} seconds"
     return TakenError(
         path,
         f"is being written by another process{who}",
@@ -182,7 +196,7 @@ def _taken(path: Path, file: Path, owner: Owner | None) -> TakenError:
 
 def _leave(file: Path, handle: int, me: Owner) -> None:
     with contextlib.suppress(OSError):
-        for one in (file, file.with_name(f"{file.name}.alone")):
+        for one in (file, _alone(file)):
             if _read(one) == me:
                 one.unlink(missing_ok=True)
     os.close(handle)
@@ -190,7 +204,7 @@ def _leave(file: Path, handle: int, me: Owner) -> None:
 
 def _beat(file: Path, stop: threading.Event) -> None:
     while not stop.wait(BEAT_S):
-        for one in (file, file.with_name(f"{file.name}.alone")):
+        for one in (file, _alone(file)):
             with contextlib.suppress(OSError):
                 os.utime(one)
 
@@ -202,7 +216,8 @@ def _beats(file: Path) -> bool:
         probe.touch()
         now = probe.stat().st_mtime
         probe.unlink()
-        return now - file.stat().st_mtime < SILENT_S
+        # A time that lies ahead was written before a clock was set back.
+        return -BEAT_S < now - file.stat().st_mtime < SILENT_S
     except FileNotFoundError:
         return False
 

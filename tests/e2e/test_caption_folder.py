@@ -15,6 +15,7 @@ from vidapt.captioning.rows import CaptionRow
 from vidapt.errors import BrokenClip, ConfigError, FormatError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
+from vidapt.locks import TakenError, owned
 from vidapt.models.generate import Decoding
 
 
@@ -264,3 +265,14 @@ def test_what_cannot_be_asked_is_said(engine: Engine, clips: Path, tmp_path: Pat
         run(engine, clips, tmp_path / "a.jsonl", prompt="<video><video>")
     with pytest.raises(BrokenClip, match="no such file"):
         engine.caption(clips / "absent.mp4")
+
+
+def test_a_link_and_the_file_it_leads_to_are_one_job(engine: Engine, clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    with (
+        owned(tmp_path / "real.jsonl.partial.jsonl"),
+        pytest.raises(TakenError, match="another process"),
+    ):
+        run(engine, clips, tmp_path / "link.jsonl")
+    summary = run(engine, clips, tmp_path / "link.jsonl")
+    assert summary.out == tmp_path / "real.jsonl"

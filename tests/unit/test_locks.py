@@ -176,3 +176,30 @@ def test_a_place_that_may_not_be_written_is_said(tmp_path: Path) -> None:
         owned(tmp_path / "file" / "run"),
     ):
         pass
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, errno.ENOLCK), (errno.ENOLCK, 0)])
+def test_one_with_locks_and_one_without_see_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, second: int
+) -> None:
+    """A table of locks that is full fails for one process and not for the other."""
+    if second:
+
+        def refuse(*_: Any) -> None:
+            raise OSError(second, "no locks here")
+
+        monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    place = tmp_path / "run"
+    with holding(place, first), pytest.raises(TakenError, match="another process"), owned(place):
+        pass
+
+
+def test_a_time_that_lies_ahead_is_no_heartbeat(tmp_path: Path) -> None:
+    file = tmp_path / ".run.owner"
+    there = {"host": "x", "pid": 1, "started": "1", "since": "", "machine": "other/1", "mark": "m"}
+    file.write_text(json.dumps(there), encoding="utf-8")
+    with pytest.raises(TakenError, match="on x; if that was stopped, try again in"), owned(tmp_path / "run"):
+        pass
+    os.utime(file, (time.time() + 9999, time.time() + 9999))
+    with owned(tmp_path / "run"):
+        pass

@@ -117,3 +117,9 @@ def test_a_type_with_a_slot_has_at_least_two_questions(questions: list[str]) -> 
     for question in questions:
         members.setdefault(types.of(said(question)), set()).add(question)
     assert all(len(found) > 1 for kind, found in members.items() if "…" in kind)
+
+
+def test_very_long_questions_have_no_slot() -> None:
+    """Every place of every width would be tried, which grows with the square of the length."""
+    told = " ".join(f"w{index}" for index in range(50_000))
+    assert kinds(f"{told} red", f"{told} blue") == [OTHER, OTHER]

@@ -243,3 +243,41 @@ def test_saving_by_minutes_changes_no_result(labels: Path, tmp_path: Path) -> No
     names = sorted(path.name for path in (run / "01-a" / "work").glob("checkpoint-*"))
     assert names == ["checkpoint-00000004", "checkpoint-00000005"]
     assert_equal(trained(often, tmp_path / "often", resume=True), expected)
+
+
+def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(labels: Path, tmp_path: Path) -> None:
+    run = stopped(plan_of(labels), tmp_path, 4)
+    before = {path: path.read_bytes() for path in run.glob("*.json")}
+    with pytest.raises(ConfigError, match=r"stages\.0\.steps: is 3, and 4 are done"):
+        train(plan_of(labels, steps=3), tmp_path, silent, workers=0, resume=True, changes=["stages.0.steps"])
+    assert {path: path.read_bytes() for path in run.glob("*.json")} == before
+
+
+def test_a_run_that_is_not_there_is_told_and_has_no_step_to_go_on_from(labels: Path, tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        heard.append(note)
+
+    with pytest.raises(ConfigError, match="is no run yet"):
+        train(plan_of(labels), tmp_path, silent, workers=0, resume=True, from_step=5)
+    train(plan_of(labels, steps=1), tmp_path, report, workers=0, resume=True)
+    assert any("begun anew" in note for note in heard)
+
+
+@pytest.mark.parametrize("damage", [{"finished": 5}, {"finished": None}, {"stages": None}, {"models": None}])
+def test_a_damaged_state_is_said_to_be_one(labels: Path, tmp_path: Path, damage: dict[str, Any]) -> None:
+    run = stopped(plan_of(labels), tmp_path, 4)
+    (run / "run.json").write_text(json.dumps({**state(run), **damage}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"run\.json: is damaged"):
+        train(plan_of(labels), tmp_path, silent, workers=0, resume=True)
+
+
+def test_a_torn_log_and_odd_files_beside_checkpoints_do_not_stop_a_run(labels: Path, tmp_path: Path) -> None:
+    run = stopped(plan_of(labels), tmp_path, 4)
+    work = run / "01-a" / "work"
+    with (work / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe torn")
+    (work / ".checkpoint-x").touch()
+    train(plan_of(labels), tmp_path, silent, workers=0, resume=True)
+    assert state(run)["finished"] == ["01-a"]

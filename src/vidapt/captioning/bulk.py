@@ -146,6 +146,8 @@ def caption_folder(
         VidaptError: If the disk is full; finished rows are kept.
     """
     started = time.monotonic()
+    # Under one name, whichever links lead there: a file has one journal and one owner.
+    out = Path(os.path.realpath(out))
     check_target(out, _beside(out, "partial"), _beside(out, "quarantine"))
     job = _job(engine, prompt, decoding or Decoding(), folder_of(source))
     found = find_clips(source, recursive=recursive, albums=albums)

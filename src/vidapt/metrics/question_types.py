@@ -30,6 +30,9 @@ SLOT = "…"
 _WIDEST_SLOT = 3
 """Words that a slot holds at most."""
 
+_LONGEST = 40
+"""Words of the longest question in which a slot is looked for."""
+
 _LONGEST_NAME = 60
 
 Frame = tuple[tuple[str, ...], tuple[str, ...]]
@@ -123,6 +126,8 @@ def _shared(questions: Iterable[str]) -> dict[str, Frame]:
 def _frames(question: str) -> Iterator[Frame]:
     """Every frame of a question, by the place and the width of its slot."""
     told = tuple(question.split())
+    if len(told) > _LONGEST:
+        return
     for width in range(1, min(_WIDEST_SLOT, len(told) // 2) + 1):
         for at in range(len(told) - width + 1):
             yield told[:at], told[at + width :]

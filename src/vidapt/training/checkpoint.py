@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vidapt.errors import CheckpointError
-from vidapt.files import write_folder
+from vidapt.files import remove, write_folder
 from vidapt.training.manifest import differences, read_manifest, write_manifest
 from vidapt.training.optimizer import Model, parts_of, trainable
 
@@ -71,7 +70,7 @@ def save_checkpoint(
         (temporary / "state.json").write_text(json.dumps(asdict(at)), encoding="utf-8")
         write_manifest(temporary, step=at.step)
     for old in checkpoints(folder)[:-KEEP]:
-        shutil.rmtree(old)
+        remove(old)
     return path
 
 
@@ -118,7 +117,7 @@ def choose_checkpoint(folder: Path, tell: Callable[[str], object], step: int | N
             for name, why in damaged.items():
                 tell(f"{name.name} cannot be used ({why}): going on from step {step_of(path)}")
             for newer in found[found.index(path) + 1 :]:
-                shutil.rmtree(newer)
+                remove(newer)
             return step_of(path)
         damaged[path] = reason
     if damaged:
@@ -146,7 +145,7 @@ def damage(path: Path) -> str | None:
 def remove_torn(folder: Path) -> None:
     """Delete what a process killed while it wrote a checkpoint left behind."""
     for torn in folder.glob(".checkpoint-*"):
-        shutil.rmtree(torn)
+        remove(torn)
 
 
 def load_checkpoint(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from vidapt.errors import ConfigError, VidaptError
-from vidapt.files import check_folder, write_text
+from vidapt.files import check_folder, remove, write_text
 from vidapt.formats import check, fingerprint
 from vidapt.loading import usable_device
 from vidapt.locks import owned
@@ -182,6 +181,10 @@ def _begun(
     clips = [clip for one in data for sample in one.everything() for clip in sample.media]
     state = read_state(run, recipe, resume=resume)
     if state is None:
+        if from_step is not None:
+            raise ConfigError(run, "is no run yet", "leave out --from-step, or check --runs and `name`")
+        if resume:
+            report("resume", 1, 1, f"there is no run in {run}: it is begun anew")
         state = RunState(recipe.fingerprint, recipe.settled, labels)
         return _Begun(kind, recipe, run, state, plan, data, 0, unchanged(run, clips))
     recipe, changed = gone_on(state, run, recipe, changes)
@@ -197,12 +200,21 @@ def _begun(
         done = choose_checkpoint(
             run / name / "work", lambda told: report(f"{name}: checkpoints", 1, 1, told), from_step
         )
+        _check_length(recipe.stages[len(state.finished)], len(state.finished), done)
         for fork in note_forks(state, recipe, changed, done):
             told = ", ".join(f"{place} {old} -> {new}" for place, (old, new) in fork.changed.items())
             report(f"{fork.stage}: changed", 1, 1, f"from step {fork.step}: {told}")
     elif from_step is not None:
         raise ConfigError(run, "all of its stages are finished", "leave out --from-step")
     return _Begun(kind, recipe.known_as(state.recipe), run, state, plan, data, done, footage)
+
+
+def _check_length(stage: Stage, index: int, done: int) -> None:
+    """Refuse fewer steps than are done, before anything of a change is written."""
+    if stage.steps is not None and stage.steps < done:
+        raise ConfigError(
+            f"stages.{index}.steps", f"is {stage.steps}, and {done} are done", f"give {done} or more"
+        )
 
 
 def _carry_out(begun: _Begun, report: Reporter, place: torch.device, workers: int) -> None:
@@ -289,4 +301,4 @@ def _diverged(error: DivergedError, begun: _Begun, runs: Path, options: Mapping[
 def _drop_checkpoints(folder: Path) -> None:
     """Delete the checkpoints of a finished stage; its model and its log stay."""
     for checkpoint in folder.glob("work/checkpoint-*"):
-        shutil.rmtree(checkpoint)
+        remove(checkpoint)

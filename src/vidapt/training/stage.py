@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from vidapt import parts
 from vidapt.errors import CheckpointError, VidaptError
-from vidapt.files import disk_errors
+from vidapt.files import disk_errors, write_text
 from vidapt.interrupt import between_steps
 from vidapt.recipe import Stage
 from vidapt.training.checkpoint import (
@@ -117,7 +117,11 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
     for path in checkpoints(work.folder)[-1:]:
         at = load_checkpoint(path, model, work.objective, optimizer)
         if at.step > total:
-            raise CheckpointError(path, f"is of step {at.step}, the stage has {total}", "train anew")
+            raise CheckpointError(
+                path,
+                f"is of step {at.step}, the stage has {total}",
+                f"set its `steps` (or `epochs`) to no fewer: --set stages.{work.index}.steps={at.step}",
+            )
     with _log(work.folder, at.step, work.watch) as log, between_steps() as interrupted:
         if not at.step and work.measure is not None:
             log(0, work.measure(0), optimizer)
@@ -235,12 +239,12 @@ def _log(
     path = folder / "metrics.jsonl"
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         # Where there is no checkpoint all is done again, also what is measured before the first step.
         rows = [line for line in kept if done and _step_of(line) <= done]
         for line in rows:
             watch(json.loads(line))
-        path.write_text("".join(line + "\n" for line in rows), encoding="utf-8")
+        write_text(path, "".join(line + "\n" for line in rows))
         writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
         try:
             with path.open("a", encoding="utf-8") as file:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import write_json
@@ -69,6 +69,9 @@ class RunState:
         return [fork for fork in (Fork(**kept) for kept in self.forks) if fork.stage == name]
 
 
+_KEPT = TypeAdapter(RunState)
+
+
 def has_finished(run: Path) -> bool:
     """Whether a stage of a run is finished, with which it goes on; a damaged run is looked at later."""
     try:
@@ -92,7 +95,7 @@ def read_state(run: Path, recipe: Recipe, *, resume: bool) -> RunState | None:
             raise ConfigError(run, "exists and is not a run", "choose another `name` or folder")
         return None
     try:
-        state = RunState(**json.loads(file.read_text(encoding="utf-8")))
+        state = _KEPT.validate_json(file.read_bytes())
         state.forks = [asdict(Fork(**fork)) for fork in state.forks]
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
