@@ -15,8 +15,8 @@ import compose_tools
 import parity_tools as parity
 import pytest
 import torch
+from compose_refusal_tools import copied, edit, refused
 from safetensors.torch import load_file, save_file
-from test_compose_refusals import copied, edit, refused
 from training_tools import blueprint, tokenizer
 
 from vidapt.errors import CheckpointError, ConfigError
