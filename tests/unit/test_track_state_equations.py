@@ -14,7 +14,7 @@ from vidapt.errors import ConfigError
 from vidapt.nouns import Features
 from vidapt.objectives.track_state import Part
 
-BALLS, SLOTS, FRAMES, ROWS, COLUMNS, RECORDED, WIDTH, LOOKS = 2, 4, 3, 2, 5, 7, 6, 4
+BALLS, SLOTS, FRAMES, ROWS, COLUMNS, RECORDED, WIDTH, LOOKS = 3, 5, 3, 2, 5, 7, 6, 4
 EVENTS = {"pocket", "first_hit", "hits", "cushions", "cue", "shirt_token"}
 
 
@@ -55,10 +55,10 @@ def truth() -> dict[str, Tensor]:
         "tracks": tracks,
         "player": torch.tensor([[0.1, 0.9], [0.7, 0.3]], dtype=torch.float64),
         "shirt": torch.tensor([2, 5], dtype=torch.int8),
-        "pocket": torch.tensor([[-1, 6], [0, 3]], dtype=torch.int8),
+        "pocket": torch.tensor([[-1, 6, 1], [0, 3, 2]], dtype=torch.int8),
         "first_hit": torch.tensor([1, 0], dtype=torch.int8),
-        "hits": torch.tensor([[[0, 1], [0, 0]], [[1, 0], [1, 1]]], dtype=torch.uint8),
-        "cushions": torch.tensor([[[0, 1, 0, 1], [1, 1, 0, 0]], [[0, 0, 0, 1], [1, 0, 1, 1]]]),
+        "hits": torch.randint(0, 2, (2, BALLS, BALLS), generator=generator, dtype=torch.uint8),
+        "cushions": torch.randint(0, 2, (2, BALLS, 4), generator=generator),
         "broken": torch.tensor([1, 0], dtype=torch.int8),
         "cushion_first": torch.tensor([0, 0], dtype=torch.int8),
     }
@@ -211,6 +211,15 @@ def test_what_is_kept_has_a_shape_for_each_question() -> None:
 
 def _linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
+
+
+def test_places_are_compared_where_they_lie() -> None:
+    model, columns = Model(), truth()
+    made, seen = part(model), batch(columns).seen[0].features[0]
+    tracks = torch.ones(2, FRAMES, BALLS, 3, dtype=torch.float64)
+    with torch.device("meta"):  # what is made without a place would be there
+        found = made._places(model.found, seen.grid, tracks)
+    assert all(value.isfinite() for value in found.values())
 
 
 def test_the_player_needs_a_slot_behind_the_balls() -> None:
