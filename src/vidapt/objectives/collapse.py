@@ -76,7 +76,7 @@ class Part(nn.Module):
             tokens, patches = exact(pairs.tokens(self.cfg.tokens)), exact(pairs.patches(self.cfg.patches))
             real = pairs.token_mask.bool()
             several = real.sum(-1) > 1
-            clips = patches.new_ones(len(patches))
+            clips = torch.full((len(patches),), patches.shape[1] > 1, device=patches.device)
             value = self.cfg.token_weight * self._penalty(tokens, real, several)
             value = value + self.cfg.patch_weight * self._penalty(patches, None, clips)
             gauges = {
