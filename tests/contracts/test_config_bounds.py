@@ -192,9 +192,7 @@ def test_no_bounded_field_of_a_part_is_without_its_row() -> None:
     ],
 )
 def test_a_teacher_takes_what_its_docs_allow_and_no_more(field: str, row: Row) -> None:
-    check(
-        field, row, lambda **fields: find("objectives", "distill")(_objective("distill", _taught(fields)))
-    )
+    check(field, row, lambda **fields: find("objectives", "distill")(_objective("distill", _taught(fields))))
     assert getattr(Teacher(path="a"), field) == row.default
 
 

@@ -125,9 +125,7 @@ def test_a_tower_without_layers_is_refused() -> None:
         (("projected", "projected"), None),
     ],
 )
-def test_maps_keep_lengths_and_fit_the_widths(
-    levels: tuple[str, str], shape: tuple[int, int] | None
-) -> None:
+def test_maps_keep_lengths_and_fit_the_widths(levels: tuple[str, str], shape: tuple[int, int] | None) -> None:
     term = Part(Part.Config(patches=levels[0], tokens=levels[1]))
     term.prepare(model((2, 2), 9, 4, 5))
     (mapped,) = term.maps
