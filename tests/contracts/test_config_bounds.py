@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import annotated_types
@@ -22,7 +24,7 @@ class Row(NamedTuple):
     default: object
     refused: tuple[object, ...]
     taken: tuple[object, ...]
-    beside: dict[str, Any] = {}
+    beside: Mapping[str, Any] = MappingProxyType({})
     """What else has to be said for the field to make sense."""
 
 
