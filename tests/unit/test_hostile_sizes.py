@@ -23,7 +23,7 @@ from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import open_checkpoint, open_dual_encoder, read_tokenizer
 from vidapt.hub._template import FAILURES, render
 from vidapt.models.bounds import Bound, bounded
-from vidapt.models.folder import open_model, save_model
+from vidapt.models.folder import open_folder, save_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint
 
@@ -82,7 +82,7 @@ def test_a_model_of_ours_is_no_larger_than_its_weights(tmp_path: Path) -> None:
     for fields in ({"num_hidden_layers": 900}, {"vocab_size": 10**9}):
         file.write_text(json.dumps({**told, "language": {**told["language"], **fields}}))
         with pytest.raises(CheckpointError, match=r"blueprint\.json: describes a model with "):
-            open_model(tmp_path / "m")
+            open_folder(tmp_path / "m")
 
 
 @pytest.mark.parametrize(
