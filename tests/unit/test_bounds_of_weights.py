@@ -27,7 +27,7 @@ def test_as_many_weights_as_the_bound_says_are_made_and_no_more() -> None:
         nn.Linear(2, 2, bias=False)
         last = nn.Linear(2, 2, bias=False)
         last.register_parameter("none", None)
-        with pytest.raises(CheckpointError, match="a model with more than 4 weights; .* are 1 tensors"):
+        with pytest.raises(CheckpointError, match=r"a model with more than 4 weights; .* are 1 tensors"):
             nn.Linear(2, 2)
     nn.Linear(2, 2)  # nobody counts any more
 
