@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from training_tools import tokenizer, video_lm
@@ -15,12 +16,21 @@ from transformers import AutoConfig
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.models.generate import Decoding
 from vidapt.models.packed import Words
-from vidapt.models.reach import Reach, most_frames, reach_of, refuse_longer, refuse_packed, room, sequence
+from vidapt.models.reach import (
+    Reach,
+    _ClipLengths,
+    most_frames,
+    reach_of,
+    refuse_longer,
+    refuse_packed,
+    room,
+    sequence,
+)
 from vidapt.models.reach import text_length as tokens_of_text
 from vidapt.models.text import Encoded
 from vidapt.nouns import Clip, Grid, Sample
 from vidapt.positions.rope1d import Part as Rope
-from vidapt.video import Every, Times, Uniform
+from vidapt.video import Every, Keyframes, Times, Uniform, write_mp4
 
 
 def reads(**fields: Any) -> float:
@@ -180,3 +190,71 @@ def test_decoding_takes_what_makes_sense(
 
 def test_decoding_is_greedy_if_nothing_else_is_said() -> None:
     assert Decoding() == Decoding(max_new_tokens=128, temperature=0.0, top_p=1.0, seed=0)
+
+
+class Cutter:
+    """A model that reads a clip as a token for every 100 x 100 pixels of each frame, and a number."""
+
+    def __init__(self, decode_size: tuple[int, int] | None, frames: Any) -> None:
+        self.decode_size, self.blueprint = decode_size, SimpleNamespace(frames=frames)
+        self.planned: list[tuple[tuple[int, int], int, int]] = []
+
+    def plan(self, size: tuple[int, int], frames: int, together: int) -> tuple[None, Any]:
+        self.planned.append((size, frames, together))
+        height, width = self.decode_size or size
+        if height < 100:
+            raise ValueError("too low")
+        return None, ((Grid(frames, -(-height // 100), -(-width // 100)), 0), "{index}")
+
+
+def number_of(text: str, add_special_tokens: bool) -> Any:
+    return SimpleNamespace(input_ids=[100 + int(text)])
+
+
+def test_no_clip_is_expected_to_take_more_than_the_most_of_common_shapes() -> None:
+    cutter = Cutter(None, Uniform(count=4))
+    lengths = _ClipLengths(cutter, number_of)
+    assert lengths.most(2) == 1.5 * (4 * 11 * 20 + 1)
+    shapes = {size for size, _, _ in cutter.planned}
+    assert shapes == {(1080, 1920), (1920, 1080), (1080, 1080), (480, 1920), (1920, 480), (240, 320)}
+    assert {(frames, together) for _, frames, together in cutter.planned} == {(1, 2), (4, 2)}
+    cutter.planned.clear()
+    assert lengths.most(2) == 1.5 * (4 * 11 * 20 + 1)
+    assert cutter.planned == []  # known by now
+    lengths.most(1)
+    assert {together for _, _, together in cutter.planned} == {1}
+
+
+def test_where_all_clips_become_one_size_none_is_spared() -> None:
+    cutter = Cutter((200, 300), Uniform(count=4))
+    assert _ClipLengths(cutter, number_of).most(1) == 4 * 2 * 3 + 1
+    assert {size for size, _, _ in cutter.planned} == {(1080, 1920)}
+
+
+@pytest.mark.parametrize(
+    ("policy", "frames"),
+    [
+        (Uniform(count=4), 4),
+        (Uniform(count=99, pad=False), 6),
+        (Every(rate=1.0, cap=9), 3),
+        (Every(rate=2.0, cap=2), 2),
+        (Times(times=(0.0, 1.0)), 2),
+        (Keyframes(cap=5), 5),
+    ],
+    ids=str,
+)
+def test_of_a_clip_its_own_shape_and_frames_are_read(tmp_path: Path, policy: Any, frames: int) -> None:
+    file = tmp_path / "clip.mp4"
+    write_mp4(file, np.zeros((6, 120, 310, 3), dtype=np.uint8), 2)
+    cutter = Cutter(None, policy)
+    lengths, clip = _ClipLengths(cutter, number_of), Clip("c", file)
+    assert lengths.reading(clip, 3, 1) == ((Grid(frames, 2, 4), 0), Words((103,)))
+    file.unlink()
+    assert lengths.reading(clip, 0, 1)[1] == Words((100,))  # its shape is known
+    assert lengths.reading(Clip("other", file), 0, 1) == ()
+
+
+def test_a_clip_that_the_tower_cannot_take_is_told_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "clip.mp4"
+    write_mp4(file, np.zeros((6, 64, 310, 3), dtype=np.uint8), 2)
+    assert _ClipLengths(Cutter(None, Uniform(count=4)), number_of).reading(Clip("c", file), 0, 1) == ()
