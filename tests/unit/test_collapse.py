@@ -149,3 +149,44 @@ def test_opposite_vectors_are_alike_only_when_squared() -> None:
     x = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     assert mean_similarity(x).item() == pytest.approx(-1)
     assert mean_similarity(x, squared=True).item() == pytest.approx(1)
+
+
+def test_of_many_vectors_the_first_and_the_last_are_taken_and_of_few_all() -> None:
+    axes = torch.eye(4, dtype=torch.float64)
+    ends = torch.cat([axes[:1], axes[1:2].repeat(7, 1), axes[2:3]])
+    assert effective_rank(ends, rows=3) == pytest.approx(3)
+    assert effective_rank(ends, rows=2) == pytest.approx(2)
+    few = math.exp(-sum(s * math.log(s) for s in (1 / (2 + 7**0.5), 1 / (2 + 7**0.5), 7**0.5 / (2 + 7**0.5))))
+    assert effective_rank(ends, rows=9) == pytest.approx(few)
+    assert effective_rank(ends) == pytest.approx(few)
+    whole = torch.cat([axes[:1], axes[1:2].repeat(256, 1)])
+    assert effective_rank(whole) == pytest.approx(effective_rank(whole[:256]))  # 256 are taken, if not said
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_fewer_than_two_vectors_are_not_alike(squared: bool) -> None:
+    x = torch.randn(4, 3, 5)
+    mask = torch.tensor([[0, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1]]).bool()
+    found = mean_similarity(x, mask, squared=squared)
+    assert found[:2].tolist() == pytest.approx([0, 0], abs=1e-6)
+    for row, kept in ((2, x[2, [0, 2]]), (3, x[3])):
+        assert found[row].item() == pytest.approx(pairwise(list(kept), 1 + squared).item(), abs=1e-5)
+    single = part(squared=squared)(make_pairs([0, 1], [1, 1], patches=1))
+    assert single.value.item() == 0
+    assert (single.gauges["patches_similarity"], single.gauges["tokens_similarity"]) == (0, 0)
+
+
+def test_one_clip_and_one_text_count_whole() -> None:
+    pairs = make_pairs([0], [3])
+    for options in ({"token_weight": 0}, {"patch_weight": 0}):
+        weights = (options.get("token_weight", 1.0), options.get("patch_weight", 1.0))
+        torch.testing.assert_close(part(**options)(pairs).value, oracle(pairs, *weights, 0.0, 1))
+
+
+def test_all_is_made_where_the_vectors_lie() -> None:
+    pairs = make_pairs([0, 1], [3, 2])
+    expected = part(rows=4)(pairs)
+    with torch.device("meta"):  # what is made without a place would be there
+        found = part(rows=4)(pairs)
+    torch.testing.assert_close(found.value, expected.value)
+    assert found.gauges == pytest.approx(expected.gauges)

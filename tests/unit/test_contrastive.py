@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vidapt.objectives import Pairs, principal
-from vidapt.objectives.contrastive import Part
+from vidapt.objectives._candidates import Choice, cross_entropy
+from vidapt.objectives.contrastive import Part, _chosen
 
 CLIP_OF = [0, 0, 1, 2, 2, 2, 3]
 GROUP = [0, 1, 0, 2]
@@ -272,3 +273,81 @@ def test_matching_by_components_is_matching_with_what_remains() -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         part(**options)
+
+
+def test_of_texts_of_one_length_the_first_is_taken() -> None:
+    pairs = make_pairs([0, 0, 1, 1, 2, 2, 2], [5, 5, 2, 3, 4, 4, 4])
+    for which, rows in (("longest", [0, 3, 4]), ("shortest", [0, 2, 4])):
+        assert _chosen(pairs, which).tolist() == rows
+    assert _chosen(pairs, "all").tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("which", ["videos", "texts"])
+def test_only_a_cosine_above_the_bound_makes_a_duplicate(which: str) -> None:
+    axes = torch.eye(6, dtype=torch.float64)
+    pairs = make_pairs([0, 1, 2], **{which: axes[[0, 0, 1]]})
+    for above, found in ((1.0, 0), (0.999, 2), (0.0, 2), (-0.001, 6)):
+        term = part(look_alikes="excluded", duplicate_above=above, duplicates=which)(pairs)
+        assert term.gauges["look_alikes"] == found
+        assert term.gauges["candidates"] == pytest.approx(3 - found / 3)
+
+
+def test_where_look_alikes_are_wrong_none_are_looked_for() -> None:
+    assert part()(make_pairs(CLIP_OF, group=GROUP)).gauges["look_alikes"] == 0
+    assert part(look_alikes="excluded")(make_pairs(CLIP_OF, group=GROUP)).gauges["look_alikes"] == 5
+
+
+@pytest.mark.parametrize("positives", ["each", "any", "apart"])
+def test_a_clip_without_a_text_is_no_row_though_it_looks_like_one_that_has_some(positives: str) -> None:
+    pairs = make_pairs([0, 0, 1], clips=3, group=[0, 1, 0])
+    theirs = oracle(pairs, "positives", positives, weight=0.5)
+    ours = part(look_alikes="positives", positives=positives, look_alike_weight=0.5)(pairs).value
+    torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=0)
+
+
+def test_smoothing_is_spread_over_those_who_take_part() -> None:
+    pairs = make_pairs([0, 1, 2], group=[4, 4, 5])
+    logits = pairs.scale * pairs.texts @ pairs.videos.T
+    allowed = torch.tensor([[1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=torch.bool)
+    rows = []
+    for way in (logits, logits.T):
+        for row in range(3):
+            inside = allowed[row].nonzero().flatten()
+            right = int((inside == row).nonzero())
+            rows.append(F.cross_entropy(way[row, inside], torch.tensor(right), label_smoothing=0.2))
+    term = part(look_alikes="excluded", smoothing=0.2)(pairs)
+    torch.testing.assert_close(term.value, torch.stack(rows).mean(), atol=1e-9, rtol=0)
+    shares = [[0.9, 0.1], [0.9, 0.1], [0.2 / 3, 0.2 / 3, 0.8 + 0.2 / 3]]
+    least = -sum(s * math.log(s) for share in shares for s in share) / 3
+    assert term.gauges["floor"] == pytest.approx(least)
+
+
+def test_who_has_one_candidate_has_nothing_to_smooth() -> None:
+    one = torch.ones(1, 1, dtype=torch.float64)
+    choice = Choice(one, one.bool(), one[0])
+    assert choice.targets(0.3).item() == pytest.approx(1.0)
+    assert cross_entropy(one, choice, 0.3).item() == pytest.approx(0.0)
+
+
+def test_the_best_of_those_who_take_part_is_what_is_found() -> None:
+    share = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    allowed = torch.tensor([[True, True, False], [True, True, True], [True, True, True]])
+    choice = Choice(share, allowed, torch.tensor([1.0, 3.0, 9.0]))
+    logits = torch.tensor([[1.0, 0.0, 5.0], [2.0, 0.0, 1.0], [0.0, 0.0, 9.0]])
+    assert choice.hits(logits) == pytest.approx(0.25)
+    assert choice.rows.tolist() == pytest.approx([0.25, 0.75, 0.0])
+    assert choice.mean(torch.tensor([4.0, 8.0, 100.0])).item() == pytest.approx(7.0)
+    assert math.isnan(choice.hits(torch.zeros(0, 3)))
+
+
+def test_components_are_at_most_what_vectors_are_wide() -> None:
+    x = torch.randn(9, 3, dtype=torch.float64)
+    assert principal(x, 3) is x
+    assert principal(x, 2) is not x
+
+
+def test_components_and_lengths_are_found_where_the_vectors_lie() -> None:
+    pairs = make_pairs([0, 0, 1])
+    with torch.device("meta"):  # what is made without a place would be there
+        assert _chosen(pairs, "longest").tolist() == [0, 2]
+        assert _chosen(pairs, "all").tolist() == [0, 1, 2]

@@ -91,3 +91,9 @@ def test_a_head_that_drops_at_random_is_computed_anew_with_the_same_draws(
     keeping = value_and_gradients(32, drop=0.5)
     for name, tensor in keeping.items():
         assert torch.equal(frugal[name], tensor), name
+
+
+def test_it_asks_for_no_more_than_the_answers_of_what_was_seen() -> None:
+    """The batch has neither pixels nor a simulator's columns, nor features but those the connector reads."""
+    assert Part(Part.Config())(Head(), Head().batch).total.isfinite()
+    assert (Part.columns, Part.reads_features, Part.answers) == ((), False, True)

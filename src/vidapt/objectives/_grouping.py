@@ -99,7 +99,8 @@ def _heights(queries: Tensor, seen: Tensor, keep: Keep) -> tuple[Tensor, Tensor,
     span = heights.amax(-1)
     # Equal patches differ by what a product rounds.
     flat = span <= 16 * torch.finfo(heights.dtype).eps * size
-    kept = keep(heights / span.masked_fill(flat, 1.0).unsqueeze(-1)) & ~flat.unsqueeze(-1)
+    # What is kept of 0 / 0 is dropped at once.
+    kept = keep(heights / span.unsqueeze(-1)) & ~flat.unsqueeze(-1)
     return heights, kept, flat
 
 

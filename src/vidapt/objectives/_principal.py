@@ -26,7 +26,7 @@ def principal(features: Tensor, components: int) -> Tensor:
     """
     if min(len(features) - 1, features.shape[1]) <= components:
         return features
-    mean = features.mean(0, keepdim=True)
+    mean = features.mean(0)
     centred = features - mean
     gram = centred.double() @ centred.double().T
     projector: Tensor = _TopSpace.apply(gram, components)  # type: ignore[no-untyped-call]

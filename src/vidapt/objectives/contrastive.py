@@ -138,12 +138,13 @@ class Part(nn.Module):
             if self.cfg.duplicate_above is not None:
                 alike = alike | _duplicates(batch, own, self.cfg.duplicate_above, self.cfg.duplicates)
             alike = alike & ~own
-        share = own.to(dtype)
-        if self.cfg.look_alikes == "positives":
-            share = share + self.cfg.look_alike_weight * alike.to(dtype)
+        # Who does not take part has no share, whatever stands here.
+        share = own.to(dtype) + self.cfg.look_alike_weight * alike.to(dtype)
         allowed = ~alike if self.cfg.look_alikes == "excluded" else torch.ones_like(own)
         of_clip = own.to(dtype).sum(0)
-        weight = (1 / of_clip)[batch.clip_of] if self.cfg.count == "clips" else of_clip.new_ones(len(own))
+        weight = (
+            of_clip.reciprocal()[batch.clip_of] if self.cfg.count == "clips" else of_clip.new_ones(len(own))
+        )
         # A clip without a text of its own chooses nothing, though it may look like one that has some.
         has_text = (of_clip > 0).to(dtype)
         return Choice(share, allowed, weight), Choice(share.T, allowed.T, has_text), alike
