@@ -15,6 +15,7 @@ from vidapt.nouns import Clip
 from vidapt.training import footprints, manifest
 from vidapt.training.footprints import FOOTAGE, Footprint, look, unchanged, write_footprints
 from vidapt.training.manifest import checksum, differences, read_manifest, write_manifest
+from vidapt.video.identity import identity
 
 
 def files(folder: Path, count: int) -> list[Path]:
@@ -97,6 +98,18 @@ def test_a_file_that_could_not_be_read_before_and_can_now_has_changed(tmp_path: 
     paths[1].write_bytes(b"back")
     with pytest.raises(ConfigError, match=r"since it began: 01\n"):
         unchanged(tmp_path / "run", clips(paths))
+
+
+def test_what_a_run_knows_is_not_read_again_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = files(tmp_path, 3)
+    begun(tmp_path / "run", paths)
+    os.utime(paths[1], ns=(1, 1))
+    read: list[Path] = []
+    monkeypatch.setattr(footprints, "identity", lambda path: read.append(path) or identity(path))
+    unchanged(tmp_path / "run", clips(paths))
+    assert read == [paths[1]]
 
 
 def spoil(run: Path, change: Any) -> None:
