@@ -23,7 +23,7 @@ from vidapt.nouns import Clip
 from vidapt.recipe import Cache, DataSource
 from vidapt.training import footage
 from vidapt.training.align.captions import caption_clips
-from vidapt.training.align.ends import ends_of
+from vidapt.training.align.ends import Ends, ends_of
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.align.interpolate import interpolated
 from vidapt.training.align.retrieve import cosines
@@ -183,6 +183,9 @@ def test_what_began_at_random_begins_as_it_did_in_the_run(runs: Path, tmp_path: 
     begun = [open_dual_encoder(tmp_path / "clip.pt", accept=["image_clip"], seed=seed)[0] for seed in (3, 0)]
     assert_equal(first.state_dict(), begun[0].state_dict())
     assert not torch.equal(first.tower.added, begun[1].tower.added)
+    # Where no run is named, a recipe's own beginning is meant that says no seed.
+    named, *_ = Ends(str(tmp_path / "clip.pt"), str(run / "01-a" / "model"), ["image_clip"]).open()
+    assert_equal(named.state_dict(), begun[1].state_dict())
 
 
 def test_a_broken_clip_is_left_out_and_told_of(runs: Path, tmp_path: Path) -> None:

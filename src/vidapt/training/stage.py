@@ -191,7 +191,7 @@ def _step(
     batch = work.batch(number)
     if batch is None:
         return None
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     lower = (
         torch.autocast(model.device.type, torch.bfloat16) if stage.precision == "bfloat16" else nullcontext()
     )
