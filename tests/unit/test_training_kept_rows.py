@@ -251,6 +251,6 @@ def test_pooled_or_not_it_is_read_alike() -> None:
     assert not isinstance(whole, str)
     assert not isinstance(small, str)
     assert torch.equal(whole.x, small.x)
-    plain = video_lm()
+    plain = video_lm(resolution={"kind": "whole"})
     seen = plain.see_views(plain.cut(pixels))
     assert plain.shrunk(seen) is seen
