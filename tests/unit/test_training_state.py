@@ -100,6 +100,13 @@ def test_what_may_not_be_changed_is_refused_unless_the_recipe_is_the_runs_own() 
     assert (goes_on.seed, changed) == (5, {})
 
 
+def test_of_what_was_empty_before_only_what_is_new_is_named() -> None:
+    share = {"batching": {"clips": 2, "share": {"colour": 0.5}}}
+    for before, now in ((plan_of({}), plan_of(share)), (plan_of(share), plan_of({}))):
+        with pytest.raises(ConfigError, match=r"differs in stages\.0\.batching\.share\.colour\n"):
+            forked(now, kept(before), [], known=False)
+
+
 @pytest.mark.parametrize("count", [8, 9, 11])
 def test_eight_places_are_named_and_the_others_counted(count: int) -> None:
     share = {f"t{number:02d}": 0.5 for number in range(count)}
