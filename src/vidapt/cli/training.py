@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import Device, Workers
-from vidapt.cli._show import plain_errors, say
+from vidapt.cli._show import plain_errors, remark, say
+from vidapt.files import exists
 
 
 def train(
@@ -42,6 +43,8 @@ def train(
         parsed = load_recipe(recipe, change or (), given=given)
         from vidapt.training.run import train as run_training
 
+        if resume and not exists(runs / parsed.name):
+            remark(f"there is no run in {runs / parsed.name}: it is begun anew")
         with progress() as report:
             run = run_training(
                 parsed,

@@ -183,8 +183,6 @@ def _begun(
     if state is None:
         if from_step is not None:
             raise ConfigError(run, "is no run yet", "leave out --from-step, or check --runs and `name`")
-        if resume:
-            report("resume", 1, 1, f"there is no run in {run}: it is begun anew")
         state = RunState(recipe.fingerprint, recipe.settled, labels)
         return _Begun(kind, recipe, run, state, plan, data, 0, unchanged(run, clips))
     recipe, changed = gone_on(state, run, recipe, changes)
