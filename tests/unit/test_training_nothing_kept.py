@@ -55,7 +55,9 @@ def test_clips_are_looked_at_and_decoded_once_for_each_visit(
 ) -> None:
     watched = Watched(monkeypatch)
     monkeypatch.setattr(footage_module, "decode", lambda *_, **__: pytest.fail("decoded within the step"))
-    trained(recipe(stage(labels, cache=NOTHING, steps=3, batching={"clips": 2})), tmp_path / "runs")
+    trained(
+        recipe(stage(labels, cache=NOTHING, steps=3, batching={"clips": 2, "blind": 0})), tmp_path / "runs"
+    )
     assert watched.looked_at() == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
     assert len(watched.whole()) == 3 * 2
     assert sorted(watched.whole()[:4]) == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
@@ -100,7 +102,7 @@ def test_a_clip_that_breaks_in_a_step_costs_its_visits_alone(labels: Path, tmp_p
     frames = rng.integers(0, 255, (60, 64, 64, 3), dtype=np.uint8)
     write_mp4(labels.parent / "2.mp4", frames, 6)
     spoil_the_end(labels.parent / "2.mp4")
-    plan = recipe(stage(labels, cache=NOTHING, steps=6, save_every=1, batching={"clips": 1}))
+    plan = recipe(stage(labels, cache=NOTHING, steps=6, save_every=1, batching={"clips": 1, "blind": 0}))
     expected = trained(plan, tmp_path / "whole")
     text = (tmp_path / "whole" / "run" / "quarantine.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
@@ -151,5 +153,7 @@ def test_a_step_with_a_clip_of_another_size_calls_a_trained_tower_once(
 
     monkeypatch.setattr(Part, "forward", counted)
     train_all = {"towers": "full", "connector": "full", "language": "full"}
-    trained(recipe(stage(labels, train=train_all, steps=2, batching={"clips": 4})), tmp_path / "runs")
+    trained(
+        recipe(stage(labels, train=train_all, steps=2, batching={"clips": 4, "blind": 0})), tmp_path / "runs"
+    )
     assert calls == [4, 4]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from training_tools import assert_equal, recipe, silent, stage, trained, weights, write_clips
 
-from vidapt.errors import CheckpointError, ConfigError
+from vidapt.errors import ConfigError
 from vidapt.interrupt import between_steps
 from vidapt.recipe import Recipe
 from vidapt.training import talking
@@ -211,7 +211,7 @@ def test_a_checkpoint_beyond_the_stages_end_is_refused(labels: Path, tmp_path: P
     shorter = recipe(stage(labels, steps=4))
     file = tmp_path / "run" / "run.json"
     file.write_text(json.dumps({"recipe": shorter.fingerprint}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="is of step 5, the stage has 4"):
+    with pytest.raises(ConfigError, match=r"stages\.0\.steps: is 4, and 5 are done"):
         train(shorter, tmp_path, silent, workers=0, resume=True)
 
 

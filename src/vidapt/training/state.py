@@ -6,9 +6,9 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import write_json
@@ -43,6 +43,8 @@ class RunState:
         models: Checksums of the files of each one's model.
         forks: What was changed while a stage was under way.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     recipe: str
     settled: str | None = None
