@@ -69,7 +69,7 @@ def _arguments() -> argparse.Namespace:
 
 def _map(out: Path, covered_at: Path, jobs: int) -> None:
     """Run the tests once and keep which of them run what."""
-    settings = out / "coverage.ini"
+    settings = out / "settings.ini"  # what begins like the data file is removed with it
     settings.write_text(f"[run]\nsource = vidapt\ndata_file = {out / 'coverage'}\n", encoding="utf-8")
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-n", str(jobs), "--dist", "loadgroup", "--cov"),
