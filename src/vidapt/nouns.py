@@ -39,6 +39,19 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
+class Moments:
+    """When the frames of one clip were.
+
+    Attributes:
+        seconds: Of each frame, from the beginning of the file.
+        length: How long the clip lasts, in seconds.
+    """
+
+    seconds: tuple[float, ...]
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
 class Frames:
     """What was decoded.
 
@@ -46,11 +59,23 @@ class Frames:
         pixels: [T, H, W, 3] uint8, RGB, rotation applied.
         times_s: [T] float64, seconds from the first frame of the file.
         notes: What a user should know, such as that the file is truncated.
+        length_s: How long the stretch they were chosen from lasts, in seconds; None where nothing says so.
     """
 
     pixels: np.ndarray
     times_s: np.ndarray
     notes: tuple[str, ...] = ()
+    length_s: float | None = None
+
+    @property
+    def moments(self) -> Moments:
+        """When they were, as plain numbers."""
+        seconds = tuple(map(float, self.times_s))
+        length = self.length_s
+        if length is None:  # the last frame is taken to last as long as the others do
+            steps = max(1, len(seconds) - 1)
+            length = (seconds[-1] - seconds[0]) * (steps + 1) / steps if seconds else 0.0
+        return Moments(seconds, length)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -156,10 +181,12 @@ class Features:
     Attributes:
         x: [N, t, h, w, C], natural order.
         extra: [N, e, C] tokens that have no place in the grid (video proxies, class tokens); or None.
+        levels: What chosen inner layers made of the same cells, each of the shape of `x`, from the lowest up.
     """
 
     x: Tensor
     extra: Tensor | None = None
+    levels: tuple[Tensor, ...] = ()
 
     @property
     def grid(self) -> Grid:
@@ -175,17 +202,22 @@ class Tokens:
         x: [N, n, D]: the cells of `grid` in natural order, then `extra` tokens without a place.
         grid: Grid of the tokens that have a place.
         extra: Number of tokens without one.
+        deep: What is added to the states at these tokens' places behind the language layers that the
+            connector names in its `depths`, each of the shape of `x`.
     """
 
     x: Tensor
     grid: Grid
     extra: int = 0
+    deep: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.x.shape[1] != self.grid.cells + self.extra:
             raise ValueError(
                 f"{self.grid.cells} cells and {self.extra} extra tokens were promised, {self.x.shape[1]} made"
             )
+        if any(one.shape != self.x.shape for one in self.deep):
+            raise ValueError("what is added deeper down needs one row for every token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +228,13 @@ class Views:
         tensors: One [N, T, 3, h, w] per view of the plan; uint8, or float32 in 0..255.
         plan: What was cut.
         together: How many clips each one's conversation is about.
+        moments: When the frames of each clip were, N of them; empty where nobody knows.
     """
 
     tensors: tuple[Tensor, ...]
     plan: Plan
     together: int = 1
+    moments: tuple[Moments, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,17 +246,41 @@ class Seen:
         plan: What was cut.
         together: How many clips each one's conversation is about.
         stitched: Whether the resolution's `stitch` has already been applied; see `VideoLM.shrunk`.
+        moments: When the frames of each clip were, N of them; empty where nobody knows.
     """
 
     features: tuple[Features, ...]
     plan: Plan
     together: int = 1
     stitched: bool = False
+    moments: tuple[Moments, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Text about some frames of a clip, which can be written once their moments are known.
+
+    Attributes:
+        text: A template; see `recipe.TimeText`.
+        first: Index of the first of the frames.
+        last: Index of the last of them.
+        number: Of the stretch of frames among those of the clip, counted from 1.
+    """
+
+    text: str
+    first: int
+    last: int
+    number: int
 
 
 Span = tuple[Grid, int]
 """Visual tokens that stand together: those with a place, and how many have none."""
 
-Layout = tuple[Span | str, ...]
+Layout = tuple[Span | str | Stamp, ...]
 """What is read of one clip, in order: visual tokens, and text such as the marks of slices. `{index}` in a
-text stands for the clip's number among the conversation's media, counted from 0."""
+text stands for the clip's number among the conversation's media, counted from 0. A stamp is text, too; how
+many tokens it becomes is known with the moments of the frames."""
+
+Timed = tuple[Grid, int, tuple[float, ...]]
+"""Visual tokens as positions number them: a span, and the second at which each of its `t` slices begins (none
+where nobody knows)."""
