@@ -9,27 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
 from vidapt.resolutions.native import Part
 
 BLOCK = 32 * 32
 LIMITS: dict[str, Any] = {"factor": 32, "min_pixels": 128 * BLOCK, "max_pixels": 768 * BLOCK, "over": "clip"}
 RELEASED = {**LIMITS, "min_pixels": 4096, "max_pixels": 25_165_824}
-
-
-def smart_resize(frames: int, height: int, width: int, least: int, most: int) -> tuple[int, int]:
-    """As transformers' video processor of Qwen3-VL has it, which needs torchvision to be imported."""
-    if height < 32 or width < 32:
-        scale = max(32 / height, 32 / width)
-        height, width = int(height * scale), int(width * scale)
-    rows, columns, slices = round(height / 32) * 32, round(width / 32) * 32, round(frames / 2) * 2
-    if slices * rows * columns > most:
-        beta = math.sqrt(frames * height * width / most)
-        return tuple(max(32, math.floor(side / beta / 32) * 32) for side in (height, width))  # type: ignore[return-value]
-    if slices * rows * columns < least:
-        beta = math.sqrt(least / (frames * height * width))
-        return math.ceil(height * beta / 32) * 32, math.ceil(width * beta / 32) * 32
-    return rows, columns
 
 
 def side_of(part: Part, size: tuple[int, int], frames: int) -> tuple[int, int]:
@@ -49,8 +35,9 @@ def sizes(draw: st.DrawFn) -> tuple[int, int]:
 @settings(max_examples=1500, deadline=None)
 def test_sides_are_the_processors(limits: dict[str, Any], size: tuple[int, int], frames: int) -> None:
     part = Part(Part.Config(**limits))
+    least, most = limits["min_pixels"], limits["max_pixels"]
     assert side_of(part, size, frames) == smart_resize(
-        frames, *size, limits["min_pixels"], limits["max_pixels"]
+        frames, *size, factor=32, min_pixels=least, max_pixels=most
     )
 
 
@@ -59,7 +46,9 @@ def test_sides_are_the_processors(limits: dict[str, Any], size: tuple[int, int],
 def test_capped_sides_are_the_processors(size: tuple[int, int], frames: int) -> None:
     part = Part(Part.Config(**RELEASED, frame_pixels=768 * BLOCK))
     each = max(min(768 * BLOCK, RELEASED["max_pixels"] // frames), int(4096 * 1.05))
-    assert side_of(part, size, frames) == smart_resize(frames, *size, 4096, each * frames)
+    assert side_of(part, size, frames) == smart_resize(
+        frames, *size, factor=32, min_pixels=4096, max_pixels=each * frames
+    )
 
 
 @given(size=sizes(), frames=st.integers(1, 800))
