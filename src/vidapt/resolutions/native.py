@@ -74,9 +74,7 @@ class Part(Checked):
             if of_clips and self.total_pixels is not None:
                 raise ValueError("total_pixels goes with `over: frame`; over a clip, max_pixels is the total")
             if not of_clips and self.frame_pixels is not None:
-                raise ValueError(
-                    "frame_pixels goes with `over: clip`; over a frame, that is max_pixels"
-                )
+                raise ValueError("frame_pixels goes with `over: clip`; over a frame, that is max_pixels")
             return self
 
     def __init__(self, cfg: Config, *, size: tuple[int, int] = (0, 0), width: int = 0) -> None:
