@@ -148,9 +148,9 @@ class _Continuing(nn.Module):
 
     def _inputs(self, hidden: Tensor) -> list[Tensor]:
         """Of each token: [B, L, C] for the convolution, [B, L, heads] decay (as a logarithm) and beta."""
-        # In float16, A might be infinite.
-        slope = F.softplus(self.in_proj_a(hidden).float() + self.dt_bias)
-        decay = -self.A_log.float().exp() * slope
+        step = self.in_proj_a(hidden)
+        wide = torch.promote_types(step.dtype, torch.float32)  # in float16, A might be infinite
+        decay = -self.A_log.to(wide).exp() * F.softplus(step.to(wide) + self.dt_bias)
         return [self.in_proj_qkv(hidden), decay, self.in_proj_b(hidden).sigmoid()]
 
     def _read(
