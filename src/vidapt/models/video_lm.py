@@ -7,7 +7,7 @@ place of word embeddings. What is ours is that a clip's tokens stand once in fro
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
 from vidapt.models.clip_rows import split_rows, split_views, visual_tokens
+from vidapt.models.depths import passed
 from vidapt.models.layout import arranged, stitched
 from vidapt.models.lora import add_adapters
 from vidapt.models.origin import Origin
@@ -257,12 +258,15 @@ class VideoLM(nn.Module):
             return words
         return words.masked_scatter(slots.unsqueeze(-1), visual.to(words.dtype))
 
-    def states(self, packed: Packed, visual: Tensor | None) -> Tensor:
+    def states(
+        self, packed: Packed, visual: Tensor | None, deep: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
         """Last hidden states where labels are predicted.
 
         Args:
             packed: N rows.
             visual: [V, D] visual tokens in the order of the rows' slots.
+            deep: [N, L, D] each, added behind the language layers of these numbers.
 
         Returns:
             [M, D], one row per label.
@@ -276,6 +280,7 @@ class VideoLM(nn.Module):
             attention_mask=packed.slots.new_ones(length, length).tril()[None, None],
             use_cache=False,
             layout=packed.layout,
+            **passed(deep),
         ).last_hidden_state
         # Of a model on several devices, where its last layer lies.
         picked = states.flatten(0, 1)[packed.label_at.to(states.device)]
