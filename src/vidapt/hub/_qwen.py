@@ -1,4 +1,4 @@
-"""What the families of Qwen's vision-language models share: configurations, processor files, names of tensors.
+"""What the families of Qwen's vision-language models share: configurations, processor files, tensors' names.
 
 Source: the released configurations and processor files of Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5, and
 transformers' classes of these names.
@@ -93,7 +93,7 @@ TIMES_3 = {
 marks of their own, within those that the chat template puts around the whole video."""
 
 TIMES_3_BEFORE = {**TIMES_3, "video": _PAIRS}
-"""As it wrote it before, and as servers did which follow the version of the release: without the outer marks."""
+"""As it wrote it before, and as servers do that follow the release: without the outer marks."""
 
 
 def vision(config: Mapping[str, Any], where: Path, kinds: Mapping[str | None, str]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Qwen3.5, 3.6 and 3.8: Qwen3-VL's way of seeing in front of a language model with Gated DeltaNet layers.
 
-Source: the released configurations of Qwen3.5 (Qwen team 2026); transformers' `Qwen3_5Model`, whose vision side
-is that of Qwen3-VL without anything added deeper down. An answer begins behind an empty thought, as the chat
-templates write it where thinking is switched off; it belongs to the question and carries no loss.
+Source: the released configurations of Qwen3.5 (Qwen team 2026); transformers' `Qwen3_5Model`, whose vision
+side is that of Qwen3-VL without anything added deeper down. An answer begins behind an empty thought, as the
+chat templates write it where thinking is switched off; it belongs to the question and carries no loss.
 """
 
 from __future__ import annotations
