@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import (
+    GenerationConfig,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -91,9 +92,7 @@ def _qwen2_5_vl(**changes: Any) -> Any:
 
 def _qwen3_vl(**changes: Any) -> Any:
     vision = {**_VISION, "num_position_embeddings": 25, "deepstack_visual_indexes": [0, 2]}
-    config = Qwen3VLConfig(
-        text_config=_interleaved(4, 2, 2), vision_config=vision, **{**_SPECIAL, **changes}
-    )
+    config = Qwen3VLConfig(text_config=_interleaved(4, 2, 2), vision_config=vision, **{**_SPECIAL, **changes})
     return Qwen3VLForConditionalGeneration(config)
 
 
@@ -136,7 +135,9 @@ def mean_of(family: str) -> tuple[list[float], list[float]]:
 def save(family: str, oracle: Any, folder: Path, **options: Any) -> Path:
     oracle.save_pretrained(folder, **options)
     mean, std = mean_of(family)
-    Qwen2VLImageProcessorPil(patch_size=P, size=LIMITS, image_mean=mean, image_std=std).save_pretrained(folder)
+    Qwen2VLImageProcessorPil(patch_size=P, size=LIMITS, image_mean=mean, image_std=std).save_pretrained(
+        folder
+    )
     limits = LIMITS if family == "qwen2_5_vl" else VIDEO_LIMITS
     (folder / "video_preprocessor_config.json").write_text(json.dumps({"size": limits}))
     tokenizer().save_pretrained(folder)
@@ -238,7 +239,9 @@ class Theirs:
     @torch.no_grad()
     def write(self, count: int) -> list[int]:
         """Greedy words of the original's own `generate`."""
-        made = self.oracle.generate(**self.arguments(), max_new_tokens=count, do_sample=False, eos_token_id=[])
+        how = GenerationConfig(max_new_tokens=count, do_sample=False, pad_token_id=0)
+        self.oracle.generation_config = how  # else what it leaves open is taken from there
+        made = self.oracle.generate(**self.arguments(), generation_config=how)
         return made[0, len(self.ids) :].tolist()
 
 
