@@ -74,11 +74,19 @@ def test_positions_of_three_axes_make_no_difference_to_it(monkeypatch: pytest.Mo
     assert largest_difference(separate, shared) < 1e-8
 
 
-@pytest.mark.parametrize("language", [DENSE, MIXTURE], ids=["dense", "experts"])
-def test_shared_prefixes_equal_transformers_own_layers(language: dict[str, Any]) -> None:
-    found = world("prefixes of different lengths", language, torch.float32)
+# transformers takes decays in float32 even in a model of float64.
+@pytest.mark.parametrize(
+    ("language", "close"), [(None, 1e-6), (DENSE, 1e-5), (MIXTURE, 1e-4)], ids=["float64", "dense", "experts"]
+)
+def test_shared_prefixes_equal_transformers_own_layers(
+    language: dict[str, Any] | None, close: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "prefixes of different lengths"
+    found = exact_world(name, monkeypatch) if language is None else world(name, language, torch.float32)
     loss, shared = loss_and_gradients(found.model, found.shared())
     original = original_of(found.model.language)
+    if language is None:
+        make_exact(original, monkeypatch)
     model: Any = found.model
     total, count = torch.zeros(()), 0
     model.zero_grad(set_to_none=True)
@@ -96,7 +104,7 @@ def test_shared_prefixes_equal_transformers_own_layers(language: dict[str, Any])
                 count += 1
     mean = total / count
     mean.backward()
-    assert float((loss - mean).abs() / mean) < 1e-6
+    assert float((loss - mean).detach().abs()) < close * float(loss)
     # Words are looked up in our table, and written by the original's.
     own = packing.gradients(model)
     theirs = {f"language.{name}": weight.grad for name, weight in original.named_parameters()}
@@ -104,7 +112,7 @@ def test_shared_prefixes_equal_transformers_own_layers(language: dict[str, Any])
         name: sum(g[name] for g in (own, theirs) if g.get(name) is not None)  # type: ignore[misc]
         for name in shared
     }
-    assert difference(shared, plain) < 1e-5
+    assert difference(shared, plain) < close
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -114,7 +122,7 @@ def test_checkpointed_layers_give_the_same_gradients(
     found = exact_world("prefixes of different lengths", monkeypatch)
     loss, plain = loss_and_gradients(found.model, found.separate())
     found.model.train()
-    found.model.language.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    found.model.language.activation_checkpointing_enable({"use_reentrant": reentrant})
     calls = count_reads(monkeypatch)
     again, checkpointed = loss_and_gradients(found.model, found.shared())
     # Three layers read prefixes and questions, and once more on the way back.
