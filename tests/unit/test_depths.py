@@ -86,7 +86,9 @@ def test_it_is_added_behind_the_named_layers_of_any_model(kind: str) -> None:
     layers = module._layers(model)
 
     def hear(number: int) -> Any:
-        return lambda own, args, output: heard.update({number: output[0] if isinstance(output, tuple) else output})
+        return lambda own, args, output: heard.update(
+            {number: output[0] if isinstance(output, tuple) else output}
+        )
 
     # The hook that adds was there first, so this one hears its result.
     handles = [layer.register_forward_hook(hear(number)) for number, layer in enumerate(layers)]
@@ -103,7 +105,9 @@ def test_it_is_added_behind_the_named_layers_of_any_model(kind: str) -> None:
         handle.remove()
 
 
-def packed_states(model: Any, prefix: Tensor, rows: Tensor, owner: Tensor, added: dict[int, Tensor]) -> Tensor:
+def packed_states(
+    model: Any, prefix: Tensor, rows: Tensor, owner: Tensor, added: dict[int, Tensor]
+) -> Tensor:
     embedded = torch.cat([prefix, rows], dim=1)
     length = embedded.shape[1]
     none = {depth: torch.cat([x, x.new_zeros(rows.shape)], dim=1) for depth, x in added.items()}
@@ -174,7 +178,9 @@ def test_a_cached_prefix_gives_its_depths_to_what_is_written(kind: str) -> None:
     _forward(model, rows, words(), deep())
     last = _forward(model, rows, more)
     whole = {k: torch.cat([x, torch.zeros_like(more)], 1) for k, x in deep().items()}
-    assert torch.allclose(last, read(model.language, torch.cat([words(), more], 1), **passed(whole))[:, -1], atol=1e-4)
+    assert torch.allclose(
+        last, read(model.language, torch.cat([words(), more], 1), **passed(whole))[:, -1], atol=1e-4
+    )
     assert not torch.allclose(last, read(model.language, torch.cat([words(), more], 1))[:, -1], atol=1e-2)
 
 
@@ -196,7 +202,9 @@ def test_a_model_that_tells_its_layers_nothing_is_refused(monkeypatch: pytest.Mo
         return trial_run(model)
 
     monkeypatch.setattr(module, "trial_run", forgetful)
-    with pytest.raises(ConfigError, match=r"adds to language layers \[0, 2\], which this language model tells"):
+    with pytest.raises(
+        ConfigError, match=r"adds to language layers \[0, 2\], which this language model tells"
+    ):
         language()
 
 

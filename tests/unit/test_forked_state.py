@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ import torch.nn.functional as F
 from hybrid_tools import DENSE, MIXTURE, difference, make_exact, original_of
 from test_attention_packing import CASES, Case, World, largest_difference, loss_and_gradients
 from torch import Tensor
-from training_tools import GivenBatch
+from training_tools import GivenBatch, blueprint, recipe, stage, video_lm, write_clips
 
+from vidapt.errors import ConfigError
 from vidapt.models import attention, delta_net
 from vidapt.models.delta_net import DeltaState
 from vidapt.models.token_rows import TokenRows
 from vidapt.models.video_lm import VideoLM
+from vidapt.training import run
 
 NAMES = (
     "8 questions",
@@ -181,6 +184,41 @@ def test_padding_says_nothing_even_if_it_is_no_number() -> None:
         assert torch.equal(layer(given, layout=layout)[~padding], expected)
 
 
+def test_flex_attention_is_refused_before_a_clip_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_place", lambda device, asked: torch.device("cpu"))
+    labels = write_clips(tmp_path / "clips", clips=1)
+    asked = recipe(stage(labels, batching={"flex": True}, steps=1), blueprint=blueprint(language=DENSE))
+    with pytest.raises(ConfigError, match=r"batching\.flex: computes attention alone, and layers"):
+        run.train(asked, tmp_path / "runs", lambda *event: None, workers=0)
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+def test_flex_attention_is_refused_by_the_layers_themselves() -> None:
+    found = world("3 questions", DENSE, torch.float32)
+    batch = found.shared()
+    flex = replace(batch.packed, layout=replace(batch.packed.layout, flex=True))
+    with pytest.raises(ConfigError, match="keep a state, which is forked instead"):
+        found.model(flex, found.model.visual(batch.seen))
+
+
+def test_adapters_reach_the_layers_with_state() -> None:
+    found = world("adapters", DENSE, torch.float32)
+    _, gradient = loss_and_gradients(found.model, found.shared())
+    adapted = {name.split(".lora_")[0].rpartition(".")[2] for name in gradient if ".lora_" in name}
+    assert {"in_proj_qkv", "in_proj_z", "out_proj"} <= adapted
+    assert {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"} <= adapted
+
+
+def test_adapters_can_be_put_into_layers_with_state_alone() -> None:
+    targets = ["in_proj_qkv", "in_proj_z", "out_proj"]
+    model = video_lm(language=DENSE, adapters={"rank": 3, "alpha": 6, "targets": targets})
+    adapted = {name.split(".lora_")[0] for name, _ in model.language.named_parameters() if ".lora_" in name}
+    layers = [f"model.layers.{number}.linear_attn.{target}" for number in range(3) for target in targets]
+    assert adapted == set(layers)
+
+
 Mistake = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -225,7 +263,9 @@ def read_padding(patch: pytest.MonkeyPatch) -> None:
 
 
 def end_behind_padding(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(TokenRows, "lengths", property(lambda rows: torch.full_like(rows.origin, rows.real.shape[1])))
+    patch.setattr(
+        TokenRows, "lengths", property(lambda rows: torch.full_like(rows.origin, rows.real.shape[1]))
+    )
 
 
 def read_questions_as_one(patch: pytest.MonkeyPatch) -> None:

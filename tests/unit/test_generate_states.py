@@ -31,7 +31,9 @@ def test_greedy_answers_equal_those_of_transformers(language: dict[str, Any]) ->
     answer = one(model, about(question(5, 6, 7)), clip(4))
     own = make_model(**language)
     own.language = original_of(model.language)
-    assert type(own.language.model.layers[0].linear_attn) is not type(model.language.model.layers[0].linear_attn)
+    assert type(own.language.model.layers[0].linear_attn) is not type(
+        model.language.model.layers[0].linear_attn
+    )
     # Of layers with states alone, transformers' loop cannot tell how long its cache is.
     if language is not ALL_STATES:
         assert answer.ids == spoken(own, clip(4))

@@ -11,7 +11,9 @@ from torch import Tensor
 from vidapt.models.token_rows import as_they_are, by_owner, without_gaps
 
 BATCHES = st.integers(1, 4).flatmap(
-    lambda width: st.lists(st.lists(st.integers(-1, 3), min_size=width, max_size=width), min_size=1, max_size=4)
+    lambda width: st.lists(
+        st.lists(st.integers(-1, 3), min_size=width, max_size=width), min_size=1, max_size=4
+    )
 )
 
 
