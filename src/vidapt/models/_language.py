@@ -55,7 +55,7 @@ def _with_head(text: Any) -> Any:
 
         @classmethod
         def _can_set_experts_implementation(cls) -> bool:
-            """transformers answers by the source file that a class stands in, which here is this one."""
+            """Transformers answers by the source file that a class stands in, which here is this one."""
             return bool(text._can_set_experts_implementation())
 
         def forward(self, *arguments: Any, **named: Any) -> Tensor:
@@ -107,14 +107,16 @@ def _unusable(kind: Any, reason: str) -> ConfigError:
     return ConfigError(
         "blueprint.language",
         f"a language model of model_type {kind!r} cannot be used: {reason}",
-        "use a transformers model with plain causal attention or Gated DeltaNet in every layer, such as llama, "
-        "qwen3 or qwen3_5_text",
+        "use a transformers model of plain causal attention or Gated DeltaNet layers, such as llama, qwen3 "
+        "or qwen3_5_text",
     )
 
 
 def _from_config(config: Any) -> Any:
     if config.model_type in _TEXT_ALONE:
-        model = _with_head(MODEL_MAPPING[type(config)])._from_config(config, attn_implementation=SHARED_PREFIX)
+        model = _with_head(MODEL_MAPPING[type(config)])._from_config(
+            config, attn_implementation=SHARED_PREFIX
+        )
     else:
         model = AutoModelForCausalLM.from_config(config, attn_implementation=SHARED_PREFIX)
     continue_from_states(model)

@@ -5,8 +5,8 @@ and do not hand on who sees whom, so that every token would see every other. A c
 run once, in its own depth and sizes but without values: all tensors lie on torch's meta device, so the
 largest model takes a fraction of a second and no memory. A small model with values was the alternative; it
 would need to know the size fields of every configuration. Where every layer attends by a layout and by
-nothing else, a later token or a foreign question cannot change anything, whatever the values are. A layer with
-state does the same if it forks the state: each question then begins with what its prefix left behind.
+nothing else, a later token or a foreign question cannot change anything, whatever the values are. A layer
+with state does the same if it forks the state: each question then begins with what its prefix left behind.
 """
 
 from __future__ import annotations

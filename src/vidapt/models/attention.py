@@ -116,9 +116,23 @@ class PrefixLayout:
         Args:
             module: The layer; its `forked` reads prefixes, and questions from the states behind them.
             hidden: Its input.
+
+        Raises:
+            ConfigError: Under FlexAttention, which computes attention alone.
         """
+        if self.flex:
+            raise flex_refused()
         found: Tensor = module.forked(hidden, self)
         return found
+
+
+def flex_refused() -> ConfigError:
+    """That a language model with state is to be trained by FlexAttention."""
+    return ConfigError(
+        "batching.flex",
+        "computes attention alone, and layers of this language model keep a state, which is forked instead",
+        "leave it out: shared prefixes are as exact and as cheap without it",
+    )
 
 
 def shared_prefix_attention(

@@ -1,8 +1,8 @@
-"""Gated DeltaNet layers that go on from a state: forked behind a shared prefix, or kept per row while writing.
+"""Gated DeltaNet layers that go on from a state, forked behind a shared prefix or kept per row while writing.
 
-Sources: Yang et al. 2024, "Gated Delta Networks", arXiv 2412.06464; transformers' Qwen3.5 layers, whose weights
-and whose rule these layers use. `flash-linear-attention` and `causal-conv1d` compute it where they are
-installed. Behind a prefix every question begins with what the prefix left behind, under grad, so that the
+Sources: Yang et al. 2024, "Gated Delta Networks", arXiv 2412.06464; transformers' Qwen3.5 layers, whose
+weights and whose rule these layers use. `flash-linear-attention` and `causal-conv1d` compute it where they
+are installed. Behind a prefix every question begins with what the prefix left behind, under grad, so that the
 prefix's gradient is the sum of its questions', as it is where each has a copy of the prefix.
 """
 
@@ -89,7 +89,23 @@ class DeltaLayer(CacheLayerMixin):  # type: ignore[misc]
 class _Continuing(nn.Module):
     """The forward pass of a Gated DeltaNet layer, beside whose class it stands first."""
 
+    layer_idx: int
+    num_v_heads: int
+    key_dim: int
+    value_dim: int
+    head_k_dim: int
+    head_v_dim: int
+    conv_kernel_size: int
+    activation: str
     conv1d: nn.Conv1d
+    dt_bias: Tensor
+    A_log: Tensor
+    in_proj_qkv: Any  # linear layers, with or without adapters, in any number format
+    in_proj_z: Any
+    in_proj_a: Any
+    in_proj_b: Any
+    out_proj: Any
+    norm: Any
 
     @force_accelerate_hooks("conv1d")  # type: ignore[untyped-decorator]
     def forward(
@@ -114,7 +130,7 @@ class _Continuing(nn.Module):
             return layout.fork(self, hidden_states)
         kept = None if cache_params is None else cache_params.layers[self.layer_idx]
         if kept is not None and not isinstance(kept, DeltaLayer):
-            own: Tensor = super().forward(hidden_states, cache_params, attention_mask, **rest)  # type: ignore[misc]
+            own: Tensor = super().forward(hidden_states, cache_params, attention_mask, **rest)
             return own
         b, length = hidden_states.shape[:2]
         if attention_mask is None:
@@ -143,7 +159,9 @@ class _Continuing(nn.Module):
             second, _ = self._read([x[:, p:] for x in inputs], questions, begun)
             read.append(questions.put(second))
         else:  # nothing but padding
-            read.append(inputs[0].new_zeros(len(hidden), hidden.shape[1] - p, self.num_v_heads, self.head_v_dim))
+            read.append(
+                inputs[0].new_zeros(len(hidden), hidden.shape[1] - p, self.num_v_heads, self.head_v_dim)
+            )
         return self._output(hidden, torch.cat(read, dim=1))
 
     def _inputs(self, hidden: Tensor) -> list[Tensor]:
@@ -161,7 +179,7 @@ class _Continuing(nn.Module):
         mixed, decay, beta = map(rows.take, inputs)
         m, length = mixed.shape[:2]
         mixed, history = self._convolve(mixed, rows, None if state is None else state.history)
-        query, key, value = mixed.split([self.key_dim, self.key_dim, self.value_dim], dim=-1)
+        query, key, value = torch.split(mixed, [self.key_dim, self.key_dim, self.value_dim], dim=-1)
         one = state is not None and length == 1
         rule = dense.torch_recurrent_gated_delta_rule if one else dense.torch_chunk_gated_delta_rule
         found, memory = rule(

@@ -1,10 +1,11 @@
 """What enters a language model behind some of its layers, and not only in place of word embeddings.
 
-DeepStack (Meng et al. 2024, arXiv 2406.04334; Qwen3-VL): what inner layers of the tower see of a clip is added
-to the hidden states at the clip's places, behind the first language layers. The tensors are handed to the
-language model as the keyword `deep`, which transformers' models hand on to every layer; a hook behind a
-layer adds what is meant for it. So nothing is kept between calls, and it makes no difference whether rows are
-packed, read from a cache, adapted by LoRA or checkpointed: hooks stand outside the part that is computed again.
+DeepStack (Meng et al. 2024, arXiv 2406.04334; Qwen3-VL): what inner layers of the tower see of a clip is
+added to the hidden states at the clip's places, behind the first language layers. The tensors are handed to
+the language model as the keyword `deep`, which transformers' models hand on to every layer; a hook behind a
+layer adds what is meant for it. So nothing is kept between calls, and it makes no difference whether rows
+are packed, read from a cache, adapted by LoRA or checkpointed: hooks stand outside the part that is computed
+again.
 """
 
 from __future__ import annotations

@@ -28,5 +28,7 @@ def select_rows(cache: Any, index: Tensor) -> None:
     """Keep (or repeat) rows by index, in place."""
     # Where layers lie on several devices, each one's keys and values lie there, too.
     for layer in cache.layers:
-        place = index if isinstance(layer, DeltaLayer) else index.to(layer.keys.device)
-        layer.batch_select_indices(place)
+        if isinstance(layer, DeltaLayer):
+            layer.batch_select_indices(index)
+        elif layer.keys is not None:
+            layer.batch_select_indices(index.to(layer.keys.device))
