@@ -159,9 +159,9 @@ def patches(family: str, clip: Tensor) -> Tensor:
     return split.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(t * h * w, -1)
 
 
-def times(frames: int) -> list[str]:
-    """What the original's processor writes before each pair of frames."""
-    found = Qwen3VLProcessor._calculate_timestamps(None, list(range(frames)), FPS)
+def times(numbers: Sequence[int]) -> list[str]:
+    """What the original's processor writes before each pair of frames of these numbers."""
+    found = Qwen3VLProcessor._calculate_timestamps(None, list(numbers), FPS)
     return [f"<{moment:.1f} seconds>" for moment in found]
 
 
@@ -177,6 +177,7 @@ class Theirs:
         words: Ids behind the last clip.
         before: Ids in front of the first.
         marks: Whether videos have outer marks.
+        numbers: Of the frames of the only video in its file; None where all are taken.
     """
 
     family: str
@@ -186,6 +187,7 @@ class Theirs:
     words: Sequence[int]
     before: Sequence[int] = tuple(tools.BEFORE)
     marks: bool = True
+    numbers: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         self.ids: list[int] = list(self.before)
@@ -201,7 +203,9 @@ class Theirs:
         self.ids += self.words
         self.given = {name: torch.cat(tensors) for name, tensors in given.items()}
         if self.family == "qwen2_5_vl" and "video_grid_thw" in self.given:
-            self.given["second_per_grid_ts"] = torch.full((len(self.given["video_grid_thw"]),), 2 / FPS)
+            every = 1 if self.numbers is None else (self.numbers[-1] + 1) / len(self.numbers)
+            count = len(self.given["video_grid_thw"])
+            self.given["second_per_grid_ts"] = torch.full((count,), 2 * every / FPS)
 
     def _read(self, frames: int, slices: int, cells: int) -> list[int]:
         pads = [IMAGE if frames == 1 else VIDEO] * cells
@@ -209,7 +213,7 @@ class Theirs:
             return pads * slices
         if frames == 1:
             return [START, *pads, END]
-        spelled = [tokenizer()(text).input_ids for text in times(frames)]
+        spelled = [tokenizer()(text).input_ids for text in times(self.numbers or range(frames))]
         inner = [token for text in spelled for token in (*text, START, *pads, END)]
         return [START, *inner, END] if self.marks else inner
 

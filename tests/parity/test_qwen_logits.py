@@ -271,4 +271,4 @@ def test_marks_and_times_are_those_of_the_released_processor(model: VideoLM) -> 
             intro=start, before="<{seconds:.1f} seconds>" + start, after=end, outro=end, moment="middle"
         ),
     }
-    assert qwen.times(5) == ["<0.2 seconds>", "<0.8 seconds>", "<1.3 seconds>"]
+    assert qwen.times(range(5)) == ["<0.2 seconds>", "<0.8 seconds>", "<1.3 seconds>"]
