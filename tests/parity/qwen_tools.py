@@ -97,12 +97,13 @@ def _qwen3_vl(**changes: Any) -> Any:
 
 
 def _qwen3_5(**changes: Any) -> Any:
-    text = {**_interleaved(2, 1, 1, partial_rotary_factor=0.5), "linear_num_key_heads": 2}
-    text |= {"linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    text = _interleaved(2, 1, 1, partial_rotary_factor=0.5)
+    # Small weights: where keys are short before they are brought to length one, rounding alone makes 1e-4.
+    text |= {"initializer_range": 0.1, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    text |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16}
     vision = {**_VISION, "num_position_embeddings": 25}
-    return Qwen3_5ForConditionalGeneration(
-        Qwen3_5Config(text_config=text, vision_config=vision, **{**_SPECIAL, **changes})
-    )
+    config = Qwen3_5Config(text_config=text, vision_config=vision, **{**_SPECIAL, **changes})
+    return Qwen3_5ForConditionalGeneration(config)
 
 
 MAKERS = {"qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl, "qwen3_5": _qwen3_5}

@@ -49,7 +49,7 @@ def model(folder: Path) -> VideoLM:
 @pytest.mark.parametrize("clips", qwen.CONVERSATIONS.values(), ids=qwen.CONVERSATIONS.keys())
 def test_logits_equal_transformers(family: str, oracle: Any, model: VideoLM, clips: list[Tensor]) -> None:
     theirs = qwen.expected(family, oracle, model, [clips])
-    assert theirs.std() > 1
+    assert theirs.std() > 0.5
     torch.testing.assert_close(qwen.ours(model, [clips]), theirs, atol=tools.TOLERANCE, rtol=0)
 
 
