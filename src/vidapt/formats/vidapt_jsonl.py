@@ -1,9 +1,9 @@
 """vidapt's own labels: one JSON object per line.
 
 A row names its media by `video` (one path, with `start_s`, `end_s` and `fps` beside it where needed) or by
-`media` (a list of `{"path", "start_s"?, "end_s"?, "fps"?, "id"?}`), and is labelled by `question` and `answer`,
-by `caption`, or by `turns` (a list of `{"role", "text"}`). `start_s` and `end_s` are the stretch of a file that
-the row is about; times in its texts count from `start_s`. `fps` is for folders of pictures.
+`media` (a list of `{"path", "start_s"?, "end_s"?, "fps"?, "id"?}`), and is labelled by `question` and
+`answer`, by `caption`, or by `turns` (a list of `{"role", "text"}`). `start_s` and `end_s` are the stretch of
+a file that the row is about; times in its texts count from `start_s`. `fps` is for folders of pictures.
 `id`, `rejected` and `facts` are optional. Paths are relative to the label file's folder. Keys of no meaning
 are errors, as a misspelt one would lose labels unseen.
 """

@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers import LogitsProcessorList, TopPLogitsWarper
 
 from vidapt.errors import BudgetError, ConfigError
-from vidapt.models.depths import passed
 from vidapt.models.packed import Group, prefix_layout
 from vidapt.models.reach import REMEDY, reach_of, room, sequence
 from vidapt.models.row_cache import row_cache, select_rows
@@ -158,7 +157,8 @@ def _read_prefixes(
     if ids.shape[1]:
         given = [v for v in visual if v is not None]
         tokens = torch.cat(given) if given else None
-        _forward(model, rows, model.embed(ids.to(model.device), slots.bool().to(model.device), tokens))
+        marks = slots.bool().to(model.device)
+        _forward(model, rows, model.entering(ids.to(model.device), marks, tokens))
     return rows, [after for _, after in numbered]
 
 
@@ -173,7 +173,7 @@ def _read_questions(
         places[:, index, length - len(text) :] = model.positions.ids([len(text) + new], start=start)[0]
     rows.append(torch.cat([mask, mask.new_ones(b, new)], dim=1), places)
     words = model.language.get_input_embeddings()(ids.to(model.device))
-    return model.head(_forward(model, rows, words))
+    return model.head(_forward(model, rows, {"inputs_embeds": words}))
 
 
 def _right_aligned(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -187,22 +187,16 @@ def _right_aligned(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _forward(
-    model: VideoLM, rows: _Rows, embedded: Tensor, deep: Mapping[int, Tensor] | None = None
-) -> Tensor:
-    """Read the next columns, [B, S, D], and return the [B, D] state of the last one.
-
-    What `deep` holds, [B, S, D] each, is added behind the layers of these numbers.
-    """
-    end = rows.done + embedded.shape[1]
+def _forward(model: VideoLM, rows: _Rows, entering: Mapping[str, Any]) -> Tensor:
+    """Read the next columns, given as `VideoLM.entering` gives them; return the [B, D] state of the last."""
+    end = rows.done + entering["inputs_embeds"].shape[1]
     places = rows.places[:, :, rows.done : end]
     states = model.language.base_model(
-        inputs_embeds=embedded,
+        **entering,
         attention_mask=rows.mask[:, :end],
         position_ids=places[0] if len(places) == 1 else places,
         past_key_values=rows.cache,
         use_cache=True,
-        **passed(deep),
     ).last_hidden_state
     rows.done = end
     last = states[:, -1]
@@ -234,7 +228,7 @@ def _decode(
             index = torch.tensor(going, device=model.device)
             rows.keep(index)
             tokens, alive = tokens[index], [alive[place] for place in going]
-        logits = model.head(_forward(model, rows, words(tokens.unsqueeze(1))))
+        logits = model.head(_forward(model, rows, {"inputs_embeds": words(tokens.unsqueeze(1))}))
     return [Answer(tuple(ids), end) for ids, end in zip(written, ended, strict=True)]
 
 
