@@ -41,6 +41,7 @@ class Part(SliceTower):
     Attributes:
         net: The transformers model, without its mergers.
         width: C.
+        levels: Layers whose states are handed on beside the last one's.
         size: (height, width) in pixels, for resolutions that cut to the tower's size.
         mean: Subtracted from pixels in 0..1, per channel.
         std: Divided by, per channel.
@@ -82,6 +83,7 @@ class Part(SliceTower):
         if list(cfg.levels) != sorted({level for level in cfg.levels if 0 <= level < count}):
             told = f"are {list(cfg.levels)} in a tower of {count} layers"
             raise ConfigError("towers.levels", told, f"use numbers from 0 to {count - 1}, ascending")
+        self.levels = cfg.levels
 
     def _through(self, state: Tensor, grid: Grid, count: int) -> tuple[Tensor, ...]:
         cells = grid.h * grid.w
@@ -90,7 +92,7 @@ class Part(SliceTower):
         levels = []
         for index, block in enumerate(self.net.blocks):
             state = block(state, cu_seqlens=ends, max_seqlen=cells, position_embeddings=rotary)
-            if index in self.cfg.levels:
+            if index in self.levels:
                 levels.append(state)
         return (state, *levels)
 
