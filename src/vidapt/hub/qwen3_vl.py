@@ -89,8 +89,8 @@ def described(arch: dict[str, Any], levels: tuple[int, ...], language: Spec, fol
     """
     merge, common = _qwen.blocks(arch, 16)
     still, video = _qwen.settings(folder, "image"), _qwen.settings(folder, "video")
-    tower = {"kind": "qwen3_vit", "arch": arch, "levels": levels, **_qwen.normalisation(still)}
-    depths = tuple(range(len(levels)))
+    tower = {"kind": "qwen3_vit", "arch": arch, "levels": list(levels), **_qwen.normalisation(still)}
+    depths = list(range(len(levels)))
     return Blueprint(
         towers=(tower,),
         connector={"kind": "merge_mlp", "stride": merge, "depths": depths},
