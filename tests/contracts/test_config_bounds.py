@@ -74,6 +74,7 @@ OTHERS = {
         "native.min_pixels": above_zero(3136),
         "native.max_pixels": Row(1003520, (0,), (3136,)),
         "native.total_pixels": Row(None, (0,), (3136,)),
+        "native.frame_pixels": Row(None, (0,), (1,), {"over": "clip"}),
         "native.frames_per_slice": above_zero(2),
         "native.max_aspect": Row(200.0, (UNDER_1,), (1,)),
         "slices.max_slices": above_zero(9),
@@ -98,6 +99,8 @@ OTHERS = {
         "frame_vit.frames_at_once": above_zero(32),
         "long_clip.frames_at_once": above_zero(32),
         "qwen2_vit.patches_at_once": above_zero(8192),
+        "qwen2_5_vit.patches_at_once": above_zero(8192),
+        "qwen3_vit.patches_at_once": above_zero(8192),
         "siglip_navit.frames_at_once": above_zero(16),
     },
     "connectors": {
@@ -122,7 +125,10 @@ OTHERS = {
         "track.layers": not_negative(2),
         "track.heads": above_zero(4),
     },
-    "positions": {"rope1d.factor": Row(1.0, (UNDER_1,), (1,))},
+    "positions": {
+        "mrope.per_second": Row(None, (0, -1), (ABOVE_0, 25)),
+        "rope1d.factor": Row(1.0, (UNDER_1,), (1,)),
+    },
     "formats": {
         f"{kind}.max_bytes": Row(1 << 31, (0,), (1,))
         for kind in ("llava_json", "sharegpt", "vidapt_jsonl", "video_instruct")
