@@ -132,6 +132,10 @@ def qwen(family: str, **changes: Any) -> Make:
     return lambda folder: qwen_tools.save(family, qwen_tools.oracle_of(family, **changes), folder)
 
 
+def mixture(family: str) -> Make:
+    return lambda folder: qwen_tools.save(family, qwen_tools.mixture_of(family), folder)
+
+
 def hilight(folder: Path) -> None:
     folder.mkdir()
     hilight_tools.Original().write(folder)
@@ -176,6 +180,8 @@ MODELS: dict[str, tuple[Make, bool]] = {
     "qwen2_5_vl": (qwen("qwen2_5_vl"), True),
     "qwen3_vl": (qwen("qwen3_vl", tie_word_embeddings=True), True),
     "qwen3_5": (qwen("qwen3_5"), True),
+    "qwen3_vl, mixture": (mixture("qwen3_vl"), True),
+    "qwen3_5, mixture": (mixture("qwen3_5"), True),
     "minicpm_v": (minicpm_v_reference.write, False),
     "mini_gemini": (
         lambda folder: test_mini_gemini.write(test_mini_gemini.Original(), folder, "plain"),
