@@ -1,8 +1,8 @@
 """Experts of a mixture, however they are stored, as the tensors that transformers computes with.
 
 There all experts of a layer are one tensor, [experts, out, in], with gate and up in one. Source: the files of
-Qwen3-VL's mixtures, which keep that tensor with its last axes exchanged; files that hold every expert's tensors
-apart, as transformers also saves those of Qwen3.5.
+Qwen3-VL's mixtures, which keep that tensor with its last axes exchanged; and files that hold every expert's
+tensors apart, as transformers also saves those of Qwen3.5.
 """
 
 from __future__ import annotations
