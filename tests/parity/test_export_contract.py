@@ -16,6 +16,7 @@ import pllava_tools
 import published_tools as published
 import pytest
 import qwen2_vl_tools
+import qwen_tools
 import test_ferret_v2
 import test_mini_gemini
 import test_parity_pllava
@@ -127,6 +128,10 @@ def pllava(folder: Path) -> None:
     pllava_tools.write_shards(folder, test_parity_pllava.wrapped(theirs, draw))
 
 
+def qwen(family: str, **changes: Any) -> Make:
+    return lambda folder: qwen_tools.save(family, qwen_tools.oracle_of(family, **changes), folder)
+
+
 def hilight(folder: Path) -> None:
     folder.mkdir()
     hilight_tools.Original().write(folder)
@@ -168,6 +173,9 @@ MODELS: dict[str, tuple[Make, bool]] = {
     ),
     "pllava": (pllava, False),
     "qwen2_vl": (lambda folder: qwen2_vl_tools.save(qwen2_vl_tools.oracle_of(), folder), True),
+    "qwen2_5_vl": (qwen("qwen2_5_vl"), True),
+    "qwen3_vl": (qwen("qwen3_vl", tie_word_embeddings=True), True),
+    "qwen3_5": (qwen("qwen3_5"), True),
     "minicpm_v": (minicpm_v_reference.write, False),
     "mini_gemini": (
         lambda folder: test_mini_gemini.write(test_mini_gemini.Original(), folder, "plain"),
