@@ -98,9 +98,14 @@ class Part(Checked):
             tokens: One per view.
             plan: What `plan` gave for these clips.
 
+        Returns:
+            The view as it is, where there is only one and nothing is written around it.
+
         Raises:
             ValueError: If a view's tokens do not all have a moment.
         """
+        if len(tokens) == 1 and not any(self.cfg.whole):
+            return list(tokens)
         columns = self.grid(plan.size)[1]
         written: list[Tokens | str] = []
         text = ""
