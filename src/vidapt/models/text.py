@@ -148,7 +148,10 @@ def _asked(text: str, prompt: Prompt) -> list[Run]:
     if "{text}" not in prompt.user:
         shown = prompt.media.replace("{media}", MEDIA) * text.count(MEDIA)
         return [Run(prompt.user.replace("{media}", shown), said=False)]
-    return _around(_with_media(text, prompt.media), prompt.user.split("{text}"))
+    template = prompt.user
+    if prompt.sighted is not None and text.startswith(MEDIA):
+        template = prompt.sighted
+    return _around(_with_media(text, prompt.media), template.split("{text}"))
 
 
 def _with_media(text: str, template: str) -> list[Run]:
