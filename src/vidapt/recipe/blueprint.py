@@ -27,6 +27,7 @@ class Prompt(Strict):
     begins with a system turn of its own, `system` stands in the place of `start`, if the template has one.
     A `user` with `{media}` and no `{text}` shows the media alone (`plain` of LLaVA, Liu et al. 2023).
     `sighted` is how a user's turn that begins with a clip is written, where that is not like any other.
+    `dropped` is not read where it stands behind a clip's mark, because what is read of the clip ends with it.
 
     Clips are read where their marks stand; under `compat: published` in front of the words of their turn, to
     which HiLight's code moves them.
@@ -40,6 +41,7 @@ class Prompt(Strict):
     answer: str = "{text}"
     end: str = "</s>"
     media: str = "{media}"
+    dropped: str = ""
     compat: Literal["published"] | None = None
 
 
