@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Role = Literal["system", "user", "assistant"]
 
+Moment = Literal["middle", "first", "last"]
+"""Which moment of a stretch of frames stands for it; the middle is the mean of the first and the last."""
+
 MEDIA = "<video>"
 """What stands in a turn's text where the next clip of the sample goes."""
 
@@ -43,7 +46,7 @@ class Moments:
     """When the frames of one clip were.
 
     Attributes:
-        seconds: Of each frame, from the beginning of the file.
+        seconds: Of each frame, from where the clip begins.
         length: How long the clip lasts, in seconds.
     """
 
@@ -59,18 +62,20 @@ class Frames:
         pixels: [T, H, W, 3] uint8, RGB, rotation applied.
         times_s: [T] float64, seconds from the first frame of the file.
         notes: What a user should know, such as that the file is truncated.
-        length_s: How long the stretch they were chosen from lasts, in seconds; None where nothing says so.
+        start_s: Where the stretch they were chosen from begins.
+        length_s: How long it lasts, in seconds; None where nothing says so.
     """
 
     pixels: np.ndarray
     times_s: np.ndarray
     notes: tuple[str, ...] = ()
+    start_s: float = 0.0
     length_s: float | None = None
 
     @property
     def moments(self) -> Moments:
-        """When they were, as plain numbers."""
-        seconds = tuple(map(float, self.times_s))
+        """When they were in their stretch, as plain numbers."""
+        seconds = tuple(max(0.0, float(time) - self.start_s) for time in self.times_s)
         length = self.length_s
         if length is None:  # the last frame is taken to last as long as the others do
             steps = max(1, len(seconds) - 1)
@@ -265,12 +270,14 @@ class Stamp:
         first: Index of the first of the frames.
         last: Index of the last of them.
         number: Of the stretch of frames among those of the clip, counted from 1.
+        moment: Which moment of the stretch is its time.
     """
 
     text: str
     first: int
     last: int
     number: int
+    moment: Moment = "middle"
 
 
 Span = tuple[Grid, int]

@@ -21,9 +21,11 @@ from vidapt.hub import is_mark
 from vidapt.models.clip_rows import stacked, visual_tokens
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
 from vidapt.models.generate import Answer, Decoding, generate
-from vidapt.models.packed import Group, Packed, pack, reading_length, spell
+from vidapt.models.layout import layout_of
+from vidapt.models.packed import Group, Packed, Reading, pack, reading_length, spell
 from vidapt.models.reach import (
     REMEDY,
+    late,
     most_frames,
     reach_of,
     refuse_packed,
@@ -32,7 +34,7 @@ from vidapt.models.reach import (
 )
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip, Frames, Layout, Plan, Sample, Turn, View, Views
+from vidapt.nouns import Clip, Frames, Layout, Moments, Plan, Sample, Turn, View, Views
 from vidapt.video import decode, decode_ahead
 
 CAPTION_PROMPT = "describe the video."
@@ -52,9 +54,10 @@ class SeenClip:
 
     Attributes:
         clip: What it was.
-        tokens: [n, D] visual tokens.
+        tokens: [n, D] visual tokens, or [n, D * (1 + depths)].
         layout: How they are read: which stand together, and the text between them.
-        times_s: Moments of the frames used.
+        times_s: Seconds of the frames used, from the first frame of the file.
+        moments: The same from where the clip begins.
         notes: What decoding had to say.
     """
 
@@ -62,6 +65,7 @@ class SeenClip:
     tokens: Tensor
     layout: Layout
     times_s: tuple[float, ...]
+    moments: Moments
     notes: tuple[str, ...]
 
 
@@ -163,11 +167,14 @@ class Engine:
         """
         media = tuple(one.clip for one in seen)
         encoded = tuple(self.encoded(question, answer, media) for question, answer in answered)
-        readings = tuple(spell(one.layout, index, self.tokenizer) for index, one in enumerate(seen))
+        readings = self._readings(seen)
         packed = pack([Group(encoded, readings)], self.model.positions)
         refuse_packed(self.model, packed)
         packed = packed.to(self.model.device)
         return packed, self.model(packed, torch.cat([one.tokens for one in seen]) if seen else None)
+
+    def _readings(self, seen: Sequence[SeenClip]) -> tuple[Reading, ...]:
+        return tuple(spell(one.layout, index, self.tokenizer, one.moments) for index, one in enumerate(seen))
 
     def encoded(self, question: str, answer: str, media: tuple[Clip, ...] = ()) -> Encoded:
         """A question with its answer as token ids."""
@@ -192,8 +199,8 @@ class Engine:
     def clip_tokens(self) -> int:
         """How many tokens a clip of high definition becomes, or more than it would."""
         counts = {1, most_frames(self.model.blueprint.frames)}
-        layouts = [self.model.plan((1080, 1920), frames)[1] for frames in counts]
-        return max(reading_length(spell(layout, 0, self.tokenizer)) for layout in layouts)
+        layouts = [(self.model.plan((1080, 1920), frames)[1], late(frames)) for frames in counts]
+        return max(reading_length(spell(layout, 0, self.tokenizer, when)) for layout, when in layouts)
 
     def text_tokens(self, question: str, clips: int = 1) -> int:
         """How many tokens of text the model reads when it is asked a question about some clips.
@@ -248,10 +255,10 @@ class Engine:
     def _cut(self, clip: Clip, frames: Frames, together: int = 1, beside: int = 0) -> Views | BrokenClip:
         """A clip's views; or why none can be cut, such as a shape that the model's tower cannot take."""
         try:
-            views = self.model.cut(torch.from_numpy(frames.pixels), together)
+            views = self.model.cut(torch.from_numpy(frames.pixels), together, frames.moments)
         except ValueError as error:
             return BrokenClip(clip.path, str(error))
-        reading = spell(self.model.layout(views.plan, together), 0, self.tokenizer)
+        reading = spell(self.model.layout(views.plan, together), 0, self.tokenizer, frames.moments)
         length = sequence(self.model.positions, (0,), (reading,), beside)
         if reason := reach_of(self.model).excess(*length, packed=False):
             return BrokenClip(clip.path, f"with the text about it, it would be {reason}; {REMEDY}")
@@ -289,7 +296,7 @@ class Engine:
                 for index, (tokens, layout) in zip(chosen, read, strict=True):
                     clip, frames, _ = clips[index]
                     times = tuple(map(float, frames.times_s))
-                    seen[index] = SeenClip(clip, tokens, layout, times, frames.notes)
+                    seen[index] = SeenClip(clip, tokens, layout, times, frames.moments, frames.notes)
         return [seen[index] for index in range(len(clips))]
 
     def _read(self, cuts: Sequence[Views]) -> list[tuple[Tensor, Layout]]:
@@ -303,7 +310,7 @@ class Engine:
         found: dict[int, tuple[Tensor, Layout]] = {}
         for members in plans.values():
             read = self.model.read(stacked([each[index] for index in members]))
-            layout = tuple(p if isinstance(p, str) else (p.grid, p.extra) for p in read)
+            layout = layout_of(read)
             found |= {i: (tokens, layout) for i, tokens in zip(members, visual_tokens(read), strict=True)}
         return [found[index] for index in range(len(cuts))]
 
@@ -327,7 +334,7 @@ class Engine:
         seeds: list[int] = []
         for seen, questions in asked:
             encoded = [self._encoded(question, tuple(one.clip for one in seen)) for question in questions]
-            readings = tuple(spell(one.layout, index, self.tokenizer) for index, one in enumerate(seen))
+            readings = self._readings(seen)
             tokens = torch.cat([one.tokens for one in seen]) if seen else None
             # A question that says itself where the clip stands may have another prefix than its neighbours.
             for _, members in itertools.groupby(encoded, key=lambda e: e.prefix):

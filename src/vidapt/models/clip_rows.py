@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from vidapt.nouns import Features, Seen, Tokens
+from vidapt.nouns import Features, Seen, Stamp, Tokens
 
 
-def visual_tokens(read: Sequence[Tokens | str]) -> Tensor:
-    """[N, n, D]: all visual tokens of each of N clips, in reading order."""
-    return torch.cat([piece.x for piece in read if not isinstance(piece, str)], dim=1)
+def visual_tokens(read: Sequence[Tokens | str | Stamp]) -> Tensor:
+    """[N, n, D]: all visual tokens of each of N clips, in reading order.
+
+    Where something is added deeper down, it stands behind each token: [N, n, D * (1 + depths)].
+    """
+    pieces = [piece for piece in read if isinstance(piece, Tokens)]
+    rows = [torch.cat((piece.x, *piece.deep), dim=2) if piece.deep else piece.x for piece in pieces]
+    return torch.cat(rows, dim=1)
 
 
 def split_views(features: Features, count: int) -> list[Features]:
     """Features of `count` views that were stacked along the first axis."""
-    extras = [None] * count if features.extra is None else features.extra.chunk(count)
-    return [Features(x, extra) for x, extra in zip(features.x.chunk(count), extras, strict=True)]
+    return split_rows(features, [len(features.x) // count] * count)
 
 
 def stacked(seen: Sequence[Seen]) -> Seen:
     """Clips with equal plans as one."""
     columns = zip(*(one.features for one in seen), strict=True)
-    return replace(seen[0], features=tuple(_joined(column) for column in columns))
-
-
-def _joined(rows: Sequence[Features]) -> Features:
-    extra = [one.extra for one in rows if one.extra is not None]
-    return Features(torch.cat([one.x for one in rows]), torch.cat(extra) if extra else None)
+    return replace(
+        seen[0],
+        features=tuple(_joined(column) for column in columns),
+        moments=tuple(itertools.chain.from_iterable(one.moments for one in seen)),
+    )
 
 
 def split_rows(features: Features, rows: Sequence[int]) -> list[Features]:
     """Features of N clips as those of so many each."""
-    extras = [None] * len(rows) if features.extra is None else torch.split(features.extra, list(rows))
-    parts = zip(torch.split(features.x, list(rows)), extras, strict=True)
-    return [Features(x, extra) for x, extra in parts]
+    pieces = [torch.split(one, list(rows)) for one in every_tensor(features)]
+    return [_alike(features, row) for row in zip(*pieces, strict=True)]
+
+
+def each_tensor(features: Features, change: Callable[[Tensor], Tensor]) -> Features:
+    """Features, every tensor of which is changed in the same way."""
+    return _alike(features, [change(one) for one in every_tensor(features)])
+
+
+def every_tensor(features: Features) -> list[Tensor]:
+    """All that features hold."""
+    extra = [] if features.extra is None else [features.extra]
+    return [features.x, *extra, *features.levels]
+
+
+def _alike(model: Features, tensors: Sequence[Tensor]) -> Features:
+    """Features of what `every_tensor` gives of features like `model`."""
+    first = 1 if model.extra is None else 2
+    return Features(tensors[0], None if model.extra is None else tensors[1], tuple(tensors[first:]))
+
+
+def _joined(rows: Sequence[Features]) -> Features:
+    columns = zip(*(every_tensor(one) for one in rows), strict=True)
+    return _alike(rows[0], [torch.cat(column) for column in columns])

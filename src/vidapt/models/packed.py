@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidapt.errors import ConfigError
 from vidapt.models.attention import PrefixLayout
 from vidapt.models.text import Encoded
-from vidapt.nouns import Layout, Span
+from vidapt.nouns import Layout, Moments, Span, Stamp, Timed
+from vidapt.recipe.time_text import filled, is_timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +24,58 @@ class Words:
     ids: tuple[int, ...]
 
 
-Reading = tuple[Span | Words, ...]
+Reading = tuple[Span | Timed | Words, ...]
 """What is read of one clip: its layout with the text as ids."""
 
 
-def spell(layout: Layout, index: int, tokenizer: Any) -> Reading:
+def spell(layout: Layout, index: int, tokenizer: Any, moments: Moments | None = None) -> Reading:
     """Turn a layout's texts into ids.
+
+    Texts that stand side by side become ids together, as in one line.
 
     Args:
         layout: What is read of a clip.
         index: Number of the clip among the conversation's media.
         tokenizer: A transformers tokenizer.
+        moments: When the clip's frames were; None where nobody knows.
+
+    Raises:
+        ConfigError: If the layout asks for moments and there are none.
     """
-    return tuple(
-        Words(tuple(tokenizer(piece.replace("{index}", str(index)), add_special_tokens=False).input_ids))
-        if isinstance(piece, str)
-        else piece
-        for piece in layout
-    )
+    begins = _begins(layout, moments)
+    reading: list[Span | Timed | Words] = []
+    for written, group in itertools.groupby(layout, key=lambda piece: isinstance(piece, str | Stamp)):
+        if written:
+            text = "".join(_text(piece, index, moments) for piece in group)  # type: ignore[arg-type]
+            reading.append(Words(tuple(tokenizer(text, add_special_tokens=False).input_ids)))
+        else:
+            spans: Iterator[Span] = group  # type: ignore[assignment]
+            reading += [
+                (*span, tuple(itertools.islice(begins, span[0].t))) if moments else span for span in spans
+            ]
+    return tuple(reading)
+
+
+def _text(piece: str | Stamp, index: int, moments: Moments | None) -> str:
+    if isinstance(piece, str):
+        return piece.replace("{index}", str(index))
+    if moments is None:
+        if is_timed(piece.text):
+            raise ConfigError(
+                "moments",
+                "the model reads times, and nobody knows when the frames were",
+                "give their moments",
+            )
+        moments = Moments((0.0,) * (piece.last + 1), 0.0)
+    return filled(piece, index, moments)
+
+
+def _begins(layout: Layout, moments: Moments | None) -> Iterator[float]:
+    """The second at which every slice begins: a clip's slices share its frames evenly, in order."""
+    slices = sum(piece[0].t for piece in layout if isinstance(piece, tuple))
+    if moments is None or not slices or slices > len(moments.seconds):
+        return iter(())
+    return iter(moments.seconds[:: -(-len(moments.seconds) // slices)])
 
 
 @dataclass(frozen=True)
@@ -200,11 +237,11 @@ def reading_length(reading: Reading) -> int:
 
 def prefix_layout(
     prefix: Sequence[Any], clips: Sequence[Reading]
-) -> tuple[list[int], list[bool], list[int | Span]]:
+) -> tuple[list[int], list[bool], list[int | Span | Timed]]:
     """Ids and visual slots of a prefix, and its spans for the positions part."""
     ids: list[int] = []
     slots: list[bool] = []
-    order: list[int | Span] = []
+    order: list[int | Span | Timed] = []
     for piece in _flat(prefix, clips):
         if isinstance(piece, Words):
             ids += piece.ids
@@ -218,7 +255,7 @@ def prefix_layout(
     return ids, slots, order
 
 
-def _flat(prefix: Sequence[Any], clips: Sequence[Reading]) -> Iterator[Span | Words]:
+def _flat(prefix: Sequence[Any], clips: Sequence[Reading]) -> Iterator[Span | Timed | Words]:
     for piece in prefix:
         if isinstance(piece, int):
             yield from clips[piece]

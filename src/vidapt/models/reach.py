@@ -16,7 +16,7 @@ from vidapt.errors import BrokenClip, BudgetError
 from vidapt.models._language_check import window_of
 from vidapt.models.packed import Packed, Reading, prefix_layout, reading_length, spell
 from vidapt.models.text import Encoded
-from vidapt.nouns import Clip, Sample
+from vidapt.nouns import Clip, Moments, Sample
 from vidapt.video import Policy, Times, Uniform, choose, probe
 
 REMEDY = "use fewer frames, a shorter text, or a language model that reads further"
@@ -101,6 +101,12 @@ def most_frames(policy: Policy) -> int:
     return policy.count if isinstance(policy, Uniform) else policy.cap
 
 
+def late(frames: int) -> Moments:
+    """Moments of frames late in a long film, whose times take as many letters as any."""
+    last = 359_999.0  # a hundred hours, less a second
+    return Moments(tuple(last - frames + at + 0.123 for at in range(frames)), last)
+
+
 def refuse_packed(model: Any, packed: Packed) -> None:
     """The last look at a batch, before a model reads it.
 
@@ -166,7 +172,7 @@ class _ClipLengths:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._most: dict[int, float] = {}
-        self._shapes: dict[Clip, tuple[tuple[int, int], int] | None] = {}
+        self._shapes: dict[Clip, tuple[tuple[int, int], Moments] | None] = {}
 
     def most(self, together: int) -> float:
         """Tokens that no clip has more of."""
@@ -174,7 +180,7 @@ class _ClipLengths:
             whole = self._model.decode_size is not None
             frames = {1, most_frames(self._model.blueprint.frames)}
             counts = [
-                reading_length(self._read(shape, count, 0, together))
+                reading_length(self._read(shape, late(count), 0, together))
                 for shape in (_SHAPES[:1] if whole else _SHAPES)
                 for count in frames
             ]
@@ -191,20 +197,24 @@ class _ClipLengths:
         except ValueError:  # a shape that the tower cannot take
             return ()
 
-    def _read(self, size: tuple[int, int], frames: int, index: int, together: int) -> Reading:
-        return spell(self._model.plan(size, frames, together)[1], index, self._tokenizer)
+    def _read(self, size: tuple[int, int], moments: Moments, index: int, together: int) -> Reading:
+        layout = self._model.plan(size, len(moments.seconds), together)[1]
+        return spell(layout, index, self._tokenizer, moments)
 
 
-def _shape(clip: Clip, policy: Policy) -> tuple[tuple[int, int], int] | None:
-    """(height, width) of a clip and how many frames of it are read, by its headers."""
+def _shape(clip: Clip, policy: Policy) -> tuple[tuple[int, int], Moments] | None:
+    """(height, width) of a clip and the moments of it that are read, by its headers."""
     try:
         described = probe(clip.path)
         chosen = choose(policy, described, clip.start_s, clip.end_s)
     except BrokenClip:
         return None
     most = most_frames(policy)
-    frames = most if isinstance(chosen, str) else min(most, len(chosen))
-    return (described.height, described.width), max(1, frames)
+    size = described.height, described.width
+    if isinstance(chosen, str) or not chosen:  # only decoding tells which frames there are
+        return size, late(most if isinstance(chosen, str) else 1)
+    length = min(clip.end_s or described.duration_s, described.duration_s) - clip.start_s
+    return size, Moments(tuple(time - clip.start_s for time in chosen)[:most], length)
 
 
 def _positions(config: Any) -> float:

@@ -19,12 +19,12 @@ from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
 from vidapt.models.clip_rows import split_rows, split_views, visual_tokens
-from vidapt.models.layout import arranged, stitched
+from vidapt.models.layout import arranged, marked, stitched
 from vidapt.models.lora import add_adapters
 from vidapt.models.origin import Origin
 from vidapt.models.packed import Packed, Reading, prefix_layout, spell
-from vidapt.nouns import Features, Layout, Plan, Seen, Tokens, Views
-from vidapt.recipe import Blueprint, Scene
+from vidapt.nouns import Features, Layout, Moments, Plan, Seen, Stamp, Tokens, Views
+from vidapt.recipe import Blueprint, Scene, TimeText
 
 _LAYOUTS = 4096
 """Layouts remembered at most; a set of clips has few sizes."""
@@ -80,6 +80,11 @@ class VideoLM(nn.Module):
         self.tie_weights()
 
     @property
+    def depths(self) -> tuple[int, ...]:
+        """The language layers behind which the connector adds something to the states of visual tokens."""
+        return tuple(getattr(self.connector, "depths", ()))
+
+    @property
     def tower(self) -> Any:
         """The (first) vision tower."""
         return self.towers[0]
@@ -100,8 +105,11 @@ class VideoLM(nn.Module):
 
     def resolution_for(self, frames: int, together: int = 1) -> Any:
         """The resolution part for a clip of some frames in a conversation about some clips."""
-        scene: Scene = "video" if frames > 1 else "image" if together == 1 else "images"
-        return self._scenes.get(scene, self.resolution)
+        return self._scenes.get(_scene(frames, together), self.resolution)
+
+    def _text(self, frames: int, together: int) -> TimeText | None:
+        """What is written around such a clip and its slices."""
+        return self.blueprint.times.get(_scene(frames, together))
 
     @property
     def decode_size(self) -> tuple[int, int] | None:
@@ -127,7 +135,7 @@ class VideoLM(nn.Module):
         for frames in _PROBED:
             try:
                 plan = resolution.plan(self.tower.size, frames)
-                self._read_of(plan, resolution)
+                self._read_of(plan, resolution, self._text(frames, 1))
             except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 failures.append(error)
             else:
@@ -142,19 +150,26 @@ class VideoLM(nn.Module):
         """What will be read of a clip that is cut by a plan."""
         known = self._layouts.get((plan, together))
         if known is None:
-            known = self._read_of(plan, self.resolution_for(plan.frames, together))
+            resolution, text = self.resolution_for(plan.frames, together), self._text(plan.frames, together)
+            known = self._read_of(plan, resolution, text)
             if len(self._layouts) == _LAYOUTS:
                 self._layouts.clear()
             self._layouts[plan, together] = known
         return known
 
-    def _read_of(self, plan: Plan, resolution: Any) -> Layout:
+    def _read_of(self, plan: Plan, resolution: Any, text: TimeText | None) -> Layout:
         grids = [self.towers[view.tower].grid(plan.frames, view.size) for view in plan.views]
         spans = [self.connector.plan(*call) for call in stitched(resolution, grids, plan)]
-        return arranged(resolution, spans, plan)
+        return arranged(resolution, spans, plan, text, len(self.depths))
 
-    def cut(self, pixels: Tensor, together: int = 1) -> Views:
-        """Views of one decoded clip, [T, H, W, 3] uint8."""
+    def cut(self, pixels: Tensor, together: int = 1, moments: Moments | None = None) -> Views:
+        """Views of one decoded clip.
+
+        Args:
+            pixels: [T, H, W, 3] uint8.
+            together: How many clips its conversation is about.
+            moments: When the frames were; None where nobody knows.
+        """
         frames, height, width = pixels.shape[:3]
         resolution = self.resolution_for(frames, together)
         plan = resolution.plan((height, width), frames)
@@ -162,7 +177,8 @@ class VideoLM(nn.Module):
             tensors = [pixels.permute(0, 3, 1, 2).contiguous()]
         else:
             tensors = resolution.cut(pixels, plan)
-        return Views(tuple(tensor.unsqueeze(0) for tensor in tensors), plan, together)
+        known = () if moments is None else (moments,)
+        return Views(tuple(tensor.unsqueeze(0) for tensor in tensors), plan, together, known)
 
     def see_views(self, views: Views) -> Seen:
         """What the towers see of N clips; views of one size go through their tower together."""
@@ -171,9 +187,10 @@ class VideoLM(nn.Module):
             alike.setdefault((view.tower, tensor.shape, tensor.dtype), []).append(index)
         seen: dict[int, Features] = {}
         for (tower, *_), members in alike.items():
-            features = self.see(torch.cat([views.tensors[index] for index in members]), tower)
-            seen |= zip(members, split_views(features, len(members)), strict=True)
-        return Seen(tuple(seen[index] for index in range(len(views.tensors))), views.plan, views.together)
+            rows = self.see(torch.cat([views.tensors[index] for index in members]), tower)
+            seen |= zip(members, split_views(rows, len(members)), strict=True)
+        features = tuple(seen[index] for index in range(len(views.tensors)))
+        return Seen(features, views.plan, views.together, moments=views.moments)
 
     def see_each(self, cuts: Sequence[Views]) -> list[Seen]:
         """What the towers see of clips that are cut by different plans, in order.
@@ -191,7 +208,8 @@ class VideoLM(nn.Module):
             rows = [len(cuts[index].tensors[0]) for index in members]
             views = [split_rows(features, rows) for features in self.see_views(all_of_them).features]
             for index, features in zip(members, zip(*views, strict=True), strict=True):
-                seen[index] = Seen(features, cuts[index].plan, cuts[index].together)
+                cut = cuts[index]
+                seen[index] = Seen(features, cut.plan, cut.together, moments=cut.moments)
         return [seen[index] for index in range(len(cuts))]
 
     def shrinks(self, plan: Plan, together: int = 1) -> bool:
@@ -206,22 +224,23 @@ class VideoLM(nn.Module):
         features = tuple(one for (one,) in resolution.stitch(seen.features, seen.plan))
         return replace(seen, features=features, stitched=True)
 
-    def read(self, seen: Seen) -> list[Tokens | str]:
+    def read(self, seen: Seen) -> list[Tokens | str | Stamp]:
         """Visual tokens and text of N clips in reading order, as their layout promises."""
         resolution = self.resolution_for(seen.plan.frames, seen.together)
         calls = [(one,) for one in seen.features]
         if not seen.stitched:
             calls = resolution.stitch(seen.features, seen.plan)
         tokens = [self.connect(*call) for call in calls]
-        read: list[Tokens | str] = resolution.arrange(tokens, seen.plan)
-        return read
+        return marked(
+            resolution.arrange(tokens, seen.plan), self._text(seen.plan.frames, seen.together), seen.plan
+        )
 
-    def look(self, views: Sequence[Tensor], plan: Plan, together: int = 1) -> list[Tokens | str]:
+    def look(self, views: Sequence[Tensor], plan: Plan, together: int = 1) -> list[Tokens | str | Stamp]:
         """What is read of N clips, from one [N, T, 3, h, w] per view of their plan."""
         return self.read(self.see_views(Views(tuple(views), plan, together)))
 
     def visual(self, seen: Sequence[Seen]) -> Tensor | None:
-        """Visual tokens of clips in order as [V, D]; None when there are none."""
+        """Visual tokens of clips in order, None when there are none: [V, D], or [V, D * (1 + depths)]."""
         tokens = [visual_tokens(self.read(one)).flatten(0, 1) for one in seen]
         return torch.cat(tokens) if tokens else None
 
@@ -243,7 +262,8 @@ class VideoLM(nn.Module):
         Args:
             ids: [N, L] long.
             slots: [N, L] bool.
-            visual: [V, D]; V is the number of slots. None when there are no clips.
+            visual: [V, D], or [V, D * (1 + depths)] with what is added deeper down behind; V is the number
+                of slots. None when there are no clips.
 
         Raises:
             ValueError: If the number of slots and of visual tokens differ.
@@ -255,7 +275,7 @@ class VideoLM(nn.Module):
             raise ValueError(f"{wanted} slots for {count} visual tokens")
         if visual is None or not count:
             return words
-        return words.masked_scatter(slots.unsqueeze(-1), visual.to(words.dtype))
+        return words.masked_scatter(slots.unsqueeze(-1), visual[:, : words.shape[-1]].to(words.dtype))
 
     def states(self, packed: Packed, visual: Tensor | None) -> Tensor:
         """Last hidden states where labels are predicted.
@@ -287,7 +307,11 @@ class VideoLM(nn.Module):
         return self.head(self.states(packed, visual))
 
     def logits(
-        self, ids: Tensor | Sequence[int], clips: Sequence[Tensor] = (), tokenizer: Any = None
+        self,
+        ids: Tensor | Sequence[int],
+        clips: Sequence[Tensor] = (),
+        tokenizer: Any = None,
+        moments: Sequence[Moments] = (),
     ) -> Tensor:
         """Logits at every position of one conversation, with gradients where they are not switched off.
 
@@ -295,6 +319,7 @@ class VideoLM(nn.Module):
             ids: [K] token ids; a negative one stands in the place of the next clip.
             clips: [T, H, W, 3] uint8 each, as many as there are negative ids; a still is one frame.
             tokenizer: Needed only where a model reads text between a clip's visual tokens.
+            moments: When the frames of each clip were; needed only where a model reads times.
 
         Returns:
             [L, vocabulary], in the format that `head` gives; row i is about the token behind position i. L is
@@ -312,7 +337,7 @@ class VideoLM(nn.Module):
                 "ids", f"{len(pieces)} stretches, {places} clips", f"{len(clips)} negative ids are needed"
             )
         views = [self.cut(clip, len(clips)) for clip in clips]
-        readings = self._readings([self.layout(one.plan, len(clips)) for one in views], tokenizer)
+        readings = self._readings([self.layout(one.plan, len(clips)) for one in views], tokenizer, moments)
         row, slots, spans = prefix_layout(pieces, readings)
         placed = [replace(one, tensors=tuple(t.to(self.device) for t in one.tensors)) for one in views]
         words, marks = torch.tensor([row], device=self.device), torch.tensor([slots], device=self.device)
@@ -325,10 +350,16 @@ class VideoLM(nn.Module):
         ).last_hidden_state
         return self.head(states[0])
 
-    def _readings(self, layouts: Sequence[Layout], tokenizer: Any) -> list[Reading]:
-        if tokenizer is None and any(isinstance(span, str) for layout in layouts for span in layout):
+    def _readings(
+        self, layouts: Sequence[Layout], tokenizer: Any, moments: Sequence[Moments]
+    ) -> list[Reading]:
+        if tokenizer is None and any(isinstance(span, str | Stamp) for layout in layouts for span in layout):
             raise ConfigError("tokenizer", "is needed for text between visual tokens", "give the model's")
-        return [spell(layout, index, tokenizer) for index, layout in enumerate(layouts)]
+        known: Sequence[Moments | None] = moments or [None] * len(layouts)
+        return [
+            spell(layout, index, tokenizer, when)
+            for index, (layout, when) in enumerate(zip(layouts, known, strict=True))
+        ]
 
     def head(self, states: Tensor) -> Tensor:
         """[M, D] states to [M, vocabulary] logits in float32, or float64 where the model is in float64.
@@ -340,6 +371,11 @@ class VideoLM(nn.Module):
         assert isinstance(logits, Tensor)
         cap = getattr(self.language.config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
+
+
+def _scene(frames: int, together: int) -> Scene:
+    """What a clip is to its conversation."""
+    return "video" if frames > 1 else "image" if together == 1 else "images"
 
 
 def _connector(blueprint: Blueprint, towers: Any, width_out: int) -> Any:

@@ -9,6 +9,7 @@ from vidapt.recipe.learning import Batching, Cache, LoRA, Optimizer, Rates, Trai
 from vidapt.recipe.read import load_recipe, missing_files
 from vidapt.recipe.recipe import Recipe, fingerprint
 from vidapt.recipe.stage import DataSource, Sources, Stage
+from vidapt.recipe.time_text import TimeText
 from vidapt.strict import Strict, Weights
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Strict",
     "Text",
     "TextPart",
+    "TimeText",
     "Trained",
     "Weights",
     "fingerprint",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vidapt import parts
 from vidapt.recipe.learning import LoRA
+from vidapt.recipe.time_text import TimeText
 from vidapt.strict import Strict
 from vidapt.video.choose import Policy, Uniform
 
@@ -59,6 +60,8 @@ class Blueprint(Strict):
         scenes: Other resolutions for a single still, for one of several stills in a conversation, and for
             clips of more than one frame. A still is a clip of one frame.
         positions: Position ids.
+        times: What is written around clips of a scene and around their slices: marks, numbers, times. A
+            text alone is written in front of every slice of footage; one mapping of texts is about footage.
         frames: Which frames of a clip are read.
         prompt: Conversation to text.
         adapters: Low-rank adapters that are part of the model.
@@ -70,9 +73,19 @@ class Blueprint(Strict):
     resolution: Spec = Field({"kind": "whole"})
     scenes: dict[Scene, Spec] = Field({})
     positions: Spec = Field({"kind": "rope1d"})
+    times: dict[Scene, TimeText] = Field({})
     frames: Policy = Uniform(count=16)
     prompt: Prompt = Prompt()
     adapters: LoRA | None = None
+
+    @field_validator("times", mode="before")
+    @classmethod
+    def _about_footage(cls, times: Any) -> Any:
+        if isinstance(times, str):
+            return {"video": {"before": times}}
+        if isinstance(times, Mapping) and times and not set(times) & {"image", "images", "video"}:
+            return {"video": times}
+        return times
 
     def parts(self) -> Iterator[tuple[parts.Family, tuple[str | int, ...], Spec]]:
         """Every part with its family and its place in the blueprint."""

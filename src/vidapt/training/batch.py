@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
+from vidapt.models.clip_rows import each_tensor
 from vidapt.models.packed import Group, Packed, Reading, pack, spell
 from vidapt.models.reach import refuse_packed
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip, Features, Seen, Views
+from vidapt.nouns import Clip, Seen, Views
 from vidapt.recipe import Batching
 from vidapt.training.data import ClipSamples, without_clips
 from vidapt.training.footage import Footage
@@ -93,15 +94,16 @@ class StageBatch:
     def packed(self) -> Packed:
         """The text behind its prefixes."""
         layouts = [
-            self._model.layout(seen.plan, seen.together)
+            (self._model.layout(seen.plan, seen.together), when)
             for seen in self._once
-            for _ in range(len(seen.features[0].x))
+            for when in seen.moments or (None,) * len(seen.features[0].x)
         ]
         groups: list[Group] = []
         first = 0
         for media, encoded in self._shown:
             own: tuple[Reading, ...] = tuple(
-                spell(layouts[first + index], index, self._tokenizer) for index in range(len(media))
+                spell(layout, index, self._tokenizer, when)
+                for index, (layout, when) in enumerate(layouts[first : first + len(media)])
             )
             first += len(media)
             rows = [encoded] if self._shared else [(e,) for e in encoded]
@@ -124,9 +126,12 @@ def _repeated(seen: Sequence[Seen], order: Sequence[int]) -> list[Seen]:
     """Clips in `order`; stacked ones stay stacked."""
     if len(seen) == 1:
         (stacked,) = seen
-        return [replace(stacked, features=tuple(_rows(f, order) for f in stacked.features))]
+        features = tuple(each_tensor(one, lambda tensor: tensor[order]) for one in stacked.features)
+        return [
+            replace(
+                stacked,
+                features=features,
+                moments=tuple(stacked.moments[i] for i in order if stacked.moments),
+            )
+        ]
     return [seen[i] for i in order]
-
-
-def _rows(features: Features, order: Sequence[int]) -> Features:
-    return Features(features.x[order], None if features.extra is None else features.extra[order])

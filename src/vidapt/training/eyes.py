@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -9,8 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from vidapt.models.clip_rows import each_tensor
 from vidapt.models.clip_rows import stacked as joined
-from vidapt.nouns import Features, Plan, Seen, Views
+from vidapt.nouns import Features, Moments, Plan, Seen, Views
 
 
 class Eyes(Protocol):
@@ -42,7 +44,7 @@ class Eyes(Protocol):
         """What will be cut from a clip, and what will be read of it."""
         ...
 
-    def cut(self, pixels: Tensor, together: int = 1) -> Views:
+    def cut(self, pixels: Tensor, together: int = 1, moments: Moments | None = None) -> Views:
         """Views of one decoded clip."""
         ...
 
@@ -67,13 +69,16 @@ def see_frozen(model: Eyes, views: Views) -> Seen:
     rows, and features must not depend on which clips were cached before a kill, or stood in the same step.
     """
     count = len(views.tensors[0])
-    alone = [replace(views, tensors=tuple(t[i : i + 1] for t in views.tensors)) for i in range(count)]
+    alone = [
+        replace(views, tensors=tuple(t[i : i + 1] for t in views.tensors), moments=views.moments[i : i + 1])
+        for i in range(count)
+    ]
     return joined([model.see_views(clip) for clip in alone])
 
 
 def converted(features: Features, dtype: torch.dtype) -> Features:
     """Features in another number format."""
-    return Features(features.x.to(dtype), None if features.extra is None else features.extra.to(dtype))
+    return each_tensor(features, lambda tensor: tensor.to(dtype))
 
 
 def stacked_rows(
@@ -93,5 +98,8 @@ def stacked_rows(
         with torch.autocast("cpu", enabled=False):
             return torch.stack([row[name] for row in rows]).to(device).to(dtype)
 
-    x = together(f"{view}.x")
-    return Features(x, together(f"{view}.extra") if f"{view}.extra" in rows[0] else None)
+    levels = itertools.takewhile(
+        lambda name: name in rows[0], (f"{view}.level.{k}" for k in itertools.count())
+    )
+    extra = together(f"{view}.extra") if f"{view}.extra" in rows[0] else None
+    return Features(together(f"{view}.x"), extra, tuple(map(together, levels)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from torch import Tensor
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
-from vidapt.nouns import Clip, Features, Frames, Plan, Seen, Views
+from vidapt.nouns import Clip, Features, Frames, Moments, Plan, Seen, Views
 from vidapt.parts import outside
 from vidapt.recipe import Cache
 from vidapt.training.ahead import Ahead, Decoded, Item
@@ -257,7 +258,8 @@ class Footage:
         else:
             tensors = {f"{index}.views": tensor[0] for index, tensor in enumerate(views.tensors)}
         note = {"notes": notes, "frames": views.plan.frames, "size": views.plan.size}
-        self.store.put(self.key(item), tensors, note)
+        when = [[one.seconds, one.length] for one in views.moments]
+        self.store.put(self.key(item), tensors, {**note, "moments": when})
 
     def _named(self, clip: Clip, features: Sequence[Features]) -> dict[str, Tensor]:
         """Features of one clip by name, in the store's number format."""
@@ -266,6 +268,7 @@ class Footage:
             tensors[f"{index}.x"] = one.x[0]
             if one.extra is not None:
                 tensors[f"{index}.extra"] = one.extra[0]
+            tensors |= {f"{index}.level.{k}": level[0] for k, level in enumerate(one.levels)}
         if self._dtype is None:
             return tensors
         kept = {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
@@ -305,7 +308,7 @@ class Footage:
 
     def cut(self, frames: Frames, together: int = 1) -> Views:
         """Views of decoded frames."""
-        return self.model.cut(torch.from_numpy(frames.pixels), together)
+        return self.model.cut(torch.from_numpy(frames.pixels), together, frames.moments)
 
     def views(self, items: Sequence[Item]) -> list[Views]:
         """Views of clips, all stacked where all their plans are equal."""
@@ -313,7 +316,8 @@ class Footage:
         if len({(one.plan, one.together) for one in cut}) != 1:
             return cut
         columns = zip(*(one.tensors for one in cut), strict=True)
-        return [replace(cut[0], tensors=tuple(torch.cat(column) for column in columns))]
+        moments = tuple(itertools.chain.from_iterable(one.moments for one in cut))
+        return [replace(cut[0], tensors=tuple(torch.cat(column) for column in columns), moments=moments)]
 
     def _views(self, item: Item) -> Views:
         if self.store is not None:
@@ -325,10 +329,10 @@ class Footage:
 
     def _kept_views(self, store: TensorStore, item: Item) -> Views:
         key = self.key(item)
-        tensors, plan = store.get(key), self._plan(store.note(key), item[1])
-        return Views(
-            tuple(tensors[f"{index}.views"][None] for index in range(len(plan.views))), plan, item[1]
-        )
+        tensors, note = store.get(key), store.note(key)
+        plan = self._plan(note, item[1])
+        views = tuple(tensors[f"{index}.views"][None] for index in range(len(plan.views)))
+        return Views(views, plan, item[1], _moments(note))
 
     def _sound(self, item: Item, get: Callable[[TensorStore], T]) -> T:
         """What the store has of a clip; if that is damaged, it is computed and put again.
@@ -361,7 +365,8 @@ class Footage:
             self._sound(item, lambda store, key=key: store.get(key))  # type: ignore[misc]
             for key, item in zip(keys, items, strict=True)
         ]
-        plans = [self._plan(self.store.note(key), item[1]) for key, item in zip(keys, items, strict=True)]
+        notes = [self.store.note(key) for key in keys]
+        plans = [self._plan(note, item[1]) for note, item in zip(notes, items, strict=True)]
         alike = len({(plan, item[1]) for plan, item in zip(plans, items, strict=True)}) == 1
         members = [range(len(items))] if alike else [range(i, i + 1) for i in range(len(items))]
         return [
@@ -373,9 +378,15 @@ class Footage:
                 plans[group[0]],
                 items[group[0]][1],
                 self._shrinks and self.model.shrinks(plans[group[0]], items[group[0]][1]),
+                tuple(itertools.chain.from_iterable(_moments(notes[i]) for i in group)),
             )
             for group in members
         ]
+
+
+def _moments(note: Mapping[str, Any]) -> tuple[Moments, ...]:
+    """When the frames of a kept clip were."""
+    return tuple(Moments(tuple(seconds), length) for seconds, length in note["moments"])
 
 
 def _reason(item: Item, broken: BrokenClip) -> str:

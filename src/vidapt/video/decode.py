@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,8 @@ def decode(
         with opened(clip.path, limits, look=False) as source:
             described = of_headers(source)
             times = _times(source, described, clip, policy)
-            return _from_video(source, described, times, size)
+            frames = _from_video(source, described, times, size)
+    return replace(frames, start_s=clip.start_s, length_s=_length(described, clip))
 
 
 def _from_video(
@@ -150,7 +152,14 @@ def _from_pictures(clip: Clip, policy: Policy, size: tuple[int, int] | None, lim
     wanted = shown_at(chosen, album.starts_s)
     canvas = Canvas(clip.path, len(wanted), size, limits)
     notes = read(album, list(wanted), canvas, limits, deadline)
-    return Frames(canvas.pixels, np.asarray(album.starts_s)[list(wanted)], notes)
+    shown_s = np.asarray(album.starts_s)[list(wanted)]
+    return Frames(canvas.pixels, shown_s, notes, clip.start_s, _length(described, clip))
+
+
+def _length(described: Probe, clip: Clip) -> float:
+    """Seconds that a clip's stretch of its file lasts."""
+    whole = described.duration_s
+    return (whole if clip.end_s is None else min(clip.end_s, whole)) - clip.start_s
 
 
 def _check_count(described: Probe, count: int, limits: Limits) -> None:

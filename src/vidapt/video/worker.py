@@ -56,7 +56,8 @@ def receive(connection: Connection, clip: Clip) -> Frames | BrokenClip:
         return BrokenClip(clip.path, header["broken"])
     pixels = np.empty(header["shape"], np.uint8)
     connection.recv_bytes_into(pixels.data.cast("B"))
-    return Frames(pixels, np.asarray(header["times_s"], np.float64), tuple(header["notes"]))
+    times = np.asarray(header["times_s"], np.float64)
+    return Frames(pixels, times, tuple(header["notes"]), clip.start_s, header["length_s"])
 
 
 def attempt(clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Limits) -> Frames | BrokenClip:
@@ -98,7 +99,7 @@ def _answer(connection: Connection, asked: dict[str, Any]) -> None:
         connection.send_bytes(json.dumps({"broken": outcome.reason}).encode())
         return
     times, notes = outcome.times_s.tolist(), list(outcome.notes)
-    header = {"shape": outcome.pixels.shape, "times_s": times, "notes": notes}
+    header = {"shape": outcome.pixels.shape, "times_s": times, "notes": notes, "length_s": outcome.length_s}
     connection.send_bytes(json.dumps(header).encode())
     connection.send_bytes(outcome.pixels.data.cast("B"))
 

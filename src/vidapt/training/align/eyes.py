@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vidapt.nouns import Plan, Seen, Views
+from vidapt.nouns import Moments, Plan, Seen, Views
 
 
 class OneTower(Protocol):
@@ -75,8 +75,9 @@ class DualEyes:
         del together
         return self._model.plan(size, frames), ()
 
-    def cut(self, pixels: Tensor, together: int = 1) -> Views:
-        """Views of one decoded clip, [T, H, W, 3] uint8."""
+    def cut(self, pixels: Tensor, together: int = 1, moments: Moments | None = None) -> Views:
+        """Views of one decoded clip, [T, H, W, 3] uint8; alignment reads no times."""
+        del moments
         frames, height, width = pixels.shape[:3]
         return Views((self._model.cut(pixels),), self._model.plan((height, width), frames), together)
 
