@@ -67,7 +67,11 @@ TIMES = {
         "outro": "\n\n",
     }
 }
-"""What is written around footage and its frames. The space in front belongs to the turn; see `PROMPT`."""
+"""What is written around footage and its frames.
+
+The space in front is that of the turn (see `PROMPT`), which becomes one token with the word behind it. A video
+that is not the first of its turn is read with it, too, in which one token differs from the original.
+"""
 
 PROMPT = Prompt(
     start="<|im_start|>",
