@@ -84,7 +84,7 @@ class Theirs:
 
     Attributes:
         ids: Of everything, with the original's ids in the place of visual tokens.
-        given: What else the original's `forward` takes.
+        given: What else the original's `forward` takes; embeddings go in place of ids.
     """
 
     ids: list[int]
@@ -93,23 +93,26 @@ class Theirs:
     @torch.no_grad()
     def logits(self, oracle: Any, count: int) -> Tensor:
         """Those that predict the last `count` of the ids."""
-        found = oracle(input_ids=torch.tensor([self.ids]), **self.given).logits
-        return found[0, -count - 1 : -1]
+        return oracle(**self._read()).logits[0, -count - 1 : -1]
 
     @torch.no_grad()
     def write(self, oracle: Any, count: int = 32) -> list[int]:
         """Greedily."""
-        ids = torch.tensor([self.ids])
+        read = self._read()
         written = oracle.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            **self.given,
+            attention_mask=torch.ones(1, len(self.ids), dtype=torch.long),
+            **read,
             do_sample=False,
             max_new_tokens=count,
             min_new_tokens=count,
             pad_token_id=0,
         )
-        return written[0, ids.shape[1] :].tolist()
+        return written[0, len(self.ids) if "input_ids" in read else 0 :].tolist()
+
+    def _read(self) -> dict[str, Any]:
+        if "inputs_embeds" in self.given:
+            return self.given
+        return {"input_ids": torch.tensor([self.ids]), **self.given}
 
 
 Read = Callable[[VideoLM, Any, Sequence[Tensor]], Theirs]
