@@ -33,12 +33,15 @@ class Clip:
         path: The file or folder.
         start_s: First moment used, in seconds from the first frame.
         end_s: Last moment used; None means the end of the file.
+        rate: Pictures per second of a folder of pictures, which says nothing of it itself; None where nobody
+            knows, and for all other files.
     """
 
     id: str
     path: Path
     start_s: float = 0.0
     end_s: float | None = None
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

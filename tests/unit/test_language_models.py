@@ -21,7 +21,7 @@ from vidapt.models.packed import Group, pack
 from vidapt.models.text import Encoded
 from vidapt.training.run import train
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 40,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -34,6 +34,15 @@ SIZES = {
     "eos_token_id": 2,
 }
 WINDOWED = {"sliding_window": 6}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+DELTA = {
+    "head_dim": 16,
+    "num_hidden_layers": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
 LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
 USABLE: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -46,7 +55,13 @@ USABLE: dict[str, dict[str, Any]] = {
     "qwen2, window": {"use_sliding_window": True, "max_window_layers": 1, **WINDOWED},
     "qwen2_moe": {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
     "qwen2_vl_text": {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}},
+    "qwen2_5_vl_text": {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}},
     "qwen3": {"head_dim": 8},
+    "qwen3_vl_text": {"head_dim": 8},
+    "qwen3_vl_moe_text": {"head_dim": 8, **EXPERTS},
+    "qwen3_5_text": DELTA,
+    "qwen3_5_text, two layers": {**DELTA, "num_hidden_layers": 2},
+    "qwen3_5_moe_text": {**DELTA, **EXPERTS, "shared_expert_intermediate_size": 16},
     "gemma": {"head_dim": 8},
     "gemma3_text": {"head_dim": 8},
     "phi3, long": {
@@ -75,6 +90,10 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "bloom": ({}, "does not let its attention be replaced"),
     "phimoe": (WINDOWED, "not told of its sliding_window of 6 tokens"),
     "qwen2_moe": ({"use_sliding_window": True, **WINDOWED}, "not told of its sliding_window of 6 tokens"),
+    "qwen3_next": ({**DELTA, **EXPERTS}, "layer 0 is of kind 'linear_attention'; layers of this make keep"),
+    "mamba": ({}, "layer 0 is of kind 'linear_attention'"),
+    "minimax": ({"head_dim": 8, "num_local_experts": 4}, "layer 1 is of kind 'linear_attention'"),
+    "lfm2": ({"layer_types": ["full_attention", "conv"]}, "layer 1 is of kind 'conv'; layers keep a state"),
     "xmod": ({}, "a trial run failed: ValueError"),
     "dbrx": ({}, "cannot build"),
 }

@@ -74,9 +74,10 @@ class _Job:
     settings: str
     folder: str
 
-    def key(self, name: str, content: str) -> str:
+    def key(self, clip: Clip, content: str) -> str:
         """Of one clip's row."""
-        return digest([name, content, self.settings])
+        rate = [] if clip.rate is None else [clip.rate]
+        return digest([clip.id, content, self.settings, *rate])
 
     def row(self, key: str, seen: SeenClip, answer: Answer, seconds: float) -> CaptionRow:
         """One clip's row."""
@@ -113,6 +114,7 @@ def caption_folder(
     batch: int | None = None,
     recursive: bool = True,
     albums: bool = False,
+    fps: float | None = None,
     overwrite: bool = False,
     report: Reporter = silent,
 ) -> Summary:
@@ -135,6 +137,7 @@ def caption_folder(
         batch: Clips answered together; None decides by the number of their tokens.
         recursive: Look into the folders inside as well.
         albums: A folder with pictures and no video is one clip, not a clip per picture.
+        fps: Pictures per second of such folders.
         overwrite: Replace captions by another model, prompt or decoding, and any other content of `out`.
         report: Told after each batch how far the work is.
 
@@ -150,7 +153,7 @@ def caption_folder(
     out = Path(os.path.realpath(out))
     check_target(out, _beside(out, "partial"), _beside(out, "quarantine"))
     job = _job(engine, prompt, decoding or Decoding(), folder_of(source))
-    found = find_clips(source, recursive=recursive, albums=albums)
+    found = find_clips(source, recursive=recursive, albums=albums, fps=fps)
     with Journal(_beside(out, "partial")) as journal:
         _check_journal(journal, job, overwrite=overwrite)
         old = [] if overwrite or not out.exists() else _old_rows(out, job)
@@ -226,7 +229,7 @@ def _keys(found: Found, job: _Job, report: Reporter) -> tuple[dict[str, str], di
     for number, clip in enumerate(found.clips):
         report("look at clips", number, len(found.clips))
         try:
-            keys[clip.id] = job.key(clip.id, identity(clip.path))
+            keys[clip.id] = job.key(clip, identity(clip.path))
         except OSError as error:
             unreadable[clip.id] = f"it cannot be read ({error.strerror})"
     report("look at clips", len(found.clips), len(found.clips))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -34,7 +34,13 @@ class Found:
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-def find_clips(source: Path | Sequence[Path], *, recursive: bool = True, albums: bool = False) -> Found:
+def find_clips(
+    source: Path | Sequence[Path],
+    *,
+    recursive: bool = True,
+    albums: bool = False,
+    fps: float | None = None,
+) -> Found:
     """Find clips.
 
     In a folder, files count by their suffix: videos, stills and animations. Hidden files and all others
@@ -44,6 +50,7 @@ def find_clips(source: Path | Sequence[Path], *, recursive: bool = True, albums:
         source: A folder, or clips by name: files with any suffix, and folders of pictures.
         recursive: Look into the folders inside as well.
         albums: A folder that holds pictures and no video is one clip, not a clip per picture.
+        fps: Pictures per second of folders of pictures.
 
     Raises:
         ConfigError: If nothing is there.
@@ -61,6 +68,8 @@ def find_clips(source: Path | Sequence[Path], *, recursive: bool = True, albums:
         others = f"; {found.ignored.total()} other files are" if found.ignored else ""
         others += "".join(f"\n  {name}: {reason}" for name, reason in islice(found.unreadable.items(), _TOLD))
         raise ConfigError(where, f"no clip is here{others}", "give videos or pictures, or a folder with some")
+    if fps is not None:
+        found.clips = [replace(clip, rate=fps) if clip.path.is_dir() else clip for clip in found.clips]
     found.clips.sort(key=lambda clip: order(clip.id))
     return found
 

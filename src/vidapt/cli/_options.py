@@ -22,6 +22,10 @@ Model = Annotated[str, typer.Option(help="A shipped model's name, a run's folder
 Workers = Annotated[int | None, typer.Option(min=0, help="Decoding processes; one per core by default.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Place = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto spreads over all devices.")]
+Fps = Annotated[
+    float | None,
+    typer.Option("--fps", min=0.001, max=1000, help="Pictures per second of a folder of pictures."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Format = Annotated[
     NumberFormat | None,

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vidapt.cli._options import DEFAULT_MODEL, BitsOption, Format, Json, Model, NumberFormat, Place, Workers
+from vidapt.cli._options import (
+    DEFAULT_MODEL,
+    BitsOption,
+    Format,
+    Fps,
+    Json,
+    Model,
+    NumberFormat,
+    Place,
+    Workers,
+)
 from vidapt.cli._show import plain_errors, remark, say, table, tell
 from vidapt.errors import ConfigError, VidaptError
 
@@ -30,6 +40,10 @@ def caption(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace captions by another model or prompt.")
     ] = False,
+    albums: Annotated[
+        bool, typer.Option("--albums", help="A folder of pictures is one clip, not a clip per picture.")
+    ] = False,
+    fps: Fps = None,
     workers: Workers = None,
     device: Place = "cpu",
     dtype: Format = None,
@@ -55,6 +69,8 @@ def caption(
                 out,
                 prompt=prompt,
                 decoding=Decoding(max_new_tokens=max_tokens),
+                albums=albums,
+                fps=fps,
                 workers=workers,
                 report=report,
                 overwrite=overwrite,
@@ -90,6 +106,7 @@ def ask(
     ] = None,
     model: Model = DEFAULT_MODEL,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    fps: Fps = None,
     device: Place = "cpu",
     dtype: Format = None,
     bits: BitsOption = None,
@@ -100,7 +117,7 @@ def ask(
         _check_asked("question", question)
         engine = _engine(model, device, dtype, bits)
         media = [clip, *(also or ())]
-        answers = engine.ask_all(media, question, max_new_tokens=max_tokens)
+        answers = engine.ask_all(media, question, fps=fps, max_new_tokens=max_tokens)
     if as_json:
         rows = [{"question": q, "answer": a} for q, a in zip(question, answers, strict=True)]
         typer.echo(json.dumps({"clip": str(clip), "answers": rows}, ensure_ascii=False))

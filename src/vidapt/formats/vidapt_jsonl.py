@@ -1,7 +1,9 @@
 """vidapt's own labels: one JSON object per line.
 
-A row names its media by `video` (one path) or `media` (a list of `{"path", "start_s"?, "end_s"?, "id"?}`),
-and is labelled by `question` and `answer`, by `caption`, or by `turns` (a list of `{"role", "text"}`).
+A row names its media by `video` (one path, with `start_s`, `end_s` and `fps` beside it where needed) or by
+`media` (a list of `{"path", "start_s"?, "end_s"?, "fps"?, "id"?}`), and is labelled by `question` and
+`answer`, by `caption`, or by `turns` (a list of `{"role", "text"}`). `start_s` and `end_s` are the stretch of
+a file that the row is about; times in its texts count from `start_s`. `fps` is for folders of pictures.
 `id`, `rejected` and `facts` are optional. Paths are relative to the label file's folder. Keys of no meaning
 are errors, as a misspelt one would lose labels unseen.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ from vidapt.formats._media import TINY_STILL, MediaFinder
 from vidapt.formats._row import Row
 from vidapt.nouns import Clip, Sample
 
-_KEYS = LABEL_KEYS | {"id", "video", "media"}
+_STRETCH = {"start_s", "end_s", "fps"}
+_KEYS = LABEL_KEYS | {"id", "video", "media"} | _STRETCH
 
 
 class Part:
@@ -69,19 +73,28 @@ def _sample(row: Row, finder: MediaFinder, caption_prompt: str) -> Sample:
             "exactly one of 'video' and 'media' is needed", 'a row without a clip says "media": []'
         )
     if "video" in row.values:
-        media: tuple[Clip, ...] = (finder.clip(row.text("video"), row),)
+        media: tuple[Clip, ...] = (_stretch(row, row.text("video"), finder),)
     else:
+        if stray := sorted(_STRETCH & row.values.keys()):
+            raise row.error(f"{stray[0]!r} stands beside 'media'", "write it into the medium it is about")
         media = tuple(_clip(row.inner(entry, "a medium"), finder) for entry in row.listed("media"))
     return labelled(row, row.identity(), media, caption_prompt)
 
 
 def _clip(row: Row, finder: MediaFinder) -> Clip:
-    row.only({"path", "start_s", "end_s", "id"})
-    given, start_s, end_s = row.text("path"), row.seconds("start_s") or 0.0, row.seconds("end_s")
+    row.only({"path", "id"} | _STRETCH)
+    clip = _stretch(row, row.text("path"), finder)
+    return replace(clip, id=row.text("id")) if "id" in row.values else clip
+
+
+def _stretch(row: Row, given: str, finder: MediaFinder) -> Clip:
+    """The stretch of a file that a row is about."""
+    start_s, end_s, rate = row.seconds("start_s") or 0.0, row.seconds("end_s"), row.seconds("fps")
     if end_s is not None and end_s <= start_s:
         raise row.error(f"the clip ends at {end_s} s, not after its start at {start_s} s")
-    name = row.text("id") if "id" in row.values else _clip_name(given, start_s, end_s)
-    return Clip(name, finder.path(given, row), start_s, end_s)
+    if rate == 0:
+        raise row.error("'fps' is 0", "leave it out where nobody knows it")
+    return Clip(_clip_name(given, start_s, end_s), finder.path(given, row), start_s, end_s, rate)
 
 
 def _clip_name(given: str, start_s: float, end_s: float | None) -> str:
@@ -162,6 +175,8 @@ def _medium(clip: Clip, folder: Path) -> dict[str, Any]:
         medium["start_s"] = clip.start_s
     if clip.end_s is not None:
         medium["end_s"] = clip.end_s
+    if clip.rate is not None:
+        medium["fps"] = clip.rate
     if clip.id != _clip_name(given, clip.start_s, clip.end_s):
         medium["id"] = clip.id
     return medium

@@ -111,18 +111,30 @@ class Engine:
         """
         return self.ask_all(media, [question], **decoding)[0]
 
-    def ask_all(self, media: Media, questions: Sequence[str], **decoding: Any) -> list[str]:
-        """Answer several questions about a clip (or several clips together), which is seen once."""
+    def ask_all(
+        self, media: Media, questions: Sequence[str], *, fps: float | None = None, **decoding: Any
+    ) -> list[str]:
+        """Answer several questions about a clip (or several clips together), which is seen once.
+
+        Args:
+            media: A path, or several.
+            questions: What is asked.
+            fps: Pictures per second of folders of pictures.
+            decoding: Fields of `Decoding`.
+
+        Raises:
+            BrokenClip: If a clip cannot be used.
+        """
         chosen = Decoding(**decoding)
         count = 1 if isinstance(media, str | Path) else len(media)
         beside = max((self.text_tokens(question, count) for question in questions), default=0)
-        (answers,) = self.answer([(self._seen(media, beside), list(questions))], chosen)
+        (answers,) = self.answer([(self._seen(media, beside, fps), list(questions))], chosen)
         return [self.text(answer) for answer in answers]
 
-    def _seen(self, media: Media, beside: int = 0) -> list[SeenClip]:
+    def _seen(self, media: Media, beside: int = 0, fps: float | None = None) -> list[SeenClip]:
         """The clips of one conversation, and how many tokens of text are read with them."""
         paths = [media] if isinstance(media, str | Path) else list(media)
-        clips = [Clip(id=Path(path).stem, path=Path(path)) for path in paths]
+        clips = [Clip(path.stem, path, rate=fps if path.is_dir() else None) for path in map(Path, paths)]
         policy = self.model.blueprint.frames
         decoded = [(clip, decode(clip, policy, size=self.model.decode_size)) for clip in clips]
         return self.see(decoded, together=len(clips), beside=beside)

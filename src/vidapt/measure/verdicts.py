@@ -67,6 +67,7 @@ class Verdict:
             "path": str(self.clip.path.absolute()),
             "start_s": self.clip.start_s,
             "end_s": self.clip.end_s,
+            "fps": self.clip.rate,
             "type": self.type,
             "question": self.question,
             "expected": self.expected,
@@ -85,7 +86,7 @@ class Verdict:
         return cls(
             number=int(row["number"]),
             sample=row["sample"],
-            clip=Clip(row["clip"], Path(row["path"]), row["start_s"], row["end_s"]),
+            clip=Clip(row["clip"], Path(row["path"]), row["start_s"], row["end_s"], row["fps"]),
             type=row["type"],
             question=row["question"],
             expected=row["expected"],

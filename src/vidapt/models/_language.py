@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLTextConfig
-from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLPreTrainedModel, Qwen2VLTextModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from vidapt.errors import ConfigError
 from vidapt.models._language_check import CLOSED, problem
 from vidapt.models.attention import SHARED_PREFIX
+from vidapt.models.delta_net import continue_from_states
 from vidapt.parts import refuse_endless
 
 _FAILURES = (
@@ -30,30 +30,40 @@ _FAILURES = (
 """What transformers' classes raise over a configuration that they or their attention cannot do with."""
 
 
-class Qwen2VLLanguage(Qwen2VLPreTrainedModel):  # type: ignore[misc]
-    """Qwen2-VL's text model with its output embedding, which transformers offers only with the tower.
+_TEXT_ALONE = frozenset(
+    {"qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text", "qwen3_vl_moe_text"},
+)
+"""Exact model types of which transformers offers an output embedding only together with the tower."""
 
-    Args:
-        config: Sizes. Positions may have three axes: [3, N, L].
+
+@cache
+def _with_head(text: Any) -> Any:
+    """The class of causal language models around a class of text models.
+
+    Their positions may have three axes: [3, N, L].
     """
 
-    config_class = Qwen2VLTextConfig
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
+    class Headed(text.__base__):  # type: ignore[misc]
+        config_class = text.config_class
+        _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
 
-    def __init__(self, config: Qwen2VLTextConfig) -> None:
-        super().__init__(config)
-        self.model = Qwen2VLTextModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.model = text(config)
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            self.post_init()
 
-    def forward(self, *arguments: Any, **named: Any) -> Tensor:
-        """Logits [N, L, vocabulary] of what `Qwen2VLTextModel` makes of the arguments."""
-        logits: Tensor = self.lm_head(self.model(*arguments, **named).last_hidden_state)
-        return logits
+        @classmethod
+        def _can_set_experts_implementation(cls) -> bool:
+            """Transformers answers by the source file that a class stands in, which here is this one."""
+            return bool(text._can_set_experts_implementation())
 
+        def forward(self, *arguments: Any, **named: Any) -> Tensor:
+            """Logits [N, L, vocabulary] of what the text model makes of the arguments."""
+            logits: Tensor = self.lm_head(self.model(*arguments, **named).last_hidden_state)
+            return logits
 
-_WITHOUT_AUTO: dict[str, Any] = {"qwen2_vl_text": Qwen2VLLanguage}
-"""Causal language models that transformers does not build by itself, by exact model type."""
+    return Headed
 
 
 def language_model(spec: dict[str, Any]) -> Any:
@@ -97,12 +107,17 @@ def _unusable(kind: Any, reason: str) -> ConfigError:
     return ConfigError(
         "blueprint.language",
         f"a language model of model_type {kind!r} cannot be used: {reason}",
-        "use a transformers model with plain causal attention in every layer, such as llama or qwen2",
+        "use a transformers model of plain causal attention or Gated DeltaNet layers, such as llama, qwen3 "
+        "or qwen3_5_text",
     )
 
 
 def _from_config(config: Any) -> Any:
-    own = _WITHOUT_AUTO.get(config.model_type)
-    if own is None:
-        return AutoModelForCausalLM.from_config(config, attn_implementation=SHARED_PREFIX)
-    return own._from_config(config, attn_implementation=SHARED_PREFIX)
+    if config.model_type in _TEXT_ALONE:
+        model = _with_head(MODEL_MAPPING[type(config)])._from_config(
+            config, attn_implementation=SHARED_PREFIX
+        )
+    else:
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=SHARED_PREFIX)
+    continue_from_states(model)
+    return model

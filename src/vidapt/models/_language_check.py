@@ -5,13 +5,14 @@ and do not hand on who sees whom, so that every token would see every other. A c
 run once, in its own depth and sizes but without values: all tensors lie on torch's meta device, so the
 largest model takes a fraction of a second and no memory. A small model with values was the alternative; it
 would need to know the size fields of every configuration. Where every layer attends by a layout and by
-nothing else, a later token or a foreign question cannot change anything, whatever the values are.
+nothing else, a later token or a foreign question cannot change anything, whatever the values are. A layer
+with state does the same if it forks the state: each question then begins with what its prefix left behind.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -20,11 +21,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vidapt.models.attention import PrefixLayout, unlike
+from vidapt.models.delta_net import layers_with_state
 
 CLOSED = "it does not let its attention be replaced, so questions would see one another"
 """What is told of a class that computes attention in its own way."""
 
-_KNOWN = {"full_attention", "sliding_attention"}
+_SOFTMAX = frozenset({"full_attention", "sliding_attention"})
+_STATE = "linear_attention"
+"""Kinds of layers, as configurations call them, that can go on from a shared prefix."""
+
 _PREFIX, _SUFFIX = 2, 4
 
 
@@ -42,20 +47,36 @@ def problem(model: Any) -> str | None:
         Exception: Whatever the model raises when it is run.
     """
     config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if not model._supports_attention_backend or kinds - _KNOWN:
+    kinds = list(getattr(config, "layer_types", None) or ())
+    forking = layers_with_state(model)
+    if (reason := _foreign(kinds, forking)) is not None:
+        return reason
+    if not model._supports_attention_backend and not forking:
         return CLOSED
-    witness = _run(model)
+    witness = trial_run(model)
     if witness.reasons:
         return witness.reasons[0]
-    if len(witness.windows) < config.num_hidden_layers:
+    told = len(witness.windows) + len(witness.forks)
+    if told < config.num_hidden_layers:
         return (
-            f"{len(witness.windows)} of its {config.num_hidden_layers} layers are told who sees whom, "
+            f"{told} of its {config.num_hidden_layers} layers are told who sees whom, "
             "so questions would see one another"
         )
     window = window_of(config)
     if window is not None and not any(witness.windows):
         return f"its attention is not told of its sliding_window of {window} tokens, which may be null"
+    return None
+
+
+def _foreign(kinds: Sequence[str], forking: Collection[int]) -> str | None:
+    """Layers that can neither attend by a layout nor fork a state, as a sentence."""
+    for number, kind in enumerate(kinds):
+        if kind not in _SOFTMAX and number not in forking:
+            like = "of this make " if kind == _STATE else ""
+            return (
+                f"its layer {number} is of kind {kind!r}; layers {like}keep a state that cannot be forked "
+                "behind a shared prefix, so questions would read on from one another"
+            )
     return None
 
 
@@ -66,11 +87,13 @@ class _Witness(PrefixLayout):
     Attributes:
         mask: The mask that the model was given; a layer that has another one adds something of its own.
         windows: Sliding window of every call, None without one.
+        forks: Layers that fork a state.
         reasons: Why a call cannot be answered.
     """
 
     mask: Tensor | None = None
     windows: list[int | None] = field(default_factory=list)
+    forks: list[Any] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     def attend(
@@ -97,6 +120,11 @@ class _Witness(PrefixLayout):
             )
         return super().attend(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout)
 
+    def fork(self, module: Any, hidden: Tensor) -> Tensor:
+        """Keep that it was asked for; lengths of questions cannot be known of a layout without values."""
+        self.forks.append(module)
+        return torch.empty_like(hidden)
+
 
 class _NoBranches(TorchFunctionMode):
     """Decisions over values that are not there are taken as false: rotary embeddings that grow, for one."""
@@ -114,8 +142,13 @@ class _NoBranches(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _run(model: Any) -> _Witness:
-    """Run the model once on nothing."""
+def trial_run(model: Any, **named: Any) -> _Witness:
+    """Run a language model once on nothing.
+
+    Args:
+        model: A causal language model of transformers; it is left as it is.
+        named: Further keywords for it.
+    """
     base = model.base_model
     # A copy, since some modules keep what they work out; its tensors are replaced while it is being made.
     twin = copy.deepcopy(base, {id(x): _empty(x) for x in (*base.parameters(), *base.buffers())})
@@ -133,6 +166,7 @@ def _run(model: Any) -> _Witness:
             attention_mask=mask,
             use_cache=False,
             layout=witness,
+            **named,
         )
     return witness
 

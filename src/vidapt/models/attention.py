@@ -25,6 +25,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from vidapt.errors import ConfigError
+from vidapt.models.token_rows import TokenRows, by_owner
 
 SHARED_PREFIX = "vidapt_shared_prefix"
 
@@ -55,6 +56,11 @@ class PrefixLayout:
         counts = F.one_hot(self.owner + 1).sum(1)[:, 1:]  # of each question; padding belongs to none
         own = counts.amax(1) if counts.shape[1] else 0
         return int((self.valid.sum(1) + own).max())
+
+    @cached_property
+    def questions(self) -> TokenRows:
+        """Each question's tokens as a row, for layers that go on from a state."""
+        return by_owner(self.owner)
 
     @cached_property
     def suffix_mask(self) -> Tensor:
@@ -103,6 +109,30 @@ class PrefixLayout:
         if groups > 1:
             key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
         return _two_calls(query, key, value, self, scaling, dropout).transpose(1, 2).contiguous()
+
+    def fork(self, module: Any, hidden: Tensor) -> Tensor:
+        """[N, P + S, D]: what a layer with state makes of [N, P + S, D].
+
+        Args:
+            module: The layer; its `forked` reads prefixes, and questions from the states behind them.
+            hidden: Its input.
+
+        Raises:
+            ConfigError: Under FlexAttention, which computes attention alone.
+        """
+        if self.flex:
+            raise flex_refused()
+        found: Tensor = module.forked(hidden, self)
+        return found
+
+
+def flex_refused() -> ConfigError:
+    """That a language model with state is to be trained by FlexAttention."""
+    return ConfigError(
+        "batching.flex",
+        "computes attention alone, and layers of this language model keep a state, which is forked instead",
+        "leave it out: shared prefixes are as exact and as cheap without it",
+    )
 
 
 def shared_prefix_attention(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessorList, TopPLogitsWarper
+from transformers import LogitsProcessorList, TopPLogitsWarper
 
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.models.packed import Group, prefix_layout
 from vidapt.models.reach import REMEDY, reach_of, room, sequence
+from vidapt.models.row_cache import row_cache, select_rows
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 
@@ -66,7 +67,7 @@ class _Rows:
     """B rows being read and written, in columns that all of them share; shorter rows are padded in front.
 
     Attributes:
-        cache: Keys and values of the columns read so far.
+        cache: Keys and values, or states, of the columns read so far.
         mask: [B, L] long, 1 where a column is real; it reaches beyond what has been read.
         places: [axes, B, L] positions of the same columns.
         done: How many columns have been read.
@@ -80,9 +81,7 @@ class _Rows:
     def keep(self, index: Tensor) -> None:
         """Keep (or repeat) rows by index."""
         if self.done:
-            # Where layers lie on several devices, each one's keys and values lie there, too.
-            for layer in self.cache.layers:
-                layer.batch_select_indices(index.to(layer.keys.device))
+            select_rows(self.cache, index)
         self.mask, self.places = self.mask[index], self.places[:, index]
 
     def append(self, mask: Tensor, places: Tensor) -> None:
@@ -154,13 +153,12 @@ def _read_prefixes(
         start = ids.shape[1] - len(row_slots)
         slots[index, start:] = torch.tensor(row_slots, dtype=torch.long)
         places[:, index, start:] = place
-    # Without a configuration the cache keeps all columns: one that keeps a sliding window's last columns
-    # would count padding among them and drop real tokens of shorter rows.
-    rows = _Rows(DynamicCache(), mask.to(model.device), places.to(model.device))
+    rows = _Rows(row_cache(model.language), mask.to(model.device), places.to(model.device))
     if ids.shape[1]:
         given = [v for v in visual if v is not None]
         tokens = torch.cat(given) if given else None
-        _forward(model, rows, model.embed(ids.to(model.device), slots.bool().to(model.device), tokens))
+        marks = slots.bool().to(model.device)
+        _forward(model, rows, model.entering(ids.to(model.device), marks, tokens))
     return rows, [after for _, after in numbered]
 
 
@@ -175,7 +173,7 @@ def _read_questions(
         places[:, index, length - len(text) :] = model.positions.ids([len(text) + new], start=start)[0]
     rows.append(torch.cat([mask, mask.new_ones(b, new)], dim=1), places)
     words = model.language.get_input_embeddings()(ids.to(model.device))
-    return model.head(_forward(model, rows, words))
+    return model.head(_forward(model, rows, {"inputs_embeds": words}))
 
 
 def _right_aligned(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -189,12 +187,12 @@ def _right_aligned(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _forward(model: VideoLM, rows: _Rows, embedded: Tensor) -> Tensor:
-    """Read the next columns, [B, S, D], and return the [B, D] state of the last one."""
-    end = rows.done + embedded.shape[1]
+def _forward(model: VideoLM, rows: _Rows, entering: Mapping[str, Any]) -> Tensor:
+    """Read the next columns, given as `VideoLM.entering` gives them; return the [B, D] state of the last."""
+    end = rows.done + entering["inputs_embeds"].shape[1]
     places = rows.places[:, :, rows.done : end]
     states = model.language.base_model(
-        inputs_embeds=embedded,
+        **entering,
         attention_mask=rows.mask[:, :end],
         position_ids=places[0] if len(places) == 1 else places,
         past_key_values=rows.cache,
@@ -230,7 +228,7 @@ def _decode(
             index = torch.tensor(going, device=model.device)
             rows.keep(index)
             tokens, alive = tokens[index], [alive[place] for place in going]
-        logits = model.head(_forward(model, rows, words(tokens.unsqueeze(1))))
+        logits = model.head(_forward(model, rows, {"inputs_embeds": words(tokens.unsqueeze(1))}))
     return [Answer(tuple(ids), end) for ids, end in zip(written, ended, strict=True)]
 
 

@@ -205,7 +205,7 @@ class _ClipLengths:
 def _shape(clip: Clip, policy: Policy) -> tuple[tuple[int, int], Moments] | None:
     """(height, width) of a clip and the moments of it that are read, by its headers."""
     try:
-        described = probe(clip.path)
+        described = probe(clip.path, rate=clip.rate)
         chosen = choose(policy, described, clip.start_s, clip.end_s)
     except BrokenClip:
         return None

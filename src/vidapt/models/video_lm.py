@@ -19,6 +19,7 @@ from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
 from vidapt.models.clip_rows import split_rows, split_views, visual_tokens
+from vidapt.models.depths import inject, passed, split, spread_out
 from vidapt.models.layout import arranged, marked, stitched
 from vidapt.models.lora import add_adapters
 from vidapt.models.origin import Origin
@@ -74,6 +75,8 @@ class VideoLM(nn.Module):
         # Those that learn something are registered, so that it is trained and saved.
         self.scenes = nn.ModuleDict({k: v for k, v in self._scenes.items() if isinstance(v, nn.Module)})
         self.positions = parts.build("positions", blueprint.positions)
+        _check_levels(self.towers, self.depths)
+        inject(self.language, self.depths)
         self._layouts: dict[tuple[Plan, int], Layout] = {}
         for part in (self.resolution, *self._scenes.values()):
             self._check_reading(part)
@@ -262,8 +265,7 @@ class VideoLM(nn.Module):
         Args:
             ids: [N, L] long.
             slots: [N, L] bool.
-            visual: [V, D], or [V, D * (1 + depths)] with what is added deeper down behind; V is the number
-                of slots. None when there are no clips.
+            visual: [V, D]; V is the number of slots. None when there are no clips.
 
         Raises:
             ValueError: If the number of slots and of visual tokens differ.
@@ -275,21 +277,38 @@ class VideoLM(nn.Module):
             raise ValueError(f"{wanted} slots for {count} visual tokens")
         if visual is None or not count:
             return words
-        return words.masked_scatter(slots.unsqueeze(-1), visual[:, : words.shape[-1]].to(words.dtype))
+        return words.masked_scatter(slots.unsqueeze(-1), visual.to(words.dtype))
+
+    def entering(self, ids: Tensor, slots: Tensor, visual: Tensor | None) -> dict[str, Any]:
+        """Words and clips as keywords of the language model: embeddings, and what enters deeper down.
+
+        Args:
+            ids: [N, L] long.
+            slots: [N, L] bool.
+            visual: [V, D * (1 + depths)]; V is the number of slots. None when there are no clips.
+
+        Raises:
+            ValueError: If the number of slots and of visual tokens differ.
+        """
+        if visual is None or not self.depths:
+            return {"inputs_embeds": self.embed(ids, slots, visual)}
+        shallow, deep = split(visual, self.depths)
+        embedded = self.embed(ids, slots, shallow)
+        return {"inputs_embeds": embedded, **passed(spread_out(slots, deep, self.depths))}
 
     def states(self, packed: Packed, visual: Tensor | None) -> Tensor:
         """Last hidden states where labels are predicted.
 
         Args:
             packed: N rows.
-            visual: [V, D] visual tokens in the order of the rows' slots.
+            visual: [V, D * (1 + depths)] visual tokens in the order of the rows' slots.
 
         Returns:
             [M, D], one row per label.
         """
         length = packed.ids.shape[1]
         states = self.language.base_model(
-            inputs_embeds=self.embed(packed.ids, packed.slots, visual),
+            **self.entering(packed.ids, packed.slots, visual),
             position_ids=packed.positions,
             # A four-dimensional mask is taken as it is. With a layout it is not read; should a layer ever
             # miss the layout, no token sees a later one.
@@ -343,7 +362,7 @@ class VideoLM(nn.Module):
         words, marks = torch.tensor([row], device=self.device), torch.tensor([slots], device=self.device)
         numbers = self.positions.ids(spans)[0].to(self.device)
         states = self.language.base_model(
-            inputs_embeds=self.embed(words, marks, self.visual([self.see_views(one) for one in placed])),
+            **self.entering(words, marks, self.visual([self.see_views(one) for one in placed])),
             attention_mask=torch.ones_like(words),
             position_ids=numbers if len(numbers) == 1 else numbers.unsqueeze(1),
             use_cache=False,
@@ -376,6 +395,17 @@ class VideoLM(nn.Module):
 def _scene(frames: int, together: int) -> Scene:
     """What a clip is to its conversation."""
     return "video" if frames > 1 else "image" if together == 1 else "images"
+
+
+def _check_levels(towers: Any, depths: Sequence[int]) -> None:
+    """See that the connector adds behind as many language layers as the tower gives levels."""
+    levels = [level for tower in towers for level in getattr(tower, "levels", ())]
+    if len(levels) != len(depths):
+        raise ConfigError(
+            "blueprint.connector.depths",
+            f"names {len(depths)} language layers, the tower gives {len(levels)} inner levels: {levels}",
+            "name one language layer for each of the tower's `levels`",
+        )
 
 
 def _connector(blueprint: Blueprint, towers: Any, width_out: int) -> Any:

@@ -34,7 +34,8 @@ class ClipKeys:
         """
         if clip.path not in self._contents:
             self.look([clip])
-        return digest([self._contents[clip.path], clip.path.suffix.lower(), clip.start_s, clip.end_s])
+        stretch = [clip.start_s, clip.end_s, *([] if clip.rate is None else [clip.rate])]
+        return digest([self._contents[clip.path], clip.path.suffix.lower(), *stretch])
 
 
 def _known(found: Footprint) -> str:

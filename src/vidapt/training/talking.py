@@ -11,6 +11,8 @@ from torch import nn
 from vidapt.formats import single_questions
 from vidapt.loading import open_model
 from vidapt.loading.compose import Plan
+from vidapt.models.attention import flex_refused
+from vidapt.models.delta_net import layers_with_state
 from vidapt.models.folder import save_model
 from vidapt.models.reach import refuse_longer
 from vidapt.models.video_lm import VideoLM
@@ -56,8 +58,11 @@ class Talking:
 
         Raises:
             BudgetError: If a sample is longer than the language model reads.
+            ConfigError: If the stage asks for FlexAttention and the language model keeps states.
         """
         del report
+        if stage.batching.flex and layers_with_state(model.language):
+            raise flex_refused()
         samples = single_questions(labels.samples) if stage.batching.apart else labels.samples
         longest = stage.batching.max_answer_tokens
         clips = group_by_clip(samples, model.blueprint.prompt, tokenizer, longest)

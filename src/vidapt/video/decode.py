@@ -18,7 +18,7 @@ from vidapt.video.guard import guarded
 from vidapt.video.length import EARLY_S
 from vidapt.video.limits import DEFAULT, Limits
 from vidapt.video.pick import Findings, pick
-from vidapt.video.pictures import describe, is_picture, read
+from vidapt.video.pictures import describe, is_picture, read, refuse_rate
 from vidapt.video.pixels import Canvas, check_memory
 from vidapt.video.pose import Pose
 from vidapt.video.probe import Probe, of_album, of_headers
@@ -61,6 +61,7 @@ def decode(
     with guarded(clip.path):
         if is_picture(clip.path):
             return _from_pictures(clip, policy, size, limits)
+        refuse_rate(clip.path, clip.rate)
         with opened(clip.path, limits, look=False) as source:
             described = of_headers(source)
             times = _times(source, described, clip, policy)
@@ -138,7 +139,7 @@ def _numbered(policy: Policy, shown_s: Sequence[float], rate: float, clip: Clip)
 
 def _from_pictures(clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Limits) -> Frames:
     deadline = time.monotonic() + limits.wall_s
-    album = describe(clip.path, limits)
+    album = describe(clip.path, limits, clip.rate)
     described = of_album(clip.path, album)
     chosen = choose(policy, described, clip.start_s, clip.end_s)
     if chosen == "keyframes":  # every picture stands alone

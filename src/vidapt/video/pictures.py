@@ -20,7 +20,7 @@ from vidapt.video.suffixes import PICTURE_SUFFIXES
 from vidapt.video.tones import to_rgb
 
 FOLDER_RATE = 1.0
-"""Pictures per second of a folder, which says nothing about time itself."""
+"""Pictures per second of a folder of which nobody says it; whoever uses one is told."""
 
 _DEFAULT_DELAY_S = 0.1
 """What browsers make of an animation frame that claims to last less than 20 ms."""
@@ -39,6 +39,7 @@ class Album:
         duration_s: Seconds until the last one disappears; 0 for a still.
         files: The pictures of a folder, in natural order; otherwise the file itself.
         skipped: Pictures of the file in front of the first one.
+        assumed: Whether the rate of a folder is `FOLDER_RATE` because nobody says it.
     """
 
     kind: Literal["still", "animation", "folder"]
@@ -49,6 +50,7 @@ class Album:
     duration_s: float
     files: tuple[Path, ...]
     skipped: int = 0
+    assumed: bool = False
 
     @property
     def frames(self) -> int:
@@ -61,14 +63,21 @@ def is_picture(path: Path) -> bool:
     return exists(path) and (path.is_dir() or (path.is_file() and looks_like_picture(path)))
 
 
-def describe(path: Path, limits: Limits) -> Album:
+def describe(path: Path, limits: Limits, rate: float | None = None) -> Album:
     """Read the headers of a picture, an animation or a folder of pictures.
 
+    Args:
+        path: What to describe.
+        limits: What it may cost.
+        rate: Pictures per second of a folder.
+
     Raises:
-        BrokenClip: If there is no picture, one is broken, or a limit is exceeded.
+        BrokenClip: If there is no picture, one is broken, a limit is exceeded, or a rate is given of what is
+            no folder.
     """
     if path.is_dir():
-        return _folder(path, limits)
+        return _folder(path, limits, rate)
+    refuse_rate(path, rate)
     deadline = time.monotonic() + limits.wall_s
     with picture(path, limits, headers=True) as image:
         width, height = upright_size(path, image)
@@ -86,6 +95,16 @@ def describe(path: Path, limits: Limits) -> Album:
     return Album("still", codec, width, height, (0.0,), 0.0, (path,), found.skipped)
 
 
+def refuse_rate(path: Path, rate: float | None) -> None:
+    """Refuse a rate where a file tells its times itself.
+
+    Raises:
+        BrokenClip: If one is given.
+    """
+    if rate is not None:
+        raise BrokenClip(path, f"fps {rate:g} is given of it, and it is no folder of pictures")
+
+
 def read(album: Album, wanted: list[int], canvas: Canvas, limits: Limits, deadline: float) -> tuple[str, ...]:
     """Put the pictures numbered `wanted` (one per row) on the canvas, each decoded once, one at a time.
 
@@ -99,6 +118,8 @@ def read(album: Album, wanted: list[int], canvas: Canvas, limits: Limits, deadli
     for row, index in enumerate(wanted):
         rows.setdefault(index, []).append(row)
     notes: dict[str, None] = {}
+    if album.assumed and album.frames > 1:
+        notes[f"nothing says its fps; {FOLDER_RATE:g} is assumed"] = None
     if album.kind == "folder":
         for index in sorted(rows):
             _check_clock(album.files[index], limits, deadline)
@@ -135,7 +156,7 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(found, key=lambda file: (natural(file), file.name)))
 
 
-def _folder(path: Path, limits: Limits) -> Album:
+def _folder(path: Path, limits: Limits, rate: float | None) -> Album:
     try:
         files = pictures_in(path)
     except OSError as error:
@@ -150,8 +171,10 @@ def _folder(path: Path, limits: Limits) -> Album:
     with picture(files[0], limits, headers=True) as image:
         width, height = upright_size(files[0], image)
         codec = str(image.format).lower()
-    starts = tuple(index / FOLDER_RATE for index in range(len(files)))
-    return Album("folder", codec, width, height, starts, len(files) / FOLDER_RATE, files)
+    per_second = rate or FOLDER_RATE
+    starts = tuple(index / per_second for index in range(len(files)))
+    length = len(files) / per_second
+    return Album("folder", codec, width, height, starts, length, files, assumed=rate is None)
 
 
 def _timeline(delays_s: tuple[float, ...]) -> tuple[tuple[float, ...], float]:

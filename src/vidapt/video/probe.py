@@ -11,7 +11,7 @@ from vidapt.video.container import Source, check_pixels, decoded, opened
 from vidapt.video.guard import guarded
 from vidapt.video.length import measure
 from vidapt.video.limits import DEFAULT, Limits
-from vidapt.video.pictures import Album, describe, is_picture
+from vidapt.video.pictures import Album, describe, is_picture, refuse_rate
 from vidapt.video.pose import Pose, pose_of
 
 Kind = Literal["video", "still", "animation", "folder"]
@@ -46,12 +46,13 @@ class Probe:
     estimated: bool
 
 
-def probe(path: str | Path, limits: Limits = DEFAULT) -> Probe:
+def probe(path: str | Path, limits: Limits = DEFAULT, rate: float | None = None) -> Probe:
     """Describe a clip cheaply: headers and one frame; all packets only if no index tells the duration.
 
     Args:
         path: A video, a picture (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC) or a folder of pictures.
         limits: What it may cost.
+        rate: Pictures per second of a folder.
 
     Raises:
         BrokenClip: If it is missing, empty, beyond a limit or not a clip at all.
@@ -59,7 +60,8 @@ def probe(path: str | Path, limits: Limits = DEFAULT) -> Probe:
     path = Path(path)
     with guarded(path):
         if is_picture(path):
-            return of_album(path, describe(path, limits))
+            return of_album(path, describe(path, limits, rate))
+        refuse_rate(path, rate)
         with opened(path, limits, look=False) as source:
             described = of_headers(source)
             pose, height, width = _first_look(source)

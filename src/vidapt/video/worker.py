@@ -37,6 +37,7 @@ def request(clip: Clip, policy: Policy, size: tuple[int, int] | None, limits: Li
             "path": str(clip.path.absolute()),
             "start_s": clip.start_s,
             "end_s": clip.end_s,
+            "rate": clip.rate,
             "policy": policy.model_dump(mode="json"),
             "size": size,
             "limits": asdict(limits),
@@ -90,7 +91,7 @@ def serve(connection: Connection) -> None:
 
 
 def _answer(connection: Connection, asked: dict[str, Any]) -> None:
-    clip = Clip(asked["id"], Path(asked["path"]), asked["start_s"], asked["end_s"])
+    clip = Clip(asked["id"], Path(asked["path"]), asked["start_s"], asked["end_s"], asked["rate"])
     limits = Limits(**asked["limits"])
     size = tuple(asked["size"]) if asked["size"] else None
     _bound_memory(limits)
