@@ -1,11 +1,14 @@
 """CPU seconds per question: separate samples, shared prefixes, a feature cache, and a transformers Trainer.
 
-    python benchmarks/packing.py [--quick] [--out FILE]
+    python benchmarks/packing.py [--quick] [--only hybrid] [--out FILE]
 
 All arms do the same work in float32 on one thread: clips of 8 questions, 16 frames of real H.264, the same
 random LLaVA-NeXT-Video checkpoint, LoRA of rank 16 on the language model, the whole projector, a frozen
 tower. Only steps are timed, without the first; process CPU time is counted, so that a busy machine does not
 change the answer. Each arm runs in several rounds and its cheapest counts. The last line is JSON.
+
+A second part (`hybrid`) does the same for a language model most of whose layers keep states, a tiny Qwen3.5
+with random visual tokens: its forward and backward passes alone, by number of questions.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import torch
 import transformers
 
 import _trainer_peer as peer
+from _hybrid_work import HybridSizes, hybrid
 from _machine import describe
 from _our_arms import BOTH, CACHED, SEPARATE, SHARED, Arm, Timed, compare, first_loss, run
 from _packing_work import Sizes, Work, make_work
@@ -38,6 +42,9 @@ SHARED_PER_STEP = {576: 16, 2304: 8}
 
 STEPS = {True: 9, False: 5}
 """Steps per run by whether prefixes are shared; the first is not counted."""
+
+HYBRID_ROUNDS = {True: 3, False: 7}
+"""Rounds of the second part by whether it is quick."""
 
 RESULTS = Path(__file__).parent / "results" / "packing.json"
 
@@ -113,6 +120,7 @@ def benchmark(folder: Path, *, quick: bool) -> dict[str, Any]:
         "untrained_loss": {"transformers": losses[0], "vidapt": losses[1]},
         "cpu_s_per_question": {str(w.sizes.visual_tokens): c for w, c in zip(works, costs, strict=True)},
         "work": {str(work.sizes.visual_tokens): work.describe() for work in works},
+        "hybrid": hybrid(HybridSizes(), HYBRID_ROUNDS[quick]),
         "quick": quick,
     }
 
@@ -120,14 +128,18 @@ def benchmark(folder: Path, *, quick: bool) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer clips and rounds; numbers are rough")
+    parser.add_argument("--only", choices=["hybrid"], help="this part alone; kept only where --out says")
     parser.add_argument("--out", type=Path, help="write the result here; results/packing.json if not --quick")
     options = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
-    with tempfile.TemporaryDirectory() as folder:
-        result = benchmark(Path(folder), quick=options.quick)
+    if options.only:
+        result = {"hybrid": hybrid(HybridSizes(), HYBRID_ROUNDS[options.quick]), "quick": options.quick}
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            result = benchmark(Path(folder), quick=options.quick)
     result["machine"] = describe("vidapt", "torch", "transformers", "peft", "av", "numpy")
-    out = options.out or (None if options.quick else RESULTS)
+    out = options.out or (None if options.quick or options.only else RESULTS)
     if out is not None:
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result))

@@ -175,8 +175,8 @@ def test_a_cached_prefix_gives_its_depths_to_what_is_written(kind: str) -> None:
     inject(model.language, AT)
     more = words(2, S)
     rows = _Rows(row_cache(model.language), torch.ones(2, P + S), torch.arange(P + S).expand(1, 2, -1))
-    _forward(model, rows, words(), deep())
-    last = _forward(model, rows, more)
+    _forward(model, rows, {"inputs_embeds": words(), "deep": deep()})
+    last = _forward(model, rows, {"inputs_embeds": more})
     whole = {k: torch.cat([x, torch.zeros_like(more)], 1) for k, x in deep().items()}
     assert torch.allclose(
         last, read(model.language, torch.cat([words(), more], 1), **passed(whole))[:, -1], atol=1e-4

@@ -19,6 +19,7 @@ from training_tools import GivenBatch, blueprint, recipe, stage, video_lm, write
 from vidapt.errors import ConfigError
 from vidapt.models import attention, delta_net
 from vidapt.models.delta_net import DeltaState
+from vidapt.models.packed import Group, pack
 from vidapt.models.token_rows import TokenRows
 from vidapt.models.video_lm import VideoLM
 from vidapt.training import run
@@ -154,6 +155,21 @@ def test_a_prefix_is_read_once_for_all_its_questions(monkeypatch: pytest.MonkeyP
     prefix = (1, batch.packed.layout.prefix)
     assert [shape[0] for shape in shapes] == [1, 8] * 3
     assert shapes[::2] == [prefix] * 3
+
+
+def test_questions_of_one_token_have_gradients_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_backward(*tensors: Tensor, **named: Any) -> Any:
+        raise NotImplementedError("the kernel has no backward pass")
+
+    found = world("3 questions", DENSE, torch.float32)
+    short = [
+        Group((replace(e, ids=e.ids[:1], answer=(True,)),), ((found.model.connector.plan(c.grid),),))
+        for e, c in zip(found.encoded[0], found.clips[0] * 3, strict=True)
+    ]
+    monkeypatch.setattr(delta_net.dense, "torch_recurrent_gated_delta_rule", without_backward)
+    logits = found.model(pack(short, found.model.positions), found.model.visual(found.shared().seen * 3))
+    logits.sum().backward()
+    assert found.model.language.model.layers[0].linear_attn.in_proj_qkv.weight.grad.abs().max() > 0
 
 
 def test_no_question_hears_another_one() -> None:

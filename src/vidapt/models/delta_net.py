@@ -180,7 +180,8 @@ class _Continuing(nn.Module):
         m, length = mixed.shape[:2]
         mixed, history = self._convolve(mixed, rows, None if state is None else state.history)
         query, key, value = torch.split(mixed, [self.key_dim, self.key_dim, self.value_dim], dim=-1)
-        one = state is not None and length == 1
+        # Token by token is cheaper for one token, but its kernel has no backward pass.
+        one = state is not None and length == 1 and not torch.is_grad_enabled()
         rule = dense.torch_recurrent_gated_delta_rule if one else dense.torch_chunk_gated_delta_rule
         found, memory = rule(
             query.reshape(m, length, -1, self.head_k_dim),
