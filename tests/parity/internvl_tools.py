@@ -85,7 +85,9 @@ def oracle_of(kind: str = "qwen2", vision: dict[str, Any] | None = None, **chang
         "tie_word_embeddings": False,
     }
     given = {"image_token_id": slot_of(tokenizer), "image_seq_length": SEEN, "tie_word_embeddings": False}
-    config = InternVLConfig(vision_config={**seen, **(vision or {})}, text_config=text, **{**given, **changes})
+    config = InternVLConfig(
+        vision_config={**seen, **(vision or {})}, text_config=text, **{**given, **changes}
+    )
     return tools.shake(InternVLForConditionalGeneration(config))
 
 
@@ -194,7 +196,10 @@ def save_authors(oracle: Any, folder: Path) -> Path:
 def expanded(clip: Tensor, tiles: int) -> str:
     """What the original's processor writes for a clip, by its own methods."""
     own = SimpleNamespace(
-        start_image_token="<img>", end_image_token="</img>", image_token="<IMG_CONTEXT>", image_seq_length=SEEN
+        start_image_token="<img>",
+        end_image_token="</img>",
+        image_token="<IMG_CONTEXT>",
+        image_seq_length=SEEN,
     )
     if len(clip) == 1:
         return InternVLProcessor.replace_image_token(own, {"num_patches": [tiles]}, 0)

@@ -1,8 +1,8 @@
 """LLaVA-Video in the authors' layout, with tiny random weights: the equations of its videos written out.
 
 Stills are those of LLaVA-OneVision, which transformers has; its modules are used for the tower, the projector
-and the language model. What the authors do to videos stands here: bilinear halves, a newline behind every row,
-and a sentence about the times.
+and the language model. What the authors do to videos stands here: bilinear halves, a newline behind every
+row, and a sentence about the times.
 """
 
 from __future__ import annotations
@@ -102,7 +102,11 @@ def save(oracle: Any, folder: Path, **changes: Any) -> Path:
     (folder / TOWER).mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config_of(oracle, **changes)))
     # The authors' code takes the last layer and the head away from what the tower's name stands for.
-    seen = {**oracle.config.vision_config.to_dict(), "num_hidden_layers": 4, "model_type": "siglip_vision_model"}
+    seen = {
+        **oracle.config.vision_config.to_dict(),
+        "num_hidden_layers": 4,
+        "model_type": "siglip_vision_model",
+    }
     del seen["vision_use_head"]
     (folder / TOWER / "config.json").write_text(json.dumps(seen))
     tokenizer_of().save_pretrained(folder)

@@ -66,7 +66,9 @@ def test_greedy_words_equal_the_originals_in_a_batch_of_mixed_lengths(opened: Op
         assert len(set(words)) > 3
 
 
-@pytest.mark.parametrize("vision", [{}, {"use_qk_norm": True, "norm_type": "rms_norm", "attention_bias": False}])
+@pytest.mark.parametrize(
+    "vision", [{}, {"use_qk_norm": True, "norm_type": "rms_norm", "attention_bias": False}]
+)
 def test_the_authors_files_are_the_same_model(vision: dict[str, Any], tmp_path: Path) -> None:
     oracle = internvl.oracle_of(vision=vision)
     model, tokenizer, report = open_checkpoint(internvl.save_authors(oracle, tmp_path))
@@ -134,10 +136,12 @@ def test_a_mistake_breaks_parity(
 
 @pytest.mark.parametrize("scene", ["image", "video"])
 def test_other_text_around_frames_is_other_ids(published: tuple[Any, Path], scene: Any) -> None:
-    oracle, folder = published
+    _, folder = published
 
     def edit(blueprint: Any) -> Any:
-        return blueprint.model_copy(update={"times": {k: v for k, v in blueprint.times.items() if k != scene}})
+        return blueprint.model_copy(
+            update={"times": {k: v for k, v in blueprint.times.items() if k != scene}}
+        )
 
     model, tokenizer, _ = open_checkpoint(folder, edit=edit)
     mine = modern.ours(model, tokenizer, [VIDEO if scene == "video" else STILL], internvl.slot_of(tokenizer))

@@ -64,7 +64,8 @@ def test_rows_of_a_batch_are_the_equations_one_by_one(opened: Any, folder: Path)
 
 
 @pytest.mark.parametrize(
-    ("mistake", "clips"), [({"no_times": True}, VIDEO), ({"rows_first": True}, VIDEO), ({"no_norm": True}, SMALL)]
+    ("mistake", "clips"),
+    [({"no_times": True}, VIDEO), ({"rows_first": True}, VIDEO), ({"no_norm": True}, SMALL)],
 )
 def test_a_mistake_would_show(
     opened: Any, folder: Path, mistake: dict[str, bool], clips: list[Tensor]
@@ -87,5 +88,5 @@ def test_frames_are_three_a_second_and_three_a_picture(opened: Any) -> None:
 
 
 def test_another_version_is_refused(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="4.5 are supported"):
+    with pytest.raises(CheckpointError, match=r"4\.5 are supported"):
         minicpm_v.blueprint({**theirs.CONFIG, "version": 4.0}, folder)

@@ -68,7 +68,7 @@ def test_greedy_words_equal_the_originals_in_a_batch_of_mixed_lengths(opened: Op
 
 def test_a_further_video_of_a_turn_differs_by_the_space_in_front_of_it(opened: Opened) -> None:
     """The original writes the space once a turn; here it belongs to the video, wherever it stands."""
-    oracle, model, tokenizer = opened
+    _, model, tokenizer = opened
     mine = modern.ours(model, tokenizer, [VIDEO, OTHER], smolvlm.slot_of(tokenizer)).ids
     theirs = smolvlm.read(model, tokenizer, [VIDEO, OTHER]).ids
     assert tokenizer.decode(mine).replace(" You", "You") == tokenizer.decode(theirs).replace(" You", "You")
@@ -78,9 +78,10 @@ def test_a_further_video_of_a_turn_differs_by_the_space_in_front_of_it(opened: O
 
 def test_a_question_without_clips_keeps_its_space(opened: Opened) -> None:
     _, model, tokenizer = opened
-    assert modern.ours(model, tokenizer, [], 0).ids == tokenizer(
-        f"<|im_start|>User: {modern.QUESTION}<end_of_utterance>\nAssistant:"
-    ).input_ids
+    assert (
+        modern.ours(model, tokenizer, [], 0).ids
+        == tokenizer(f"<|im_start|>User: {modern.QUESTION}<end_of_utterance>\nAssistant:").input_ids
+    )
 
 
 def _whole_first(model: VideoLM) -> None:

@@ -1,8 +1,8 @@
 """Neighbouring cells become the channels of one token, which a small MLP reads.
 
 Source: the projector of InternVL (Chen et al. 2024, arXiv 2404.16821: a quarter of the cells, layer norm of
-what was joined, two linear layers), that of SmolVLM (Marafioti et al. 2025, arXiv 2504.05299: one linear layer
-without norm or bias), and the merger of MiniCPM-V 4.6 (layer norm of what was joined, a hidden layer of its
+what was joined, two linear layers), that of SmolVLM (Marafioti et al. 2025, arXiv 2504.05299: one linear
+layer without norm or bias), and the merger of MiniCPM-V 4.6 (layer norm of what was joined, a hidden layer of its
 width). Their views and swaps of axes all come to the same: cells of a block row by row, channels innermost.
 """
 

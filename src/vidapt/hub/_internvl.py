@@ -72,7 +72,8 @@ TO_AUTHORS = (
 """Our names to theirs, before `together`."""
 
 _SYSTEM = (
-    "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
+    "你是书生·万象，英文名是InternVL，"
+    "是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
 )
 
 PROMPTS: Mapping[str, Prompt] = {
@@ -149,7 +150,9 @@ def parted(tensors: Mapping[str, Tensor], where: Path | str) -> dict[str, Tensor
             found[key] = tensor
         elif tensor.shape[0] % len(_PARTS):
             raise CheckpointError(
-                where, f"{key} has {tensor.shape[0]} rows, not three times as many as one part", "fetch it again"
+                where,
+                f"{key} has {tensor.shape[0]} rows, not three times as many as one part",
+                "fetch it again",
             )
         else:
             found |= {f"{key}:{part}": rows for part, rows in zip(_PARTS, tensor.chunk(3), strict=True)}

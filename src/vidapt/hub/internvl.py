@@ -1,7 +1,7 @@
 """InternVL 3 and 3.5: tiles of a still and a thumbnail behind them, a numbered tile for each frame.
 
-Source: Zhu et al. 2025, "InternVL3" (arXiv 2504.10479) and Wang et al. 2025, "InternVL3.5" (arXiv 2508.18265);
-transformers' port of them, and the authors' own files.
+Source: Zhu et al. 2025, "InternVL3" (arXiv 2504.10479) and Wang et al. 2025, "InternVL3.5" (arXiv
+2508.18265); transformers' port of them, and the authors' own files.
 """
 
 from __future__ import annotations
@@ -77,11 +77,9 @@ def habit(config: Mapping[str, Any]) -> Habit:
     """
     if not is_authors(config):
         return Habit(own={"chatml": CHATML})
-    name = config.get("template")
+    name = str(config.get("template"))
     if name not in _internvl.PROMPTS:
-        raise CheckpointError(
-            "config.json", f"template is {name!r}", nearest(str(name), _internvl.PROMPTS)
-        )
+        raise CheckpointError("config.json", f"template is {name!r}", nearest(name, _internvl.PROMPTS))
     return Habit(only=_internvl.PROMPTS[name])
 
 
@@ -100,7 +98,9 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     tower = _authors_tower(config, where) if own else _tower(config, where)
     file, stills = processor(folder, "image")
     _, video = processor(folder, "video")
-    normalise = {name: tuple(stills[f"image_{name}"]) for name in ("mean", "std") if f"image_{name}" in stills}
+    normalise = {
+        name: tuple(stills[f"image_{name}"]) for name in ("mean", "std") if f"image_{name}" in stills
+    }
     used = filter_of(stills, file)
     frames = Uniform(count=_FRAMES, compat="published") if own else _frames(video)
     return Blueprint(
@@ -148,7 +148,10 @@ def _tower(config: Mapping[str, Any], where: Path) -> Spec:
     arch = config.get("vision_config")
     if not isinstance(arch, dict):
         raise CheckpointError(where, "has no `vision_config`", "fetch config.json again")
-    layer, select = config.get("vision_feature_layer", -1), config.get("vision_feature_select_strategy", "default")
+    layer, select = (
+        config.get("vision_feature_layer", -1),
+        config.get("vision_feature_select_strategy", "default"),
+    )
     act = config.get("projector_hidden_act", "gelu")
     if select != "default" or not isinstance(layer, int) or act != "gelu":
         raise CheckpointError(

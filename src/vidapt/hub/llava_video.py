@@ -39,8 +39,10 @@ TIMES = {
     "images": {"outro": "\n"},
     "video": {"outro": f"\n{SENTENCE}\n"},
 }
-"""What is written behind clips. The line break is part of it, because the sentence's full stop and a line break
-are one token."""
+"""What is written behind clips.
+
+The line break is part of it, because the sentence's full stop and a line break are one token.
+"""
 
 PROMPT = CHATML.model_copy(update={"media": "{media}", "dropped": "\n"})
 """The authors' `qwen_1_5`, without the line break that `TIMES` writes."""

@@ -1,8 +1,8 @@
 """MiniCPM-V 2.6: adaptive slices, SigLIP in their own proportions, 64 tokens for each, Qwen2.
 
 Source: Yao et al. 2024, "MiniCPM-V: A GPT-4V Level MLLM on Your Phone" (arXiv 2408.01800), and the authors'
-files for version 2.6. Version 4.5 (`minicpm_v_4_5`) goes by the same names in `config.json`; others do, too, but
-divide, mark or number images otherwise, and are refused.
+files for version 2.6. Version 4.5 (`minicpm_v_4_5`) goes by the same names in `config.json`; others do, too,
+but divide, mark or number images otherwise, and are refused.
 """
 
 from __future__ import annotations

@@ -113,7 +113,10 @@ def _tower(config: Mapping[str, Any], where: Path) -> Spec:
         found = config.get(field, value)
         if (list(found) if isinstance(found, list | tuple) else found) != value:
             raise CheckpointError(where, f"{field} is {found!r}", f"only {value!r} is supported")
-    if list(given.get("window_kernel_size", (_WINDOW, _WINDOW))) != [_WINDOW, _WINDOW] or mode not in ("16x", "4x"):
+    if list(given.get("window_kernel_size", (_WINDOW, _WINDOW))) != [_WINDOW, _WINDOW] or mode not in (
+        "16x",
+        "4x",
+    ):
         raise CheckpointError(
             where,
             f"downsample_mode is {mode!r}, window_kernel_size {given.get('window_kernel_size')!r}",

@@ -69,8 +69,8 @@ TIMES = {
 }
 """What is written around footage and its frames.
 
-The space in front is that of the turn (see `PROMPT`), which becomes one token with the word behind it. A video
-that is not the first of its turn is read with it, too, in which one token differs from the original.
+The space in front is that of the turn (see `PROMPT`), which becomes one token with the word behind it. A
+video that is not the first of its turn is read with it, too, in which one token differs from the original.
 """
 
 PROMPT = Prompt(

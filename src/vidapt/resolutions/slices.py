@@ -1,8 +1,8 @@
 """The whole image small, and cells of it large: as many as its area asks for, in its own proportions.
 
 Source: MiniCPM-V (Yao et al. 2024, arXiv 2408.01800), version 2.6: the choice of the grid, the sizes and
-the marks between views are those of the authors' image processor, and of transformers' for version 4.6. Its slicing follows LLaVA-UHD (Xu et al.
-2024, arXiv 2403.11703).
+the marks between views are those of the authors' image processor, and of transformers' for version 4.6. Its
+slicing follows LLaVA-UHD (Xu et al. 2024, arXiv 2403.11703).
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ _LONGEST = 4096
 class Part(Checked):
     """Cut tiles of the tower's native size, and the whole picture at that size.
 
-    A picture of one tile is the whole picture, and read once. A clip of several frames is read frame by frame,
-    each as a picture of its own.
+    A picture of one tile is the whole picture, and read once. A clip of several frames is read frame by
+    frame, each as a picture of its own.
 
     Args:
         cfg: How many tiles, the filter, and what is written around them.
