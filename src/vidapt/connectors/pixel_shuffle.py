@@ -2,8 +2,9 @@
 
 Source: the projector of InternVL (Chen et al. 2024, arXiv 2404.16821: a quarter of the cells, layer norm of
 what was joined, two linear layers), that of SmolVLM (Marafioti et al. 2025, arXiv 2504.05299: one linear
-layer without norm or bias), and the merger of MiniCPM-V 4.6 (layer norm of what was joined, a hidden layer of its
-width). Their views and swaps of axes all come to the same: cells of a block row by row, channels innermost.
+layer without norm or bias), and the merger of MiniCPM-V 4.6 (layer norm of what was joined, a hidden layer of
+its width). Their views and swaps of axes all come to one thing: cells of a block row by row, channels
+innermost.
 """
 
 from __future__ import annotations

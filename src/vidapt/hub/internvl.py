@@ -80,7 +80,7 @@ def habit(config: Mapping[str, Any]) -> Habit:
     name = str(config.get("template"))
     if name not in _internvl.PROMPTS:
         raise CheckpointError("config.json", f"template is {name!r}", nearest(name, _internvl.PROMPTS))
-    return Habit(only=_internvl.PROMPTS[name])
+    return Habit(template="never", only=_internvl.PROMPTS[name])
 
 
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:

@@ -55,7 +55,7 @@ def narrows(config: Mapping[str, Any]) -> bool:
 def habit(config: Mapping[str, Any]) -> Habit:
     """Every checkpoint is of one language model, whose template knows no images."""
     del config
-    return Habit(only=PROMPT)
+    return Habit(template="never", only=PROMPT)
 
 
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:

@@ -96,7 +96,7 @@ _RATE, _FRAMES = 1.0, 64
 def habit(config: Mapping[str, Any]) -> Habit:
     """All checkpoints have one template, which is no text in front of every turn; see `PROMPT`."""
     del config
-    return Habit(only=PROMPT)
+    return Habit(template="never", only=PROMPT)
 
 
 def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:

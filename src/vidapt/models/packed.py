@@ -58,7 +58,7 @@ def spell(layout: Layout, index: int, tokenizer: Any, moments: Moments | None = 
 
 
 def _ids(text: str, tokenizer: Any) -> tuple[int, ...]:
-    """Ids of a text, which end as they do in front of a word: only at an end two line breaks are one token."""
+    """Ids of a text, which end as they do in front of a word: at an end only, two line breaks are one."""
     ids = tuple(tokenizer(text, add_special_tokens=False).input_ids)
     if text[-1:].isspace():
         word, longer = (tuple(tokenizer(x, add_special_tokens=False).input_ids) for x in ("a", f"{text}a"))
