@@ -8,7 +8,7 @@ side by side as one vector, linear, GELU, linear; with a root-mean-square norm i
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -61,7 +61,7 @@ class Part(nn.Module):
         norm = nn.LayerNorm if cfg.norm == "layer" else nn.RMSNorm
         self.norm = norm(width_in, eps=_EPS)
         self.mlp = _mlp(merged, width_out)
-        self.deep = nn.ModuleList(
+        self.deep: Any = nn.ModuleList(
             nn.ModuleDict({"norm": nn.LayerNorm(merged, eps=_EPS), "mlp": _mlp(merged, width_out)})
             for _ in cfg.depths
         )

@@ -87,7 +87,7 @@ class Part(SliceTower):
 
     def _through(self, state: Tensor, grid: Grid, count: int) -> tuple[Tensor, ...]:
         cells = grid.h * grid.w
-        state = (state.unflatten(0, (count, cells)) + self._table(grid).to(state.dtype)).flatten(0, 1)
+        state = (state.reshape(count, cells, -1) + self._table(grid).to(state.dtype)).flatten(0, 1)
         rotary, ends = self._rotary(state, grid, count), apart(cells, count, state.device)
         levels = []
         for index, block in enumerate(self.net.blocks):
