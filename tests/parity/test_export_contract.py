@@ -19,6 +19,7 @@ import pllava_tools
 import published_tools as published
 import pytest
 import qwen2_vl_tools
+import qwen_tools
 import smolvlm_tools
 import test_ferret_v2
 import test_mini_gemini
@@ -131,6 +132,10 @@ def pllava(folder: Path) -> None:
     pllava_tools.write_shards(folder, test_parity_pllava.wrapped(theirs, draw))
 
 
+def qwen(family: str, **changes: Any) -> Make:
+    return lambda folder: qwen_tools.save(family, qwen_tools.oracle_of(family, **changes), folder)
+
+
 def hilight(folder: Path) -> None:
     folder.mkdir()
     hilight_tools.Original().write(folder)
@@ -172,6 +177,9 @@ MODELS: dict[str, tuple[Make, bool]] = {
     ),
     "pllava": (pllava, False),
     "qwen2_vl": (lambda folder: qwen2_vl_tools.save(qwen2_vl_tools.oracle_of(), folder), True),
+    "qwen2_5_vl": (qwen("qwen2_5_vl"), True),
+    "qwen3_vl": (qwen("qwen3_vl", tie_word_embeddings=True), True),
+    "qwen3_5": (qwen("qwen3_5"), True),
     "minicpm_v": (minicpm_v_reference.write, False),
     "minicpm_v_4_5": (lambda folder: minicpm_v_reference.write(folder, 4.5), False),
     "minicpm_v_4_6": (lambda folder: minicpm_tools.save(minicpm_tools.oracle_of(), folder), True),
