@@ -1,4 +1,4 @@
-"""Released configurations of InternVL3, SmolVLM2 and LLaVA-Video: sizes, tokens and frames of the real models."""
+"""Released configurations of InternVL3, SmolVLM2 and LLaVA-Video: tokens and frames of real models."""
 
 from __future__ import annotations
 
