@@ -189,6 +189,7 @@ MODELS: dict[str, tuple[Make, bool]] = {
     "minicpm_v": (minicpm_v_reference.write, False),
     "minicpm_v_4_5": (lambda folder: minicpm_v_reference.write(folder, 4.5), False),
     "minicpm_v_4_6": (lambda folder: minicpm_tools.save(minicpm_tools.oracle_of(), folder), True),
+    "minicpm_v_4_7": (lambda folder: minicpm_tools.save(minicpm_tools.oracle_of(4.7), folder), True),
     "internvl": (lambda folder: internvl_tools.save(internvl_tools.oracle_of(), folder), True),
     "internvl, Qwen3": (lambda folder: internvl_tools.save(internvl_tools.oracle_of("qwen3"), folder), True),
     "internvl, authors": (
