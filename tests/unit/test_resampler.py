@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from vidapt.connectors.resampler import Part
-from vidapt.nouns import Features, Grid
+from vidapt.connectors.resampler import Part, tiny
+from vidapt.nouns import Features, Grid, Moments
 
 C, D, HEAD, QUERIES = 12, 16, 8, 5
 
@@ -158,3 +158,21 @@ def test_what_it_cannot_read_is_refused() -> None:
         Part(Part.Config(), width_in=C, width_out=100)
     with pytest.raises(ValidationError, match="seconds"):
         Part.Config(join=2)
+
+
+def test_frames_are_where_they_were_in_time() -> None:
+    part = tiny().eval()
+    x = torch.randn(2, 4, 3, 3, 16, generator=torch.Generator().manual_seed(0))
+    even = Moments((0.0, 0.5, 1.0, 1.5), 2.0)
+    apart = Moments((0.0, 0.5, 1.0, 30.0), 31.0)
+    unknown = part(Features(x)).x
+    assert torch.allclose(part(Features(x), moments=(even, even)).x, unknown, atol=1e-6)
+    mixed = part(Features(x), moments=(even, apart)).x
+    assert torch.allclose(mixed[0], unknown[0], atol=1e-6)
+    assert torch.allclose(mixed[1, :3], unknown[1, :3], atol=1e-6)
+    assert not torch.allclose(mixed[1, 3:], unknown[1, 3:], atol=1e-4)
+
+
+def test_only_a_resampler_with_positions_in_time_asks_for_moments() -> None:
+    assert tiny().timed
+    assert not Part(Part.Config(queries=3, head_width=4), width_in=16, width_out=8).timed

@@ -8,6 +8,7 @@ position in time and joins up to six frames.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidapt.connectors._towers import one_tower
-from vidapt.nouns import Features, Grid, Tokens
+from vidapt.nouns import Features, Grid, Moments, Tokens
 from vidapt.parts import PartConfig
 
 _EPS = 1e-6
@@ -34,6 +35,9 @@ class Part(nn.Module):
         width_in: C, the tower's width.
         width_out: D, the language model's width.
 
+    Attributes:
+        timed: Whether it reads when frames were.
+
     Raises:
         ValueError: If the width does not divide into heads, or not into sines and cosines of two sides.
     """
@@ -45,9 +49,8 @@ class Part(nn.Module):
             queries: Tokens each picture becomes.
             head_width: Channels of one head of the attention.
             join: Frames whose keys are read together; the last of a clip may be fewer.
-            seconds: From one frame to the next. Adds to the keys of a clip of several frames their
-                position in time, in tenths of a second from the first; None adds none. A frame is taken
-                to be this far from the last even where a cap has spread the frames further.
+            seconds: From one frame to the next, where nobody knows when the frames were. Adds to the keys of
+                a clip of several frames their position in time, in tenths of a second; None adds none.
             groups_at_once: Pictures (or groups of joined frames) computed together; bounds memory, does
                 not change the result.
         """
@@ -74,6 +77,7 @@ class Part(nn.Module):
                 f"a width of {width_out} does not divide into heads of {cfg.head_width}, or by 4"
             )
         self.cfg = cfg
+        self.timed = cfg.seconds is not None
         self.query = nn.Parameter(torch.randn(cfg.queries, width_out) * 0.02)
         same = width_in == width_out
         self.kv_proj = nn.Identity() if same else nn.Linear(width_in, width_out, bias=False)
@@ -91,11 +95,12 @@ class Part(nn.Module):
         """
         return Grid(math.ceil(grid.t / self.cfg.join), 1, self.cfg.queries), 0
 
-    def forward(self, *features: Features) -> Tokens:
+    def forward(self, *features: Features, moments: Sequence[Moments] = ()) -> Tokens:
         """Make tokens.
 
         Args:
             features: One set of features with x [N, t, h, w, C].
+            moments: When the t frames of each clip were; empty where nobody knows.
 
         Returns:
             Tokens with x [N, n, D], as `plan` promised.
@@ -107,19 +112,19 @@ class Part(nn.Module):
             raise ValueError(f"resampler reads one tower's cells and nothing else, got {len(features)} sets")
         (seen,) = features
         grid, extra = self.plan(seen.grid)
-        times = self._times(seen.grid.t, seen.x)
+        times = self._times(moments, seen.x)
         whole = seen.grid.t // self.cfg.join * self.cfg.join
-        pieces = [self._read(seen.x[:, :whole], times[:whole], self.cfg.join)] if whole else []
+        pieces = [self._read(seen.x[:, :whole], times[:, :whole], self.cfg.join)] if whole else []
         if whole < seen.grid.t:
-            pieces.append(self._read(seen.x[:, whole:], times[whole:], seen.grid.t - whole))
+            pieces.append(self._read(seen.x[:, whole:], times[:, whole:], seen.grid.t - whole))
         return Tokens(torch.cat(pieces, dim=1), grid, extra)
 
     def _read(self, x: Tensor, times: Tensor, join: int) -> Tensor:
-        """[N, t, h, w, C] and times [t, D], t a multiple of `join` -> [N, t / join * queries, D]."""
+        """[N, t, h, w, C] and times [N, t, D], t a multiple of `join` -> [N, t / join * queries, D]."""
         clips, frames, height, width = x.shape[:4]
         place = _plane(height, width, self.proj.shape[0]).to(x)
         groups = x.reshape(-1, join, height * width, x.shape[-1])
-        moments = times.reshape(-1, join, 1, times.shape[-1]).repeat(clips, 1, 1, 1)
+        moments = times.reshape(-1, join, 1, times.shape[-1])
         chunk = self.cfg.groups_at_once
         made = [
             self._attend(group, place + moment)
@@ -137,13 +142,15 @@ class Part(nn.Module):
         assert isinstance(made, Tensor)
         return made
 
-    def _times(self, frames: int, like: Tensor) -> Tensor:
-        """[t, D]: positions in time; of a still, or where there are none, zeros."""
-        width = self.proj.shape[0]
+    def _times(self, moments: Sequence[Moments], like: Tensor) -> Tensor:
+        """[N, t, D]: positions in time of x [N, t, ...]; of stills, or where there are none, zeros."""
+        (clips, frames), width = like.shape[:2], self.proj.shape[0]
         if self.cfg.seconds is None or frames == 1:
-            return like.new_zeros(frames, width)
-        ticks = np.rint(np.arange(frames) * self.cfg.seconds / _TICK_S)
-        return _waves(ticks, width).to(like)
+            return like.new_zeros(clips, frames, width)
+        steady = tuple(at * self.cfg.seconds for at in range(frames))
+        seconds = [one.seconds for one in moments] or [steady] * clips
+        ticks = np.rint(np.array(seconds) / _TICK_S)
+        return _waves(ticks.flatten(), width).to(like).reshape(clips, frames, width)
 
 
 def _plane(height: int, width: int, channels: int) -> Tensor:

@@ -233,7 +233,7 @@ class VideoLM(nn.Module):
         calls = [(one,) for one in seen.features]
         if not seen.stitched:
             calls = resolution.stitch(seen.features, seen.plan)
-        tokens = [self.connect(*call) for call in calls]
+        tokens = [self.connect(*call, moments=seen.moments) for call in calls]
         return marked(
             resolution.arrange(tokens, seen.plan), self._text(seen.plan.frames, seen.together), seen.plan
         )
@@ -253,9 +253,10 @@ class VideoLM(nn.Module):
         assert isinstance(features, Features)
         return features
 
-    def connect(self, *features: Features) -> Tokens:
-        """Visual tokens of N clips: one call of the connector."""
-        tokens = self.connector(*features)
+    def connect(self, *features: Features, moments: Sequence[Moments] = ()) -> Tokens:
+        """Visual tokens of N clips: one call of the connector, which is told when frames were if it asks."""
+        told = {"moments": moments} if getattr(self.connector, "timed", False) else {}
+        tokens = self.connector(*features, **told)
         assert isinstance(tokens, Tokens)
         return tokens
 
