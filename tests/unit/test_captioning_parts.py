@@ -171,7 +171,7 @@ def test_keys_are_told_of_clips_that_can_be_read_and_reasons_of_the_others(tmp_p
     (tmp_path / "a.mp4").write_bytes(b"a")
     found = Found([Clip("a", tmp_path / "a.mp4"), Clip("b", tmp_path / "b.mp4")], {"z": "forbidden"})
     heard: list[tuple[Any, ...]] = []
-    job: Any = SimpleNamespace(key=lambda name, content: f"key of {name}")
+    job: Any = SimpleNamespace(key=lambda clip, content: f"key of {clip.id}")
     keys, unreadable = bulk._keys(found, job, lambda *told: heard.append(told))
     assert keys == {"a": "key of a"}
     assert unreadable == {"z": "forbidden", "b": "it cannot be read (No such file or directory)"}

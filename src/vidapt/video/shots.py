@@ -2,8 +2,8 @@
 
 Two frames a second are compared first. Only where they differ are all frames between looked at: a hard cut is
 one leap among small steps, and a camera that moves, a fade or a dissolve is many steps of about one size. So
-hard cuts are found and gradual changes are not; nor are shots that are shorter than `LEAST_S`, such as flashes.
-Every frame is seen through the pool, whose workers may die, and never more than a few are held.
+hard cuts are found and gradual changes are not; nor are shots shorter than `LEAST_S`, such as flashes. Every
+frame is seen through the pool, whose workers may die, and never more than a few are held.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -35,8 +36,8 @@ _WINDOW_S = 30.0
 """Seconds decoded in one go, well below what one clip may cost."""
 
 _DIFFERENT = 10.0
-"""Mean difference of two frames' pixels, of 255, from which they may belong to two shots: it only decides where
-to look closely. Shots that differ by less, such as two of one dark room, are taken for one."""
+"""Mean difference of two frames' pixels, of 255, from which they may belong to two shots: it only decides
+where to look closely. Shots that differ by less, such as two of one dark room, are taken for one."""
 
 _LEAP = 3.0
 """A cut is at least so many times the median step between the frames around it."""
@@ -157,11 +158,11 @@ def _changed(samples: Iterator[tuple[float, _Pixels]]) -> Iterator[float]:
     last = deque[tuple[float, _Pixels]](maxlen=4)
     for sample in samples:
         last.append(sample)
-        if len(last) == 4 and _is_change(*(pixels for _, pixels in last)):
+        if len(last) == 4 and _is_change(last[0][1], last[1][1], last[2][1], last[3][1]):
             yield last[1][0]
-        elif len(last) == 3 and _is_change(None, *(pixels for _, pixels in last)):
+        elif len(last) == 3 and _is_change(None, last[0][1], last[1][1], last[2][1]):
             yield last[0][0]
-    if len(last) > 2 and _is_change(*(pixels for _, pixels in list(last)[-3:]), None):
+    if len(last) > 2 and _is_change(last[-3][1], last[-2][1], last[-1][1], None):
         yield last[-2][0]
 
 
@@ -176,7 +177,7 @@ def _cut_in(frames: Frames) -> float | None:
     """The moment at which the one leap among the steps from frame to frame is; None if there is none."""
     keep = np.flatnonzero(np.diff(frames.times_s, prepend=-1.0) > 0)
     pixels, times = frames.pixels[keep], frames.times_s[keep]
-    steps = [difference(a, b) for a, b in zip(pixels[:-1], pixels[1:], strict=True)]
+    steps = [difference(a, b) for a, b in pairwise(pixels)]
     if not steps:
         return None
     at = int(np.argmax(steps))
