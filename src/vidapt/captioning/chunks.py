@@ -89,7 +89,7 @@ class Cutting:
     @property
     def settings(self) -> list[float | str]:
         """What tells captions of films that were cut otherwise apart."""
-        return [SHOTS] if self.seconds is None else [self.seconds, self.overlap]
+        return [SHOTS] if self.seconds is None else [float(self.seconds), float(self.overlap)]
 
 
 @dataclass(frozen=True)
