@@ -1,7 +1,7 @@
 """Prompts as two readers have them, and where they first differ.
 
 A family has one token (or a few) for whatever a tower sees, repeated once for each visual token; here there
-is none. So both sides are put down as text tokens and runs of visual tokens, and a run is known by its length.
+is none. So both sides are put down as text tokens and runs of visual tokens, each known by its length.
 """
 
 from __future__ import annotations
