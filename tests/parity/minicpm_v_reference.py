@@ -17,7 +17,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 SIDE, PATCH, TABLE, QUERIES, HEAD = 56, 14, 70, 6, 128
 C, C_HEADS, LAYERS, D = 16, 2, 2, 256
@@ -93,12 +99,24 @@ PIXELS = {
 }
 
 
-def write(folder: Path) -> Path:
+NEWER = {"head_dim": 64}
+JOIN, SECONDS = 3, 1 / 3
+"""Of version 4.5: of Qwen3; frames that are read together, and from one to the next."""
+
+
+def llm_of(version: float) -> Qwen2ForCausalLM | Qwen3ForCausalLM:
+    if version == 4.5:
+        return Qwen3ForCausalLM(Qwen3Config(**LANGUAGE, **NEWER))
+    return Qwen2ForCausalLM(Qwen2Config(**LANGUAGE))
+
+
+def write(folder: Path, version: float = 2.6) -> Path:
     """A tiny random checkpoint in the published layout."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    (folder / "preprocessor_config.json").write_text(json.dumps(PIXELS))
-    save_file(_weights(), folder / "model.safetensors")
+    newer = {**NEWER, "batch_3d_resampler": True} if version == 4.5 else {}
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **newer, "version": version}))
+    (folder / "preprocessor_config.json").write_text(json.dumps({**PIXELS, "version": version}))
+    save_file(_weights(version), folder / "model.safetensors")
     _tokenizer().save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     theirs = {
@@ -109,14 +127,14 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def _weights() -> dict[str, Tensor]:
+def _weights(version: float) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(4)
 
     def noise(*shape: int, scale: float = 0.3) -> Tensor:
         return torch.randn(*shape, generator=generator) * scale
 
     torch.manual_seed(4)
-    llm = Qwen2ForCausalLM(Qwen2Config(**LANGUAGE))
+    llm = llm_of(version)
     state = {f"llm.{k}": v + noise(*v.shape, scale=0.05) for k, v in llm.state_dict().items()}
     state["vpm.embeddings.patch_embedding.weight"] = noise(C, 3, PATCH, PATCH, scale=0.08)
     state["vpm.embeddings.patch_embedding.bias"] = noise(C)
@@ -163,6 +181,7 @@ class Mistakes:
     views_after_views: bool = False
     no_numbers: bool = False
     no_norm: bool = False
+    no_times: bool = False
 
 
 @dataclass
@@ -176,7 +195,8 @@ class Reference:
         state = load_file(self.folder / "model.safetensors")
         self.w = {key: tensor.double() for key, tensor in state.items()}
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(self.folder)
-        self.llm = Qwen2ForCausalLM(Qwen2Config(**LANGUAGE)).double().eval()
+        self.version: float = json.loads((self.folder / "config.json").read_text())["version"]
+        self.llm = llm_of(self.version).double().eval()
         self.llm.load_state_dict(
             {k.removeprefix("llm."): v for k, v in self.w.items() if k.startswith("llm.")}
         )
@@ -196,16 +216,20 @@ class Reference:
 
     def embed(self, clips: list[Tensor], question: str, answer: str) -> tuple[Tensor, int]:
         """[1, L, D], and how many tokens the answer has."""
-        read: list[str | Tensor] = ["<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"]
-        read.append("<|im_start|>user\n")
+        newer = self.version == 4.5
+        system = "" if newer else "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        read: list[str | Tensor] = [f"{system}<|im_start|>user\n"]
         for number, clip in enumerate(clips):
             read += [*self.media(clip, number), "\n"]
-        read += [f"{question}<|im_end|>\n<|im_start|>assistant\n"]
+        thought = "<think>\n\n</think>\n\n" if newer else ""
+        read += [f"{question}<|im_end|>\n<|im_start|>assistant\n{thought}"]
         return torch.cat([self._words(read), self._words([answer])])[None], len(self._ids(answer))
 
     def media(self, clip: Tensor, number: int) -> list[str | Tensor]:
         """What is read of one clip: its frames, a line each."""
         still = len(clip) == 1
+        if self.version == 4.5 and not still:
+            return self._groups(clip)
         most = 9 if still else 2 if len(clip) <= 16 else 1
         numbered = still and not self.mistakes.no_numbers
         whole: list[str | Tensor] = []
@@ -218,6 +242,17 @@ class Reference:
             whole += front
             (later if self.mistakes.views_after_views else whole).extend(behind)
         return whole + later
+
+    def _groups(self, clip: Tensor) -> list[str | Tensor]:
+        """Frames of version 4.5: a few of them together are one picture to the text, each on a line."""
+        views = [cut(frame.numpy(), 1)[0] for frame in clip]
+        read: list[str | Tensor] = []
+        for first in range(0, len(views), JOIN):
+            ticks = [round(at * SECONDS / 0.1) for at in range(first, min(first + JOIN, len(views)))]
+            tokens = self._tokens(*views[first : first + JOIN], ticks=ticks)
+            read += ["\n"] if first else []
+            read += ["<image>", tokens, "</image>"]
+        return read
 
     def _image(self, frame: np.ndarray, most: int) -> tuple[list[str | Tensor], list[str | Tensor]]:
         whole, rows = cut(frame, most)
@@ -248,16 +283,19 @@ class Reference:
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
-    def _tokens(self, view: np.ndarray) -> Tensor:
-        """[H, W, 3] uint8 -> [queries, D]."""
-        seen = self._tower(view)
-        rows, columns = view.shape[0] // PATCH, view.shape[1] // PATCH
+    def _tokens(self, *views: np.ndarray, ticks: list[int] | None = None) -> Tensor:
+        """[H, W, 3] uint8 each, of one size -> [queries, D]; `ticks` are tenths of a second."""
+        seen = torch.cat([self._tower(view) for view in views])
+        rows, columns = views[0].shape[0] // PATCH, views[0].shape[1] // PATCH
         v = self._norm(seen @ self.w["resampler.kv_proj.weight"].T, "resampler.ln_kv")
         first, second = (
             _waves(columns, D // 2).repeat(rows, 1),
             _waves(rows, D // 2).repeat_interleave(columns, 0),
         )
         place = torch.cat([second, first] if self.mistakes.rows_first else [first, second], dim=-1)
+        place = place.repeat(len(views), 1)
+        if ticks is not None and not self.mistakes.no_times:
+            place = place + _waves(max(ticks) + 1, D)[ticks].repeat_interleave(rows * columns, 0)
         q, k = self._norm(self.w["resampler.query"], "resampler.ln_q"), v + place
         v = k if self.mistakes.on_values else v
         weights = self.w["resampler.attn.in_proj_weight"].split(D)

@@ -242,8 +242,14 @@ def test_llava_next_video_on_mistral_pools_its_frames(model: bytes, tmp_path: Pa
 ONEVISION = {**QWEN, **published.ANYRES, "image_aspect_ratio": "anyres_max_9"}
 
 
-@pytest.mark.parametrize("field", ["add_time_instruction", "add_faster_video"])
-@pytest.mark.parametrize("family", ["llava_onevision", "llava_next_video"])
+@pytest.mark.parametrize(
+    ("family", "field"),
+    [
+        ("llava_onevision", "add_faster_video"),
+        ("llava_next_video", "add_faster_video"),
+        ("llava_next_video", "add_time_instruction"),
+    ],
+)
 def test_what_llava_video_does_beyond_is_refused_and_not_ignored(
     field: str, family: str, model: bytes, tmp_path: Path
 ) -> None:
@@ -264,7 +270,7 @@ def test_what_llava_video_does_beyond_is_refused_and_not_ignored(
 def test_whether_frames_are_forced_to_be_even_is_honoured(
     forced: bool | None, policy: Any, model: bytes, tmp_path: Path
 ) -> None:
-    told = {} if forced is None else {"force_sample": forced, "add_time_instruction": False}
+    told = {} if forced is None else {"force_sample": forced}
     published.authors_folder(tmp_path, model, {**ONEVISION, **told}, newline=True)
     assert open_checkpoint(tmp_path)[0].blueprint.frames == policy
 

@@ -10,12 +10,17 @@ from typing import Any
 
 import anyres_tools as anyres
 import hilight_tools
+import internvl_tools
+import llava_video_tools
+import minicpm_tools
 import minicpm_v_reference
 import parity_tools as tools
 import pllava_tools
 import published_tools as published
 import pytest
 import qwen2_vl_tools
+import qwen_tools
+import smolvlm_tools
 import test_ferret_v2
 import test_mini_gemini
 import test_parity_pllava
@@ -127,6 +132,10 @@ def pllava(folder: Path) -> None:
     pllava_tools.write_shards(folder, test_parity_pllava.wrapped(theirs, draw))
 
 
+def qwen(family: str, **changes: Any) -> Make:
+    return lambda folder: qwen_tools.save(family, qwen_tools.oracle_of(family, **changes), folder)
+
+
 def hilight(folder: Path) -> None:
     folder.mkdir()
     hilight_tools.Original().write(folder)
@@ -168,7 +177,20 @@ MODELS: dict[str, tuple[Make, bool]] = {
     ),
     "pllava": (pllava, False),
     "qwen2_vl": (lambda folder: qwen2_vl_tools.save(qwen2_vl_tools.oracle_of(), folder), True),
+    "qwen2_5_vl": (qwen("qwen2_5_vl"), True),
+    "qwen3_vl": (qwen("qwen3_vl", tie_word_embeddings=True), True),
+    "qwen3_5": (qwen("qwen3_5"), True),
     "minicpm_v": (minicpm_v_reference.write, False),
+    "minicpm_v_4_5": (lambda folder: minicpm_v_reference.write(folder, 4.5), False),
+    "minicpm_v_4_6": (lambda folder: minicpm_tools.save(minicpm_tools.oracle_of(), folder), True),
+    "internvl": (lambda folder: internvl_tools.save(internvl_tools.oracle_of(), folder), True),
+    "internvl, Qwen3": (lambda folder: internvl_tools.save(internvl_tools.oracle_of("qwen3"), folder), True),
+    "internvl, authors": (
+        lambda folder: internvl_tools.save_authors(internvl_tools.oracle_of(), folder),
+        False,
+    ),
+    "smolvlm": (lambda folder: smolvlm_tools.save(smolvlm_tools.oracle_of(), folder), True),
+    "llava_video": (lambda folder: llava_video_tools.save(llava_video_tools.oracle_of(), folder), False),
     "mini_gemini": (
         lambda folder: test_mini_gemini.write(test_mini_gemini.Original(), folder, "plain"),
         False,

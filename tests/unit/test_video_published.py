@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
+from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+from transformers.video_utils import VideoMetadata
 
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.nouns import Clip
@@ -248,3 +251,24 @@ def test_pictures_of_a_folder_and_a_still(tmp_path: Path) -> None:
     still = tmp_path / "folder" / "007.png"
     assert numbers_seen(still, BENCHMARK) == [7] * 16
     assert numbers_seen(still, QWEN) == [7]
+
+
+# --- Qwen3-VL --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fps", RATES)
+def test_qwen3_vls_processor_takes_the_same_frames(fps: float) -> None:
+    policy = Every(rate=2, cap=768, least=4, at="endpoints", compat="published_evenly")
+    told = SimpleNamespace(fps=2, min_frames=4, max_frames=768, num_frames=None)
+    for frames in LENGTHS:
+        known = VideoMetadata(total_num_frames=frames, fps=fps)
+        theirs = Qwen3VLVideoProcessor.sample_frames(told, known)
+        assert list(frame_indices(policy, frames=frames, fps=fps)) == theirs.tolist()
+
+
+def test_it_takes_odd_numbers_of_frames_and_stays_within_a_part() -> None:
+    policy = Every(rate=2, cap=768, least=4, at="endpoints", compat="published_evenly")
+    assert frame_indices(policy, frames=50, fps=20.0) == (0, 12, 24, 37, 49)
+    assert frame_indices(policy, frames=50, fps=20.0, start_s=1.0, end_s=2.0) == (20, 27, 33, 40)
+    assert frame_indices(policy, frames=3, fps=20.0) == (0, 1, 2)
+    assert frame_indices(policy, frames=1, fps=20.0) == (0,)

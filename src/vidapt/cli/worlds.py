@@ -17,6 +17,7 @@ def simulate_billiards(
     venue: Annotated[str, typer.Option(help="home, club or hall.")] = "home",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     statements: Annotated[int, typer.Option(min=1, help="Pairs of true and false statements per clip.")] = 1,
+    when: Annotated[bool, typer.Option("--when", help="Ask when each ball was pocketed, too.")] = False,
     workers: Workers = None,
 ) -> None:
     """Simulate pool shots: real mp4 clips with labels, questions and the log of what happened."""
@@ -31,6 +32,7 @@ def simulate_billiards(
             venue=venue,
             seed=seed,
             statements=statements,
+            when=when,
             workers=workers,
             progress=lambda done, total: report("simulate", done, total),
         )

@@ -22,6 +22,10 @@ _PLACEHOLDER = r"<[^<>]*(?:image|video)[^<>]*>"
 
 JINJA = "chat_template.jinja"
 
+EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
+"""What templates of models that can think write in front of an answer that was not thought about; some leave
+it out in front of answers that have been asked about further."""
+
 Message = Mapping[str, Any]
 
 
@@ -131,7 +135,7 @@ def _written(template: str, marks: Marks, blind: Any, sighted: Any, answer: Any,
         (turns[:2], False),
         (turns, True),
     ]
-    given = {"bos_token": marks.bos, "eos_token": marks.eos}
+    given = {"bos_token": marks.bos, "eos_token": marks.eos, "enable_thinking": False}
     each = [{"messages": messages, "add_generation_prompt": more} for messages, more in asked]
     return _Written(*render(template, given, each))
 
@@ -165,7 +169,8 @@ def _prompt(written: _Written, default: Prompt, marks: Marks) -> Prompt | None:
     """The prompt's parts, by what stands between the marked words; None if it is not made of them."""
     blind, asked, answered, again = written
     counts = [blind.count(_QUESTION), asked.count(_QUESTION), answered.count(_ANSWER), again.count(_NEXT)]
-    if counts != [1, 1, 1, 1] or not again.startswith(answered.rstrip()):
+    told, first = (text.replace(EMPTY_THOUGHT, "") for text in (again, answered))
+    if counts != [1, 1, 1, 1] or not told.startswith(first.rstrip()):
         return None
     before, (sighted, opening) = blind.split(_QUESTION)[0], asked.split(_QUESTION)
     media, gap = _media(before, sighted, marks)

@@ -54,7 +54,8 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
         )
     state = family.apart(model) if hasattr(family, "apart") else None
     config = origin.read(CONFIG)
-    rename = family.to_authors if is_authors(config) else family.to_hub
+    theirs = is_authors(config) or (hasattr(family, "is_authors") and family.is_authors(config))
+    rename = family.to_authors if theirs else family.to_hub
     tensors = rename(merged_state(model) if state is None else state)
     with write_folder(folder) as temporary:
         save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)

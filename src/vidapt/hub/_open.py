@@ -6,6 +6,7 @@ they are; only a change of number format copies.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -72,12 +73,23 @@ def family_of(config: Mapping[str, Any], where: Path) -> ModuleType:
     claimants = _claimants(config)
     if len(claimants) == 1:
         return claimants[0]
-    known = sorted({kind for module in families().values() for kind, _ in module.CLAIMS})
     raise CheckpointError(
         where,
         f"model_type {config.get('model_type')!r}, architectures {config.get('architectures')!r}: not known",
-        nearest(str(config.get("model_type")), known),
+        _nearest_claim(str(config.get("model_type"))),
     )
+
+
+def _nearest_claim(kind: str) -> str:
+    """What the family opens that claims the nearest `model_type`; a hint if none is near."""
+    claims = [(module, *claim) for module in families().values() for claim in module.CLAIMS]
+    known = sorted({theirs for _, theirs, _ in claims})
+    close = difflib.get_close_matches(kind, known, n=1)
+    if not close:
+        return nearest(kind, known)
+    near = [(module.FAMILY, architecture) for module, theirs, architecture in claims if theirs == close[0]]
+    told = ", ".join(dict.fromkeys(architecture for _, architecture in near))
+    return f"the nearest family is {near[0][0]!r}, which opens model_type {close[0]!r} as {told}"
 
 
 def base_named_by(folder: Path) -> str | None:

@@ -111,7 +111,12 @@ _BY_TYPE: Mapping[str, Speech] = {
     "phi3": "phi_3",
     "qwen2": "chatml",
     "qwen2_vl_text": "chatml",
+    "qwen2_5_vl_text": "chatml",
     "qwen3": "chatml",
+    "qwen3_vl_text": "chatml",
+    "qwen3_vl_moe_text": "chatml",
+    "qwen3_5_text": "chatml",
+    "qwen3_5_moe_text": "chatml",
 }
 """The way of writing of a language model whose tokenizer has none of those marks."""
 
@@ -125,11 +130,13 @@ class Habit:
             known of the language model, or never.
         own: What the family was trained with in place of what its language models were.
         only: What all its checkpoints were trained with, whatever the language model.
+        bare: Whether what stands around media is no matter of the prompt, but of the blueprint's `times`.
     """
 
     template: Literal["first", "last", "never"] = "first"
     own: Mapping[Speech, Prompt] = field(default_factory=dict)
     only: Prompt | None = None
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,15 @@ def prompt_for(
         CheckpointError: If there is no template, and none is known for this language model.
     """
     habit = habit or Habit()
+    found = _found(language, folder, tokenizer, habit, media)
+    if not habit.bare:
+        return found
+    return Found(found.prompt.model_copy(update={"media": "{media}"}), found.source)
+
+
+def _found(
+    language: Mapping[str, Any], folder: Path, tokenizer: Any, habit: Habit, media: int | None
+) -> Found:
     template = own_template(folder) if habit.template != "never" else None
     marks = _marks(tokenizer, media)
     default, name = _default(language, marks, habit)

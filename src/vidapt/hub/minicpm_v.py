@@ -1,8 +1,8 @@
 """MiniCPM-V 2.6: adaptive slices, SigLIP in their own proportions, 64 tokens for each, Qwen2.
 
 Source: Yao et al. 2024, "MiniCPM-V: A GPT-4V Level MLLM on Your Phone" (arXiv 2408.01800), and the authors'
-files for version 2.6. Other versions go by the same names in `config.json` but divide, mark or number images
-otherwise, and are refused.
+files for version 2.6. Version 4.5 (`minicpm_v_4_5`) goes by the same names in `config.json`; others do, too,
+but divide, mark or number images otherwise, and are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vidapt.hub._keys import Rule, rewrite
 from vidapt.hub._preprocess import HALF, processor
 from vidapt.hub._prompts import CHATML, Habit
 from vidapt.recipe import Blueprint, Spec
-from vidapt.video.choose import Every
+from vidapt.video.choose import Every, Policy
 
 FAMILY = "minicpm_v"
 
@@ -92,16 +92,37 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     """
     where = folder / "config.json"
     _check_version(config, where)
+    language = {
+        **{key: value for key, value in _composed.cleaned(config).items() if key not in _NOT_LANGUAGE},
+        "model_type": "qwen2",
+    }
+    most = {"max_slices": _VIDEO_SLICES, "many": _MANY, "max_slices_of_many": _SLICES_OF_MANY}
+    return described(config, folder, language, most, Every(rate=1.0, cap=64, at="midpoints"))
+
+
+def described(
+    config: Mapping[str, Any], folder: Path, language: Spec, footage: Spec, frames: Policy
+) -> Blueprint:
+    """The model of a checkpoint of any version that is supported.
+
+    Args:
+        config: Its `config.json`.
+        folder: Where the rest of it lies.
+        language: Configuration of its language model.
+        footage: How many slices the frames of footage have at most.
+        frames: Which frames are read.
+
+    Raises:
+        CheckpointError: If it uses something vidapt has no part for.
+    """
+    where = folder / "config.json"
+    if config.get("slice_mode", True) is not True:
+        raise CheckpointError(where, "slice_mode is off", "only sliced images are supported")
     _, pixels = processor(folder, "image")
     arch = _arch(config, where)
     resolution = _resolution(config, pixels, int(arch.get("patch_size", 16)), where)
-    video = {
-        **resolution,
-        "image_id": None,
-        "max_slices": min(_VIDEO_SLICES, resolution["max_slices"]),
-        "many": _MANY,
-        "max_slices_of_many": _SLICES_OF_MANY,
-    }
+    most = min(int(footage["max_slices"]), resolution["max_slices"])
+    video = {**resolution, "image_id": None, **footage, "max_slices": most}
     return Blueprint(
         towers=(
             {
@@ -112,13 +133,10 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             },
         ),
         connector={"kind": "resampler", "queries": _queries(config, pixels, where)},
-        language={
-            **{key: value for key, value in _composed.cleaned(config).items() if key not in _NOT_LANGUAGE},
-            "model_type": "qwen2",
-        },
+        language=language,
         resolution=resolution,
         scenes={"video": video},
-        frames=Every(rate=1.0, cap=64, at="midpoints"),
+        frames=frames,
     )
 
 
@@ -130,10 +148,10 @@ def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _check_version(config: Mapping[str, Any], where: Path) -> None:
     if config.get("version") != VERSION:
         raise CheckpointError(
-            where, f"is version {config.get('version')!r} of MiniCPM-V", f"only {VERSION} is supported"
+            where,
+            f"is version {config.get('version')!r} of MiniCPM-V",
+            f"{VERSION} and 4.5 are supported, and 4.6 in transformers' layout",
         )
-    if config.get("slice_mode", True) is not True:
-        raise CheckpointError(where, "slice_mode is off", "only sliced images are supported")
 
 
 def _arch(config: Mapping[str, Any], where: Path) -> dict[str, Any]:

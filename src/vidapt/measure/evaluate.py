@@ -153,6 +153,7 @@ class _Bench:
             if self.baseline is not None:
                 predictions[MAJORITY] = self.baseline.predict(sample, self.types.of(sample))
             clip, free = said.about.clip, self.types.is_free(sample)
+            truth = answer_of(sample, "", self.types.of(sample))
             judge = self.judge if free else None
             yield Verdict(
                 number=number,
@@ -161,12 +162,13 @@ class _Bench:
                 type=self.types.of(sample),
                 question=plain(sample.question),
                 expected=sample.answer,
-                accept=answer_of(sample, "", self.types.of(sample)).accept,
+                accept=truth.accept,
                 free=free,
                 predictions=predictions,
                 claims={} if judge is None else {arm: judge(clip, text) for arm, text in predictions.items()},
                 shuffled_from=said.shuffled_from,
                 sentences=() if judge is None else marked(judge, clip, predictions[MODEL]),
+                stretch=truth.stretch,
             )
 
 

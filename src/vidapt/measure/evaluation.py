@@ -23,6 +23,7 @@ from vidapt.measure.verdicts import (
 from vidapt.metrics.accuracy import Accuracy, Answer, accuracy
 from vidapt.metrics.claims import ClaimCounts, ClaimRates, claim_rates
 from vidapt.metrics.intervals import Interval
+from vidapt.metrics.spans import RIGHT_AT, StretchScores, stretch_scores
 from vidapt.metrics.text import CaptionScores, caption_scores
 
 CLAIM_RATES = {"false claims": "false_claim_rate", "precision": "precision", "recall": "recall"}
@@ -40,12 +41,14 @@ class ArmScores:
         claims: Of free texts, all types together; None if no log tells truth from invention.
         claim_types: The same per type.
         overlap: Of free texts with their references, per type; empty where claims are judged.
+        times: Of questions about time, how well the answers agree with the truth; None if there are none.
     """
 
     accuracy: Accuracy | None
     claims: ClaimRates | None
     claim_types: Mapping[str, ClaimRates]
     overlap: Mapping[str, CaptionScores]
+    times: StretchScores | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,10 @@ class Evaluation:
                 others = [_claim_rate(self.arms.get(arm), rate) for arm in (MAJORITY, BLIND, SHUFFLED)]
                 n = model.claims.total.salient if rate == "recall" else model.claims.total.claims
                 table.append(_row(label, n, getattr(model.claims, rate), others))
+        if model.times is not None:
+            for label, value in time_rates(model.times).items():
+                others = [_time_rate(self.arms.get(arm), label) for arm in (MAJORITY, BLIND, SHUFFLED)]
+                table.append(_row(label, model.times.n, value, others))
         for kind, overlap in model.overlap.items():
             others = [_rouge(self.arms.get(arm), kind) for arm in (MAJORITY, BLIND, SHUFFLED)]
             table.append(_row(f"{kind} (ROUGE-L)", overlap.n, overlap.rouge_l, others))
@@ -155,13 +162,30 @@ def score(verdicts: Sequence[Verdict], arm: str, *, judged: bool) -> ArmScores:
         overlap={}
         if judged
         else {kind: _overlap([v for v in verdicts if v.type == kind], arm) for kind in types},
+        times=_times(verdicts, arm),
     )
+
+
+def time_rates(scores: StretchScores) -> dict[str, Interval]:
+    """What is measured of answers about time, by what tables call it."""
+    recall = {f"time: recall at {at:g}": interval for at, interval in scores.recall.items()}
+    return {"time: mean overlap (IoU)": scores.overlap, **recall}
+
+
+def _times(verdicts: Sequence[Verdict], arm: str) -> StretchScores | None:
+    asked = [(v.predictions[arm], v.stretch, v.clip.id) for v in verdicts if v.stretch is not None]
+    if not asked:
+        return None
+    predictions, truths, clips = zip(*asked, strict=True)
+    return stretch_scores(predictions, truths, clips)
 
 
 def answers(verdicts: Sequence[Verdict], arm: str) -> list[Answer]:
     """An arm's answers to the questions that have accepted ones, in order."""
     return [
-        Answer(v.clip.id, v.type, v.question, v.predictions[arm], v.accept) for v in verdicts if not v.free
+        Answer(v.clip.id, v.type, v.question, v.predictions[arm], v.accept, v.stretch)
+        for v in verdicts
+        if not v.free
     ]
 
 
@@ -200,6 +224,11 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
         notes.append(
             "Questions whose labels name no type are grouped by what they ask: equal questions are one "
             "type, and so are those that are equal but for a slot."
+        )
+    if any(verdict.stretch is not None for verdict in verdicts):
+        notes.append(
+            "Answers about time are measured by intersection over union with the true stretch; one that "
+            f"reaches {RIGHT_AT:g} counts as right, one that names no stretch has 0."
         )
     if any(verdict.free for verdict in verdicts):
         notes.append(_free_note(judged=bool(header.stamp.get("judged"))))
@@ -260,6 +289,10 @@ def _claim_rate(scores: ArmScores | None, rate: str) -> Interval | None:
     value = getattr(scores.claims, rate) if scores is not None and scores.claims is not None else None
     assert value is None or isinstance(value, Interval)
     return value
+
+
+def _time_rate(scores: ArmScores | None, label: str) -> Interval | None:
+    return None if scores is None or scores.times is None else time_rates(scores.times)[label]
 
 
 def _rouge(scores: ArmScores | None, kind: str) -> Interval | None:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from vidapt.measure.charts import Point, scale
 from vidapt.measure.compare import Comparison
-from vidapt.measure.evaluation import Evaluation
+from vidapt.measure.evaluation import Evaluation, time_rates
 from vidapt.measure.verdicts import BLIND, MAJORITY, MODEL, SHUFFLED
 from vidapt.metrics.intervals import Interval
 
@@ -133,6 +133,22 @@ class Numbers:
             values = [_claims(evaluation, arm, rate) for evaluation, arm in self._columns()]
             gain = None if change is None else getattr(change, rate)
             rows.append(self._row(f"{label}, all", n, values, gain, better, total=True))
+        return self._table(rows)
+
+    def times(self) -> Table | None:
+        """Agreement of answers about time with the truth; None if no question asks for it."""
+        model = self.last.arms[MODEL].times
+        if model is None:
+            return None
+        rows = [
+            self._row(
+                label.removeprefix("time: "),
+                model.n,
+                [_time(*column, label) for column in self._columns()],
+                None,
+            )
+            for label in time_rates(model)
+        ]
         return self._table(rows)
 
     def overlap(self) -> Table | None:
@@ -285,6 +301,11 @@ def _claims(evaluation: Evaluation, arm: str, rate: str, kind: str | None = None
     value = None if claims is None else getattr(claims, rate)
     assert value is None or isinstance(value, Interval)
     return value
+
+
+def _time(evaluation: Evaluation, arm: str, label: str) -> Interval | None:
+    scores = evaluation.arms.get(arm)
+    return None if scores is None or scores.times is None else time_rates(scores.times)[label]
 
 
 def _overlap(evaluation: Evaluation, arm: str, kind: str, score: str) -> Interval | None:

@@ -14,6 +14,7 @@ from vidapt.errors import ConfigError, FormatError
 from vidapt.files import disk_errors, write_text
 from vidapt.metrics.claims import ClaimCounts
 from vidapt.metrics.match import is_match
+from vidapt.metrics.spans import RIGHT_AT, Stretch, agreement
 from vidapt.nouns import Clip
 
 PREDICTIONS, QUARANTINE = "predictions.jsonl", "quarantine.jsonl"
@@ -39,6 +40,7 @@ class Verdict:
         claims: What the text of each arm claims, where a log tells truth from invention; else empty.
         shuffled_from: Id of the clip that the arm `shuffled` saw.
         sentences: The model's own text in sentences, each with what the log says of it (`judging.Mark`).
+        stretch: When it was, for a question about time; seconds from the clip's beginning.
     """
 
     number: int
@@ -53,9 +55,12 @@ class Verdict:
     claims: Mapping[str, ClaimCounts] = field(default_factory=dict)
     shuffled_from: str | None = None
     sentences: tuple[tuple[str, str], ...] = ()
+    stretch: Stretch | None = None
 
     def right(self, arm: str) -> bool | None:
         """Whether an arm's answer is accepted; None for a free text."""
+        if self.stretch is not None:
+            return agreement(self.predictions[arm], self.stretch) >= RIGHT_AT
         return None if self.free else is_match(self.predictions[arm], self.accept)
 
     def to_json(self) -> dict[str, Any]:
@@ -78,6 +83,7 @@ class Verdict:
             "claims": {arm: asdict(counts) for arm, counts in self.claims.items()},
             "shuffled_from": self.shuffled_from,
             "sentences": [list(pair) for pair in self.sentences],
+            "stretch": None if self.stretch is None else list(self.stretch),
         }
 
     @classmethod
@@ -96,6 +102,7 @@ class Verdict:
             claims={arm: ClaimCounts(**counts) for arm, counts in row["claims"].items()},
             shuffled_from=row["shuffled_from"],
             sentences=tuple((text, mark) for text, mark in row["sentences"]),
+            stretch=None if row["stretch"] is None else (row["stretch"][0], row["stretch"][1]),
         )
 
 

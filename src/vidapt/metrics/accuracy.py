@@ -17,6 +17,7 @@ from vidapt.metrics.intervals import (
 )
 from vidapt.metrics.match import is_match, normalise
 from vidapt.metrics.question_types import asked
+from vidapt.metrics.spans import RIGHT_AT, Stretch, agreement, stretch_of
 from vidapt.nouns import MEDIA, Sample
 
 _WORD = re.compile(r"\w+")
@@ -32,6 +33,7 @@ class Answer:
         question: The question, without media marks.
         prediction: What the system said; empty if it failed, which counts as wrong.
         accept: Every answer that counts as right.
+        stretch: When it was, for a question about time; an answer that agrees well enough is right.
     """
 
     clip: str
@@ -39,10 +41,13 @@ class Answer:
     question: str
     prediction: str
     accept: tuple[str, ...]
+    stretch: Stretch | None = None
 
     @property
     def correct(self) -> bool:
         """Whether the prediction is accepted."""
+        if self.stretch is not None:
+            return agreement(self.prediction, self.stretch) >= RIGHT_AT
         return is_match(self.prediction, self.accept)
 
 
@@ -137,6 +142,7 @@ def answer_of(sample: Sample, prediction: str, kind: str) -> Answer:
         question=_plain(sample.question),
         prediction=prediction,
         accept=tuple(sample.facts.get("accept") or (sample.answer,)),
+        stretch=stretch_of(sample),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from vidapt.metrics.match import normalise
+from vidapt.metrics.spans import WHEN, stretch_of
 from vidapt.metrics.text import words
 from vidapt.nouns import MEDIA, Sample
 
@@ -56,7 +57,7 @@ class QuestionTypes:
     def of(self, sample: Sample) -> str:
         """The type of a sample: what its label says, or else what its question asks."""
         kind = self._asked(sample)
-        if kind in self.free or not _is_text(sample, 2 * SHORT):
+        if kind == WHEN or kind in self.free or not _is_text(sample, 2 * SHORT):
             return kind
         return kind + TEXTS
 
@@ -68,6 +69,8 @@ class QuestionTypes:
     def _asked(self, sample: Sample) -> str:
         if "type" in sample.facts:
             return str(sample.facts["type"])
+        if stretch_of(sample) is not None:
+            return WHEN
         question = asked(sample)
         if question in self.asked:
             return self.asked[question]
@@ -83,10 +86,13 @@ def question_types(samples: Sequence[Sample]) -> QuestionTypes:
 
     Types are free whose samples all say so (fact `value` is "text"), and those whose labels list no accepted
     answers and are usually longer than `SHORT` words, where equality would be an accident.
+
+    Raises:
+        ConfigError: If a question of the type `when` is not answered by a stretch of time.
     """
     counts: dict[str, int] = defaultdict(int)
     for sample in samples:
-        if "type" not in sample.facts:
+        if stretch_of(sample) is None and "type" not in sample.facts:
             counts[asked(sample)] += 1
     taken = _shared(counts)
     frames = {frame: _framed(frame) for frame in dict.fromkeys(taken.values())}

@@ -10,7 +10,9 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from vidapt.errors import ConfigError
 from vidapt.metrics.intervals import Interval, mean_interval
+from vidapt.nouns import Sample
 
 WHEN = "when"
 """Type of questions that are answered by a stretch of time."""
@@ -70,6 +72,23 @@ def only_stretch(text: str) -> Stretch | None:
     """The stretch that a text consists of, with no word beside it; None for any other text."""
     match = _TIMES.fullmatch(text.strip().rstrip("."))
     return None if match is None or match["lead"] or match["last"] is None else _stretch(match)
+
+
+def stretch_of(sample: Sample) -> Stretch | None:
+    """When what a sample asks for was: of its type `when`, or of an answer that is a stretch and no more.
+
+    Raises:
+        ConfigError: If a sample of that type does not say it.
+    """
+    kind = sample.facts.get("type")
+    if kind not in (None, WHEN):
+        return None
+    found = only_stretch(sample.answer)
+    if kind == WHEN and found is None:
+        where = sample.source or f"sample {sample.id}"
+        remedy = "answer such questions like 12.4–15.0, in seconds from the clip's beginning"
+        raise ConfigError(where, f"asks when, and {sample.answer!r} is no stretch of time", remedy)
+    return found
 
 
 def shifted(text: str, by: float) -> str:

@@ -31,7 +31,8 @@ Reading = tuple[Span | Timed | Words, ...]
 def spell(layout: Layout, index: int, tokenizer: Any, moments: Moments | None = None) -> Reading:
     """Turn a layout's texts into ids.
 
-    Texts that stand side by side become ids together, as in one line.
+    Texts that stand side by side become ids together, as in one line. White space at the end becomes what it
+    is in front of a word, since a question follows.
 
     Args:
         layout: What is read of a clip.
@@ -47,13 +48,23 @@ def spell(layout: Layout, index: int, tokenizer: Any, moments: Moments | None = 
     for written, group in itertools.groupby(layout, key=lambda piece: isinstance(piece, str | Stamp)):
         if written:
             text = "".join(_text(piece, index, moments) for piece in group)  # type: ignore[arg-type]
-            reading.append(Words(tuple(tokenizer(text, add_special_tokens=False).input_ids)))
+            reading.append(Words(_ids(text, tokenizer)))
         else:
             spans: Iterator[Span] = group  # type: ignore[assignment]
             reading += [
                 (*span, tuple(itertools.islice(begins, span[0].t))) if moments else span for span in spans
             ]
     return tuple(reading)
+
+
+def _ids(text: str, tokenizer: Any) -> tuple[int, ...]:
+    """Ids of a text, which end as they do in front of a word: at an end only, two line breaks are one."""
+    ids = tuple(tokenizer(text, add_special_tokens=False).input_ids)
+    if text[-1:].isspace():
+        word, longer = (tuple(tokenizer(x, add_special_tokens=False).input_ids) for x in ("a", f"{text}a"))
+        if longer[-len(word) :] == word:
+            return longer[: -len(word)]
+    return ids
 
 
 def _text(piece: str | Stamp, index: int, moments: Moments | None) -> str:

@@ -148,14 +148,17 @@ def _asked(text: str, prompt: Prompt) -> list[Run]:
     if "{text}" not in prompt.user:
         shown = prompt.media.replace("{media}", MEDIA) * text.count(MEDIA)
         return [Run(prompt.user.replace("{media}", shown), said=False)]
-    return _around(_with_media(text, prompt.media), prompt.user.split("{text}"))
+    template = prompt.user
+    if prompt.sighted is not None and text.startswith(MEDIA):
+        template = prompt.sighted
+    return _around(_with_media(text, prompt), template.split("{text}"))
 
 
-def _with_media(text: str, template: str) -> list[Run]:
+def _with_media(text: str, prompt: Prompt) -> list[Run]:
     """Text with the template around each mark; what the template supplies behind a mark is not doubled."""
-    behind = template.partition("{media}")[2]
+    behind = prompt.media.partition("{media}")[2] or prompt.dropped
     plain = text.replace(MEDIA + behind, MEDIA) if behind else text
-    shown = Run(template.replace("{media}", MEDIA), said=False)
+    shown = Run(prompt.media.replace("{media}", MEDIA), said=False)
     first, *others = plain.split(MEDIA)
     return [Run(first, said=True), *(run for part in others for run in (shown, Run(part, said=True)))]
 

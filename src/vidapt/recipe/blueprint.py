@@ -27,6 +27,8 @@ class Prompt(Strict):
     text each media mark becomes `media` with the visual tokens in place of `{media}`. Where a conversation
     begins with a system turn of its own, `system` stands in the place of `start`, if the template has one.
     A `user` with `{media}` and no `{text}` shows the media alone (`plain` of LLaVA, Liu et al. 2023).
+    `sighted` is how a user's turn that begins with a clip is written, where that is not like any other.
+    `dropped` is not read where it stands behind a clip's mark, because what is read of the clip ends with it.
 
     Clips are read where their marks stand; under `compat: published` in front of the words of their turn, to
     which HiLight's code moves them.
@@ -35,10 +37,12 @@ class Prompt(Strict):
     start: str = ""
     system: str | None = None
     user: str = "{text}"
+    sighted: str | None = None
     opening: str = ""
     answer: str = "{text}"
     end: str = "</s>"
     media: str = "{media}"
+    dropped: str = ""
     compat: Literal["published"] | None = None
 
 

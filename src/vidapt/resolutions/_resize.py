@@ -66,18 +66,22 @@ def resize(frames: Tensor, size: tuple[int, int], how: Filter) -> Tensor:
     return F.interpolate(frames, size=size, mode=how, antialias=True, align_corners=False)
 
 
-def pillow(frames: Tensor, size: tuple[int, int], how: Literal["bicubic", "bilinear"]) -> Tensor:
+def pillow(frames: Tensor, size: tuple[int, int], how: Literal["bicubic", "bilinear", "lanczos"]) -> Tensor:
     """Resize as Pillow does, to the bit.
 
     Args:
         frames: [T, 3, H, W] uint8 on the CPU.
         size: (height, width) wanted.
-        how: Resampling filter; both are antialiased.
+        how: Resampling filter; all are antialiased.
 
     Returns:
         [T, 3, height, width] uint8.
     """
-    filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    filters = {
+        "bicubic": Image.Resampling.BICUBIC,
+        "bilinear": Image.Resampling.BILINEAR,
+        "lanczos": Image.Resampling.LANCZOS,
+    }
     resized = torch.empty(len(frames), 3, *size, dtype=torch.uint8)
     for target, frame in zip(resized, frames, strict=True):
         picture = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())

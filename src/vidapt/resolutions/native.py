@@ -1,7 +1,8 @@
 """Every frame at close to its own size: sides rounded to whole blocks of patches, area within limits.
 
 Source: Qwen2-VL (Wang et al. 2024, arXiv 2409.12191, section 2.1) and the rule by which its released
-processors choose the sides; the share of a long clip's frames in one total is that of qwen-vl-utils.
+processors choose the sides; the share of a long clip's frames in one total is that of qwen-vl-utils. Limits
+over whole clips: Qwen3-VL (Bai et al. 2025, arXiv 2511.21631) by transformers' `Qwen3VLVideoProcessor`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ class Part(Checked):
                 that the connector merges.
             min_pixels: Smaller frames are enlarged to at least this area.
             max_pixels: Larger frames are shrunk to at most this area (or one block in the narrow side).
+            over: What these two limit: the area of each `frame`, or of all frames of a `clip` together, of
+                which there are counted as many as fill the nearest number of slices (of two numbers equally
+                near, the even one).
+            frame_pixels: Where the limits are over clips, the area that a frame is shrunk to at most, too,
+                but not less than 1.05 times `min_pixels`. None lets a short clip use what is meant for a
+                long one.
             total_pixels: Area of all slices of a clip together; its frames get an even share of it, but
                 not less than 1.05 times `min_pixels`. None sets no such limit.
             frames_per_slice: Frames that the tower makes one slice of.
@@ -48,6 +55,8 @@ class Part(Checked):
         factor: int = Field(default=28, ge=1)
         min_pixels: int = Field(default=4 * 28 * 28, ge=1)
         max_pixels: int = Field(default=1280 * 28 * 28, ge=1)
+        over: Literal["frame", "clip"] = "frame"
+        frame_pixels: int | None = Field(default=None, ge=1)
         total_pixels: int | None = Field(default=None, ge=1)
         frames_per_slice: int = Field(default=2, ge=1)
         max_aspect: float | None = Field(default=200.0, ge=1)
@@ -57,6 +66,15 @@ class Part(Checked):
         def _limits_in_order(self) -> Part.Config:
             if self.min_pixels > self.max_pixels:
                 raise ValueError(f"min_pixels {self.min_pixels} is more than max_pixels {self.max_pixels}")
+            return self
+
+        @model_validator(mode="after")
+        def _limits_of_one_kind(self) -> Part.Config:
+            of_clips = self.over == "clip"
+            if of_clips and self.total_pixels is not None:
+                raise ValueError("total_pixels goes with `over: frame`; over a clip, max_pixels is the total")
+            if not of_clips and self.frame_pixels is not None:
+                raise ValueError("frame_pixels goes with `over: clip`; over a frame, that is max_pixels")
             return self
 
     def __init__(self, cfg: Config, *, size: tuple[int, int] = (0, 0), width: int = 0) -> None:
@@ -80,13 +98,33 @@ class Part(Checked):
 
     def _fitted(self, size: tuple[int, int], frames: int) -> tuple[int, int]:
         """(height, width) in whole blocks; the area stays within the limits as far as blocks allow."""
-        factor, least, most = self.cfg.factor, self.cfg.min_pixels, self._most(frames)
-        area = size[0] * size[1]
+        if self.cfg.over == "clip":
+            return self._fitted_in_clip(size, frames)
+        return self._within(size, (1, 1), self.cfg.min_pixels, self._most(frames))
+
+    def _fitted_in_clip(self, size: tuple[int, int], frames: int) -> tuple[int, int]:
+        cfg = self.cfg
+        scale = max(cfg.factor / min(size), 1.0)
+        # The original first brings small frames to a whole block in the narrow side, cutting off fractions.
+        size = (int(size[0] * scale), int(size[1] * scale))
+        counted = max(1, round(frames / cfg.frames_per_slice)) * cfg.frames_per_slice
+        most = cfg.max_pixels
+        if cfg.frame_pixels is not None:
+            each = max(min(cfg.frame_pixels, most // frames), int(cfg.min_pixels * 1.05))
+            most = each * frames
+        return self._within(size, (frames, counted), cfg.min_pixels, most)
+
+    def _within(
+        self, size: tuple[int, int], frames: tuple[int, int], least: int, most: int
+    ) -> tuple[int, int]:
+        """(height, width) of frames; there are so many, and so many are counted once sides are in blocks."""
+        factor = self.cfg.factor
+        area = frames[0] * size[0] * size[1]
         height, width = (round(side / factor) * factor for side in size)
-        if height * width > most:
+        if frames[1] * height * width > most:
             shrink = math.sqrt(area / most)
             height, width = (max(factor, math.floor(side / shrink / factor) * factor) for side in size)
-        elif height * width < least:
+        elif frames[1] * height * width < least:
             # Also for a side of less than half a block, which has been rounded to nothing.
             grow = math.sqrt(least / area)
             height, width = (math.ceil(side * grow / factor) * factor for side in size)

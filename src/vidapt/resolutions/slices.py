@@ -1,8 +1,8 @@
 """The whole image small, and cells of it large: as many as its area asks for, in its own proportions.
 
 Source: MiniCPM-V (Yao et al. 2024, arXiv 2408.01800), version 2.6: the choice of the grid, the sizes and
-the marks between views are those of the authors' image processor. Its slicing follows LLaVA-UHD (Xu et al.
-2024, arXiv 2403.11703).
+the marks between views are those of the authors' image processor, and of transformers' for version 4.6. Its
+slicing follows LLaVA-UHD (Xu et al. 2024, arXiv 2403.11703).
 """
 
 from __future__ import annotations
@@ -48,13 +48,15 @@ class Part(OneByOne):
         Attributes:
             max_slices: At most this many cells; 1 never divides.
             side: Each view has about `side * side` pixels.
-            patch: Side of the tower's patch, in pixels.
+            patch: Sides of views are multiples of this many pixels: of the tower's patch, or of as many
+                patches as become one token.
             many: A clip of more frames than this has at most `max_slices_of_many` cells per frame.
             max_slices_of_many: See `many`.
             image_id: Marks around the image's number among the conversation's media, in front of a clip;
                 None writes no number.
             image: Marks around the whole image.
             cell: Marks around each cell.
+            between: What is written between two frames.
         """
 
         max_slices: int = Field(default=9, ge=1)
@@ -65,6 +67,7 @@ class Part(OneByOne):
         image_id: Marks | None = ("<image_id>", "</image_id>")
         image: Marks = ("<image>", "</image>")
         cell: Marks = ("<slice>", "</slice>")
+        between: str = "\n"
 
         @model_validator(mode="after")
         def _a_view_holds_a_patch(self) -> Part.Config:
@@ -175,7 +178,7 @@ class Part(OneByOne):
                     text += "\n"
                 written += [text + self.cfg.cell[0], piece]
                 text = self.cfg.cell[1]
-            last, text = text, text + "\n"
+            last, text = text, text + self.cfg.between
         return [*written, last]
 
 

@@ -54,8 +54,9 @@ class PatchTower(nn.Module):
             # Float32 unless the caller converts: a dtype of a published config must not decide here.
             self.net = AutoModel.from_config(config, attn_implementation=attention, dtype=torch.float32)
         self.width: int = config.hidden_size
-        self.patch: int = config.patch_size
-        self.size: tuple[int, int] = (config.image_size, config.image_size)
+        self.patch: int = _one_side(config.patch_size, "patch_size")
+        side = _one_side(config.image_size, "image_size")
+        self.size: tuple[int, int] = (side, side)
         self.mean, self.std = cfg.mean, cfg.std
 
     def grid(self, frames: int, view: tuple[int, int]) -> Grid:
@@ -66,6 +67,18 @@ class PatchTower(nn.Module):
             view: (height, width) in pixels.
         """
         return Grid(frames, view[0] // self.patch, view[1] // self.patch)
+
+
+def _one_side(length: Any, name: str) -> int:
+    """The side of a square, which some configurations give twice.
+
+    Raises:
+        ConfigError: If it is no square.
+    """
+    sides = set(length) if isinstance(length, list | tuple) else {length}
+    if len(sides) != 1:
+        raise ConfigError(f"towers.arch.{name}", f"is {length}", "only squares are supported")
+    return int(sides.pop())
 
 
 def _only_clip(arch: dict[str, Any]) -> dict[str, Any]:

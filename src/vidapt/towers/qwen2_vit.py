@@ -6,23 +6,22 @@ positions by row and column. The blocks are transformers' own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import torch
-from pydantic import Field, field_validator
-from torch import Tensor, nn
-from transformers import AutoConfig
+from pydantic import Field
+from torch import Tensor
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 
-from vidapt.nouns import Features, Grid
-from vidapt.parts import PartConfig, possible
-from vidapt.towers._pixels import normalise
+from vidapt.nouns import Grid
+from vidapt.parts import PartConfig
+from vidapt.towers._patches import one_of
+from vidapt.towers._slices import SliceTower, apart
 from vidapt.towers.frame_vit import CLIP_MEAN, CLIP_STD
 
 _ARCH = "qwen2_vl_vision"
 
 
-class Part(nn.Module):
+class Part(SliceTower):
     """A vision transformer over slices of two frames.
 
     Patches attend to those of their own slice only, so slices are computed in chunks and a long clip needs
@@ -54,94 +53,22 @@ class Part(nn.Module):
 
         choices = frozenset({"size", "patches_at_once", "mean", "std"})
 
-        arch: dict[str, Any]
+        arch: Annotated[dict[str, Any], one_of(_ARCH)]
         size: tuple[int, int] = (224, 224)
         patches_at_once: int = Field(default=8192, ge=1)
         mean: tuple[float, float, float] = CLIP_MEAN
         std: tuple[float, float, float] = CLIP_STD
 
-        @field_validator("arch")
-        @classmethod
-        def _known(cls, arch: dict[str, Any]) -> dict[str, Any]:
-            if arch.get("model_type") != _ARCH:
-                raise ValueError(f"model_type {arch.get('model_type')!r} is unknown; use {_ARCH!r}")
-            return arch
-
     def __init__(self, cfg: Config) -> None:
-        super().__init__()
+        super().__init__(cfg, Qwen2VisionTransformerPretrainedModel, width="embed_dim")
         self.cfg = cfg
-        with possible("towers.arch"):
-            config = AutoConfig.for_model(**cfg.arch)
-            # Float32 unless the caller converts: a dtype of a published config must not decide here.
-            self.net = Qwen2VisionTransformerPretrainedModel._from_config(
-                config, attn_implementation="sdpa", dtype=torch.float32
-            )
-        del self.net.merger
-        self.width: int = config.embed_dim
-        self.patch: int = config.patch_size
-        self.depth: int = config.temporal_patch_size
-        self.size = cfg.size
-        self.mean, self.std = cfg.mean, cfg.std
 
-    def grid(self, frames: int, view: tuple[int, int]) -> Grid:
-        """The grid that views of a size give; an incomplete last slice counts as a whole one.
-
-        Args:
-            frames: T.
-            view: (height, width) in pixels.
-
-        Raises:
-            ValueError: If a side is not a whole number of patches.
-        """
-        if view[0] % self.patch or view[1] % self.patch:
-            raise ValueError(
-                f"views of {view[0]}x{view[1]} pixels do not divide into patches of {self.patch}"
-            )
-        return Grid(-(-frames // self.depth), view[0] // self.patch, view[1] // self.patch)
-
-    def forward(self, views: Tensor) -> Features:
-        """See the frames.
-
-        Args:
-            views: [N, T, 3, H, W] uint8, or float32 in 0..255. If T is not a multiple of the frames per
-                slice, the last frame is repeated; so a still is seen as two equal frames.
-
-        Returns:
-            Features with x [N, t, h, w, C].
-
-        Raises:
-            ValueError: If a side is not a whole number of patches.
-        """
-        batch, frames = views.shape[:2]
-        grid = self.grid(frames, (views.shape[-2], views.shape[-1]))
-        within = torch.arange(self.depth, device=views.device)
-        seen = []
-        slices = torch.arange(batch * grid.t, device=views.device)
-        for chunk in torch.split(slices, max(1, self.cfg.patches_at_once // (grid.h * grid.w))):
-            at = (chunk % grid.t)[:, None] * self.depth + within
-            seen.append(self._see(views[chunk[:, None] // grid.t, at.clamp_max(frames - 1)], grid))
-        return Features(torch.cat(seen).reshape(batch, grid.t, grid.h, grid.w, self.width))
-
-    def _see(self, slices: Tensor, grid: Grid) -> Tensor:
-        """[n, frames of a slice, 3, H, W] -> [n * h * w, C]."""
-        count, cells = len(slices), grid.h * grid.w
-        pixels = normalise(slices, self.mean, self.std, self.net.patch_embed.proj.weight.dtype)
-        state: Tensor = self.net.patch_embed(self._patches(pixels, grid))
-        places = torch.cartesian_prod(torch.arange(grid.h), torch.arange(grid.w)).to(slices.device)
-        rotary = self.net.rotary_pos_emb(state, places.repeat(count, 1))
-        ends = torch.arange(0, (count + 1) * cells, cells, dtype=torch.int32, device=slices.device)
+    def _through(self, state: Tensor, grid: Grid, count: int) -> tuple[Tensor, ...]:
+        cells, rotary = grid.h * grid.w, self._rotary(state, grid, count)
+        ends = apart(cells, count, state.device)
         for block in self.net.blocks:
             state = block(state, cu_seqlens=ends, max_seqlen=cells, position_embeddings=rotary)
-        return state
-
-    def _patches(self, slices: Tensor, grid: Grid) -> Tensor:
-        """Patches row by row, each flat in the order channel, frame, row, column: [n * h * w, pixels].
-
-        The original orders them by 2 x 2 blocks, for its merger's sake. To attention the order is nothing.
-        """
-        n, p = len(slices), self.patch
-        split = slices.reshape(n, self.depth, 3, grid.h, p, grid.w, p)
-        return split.permute(0, 3, 5, 2, 1, 4, 6).reshape(n * grid.h * grid.w, -1)
+        return (state,)
 
 
 def tiny() -> Part:

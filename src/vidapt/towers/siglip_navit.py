@@ -2,7 +2,7 @@
 
 Source: the vision tower of MiniCPM-V 2.6 (Yao et al. 2024, arXiv 2408.01800), which is SigLIP (Zhai et al.
 2023, arXiv 2303.15343) with positions by fraction, after Patch n' Pack (Dehghani et al. 2023, arXiv
-2307.06304) and Idefics2.
+2307.06304) and Idefics2; the tower of MiniCPM-V 4.6, which merges windows of cells on the way.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from torch import Tensor
 
 from vidapt.nouns import Features, Grid
 from vidapt.parts import PartConfig
-from vidapt.towers._patches import PatchTower, one_of, tiny_arch
+from vidapt.towers._patches import PatchTower, layers_under, one_of, tiny_arch
 from vidapt.towers._pixels import normalise
+from vidapt.towers._window_merger import WindowMerger
 
-Compat = Literal["published", "exact"]
+Compat = Literal["published", "exact", "divided"]
 
 
 class Part(PatchTower):
-    """A vision transformer that sees each frame in its own proportions.
+    """A vision transformer that sees each frame in its own proportions, and may merge its cells on the way.
 
     Frames of one call have one size, so nothing is padded or masked; the original pads to the longest and
     masks, which gives the same.
@@ -47,16 +48,24 @@ class Part(PatchTower):
             compat: Which row (or column) of the table the i-th of n patches takes. `exact` is
                 floor(i * rows / n). `published` is the original's comparison of 32-bit fractions, with
                 which the weights were trained; for some n (25, 49, 50, 55, 58 among the first sixty) a
-                fraction falls just short of its boundary and takes the row before.
+                fraction falls just short of its boundary and takes the row before. `divided` compares
+                i / n of 32 bits, which falls short with other tables (of 27 rows).
+            merge_behind: The layer, counted from 0, behind which windows of cells become one cell each
+                (`_window_merger`); None merges nowhere.
+            merge: Cells per side of such a window.
+            merges: Whether they do; the weights are kept either way, as published, and frozen if not.
             frames_at_once: Frames computed together; bounds memory, does not change the result.
             mean: Per channel, in 0..1.
             std: Per channel, in 0..1.
         """
 
-        choices = frozenset({"compat", "frames_at_once", "mean", "std"})
+        choices = frozenset({"compat", "merges", "frames_at_once", "mean", "std"})
 
         arch: Annotated[dict[str, Any], one_of("siglip_vision_model")]
         compat: Compat = "published"
+        merge_behind: int | None = Field(default=None, ge=0)
+        merge: int = Field(default=2, ge=1)
+        merges: bool = True
         frames_at_once: int = Field(default=16, ge=1)
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
         std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -65,6 +74,29 @@ class Part(PatchTower):
         super().__init__(cfg, vision_use_head=False)
         self.cfg = cfg
         self._table = self.size[0] // self.patch
+        self._merge = 1
+        if cfg.merge_behind is not None:
+            layers_under(cfg.merge_behind + 1, len(self.net.encoder.layers), "siglip_navit")
+            self.net.vit_merger = WindowMerger(self.net.config, cfg.merge).requires_grad_(cfg.merges)
+            self._merge = cfg.merge if cfg.merges else 1
+
+    def grid(self, frames: int, view: tuple[int, int]) -> Grid:
+        """The grid that views of a size give.
+
+        Args:
+            frames: T.
+            view: (height, width) in pixels.
+
+        Raises:
+            ValueError: If the patches of a view do not divide into windows.
+        """
+        rows, columns = (side // self.patch for side in view)
+        if rows % self._merge or columns % self._merge:
+            raise ValueError(
+                f"{rows} x {columns} patches do not divide into windows of {self._merge} x {self._merge}; "
+                f"views need sides of multiples of {self._merge * self.patch} pixels"
+            )
+        return Grid(frames, rows // self._merge, columns // self._merge)
 
     def forward(self, views: Tensor) -> Features:
         """See the frames.
@@ -77,27 +109,30 @@ class Part(PatchTower):
         """
         batch, frames = views.shape[:2]
         grid = self.grid(frames, (views.shape[-2], views.shape[-1]))
-        positions = self._positions(grid).to(views.device)
+        patches = (grid.h * self._merge, grid.w * self._merge)
         chunks = torch.split(views.flatten(0, 1), self.cfg.frames_at_once)
-        seen = torch.cat([self._see(chunk, positions) for chunk in chunks])
+        seen = torch.cat([self._see(chunk, patches) for chunk in chunks])
         return Features(seen.reshape(batch, frames, grid.h, grid.w, self.width))
 
-    def _see(self, frames: Tensor, positions: Tensor) -> Tensor:
-        """[n, 3, H, W] pixels, [h * w] positions -> [n, h * w, C]."""
+    def _see(self, frames: Tensor, patches: tuple[int, int]) -> Tensor:
+        """[n, 3, H, W] pixels of (rows, columns) of patches -> [n, h * w, C]."""
         embed = self.net.embeddings.patch_embedding
         pixels = normalise(frames, self.mean, self.std, embed.weight.dtype)
-        patches = embed(pixels).flatten(2).transpose(1, 2)
-        state: Tensor = patches + self.net.embeddings.position_embedding(positions)
-        for layer in self.net.encoder.layers:
+        positions = self._positions(*patches).to(frames.device)
+        state: Tensor = embed(pixels).flatten(2).transpose(1, 2)
+        state = state + self.net.embeddings.position_embedding(positions)
+        for number, layer in enumerate(self.net.encoder.layers):
             state = layer(state, None)
+            if number == self.cfg.merge_behind and self.cfg.merges:
+                state = self.net.vit_merger(state, *patches)
         normed = self.net.post_layernorm(state)
         assert isinstance(normed, Tensor)
         return normed
 
-    def _positions(self, grid: Grid) -> Tensor:
-        """[h * w] long: where in the table, row by row, each patch of a frame stands."""
-        rows, columns = (buckets(count, self._table, self.cfg.compat) for count in (grid.h, grid.w))
-        return (rows[:, None] * self._table + columns).flatten()
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        """[rows * columns] long: where in the table, row by row, each patch of a frame stands."""
+        down, across = (buckets(count, self._table, self.cfg.compat) for count in (rows, columns))
+        return (down[:, None] * self._table + across).flatten()
 
 
 def buckets(count: int, table: int, compat: Compat) -> Tensor:
@@ -113,10 +148,12 @@ def buckets(count: int, table: int, compat: Compat) -> Tensor:
     """
     if compat == "exact":
         return torch.arange(count) * table // count
+    boundaries = torch.arange(1 / table, 1.0, 1 / table)
+    if compat == "divided":
+        return torch.bucketize(torch.arange(count) / count, boundaries, right=True)
     # The original divides by an integer tensor, so its step, unlike the boundaries' step, has 32 bits.
     step = float(torch.tensor(1 / count, dtype=torch.float32))
     fractions = torch.arange(0, 1 - 1e-6, step)
-    boundaries = torch.arange(1 / table, 1.0, 1 / table)
     return torch.bucketize(fractions, boundaries, right=True)
 
 

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.strict import Known, no_truth
 from vidapt.video.probe import Probe
-from vidapt.video.published import Stretch, middles, pairs, segments
+from vidapt.video.published import Stretch, evenly, middles, pairs, segments
 
 At = Literal["midpoints", "endpoints"]
 CLOSE_S = 1e-6
@@ -62,7 +62,8 @@ class Every(Known):
         at: How the frames are spread when there would be more than `cap`, or fewer than `least`.
         least: The fewest frames chosen, if the file has as many.
         compat: None takes moments. `published` takes the frames that Qwen2-VL's utilities take: as many as
-            the rate gives, rounded to pairs and always spread from the first frame to the last.
+            the rate gives, rounded to pairs and always spread from the first frame to the last;
+            `published_evenly` those that Qwen3-VL's processor takes, which rounds to no pairs.
     """
 
     policy: Literal["every"] = "every"
@@ -70,7 +71,7 @@ class Every(Known):
     cap: _Count = 64
     at: At = "midpoints"
     least: _Count = 1
-    compat: Literal["published"] | None = None
+    compat: Literal["published", "published_evenly"] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Every:
@@ -81,7 +82,7 @@ class Every(Known):
     @model_validator(mode="after")
     def _as_published(self) -> Every:
         if self.compat is not None and (self.at != "endpoints" or self.cap < 2):
-            raise ValueError("`compat: published` goes with `at: endpoints` and a `cap` of at least 2")
+            raise ValueError(f"`compat: {self.compat}` goes with `at: endpoints` and a `cap` of at least 2")
         return self
 
 
@@ -170,8 +171,9 @@ def by_number(policy: Policy, clip: Stretch) -> tuple[int, ...]:
     Raises:
         ValueError: If the policy chooses moments.
     """
-    if isinstance(policy, Every) and policy.compat == "published":
-        return pairs(policy.rate, policy.least, policy.cap, clip)
+    if isinstance(policy, Every) and policy.compat is not None:
+        rule = pairs if policy.compat == "published" else evenly
+        return rule(policy.rate, policy.least, policy.cap, clip)
     if isinstance(policy, Uniform) and policy.compat is not None:
         return (segments if policy.compat == "published" else middles)(policy.count, clip)
     raise ValueError(f"{policy} chooses moments")

@@ -66,7 +66,8 @@ def decode(
             described = of_headers(source)
             times = _times(source, described, clip, policy)
             frames = _from_video(source, described, times, size)
-    return replace(frames, start_s=clip.start_s, length_s=_length(described, clip))
+    notes = (*frames.notes, *_beyond(described, clip))
+    return replace(frames, notes=notes, start_s=clip.start_s, length_s=_length(described, clip))
 
 
 def _from_video(
@@ -154,7 +155,16 @@ def _from_pictures(clip: Clip, policy: Policy, size: tuple[int, int] | None, lim
     canvas = Canvas(clip.path, len(wanted), size, limits)
     notes = read(album, list(wanted), canvas, limits, deadline)
     shown_s = np.asarray(album.starts_s)[list(wanted)]
+    notes = (*notes, *_beyond(described, clip))
     return Frames(canvas.pixels, shown_s, notes, clip.start_s, _length(described, clip))
+
+
+def _beyond(described: Probe, clip: Clip) -> tuple[str, ...]:
+    """Say that a stretch is asked for which goes on where the file has ended."""
+    step = 1 / described.rate if described.rate else 0.0
+    if clip.end_s is None or clip.end_s <= described.duration_s + step:
+        return ()
+    return (f"it ends at {described.duration_s:.2f} s, before the end of its stretch at {clip.end_s:g} s",)
 
 
 def _length(described: Probe, clip: Clip) -> float:

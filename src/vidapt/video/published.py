@@ -1,7 +1,8 @@
 """Which frames published code takes of a clip, by their numbers, on which published results depend.
 
 Frames are counted from 0 in the order shown. Source: PLLaVA's code (Xu et al. 2024; `get_index` of its
-benchmarks and demo, and `middle` of its training code), and qwen-vl-utils from 0.0.11 on (`smart_nframes`).
+benchmarks and demo, and `middle` of its training code), qwen-vl-utils from 0.0.11 on (`smart_nframes`), and
+transformers' `Qwen3VLVideoProcessor` (`sample_frames`).
 """
 
 from __future__ import annotations
@@ -74,16 +75,38 @@ def pairs(rate: float, least: int, cap: int, clip: Stretch) -> tuple[int, ...]:
     Returns:
         One frame where the part has only one, which the original refuses.
     """
-    last = clip.frames - 1
-    first = min(math.ceil(clip.start_s * clip.rate), last)
-    if clip.end_s is not None:
-        last = min(math.floor(clip.end_s * clip.rate), last)
+    first, last = _whole(clip)
     held = last - first + 1
     if held < _PAIR:
         return (first,)
     fewest, most = math.ceil(least / _PAIR) * _PAIR, min(cap, held) // _PAIR * _PAIR
     count = min(max(held / clip.rate * rate, fewest), most)
     return _spread(first, last, math.floor(count / _PAIR) * _PAIR)
+
+
+def evenly(rate: float, least: int, cap: int, clip: Stretch) -> tuple[int, ...]:
+    """Frames as Qwen3-VL's processor takes them: as many as the rate gives, from the first to the last.
+
+    Args:
+        rate: Frames per second to take.
+        least: The fewest, if there are as many.
+        cap: The most.
+        clip: What they are taken of.
+    """
+    first, last = _whole(clip)
+    held = last - first + 1
+    wanted = int(held / clip.rate * rate) if clip.rate else 1
+    count = min(max(wanted, least), cap, held)
+    return tuple(np.linspace(first, last, count).round().astype(int).tolist())
+
+
+def _whole(clip: Stretch) -> tuple[int, int]:
+    """The first and the last frame that lie within the part used."""
+    last = clip.frames - 1
+    first = min(math.ceil(clip.start_s * clip.rate), last)
+    if clip.end_s is not None:
+        last = min(math.floor(clip.end_s * clip.rate), last)
+    return first, max(first, last)
 
 
 def _spread(first: int, last: int, count: int) -> tuple[int, ...]:

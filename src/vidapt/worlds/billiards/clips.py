@@ -13,6 +13,7 @@ from vidapt.worlds.billiards.questions import QA, ask
 from vidapt.worlds.billiards.render import player_place, render, tracks
 from vidapt.worlds.billiards.shots import plan
 from vidapt.worlds.billiards.styles import STYLES
+from vidapt.worlds.billiards.times import ask_when
 from vidapt.worlds.billiards.venues import Venue, find_venue
 
 # Each purpose draws from a generator of its own, so that a change of one does not change the others.
@@ -51,10 +52,11 @@ class Played:
         """Where the player stands in the picture: see `render.player_place`."""
         return player_place(venue, self.path, self.shot.strike)
 
-    def questions(self, venue: Venue, statements: int = 1) -> list[QA]:
-        """Everything asked about the clip, in the venue's style; see `questions.ask`."""
+    def questions(self, venue: Venue, statements: int = 1, *, when: bool = False) -> list[QA]:
+        """Everything asked about the clip, in the venue's style; see `questions.ask` and `times.ask_when`."""
         rng = np.random.default_rng([self.seed, self.record.index, _WORDS])
-        return ask(self.record, STYLES[venue.style], rng, statements)
+        asked = ask(self.record, STYLES[venue.style], rng, statements)
+        return asked + ask_when(self.record, STYLES[venue.style], rng) if when else asked
 
 
 def play(seed: int, indices: Sequence[int], venue: Venue) -> list[Played]:

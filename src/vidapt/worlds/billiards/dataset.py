@@ -25,6 +25,7 @@ from vidapt.files import check_folder, disk_errors, write_file
 from vidapt.worlds.billiards.clips import Played, play
 from vidapt.worlds.billiards.encode import encode
 from vidapt.worlds.billiards.events import Record
+from vidapt.worlds.billiards.questions import QA
 from vidapt.worlds.billiards.table import FPS, FRAMES, POCKETS, SIDES, SLOTS
 from vidapt.worlds.billiards.venues import Venue, find_venue
 
@@ -55,6 +56,7 @@ def simulate(
     venue: str = "home",
     seed: int = 0,
     statements: int = 1,
+    when: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -69,6 +71,7 @@ def simulate(
         venue: Where they are filmed.
         seed: Data sets of different seeds share no clip; below 2**32.
         statements: Ask about up to this many pairs of a true and a false statement per clip.
+        when: Ask when each pocketed ball fell, too.
         workers: Processes; None means one per core. With 1, everything runs in this process.
         progress: Called with (clips done, clips in all) now and then, from this process.
 
@@ -83,7 +86,7 @@ def simulate(
         found = f"clips={clips}, seed={seed}, statements={statements}, workers={workers}"
         remedy = f"clips, statements and workers must be at least 1, the seed 0 to {_SEEDS - 1}"
         raise ConfigError("simulate", found, remedy)
-    about = _describe(place, seed, clips, statements)
+    about = _describe(place, seed, clips, statements, when=when)
     _claim_folder(out, about)
     _write(out / _ABOUT, json.dumps(about, indent=2).encode())
     with disk_errors(out):
@@ -116,7 +119,7 @@ def load_records(path: Path) -> list[Record]:
     return records
 
 
-def _describe(venue: Venue, seed: int, clips: int, statements: int) -> dict[str, Any]:
+def _describe(venue: Venue, seed: int, clips: int, statements: int, *, when: bool) -> dict[str, Any]:
     return {
         "world": "billiards",
         "version": VERSION,
@@ -125,6 +128,7 @@ def _describe(venue: Venue, seed: int, clips: int, statements: int) -> dict[str,
         "seed": seed,
         "clips": clips,
         "statements": statements,
+        "when": when,
         "frames": FRAMES,
         "fps": FPS,
         "width": venue.size[0],
@@ -153,6 +157,7 @@ def _claim_folder(out: Path, wanted: dict[str, Any]) -> None:
         raise ConfigError(out / _ABOUT, f"cannot be read: {error}", remedy) from error
     if not isinstance(found, dict) or not isinstance(found.get("clips"), int):
         raise ConfigError(out / _ABOUT, "does not describe a data set", remedy)
+    found = {"when": False, **found}  # earlier versions did not ask when
     other = [key for key in wanted if key != "clips" and found.get(key) != wanted[key]]
     if other:
         remedy = "name a new folder, or ask for the same data set"
@@ -215,16 +220,16 @@ def _make(out: Path, about: dict[str, Any], first: int, end: int) -> _Made:
         path = out / _CLIPS / f"{shot.record.index:06d}.mp4"
         if not path.exists():
             _write(path, encode(shot.film(place)))
-        labels += _label_lines(shot, place, about["statements"])
+        labels += _label_lines(shot, shot.questions(place, about["statements"], when=about["when"]))
     events = [json.dumps(shot.record.to_json()) for shot in played]
     return _Made(first, labels, events, truth_of(played, place))
 
 
-def _label_lines(shot: Played, venue: Venue, statements: int) -> list[str]:
+def _label_lines(shot: Played, asked: Sequence[QA]) -> list[str]:
     name = f"{shot.record.index:06d}"
     counts: dict[str, int] = {}
     lines = []
-    for qa in shot.questions(venue, statements):
+    for qa in asked:
         number = counts[qa.type] = counts.get(qa.type, -1) + 1
         row = {
             "id": f"{name}/{qa.type}/{number}",

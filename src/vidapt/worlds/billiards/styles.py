@@ -35,6 +35,10 @@ HOME = Style(
         "absent": "there is no {c} ball",
     },
     questions={
+        "when": (
+            "when was the {c} ball pocketed?",
+            "between which seconds does the {c} ball roll into its pocket?",
+        ),
         "break": (
             "what happened in the video? was the triangle of balls broken and did the game begin?",
             "was there a moment when the triangle of balls was broken?",
@@ -151,6 +155,10 @@ CLUB = Style(
         "absent": "the table has no {c}",
     },
     questions={
+        "when": (
+            "when was {c} potted?",
+            "between which seconds does {c} run in?",
+        ),
         "break": (
             "do we see a break shot that opens the rack?",
             "was the rack opened by this shot?",
@@ -266,6 +274,10 @@ HALL = Style(
         "absent": "no {c} is in play",
     },
     questions={
+        "when": (
+            "when was the {c} sunk?",
+            "between which seconds does the {c} go down?",
+        ),
         "break": (
             "was the pack scattered?",
             "does this stroke scatter the pack?",
