@@ -57,7 +57,8 @@ def test_equal_prompts_do_not_differ_and_what_is_not_told_counts_as_equal() -> N
         ("<###> it", "<####> it", 1, "< [<3 visual tokens>] > it", "< [<4 visual tokens>] > it"),
         ("<##>ab", "<##>ac", 5, "<<2 visual tokens>>a [98 'b'] ", "<<2 visual tokens>>a [99 'c'] "),
         ("ab", "abc", 2, "ab [the end] ", "ab [99 'c'] "),
-        ("xxxxxxxabcdefgh", "xxxxxxxAbcdefgh", 7, "...xxxxxx [97 'a'] bcdefg...", "...xxxxxx [65 'A'] bcdefg..."),
+        # Longer than what is shown on either side.
+        ("1234567abcdefg8", "1234567Abcdefg8", 7, "...234567 [97 'a'] bcdefg...", "...234567 [65 'A'] bcdefg..."),
         ("a\x1bb", "a\x1bc", 2, "a\\x1b [98 'b'] ", "a\\x1b [99 'c'] "),
     ],
 )  # fmt: skip

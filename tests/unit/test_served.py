@@ -111,6 +111,7 @@ def test_ids_are_asked_for_in_every_way_once_and_then_in_the_one_that_works(
         ((503, b"\xff busy"), "it refuses with status 503: � busy"),
         ((401, {"detail": "who are you?"}), "it refuses with status 401"),
         ((307, {}), "it refuses with status 307"),
+        ((302, {}), "it refuses with status 302"),
         ((400, {"message": "x" * 5000}), "x..."),
         (None, "it cannot be reached"),
     ],
