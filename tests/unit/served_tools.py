@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
 Answering = Callable[[dict[str, Any]], Any]
-"""Of a request a reply: what JSON holds, (status, that), bytes as they are, or None to hang up."""
+"""Of a request a reply: what JSON holds, (status, that), bytes as they are, an iterator of pieces of them, or
+None to hang up."""
 
 
 @dataclass
@@ -54,6 +55,13 @@ def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
         def _send(self, reply: Any) -> None:
             if reply is None:
                 self.close_connection = True
+                return
+            if isinstance(reply, Iterator):
+                self.send_response(200)
+                self.end_headers()
+                with suppress(OSError):
+                    for piece in reply:
+                        self.wfile.write(piece)
                 return
             status, found = reply if isinstance(reply, tuple) else (200, reply)
             text = found if isinstance(found, bytes) else json.dumps(found).encode()

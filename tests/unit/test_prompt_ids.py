@@ -17,7 +17,9 @@ from vidapt.measure.prompt_ids import (
 )
 
 TOKENIZER: Any = SimpleNamespace(decode=lambda ids, skip_special_tokens: "".join(chr(one) for one in ids))
-PAD, SEEN = 200, 90
+PAD = 200
+LONG = "...234567 [{}] bcdefg..."
+"""Of what is longer than what is shown on either side."""
 
 
 def ids(text: str) -> list[int]:
@@ -57,8 +59,7 @@ def test_equal_prompts_do_not_differ_and_what_is_not_told_counts_as_equal() -> N
         ("<###> it", "<####> it", 1, "< [<3 visual tokens>] > it", "< [<4 visual tokens>] > it"),
         ("<##>ab", "<##>ac", 5, "<<2 visual tokens>>a [98 'b'] ", "<<2 visual tokens>>a [99 'c'] "),
         ("ab", "abc", 2, "ab [the end] ", "ab [99 'c'] "),
-        # Longer than what is shown on either side.
-        ("1234567abcdefg8", "1234567Abcdefg8", 7, "...234567 [97 'a'] bcdefg...", "...234567 [65 'A'] bcdefg..."),
+        ("1234567abcdefg8", "1234567Abcdefg8", 7, LONG.format("97 'a'"), LONG.format("65 'A'")),
         ("a\x1bb", "a\x1bc", 2, "a\\x1b [98 'b'] ", "a\\x1b [99 'c'] "),
     ],
 )  # fmt: skip

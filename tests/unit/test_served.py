@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +142,22 @@ def test_odd_ids_are_no_ids(clip: Clip, more: Any, ids: None) -> None:
         assert Server(fake.url).ask((clip,), "what?", 7).prompt_ids is ids
 
 
+def drops(seconds: float) -> Iterator[bytes]:
+    """A reply that never pauses for long, and would be fine in the end."""
+    text = json.dumps(said("yes", prompt_token_ids=[5])).encode()
+    for place in range(len(text)):
+        time.sleep(seconds / len(text))
+        yield text[place : place + 1]
+
+
 def test_a_server_that_hangs_or_talks_without_end_is_left(
     clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(lambda body: time.sleep(1)) as fake, pytest.raises(ServerError) as late:
         Server(fake.url, timeout_s=0.2).ask((clip,), "what?", 7)
     assert (late.value.found, late.value.status) == ("no answer within 0.2 s", 0)
+    with serving(lambda body: drops(2.0)) as fake, pytest.raises(ServerError, match="no answer within"):
+        Server(fake.url, timeout_s=0.4).ask((clip,), "what?", 7)
     monkeypatch.setattr(served, "_REPLY_BYTES", 1000)
     with serving(lambda body: said("x" * 2000)) as fake, pytest.raises(ServerError, match="longer than 1000"):
         Server(fake.url).ask((clip,), "what?", 7)
