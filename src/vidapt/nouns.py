@@ -6,7 +6,7 @@ cells of a grid, C tower width, D width of the language model, n visual tokens, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -290,6 +290,23 @@ Layout = tuple[Span | str | Stamp, ...]
 """What is read of one clip, in order: visual tokens, and text such as the marks of slices. `{index}` in a
 text stands for the clip's number among the conversation's media, counted from 0. A stamp is text, too; how
 many tokens it becomes is known with the moments of the frames."""
+
+
+class Text(int):
+    """Length of a stretch of text that tells its ids too, for positions that depend on marks.
+
+    Args:
+        ids: Of its tokens.
+    """
+
+    ids: tuple[int, ...]
+
+    def __new__(cls, ids: Sequence[int]) -> Text:
+        """As long as there are ids."""
+        text = super().__new__(cls, len(ids))
+        text.ids = tuple(ids)
+        return text
+
 
 Timed = tuple[Grid, int, tuple[float, ...]]
 """Visual tokens as positions number them: a span, and the second at which each of its `t` slices begins (none

@@ -134,7 +134,10 @@ OTHERS = {
         "track.layers": not_negative(2),
         "track.heads": above_zero(4),
     },
-    "positions": {"rope1d.factor": Row(1.0, (UNDER_1,), (1,))},
+    "positions": {
+        "mrope.per_second": Row(None, (0, -1), (ABOVE_0, 25)),
+        "rope1d.factor": Row(1.0, (UNDER_1,), (1,)),
+    },
     "formats": {
         f"{kind}.max_bytes": Row(1 << 31, (0,), (1,))
         for kind in ("llava_json", "sharegpt", "vidapt_jsonl", "video_instruct")

@@ -14,7 +14,12 @@ import parity_tools as tools
 import published_tools as published
 import torch
 from torch import Tensor
-from transformers import MiniCPMV4_6Config, MiniCPMV4_6ForConditionalGeneration
+from transformers import (
+    MiniCPMV4_6Config,
+    MiniCPMV4_6ForConditionalGeneration,
+    MiniCPMV4_7Config,
+    MiniCPMV4_7ForConditionalGeneration,
+)
 from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
 from transformers.models.minicpmv4_6.processing_minicpmv4_6 import MiniCPMV4_6Processor
 
@@ -55,7 +60,15 @@ def slot_of(tokenizer: Any) -> int:
     return int(tokenizer.convert_tokens_to_ids("<|image_pad|>"))
 
 
-def oracle_of(**changes: Any) -> MiniCPMV4_6ForConditionalGeneration:
+def canvas_ids(tokenizer: Any) -> dict[str, int]:
+    """What the configuration of version 4.7 says of its marks."""
+    marks = {"image_start_id": "<image>", "image_end_id": "</image>"}
+    marks |= {"slice_start_id": "<slice>", "slice_end_id": "</slice>"}
+    ids = {name: tokenizer.convert_tokens_to_ids(mark) for name, mark in marks.items()}
+    return {**ids, "newline_id": tokenizer("\n").input_ids[0]}
+
+
+def oracle_of(version: float = 4.6, **changes: Any) -> Any:
     torch.manual_seed(0)
     tokenizer = tokenizer_of()
     seen = {
@@ -90,8 +103,13 @@ def oracle_of(**changes: Any) -> MiniCPMV4_6ForConditionalGeneration:
         "insert_layer_id": 1,
         "tie_word_embeddings": False,
     }
-    config = MiniCPMV4_6Config(vision_config=seen, text_config=text, **{**given, **changes})
-    model = MiniCPMV4_6ForConditionalGeneration(config)
+    kind: Any = MiniCPMV4_6Config
+    if version == 4.7:
+        kind = MiniCPMV4_7Config
+        given |= canvas_ids(tokenizer)
+    config = kind(vision_config=seen, text_config=text, **{**given, **changes})
+    whole = MiniCPMV4_7ForConditionalGeneration if version == 4.7 else MiniCPMV4_6ForConditionalGeneration
+    model: Any = whole(config)
     with torch.no_grad():  # its merger begins with weights of deviation 1
         for parameter in model.model.vision_tower.vit_merger.parameters():
             parameter.mul_(0.2)
@@ -140,7 +158,10 @@ def read(model: VideoLM, tokenizer: Any, clips: Sequence[Tensor]) -> modern.Thei
             shown += MiniCPMV4_6Processor.replace_image_token(own(), made, 0, image_token_divisor=divisor)
     text = f"<|im_start|>user\n{shown}{modern.QUESTION}<|im_end|>\n<|im_start|>assistant\n"
     given = {"pixel_values": torch.cat(pixels, dim=-1), "target_sizes": torch.cat(sizes)}
-    return modern.Theirs(tokenizer(text).input_ids, given)
+    ids = tokenizer(text).input_ids
+    if model.blueprint.positions["kind"] == "canvas":
+        given["mm_token_type_ids"] = torch.tensor([[int(token == slot_of(tokenizer)) for token in ids]])
+    return modern.Theirs(ids, given)
 
 
 def video_text(clip: Tensor) -> str:

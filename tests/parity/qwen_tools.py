@@ -20,8 +20,12 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3_5Config,
     Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
@@ -107,6 +111,23 @@ def _qwen3_5(**changes: Any) -> Any:
 
 
 MAKERS = {"qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl, "qwen3_5": _qwen3_5}
+
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+
+
+def mixture_of(family: str) -> Any:
+    """The same family with experts in every layer."""
+    torch.manual_seed(0)
+    plain = MAKERS[family]().config
+    text = {**plain.text_config.to_dict(), **_EXPERTS}
+    for name in ("model_type", "intermediate_size"):
+        text.pop(name)
+    vision = {k: v for k, v in plain.vision_config.to_dict().items() if k != "model_type"}
+    given = {"text_config": text, "vision_config": vision, **_SPECIAL}
+    if family == "qwen3_vl":
+        return tools.shake(Qwen3VLMoeForConditionalGeneration(Qwen3VLMoeConfig(**given)))
+    text["shared_expert_intermediate_size"] = 16
+    return tools.shake(Qwen3_5MoeForConditionalGeneration(Qwen3_5MoeConfig(**given)))
 
 
 def oracle_of(family: str, **changes: Any) -> Any:

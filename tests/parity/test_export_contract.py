@@ -136,6 +136,10 @@ def qwen(family: str, **changes: Any) -> Make:
     return lambda folder: qwen_tools.save(family, qwen_tools.oracle_of(family, **changes), folder)
 
 
+def mixture(family: str) -> Make:
+    return lambda folder: qwen_tools.save(family, qwen_tools.mixture_of(family), folder)
+
+
 def hilight(folder: Path) -> None:
     folder.mkdir()
     hilight_tools.Original().write(folder)
@@ -180,9 +184,12 @@ MODELS: dict[str, tuple[Make, bool]] = {
     "qwen2_5_vl": (qwen("qwen2_5_vl"), True),
     "qwen3_vl": (qwen("qwen3_vl", tie_word_embeddings=True), True),
     "qwen3_5": (qwen("qwen3_5"), True),
+    "qwen3_vl, mixture": (mixture("qwen3_vl"), True),
+    "qwen3_5, mixture": (mixture("qwen3_5"), True),
     "minicpm_v": (minicpm_v_reference.write, False),
     "minicpm_v_4_5": (lambda folder: minicpm_v_reference.write(folder, 4.5), False),
     "minicpm_v_4_6": (lambda folder: minicpm_tools.save(minicpm_tools.oracle_of(), folder), True),
+    "minicpm_v_4_7": (lambda folder: minicpm_tools.save(minicpm_tools.oracle_of(4.7), folder), True),
     "internvl": (lambda folder: internvl_tools.save(internvl_tools.oracle_of(), folder), True),
     "internvl, Qwen3": (lambda folder: internvl_tools.save(internvl_tools.oracle_of("qwen3"), folder), True),
     "internvl, authors": (

@@ -17,6 +17,7 @@ from torch import Tensor
 from vidapt.hub import open_checkpoint
 from vidapt.hub._internvl import PROMPTS
 from vidapt.models.video_lm import VideoLM
+from vidapt.video import Uniform
 
 CONVERSATIONS = {
     "still": [STILL],
@@ -73,6 +74,7 @@ def test_the_authors_files_are_the_same_model(vision: dict[str, Any], tmp_path: 
     oracle = internvl.oracle_of(vision=vision)
     model, tokenizer, report = open_checkpoint(internvl.save_authors(oracle, tmp_path))
     assert report.family == "internvl"
+    assert model.blueprint.frames == Uniform(count=8, at="midpoints", pad=False)  # one of a still
     read = partial(internvl.read, before=PROMPTS["internvl2_5"].start + "\n")
     assert difference((oracle, model, tokenizer), list(CONVERSATIONS.values()), read) < tools.TOLERANCE
 

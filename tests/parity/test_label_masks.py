@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from letters import Letters
 
-from vidapt.hub import _prompts, hilight, mini_gemini, minicpm_v, qwen2_vl
+from vidapt.hub import _prompts, _qwen, hilight, mini_gemini, minicpm_v, qwen2_vl, qwen3_5
 from vidapt.models.text import encode
 from vidapt.nouns import MEDIA, Clip, Sample, Turn
 from vidapt.recipe import Prompt
@@ -30,6 +30,8 @@ EXPECTED = {
     "chatml": (_prompts.CHATML, ["A red ball.<|im_end|>", "It rolls.<|im_end|>"]),
     "llama 3": (_prompts.LLAMA_3, ["A red ball.<|eot_id|>", "It rolls.<|eot_id|>"]),
     "qwen2_vl": (qwen2_vl.PROMPT, ["A red ball.<|im_end|>", "It rolls.<|im_end|>"]),
+    "qwen3_vl": (_qwen.PROMPT_3, ["A red ball.<|im_end|>\n", "It rolls.<|im_end|>\n"]),
+    "qwen3_5": (qwen3_5.PROMPT, ["A red ball.<|im_end|>\n", "It rolls.<|im_end|>\n"]),
     "minicpm_v": (minicpm_v.PROMPT, ["A red ball.<|im_end|>", "It rolls.<|im_end|>"]),
     "mini_gemini llama 3": (mini_gemini.LLAMA_3, ["A red ball.<|eot_id|>", "It rolls.<|eot_id|>"]),
     # HiLight supervises the line break and the end of the text behind the turn's own end.

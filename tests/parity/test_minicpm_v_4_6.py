@@ -82,7 +82,7 @@ def test_four_times_as_many_tokens_where_the_configuration_says_so(tmp_path: Pat
 
 
 def test_frames_are_one_a_second(opened: Opened) -> None:
-    assert opened[1].blueprint.frames == Every(rate=1.0, cap=16, at="endpoints")
+    assert opened[1].blueprint.frames == Every(rate=1.0, cap=16, at="endpoints", compat="published_seconds")
 
 
 def _merge_later(model: VideoLM) -> None:

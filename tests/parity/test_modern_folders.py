@@ -139,6 +139,7 @@ def test_processors_of_one_file_or_two_say_the_same(name: str, tmp_path: Path) -
         ({"projector_hidden_act": "relu"}, "projector of 'relu'"),
         ({"vision_feature_layer": [1, 2]}, r"layer \[1, 2\]"),
         ({"vision_config": None}, "no `vision_config`"),
+        ({"text_config": {"model_type": "qwen3_moe"}}, "hold every expert apart"),
         ({**AUTHORS, "template": "Hermes-2"}, "template is 'Hermes-2'"),
         ({**AUTHORS, "ps_version": "v1"}, "ps_version is 'v1'"),
         ({**AUTHORS, "pad2square": True}, "pad2square is True"),

@@ -8,7 +8,7 @@ side by side as one vector, linear, GELU, linear; with a root-mean-square norm i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -61,10 +61,7 @@ class Part(nn.Module):
         norm = nn.LayerNorm if cfg.norm == "layer" else nn.RMSNorm
         self.norm = norm(width_in, eps=_EPS)
         self.mlp = _mlp(merged, width_out)
-        self.deep: Any = nn.ModuleList(
-            nn.ModuleDict({"norm": nn.LayerNorm(merged, eps=_EPS), "mlp": _mlp(merged, width_out)})
-            for _ in cfg.depths
-        )
+        self.deep = nn.ModuleList(_BlockMerger(merged, width_out) for _ in cfg.depths)
 
     def plan(self, grid: Grid) -> tuple[Grid, int]:
         """Say what `forward` will make of a grid: the grid of the tokens, and 0 tokens without a place."""
@@ -97,8 +94,7 @@ class Part(nn.Module):
         grid, extra = self.plan(seen.grid)
         x = self.mlp(self._merged(self.norm(seen.x), grid))
         deep = (
-            merger["mlp"](merger["norm"](self._merged(level, grid)))
-            for merger, level in zip(self.deep, seen.levels, strict=True)
+            merger(self._merged(level, grid)) for merger, level in zip(self.deep, seen.levels, strict=True)
         )
         return Tokens(x.flatten(1, 3), grid, extra, tuple(one.flatten(1, 3) for one in deep))
 
@@ -108,6 +104,19 @@ class Part(nn.Module):
         x = _completed(_completed(x, 2, grid.h * s), 3, grid.w * s)
         blocks = x.reshape(*x.shape[:2], grid.h, s, grid.w, s, x.shape[-1])
         return blocks.transpose(3, 4).flatten(4)
+
+
+class _BlockMerger(nn.Module):
+    """What merges a level: the norm is of whole blocks, [..., s * s * C] -> [..., D]."""
+
+    def __init__(self, merged: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(merged, eps=_EPS)
+        self.mlp = _mlp(merged, width)
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        made: Tensor = self.mlp(self.norm(blocks))
+        return made
 
 
 def _mlp(merged: int, width: int) -> nn.Sequential:

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 import vidapt.hub
 from vidapt.errors import CheckpointError, ConfigError, nearest
+from vidapt.hub._experts import Made, in_place
+from vidapt.hub._experts import read as read_made
 from vidapt.hub._files import Beside, Stored, beneath, load, read_json, stored
 from vidapt.hub._keys import Rule, check, rename
 from vidapt.hub._prompts import prompt_for
@@ -143,7 +145,11 @@ def open_checkpoint(
     # Some families keep towers in files of their own, beside the model's weights.
     beside: Mapping[str, Beside] = family.beside(config, folder) if hasattr(family, "beside") else {}
     beside = {**beside, **_beneath(folder, base)}
-    tensors = stored(folder) | {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
+    held = stored(folder)
+    # Of some families, several stored tensors are one of the model's, or one is stored the other way round.
+    made: Mapping[str, Made] = family.gathered(held, config) if hasattr(family, "gathered") else {}
+    tensors = in_place(held, made)
+    tensors |= {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
     plan, source = _described(family, config, folder, tokenizer)
     bound = Bound.of((entry.shape for entry in tensors.values()), folder / "config.json")
     model = _build(plan, bound, edit)
@@ -154,11 +160,12 @@ def open_checkpoint(
         ignored |= dict.fromkeys(left_out, "a new connector was asked for")
         names = {old: new for old, new in names.items() if old not in ignored}
         _renew_connector(model, dtype)
-    own = {old: tensors[old] for old in names if old not in beside}
+    own = {old: tensors[old] for old in names if old not in beside and old not in made}
+    fit = {old: made[old] for old in names if old in made}
     others = [(old, beside[old].tensor) for old in names if old in beside]
 
     def read() -> Iterable[tuple[str, Tensor]]:
-        return chain(load(folder, own), others)
+        return chain(load(folder, own), read_made(folder, held, fit), others)
 
     _fill(model, names, tensors, folder, dtype, read())
     report = LoadReport(

@@ -133,7 +133,8 @@ def language(config: Mapping[str, Any], kind: str, flat: type[PretrainedConfig] 
         if flat is None:
             raise ValueError("there is no `text_config`")
         text = _composed.flat_language(config, flat)
-    tied = bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))
+    # What is said of the whole model holds; text models of mixtures say by default what is not so.
+    tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
     return {**_composed.cleaned(text), "model_type": kind, "tie_word_embeddings": tied}
 
 

@@ -61,6 +61,9 @@ TIMES = {
 }
 """What is written around tiles and frames. The model is told no times, only the number of each frame."""
 
+_MIXTURES = frozenset({"qwen3_moe"})
+"""Language models of which transformers keeps the experts of a layer in one tensor, unlike the files."""
+
 _FRAMES = 8
 """Of the authors' examples."""
 
@@ -96,21 +99,28 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     where = folder / "config.json"
     own = is_authors(config)
     tower = _authors_tower(config, where) if own else _tower(config, where)
+    language = _internvl.language(config, where) if own else _composed.language(config, where)
+    if language.get("model_type") in _MIXTURES:
+        raise CheckpointError(
+            where,
+            f"its language model is of type {language['model_type']!r}, whose files hold every expert apart",
+            "models without a mixture of experts open, those of 1B to 38B among them",
+        )
     file, stills = processor(folder, "image")
     _, video = processor(folder, "video")
     normalise = {
         name: tuple(stills[f"image_{name}"]) for name in ("mean", "std") if f"image_{name}" in stills
     }
     used = filter_of(stills, file)
-    frames = Uniform(count=_FRAMES, compat="published") if own else _frames(video)
     return Blueprint(
         towers=({**tower, **normalise},),
         connector={"kind": "pixel_shuffle", "stride": _stride(config, where)},
-        language=_internvl.language(config, where) if own else _composed.language(config, where),
+        language=language,
         resolution={"kind": "tiles", "filter": used, **_tiles(config, stills, tower, where)},
         scenes={"video": {"kind": "whole", "filter": "pillow" if own else used}},
         times=TIMES,
-        frames=frames,
+        # The middles of equal stretches. The authors' examples round them to whole frames.
+        frames=Uniform(count=int(video.get("num_frames") or _FRAMES), at="midpoints", pad=False),
     )
 
 
@@ -210,8 +220,3 @@ def _tiles(config: Mapping[str, Any], stills: Mapping[str, Any], tower: Spec, wh
 
 def _side(length: Any) -> int:
     return int(length[0] if isinstance(length, list | tuple) else length)
-
-
-def _frames(video: Mapping[str, Any]) -> Uniform:
-    """Middles of equal stretches, as many as the processor says."""
-    return Uniform(count=int(video.get("num_frames") or _FRAMES), at="midpoints", pad=False)

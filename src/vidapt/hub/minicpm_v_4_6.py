@@ -89,6 +89,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             rate=_RATE,
             cap=int(footage.get("max_num_frames") or _FRAMES),
             at="endpoints",
+            compat="published_seconds",
         ),
     )
 

@@ -14,8 +14,10 @@ from typing import Any
 from torch import Tensor
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _qwen, qwen3_vl
+from vidapt.hub import _experts, _qwen, qwen3_vl
 from vidapt.hub._chat import EMPTY_THOUGHT
+from vidapt.hub._experts import Made
+from vidapt.hub._files import Stored
 from vidapt.hub._keys import rewrite
 from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint
@@ -63,6 +65,11 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
         raise CheckpointError(folder / "config.json", told, "Qwen3.5 adds nothing deeper down; known: []")
     kind = "qwen3_5_moe_text" if config.get("model_type") == "qwen3_5_moe" else "qwen3_5_text"
     return qwen3_vl.described(arch, (), qwen3_vl.text(config, kind, folder), folder)
+
+
+def gathered(tensors: Mapping[str, Stored], config: Mapping[str, Any]) -> dict[str, Made]:
+    """Experts of a mixture as whole tensors, however they are stored; see `_experts.gathered`."""
+    return _experts.gathered(tensors, int((config.get("text_config") or {}).get("hidden_size", 0)))
 
 
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from vidapt.errors import CheckpointError
-from vidapt.hub import _qwen
+from vidapt.hub import _experts, _qwen
+from vidapt.hub._experts import Made
+from vidapt.hub._files import Stored
 from vidapt.hub._keys import rewrite
 from vidapt.hub._prompts import Habit
 from vidapt.recipe import Blueprint, Spec
@@ -73,9 +75,14 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     return described(arch, levels, text(config, kind, folder), folder)
 
 
+def gathered(tensors: Mapping[str, Stored], config: Mapping[str, Any]) -> dict[str, Made]:
+    """Experts of a mixture as whole tensors, however they are stored; see `_experts.gathered`."""
+    return _experts.gathered(tensors, int((config.get("text_config") or {}).get("hidden_size", 0)))
+
+
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a model's tensors to the layout they were published in; see `_keys.rewrite`."""
-    return rewrite(state, _qwen.TO_HUB_3, FAMILY)
+    return rewrite(_experts.turned(state), _qwen.TO_HUB_3, FAMILY)
 
 
 def described(arch: dict[str, Any], levels: tuple[int, ...], language: Spec, folder: Path) -> Blueprint:

@@ -165,6 +165,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             rate=float(sampling.get("fps") or footage.get("fps") or _RATE),
             cap=int(sampling.get("max_frames") or footage.get("num_frames") or _FRAMES),
             at="endpoints",
+            compat="published_ends_off",
         ),
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from vidapt.errors import ConfigError
 from vidapt.models.attention import PrefixLayout
 from vidapt.models.text import Encoded
-from vidapt.nouns import Layout, Moments, Span, Stamp, Timed
+from vidapt.nouns import Layout, Moments, Span, Stamp, Text, Timed
 from vidapt.recipe.time_text import filled, is_timed
 
 
@@ -257,7 +257,7 @@ def prefix_layout(
         if isinstance(piece, Words):
             ids += piece.ids
             slots += [False] * len(piece.ids)
-            order.append(len(piece.ids))
+            order.append(Text(piece.ids))
         else:
             count = piece[0].cells + piece[1]
             ids += [0] * count

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +18,15 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.strict import Known, no_truth
 from vidapt.video.probe import Probe
-from vidapt.video.published import Stretch, evenly, middles, pairs, segments
+from vidapt.video.published import (
+    Stretch,
+    ends_off,
+    evenly,
+    full_seconds,
+    middles,
+    pairs,
+    segments,
+)
 
 At = Literal["midpoints", "endpoints"]
 CLOSE_S = 1e-6
@@ -63,7 +71,9 @@ class Every(Known):
         least: The fewest frames chosen, if the file has as many.
         compat: None takes moments. `published` takes the frames that Qwen2-VL's utilities take: as many as
             the rate gives, rounded to pairs and always spread from the first frame to the last;
-            `published_evenly` those that Qwen3-VL's processor takes, which rounds to no pairs.
+            `published_evenly` those that Qwen3-VL's processor takes, which rounds to no pairs;
+            `published_ends_off` SmolVLM2's, which leaves a second out at each end of long clips;
+            `published_seconds` MiniCPM-V 4.6's, which takes one of every second that begins.
     """
 
     policy: Literal["every"] = "every"
@@ -71,7 +81,7 @@ class Every(Known):
     cap: _Count = 64
     at: At = "midpoints"
     least: _Count = 1
-    compat: Literal["published", "published_evenly"] | None = None
+    compat: Literal["published", "published_evenly", "published_ends_off", "published_seconds"] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Every:
@@ -165,6 +175,15 @@ def counts_frames(policy: Policy) -> bool:
     return isinstance(policy, Uniform | Every) and policy.compat is not None
 
 
+_COUNTED: Mapping[str, Callable[[float, int, int, Stretch], tuple[int, ...]]] = {
+    "published": pairs,
+    "published_evenly": evenly,
+    "published_ends_off": ends_off,
+    "published_seconds": full_seconds,
+}
+"""The rule of each `compat` of `Every`."""
+
+
 def by_number(policy: Policy, clip: Stretch) -> tuple[int, ...]:
     """The frames a policy with `compat` takes, counted from 0.
 
@@ -172,8 +191,7 @@ def by_number(policy: Policy, clip: Stretch) -> tuple[int, ...]:
         ValueError: If the policy chooses moments.
     """
     if isinstance(policy, Every) and policy.compat is not None:
-        rule = pairs if policy.compat == "published" else evenly
-        return rule(policy.rate, policy.least, policy.cap, clip)
+        return _COUNTED[policy.compat](policy.rate, policy.least, policy.cap, clip)
     if isinstance(policy, Uniform) and policy.compat is not None:
         return (segments if policy.compat == "published" else middles)(policy.count, clip)
     raise ValueError(f"{policy} chooses moments")

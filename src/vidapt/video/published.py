@@ -2,7 +2,8 @@
 
 Frames are counted from 0 in the order shown. Source: PLLaVA's code (Xu et al. 2024; `get_index` of its
 benchmarks and demo, and `middle` of its training code), qwen-vl-utils from 0.0.11 on (`smart_nframes`), and
-transformers' `Qwen3VLVideoProcessor` (`sample_frames`).
+transformers' `Qwen3VLVideoProcessor`, `SmolVLMVideoProcessor` and `MiniCPMV4_6VideoProcessor`
+(`sample_frames`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ import numpy as np
 
 _PAIR = 2
 """Frames that Qwen2-VL makes one slice of; its utilities choose whole slices only."""
+
+
+_END_S, _TENTH_S = 1, 0.1
+"""Seconds left out at the ends of long clips, and from one frame to the next that is looked at in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,53 @@ def evenly(rate: float, least: int, cap: int, clip: Stretch) -> tuple[int, ...]:
     wanted = int(held / clip.rate * rate) if clip.rate else 1
     count = min(max(wanted, least), cap, held)
     return tuple(np.linspace(first, last, count).round().astype(int).tolist())
+
+
+def ends_off(rate: float, least: int, cap: int, clip: Stretch) -> tuple[int, ...]:
+    """Frames as SmolVLM2's processor takes them: of a clip too long for the cap without a second at each end.
+
+    Args:
+        rate: Frames per second to take.
+        least: Unused; one is the fewest.
+        cap: The most.
+        clip: What they are taken of.
+    """
+    del least
+    first, last = _whole(clip)
+    held = last - first + 1
+    seconds = held / clip.rate if clip.rate else 0.0
+    count = max(1, min(round(rate * seconds), cap))
+    begin, end = 0, held - 1
+    if seconds - 2 * _END_S > cap * rate:
+        begin, end = int(_END_S * clip.rate), min(int(held - _END_S * clip.rate), held - 1)
+    if begin >= end:
+        begin, end = 0, held - 1
+    found = np.unique(np.linspace(begin, end, count, dtype=int))
+    return tuple(first + number for number in found.tolist())
+
+
+def full_seconds(rate: float, least: int, cap: int, clip: Stretch) -> tuple[int, ...]:
+    """Frames as MiniCPM-V 4.6's processor takes them: of every second that begins, or `cap` tenths of one.
+
+    Args:
+        rate: Frames per second to take.
+        least: Unused; one is the fewest.
+        cap: The most.
+        clip: What they are taken of.
+    """
+    del least
+    first, last = _whole(clip)
+    held = last - first + 1
+    seconds = held / clip.rate if clip.rate else 0.0
+    if seconds * rate <= cap:
+        count = max(1, math.ceil(seconds * rate))
+        return tuple(first + min(int(index * clip.rate / rate), held - 1) for index in range(count))
+    tenths = [
+        min(int(round(at * _TENTH_S, 1) * clip.rate), held - 1) for at in range(int(seconds / _TENTH_S))
+    ]
+    if len(tenths) > cap:
+        tenths = [tenths[at] for at in np.linspace(0, len(tenths) - 1, cap, dtype=int)]
+    return tuple(first + number for number in tenths)
 
 
 def _whole(clip: Stretch) -> tuple[int, int]:
