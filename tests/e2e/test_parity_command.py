@@ -247,3 +247,13 @@ def test_what_cannot_be_asked_is_refused_before_a_model_is_opened(more: list[str
     refused = CliRunner().invoke(app, ["parity", "no-such-model", *more])
     assert refused.exit_code == 2
     assert told in refused.stderr
+
+
+def test_what_is_compared_is_what_the_model_reads(engine: Engine, media: dict[str, Path]) -> None:
+    for paths in ([media["video_url"]], list(media.values())):
+        seen = engine._seen(paths)
+        ids, visual = engine.prompt(seen, "what?")
+        packed, _ = engine.answered(seen, [("what?", "a ball")])
+        assert packed.ids[0, : len(ids)].tolist() == ids
+        assert packed.slots[0, : len(ids)].tolist() == visual
+        assert packed.ids.shape[1] > len(ids)
