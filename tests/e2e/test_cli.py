@@ -26,6 +26,7 @@ COMMANDS = (
     "report",
     "families",
     "export",
+    "parity",
     "demo",
 )
 

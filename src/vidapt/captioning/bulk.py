@@ -6,22 +6,21 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vidapt.captioning.chunks import Cutting, Pieces, cut, whole
 from vidapt.captioning.found import Found, find_clips, order, readable
+from vidapt.captioning.job import Job
 from vidapt.captioning.journal import Broken, Journal
 from vidapt.captioning.namesakes import folder_of, merged, refuse_namesakes
 from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
-from vidapt.digests import digest
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.inference.engine import CAPTION_PROMPT, Engine, SeenClip
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
-from vidapt.version import VERSION
 from vidapt.video.identity import identity
 
 BATCH_TOKENS, BATCH_CLIPS = 8192, 32
@@ -63,46 +62,6 @@ class Summary:
         return [str(self.captioned), str(self.kept), str(self.broken), f"{self.seconds:.1f}"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What every caption of a job has in common."""
-
-    engine: Engine
-    prompt: str
-    decoding: Decoding
-    text_tokens: int
-    settings: str
-    folder: str
-
-    def key(self, clip: Clip, content: str) -> str:
-        """Of one clip's row."""
-        rate = [] if clip.rate is None else [clip.rate]
-        return digest([clip.id, content, self.settings, *rate])
-
-    def row(self, key: str, seen: SeenClip, answer: Answer, seconds: float) -> CaptionRow:
-        """One clip's row."""
-        return CaptionRow(
-            key=key,
-            clip=seen.clip.id,
-            caption=self.engine.text(answer),
-            model=self.engine.name,
-            model_hash=self.engine.fingerprint,
-            recipe_hash=self.engine.card.get("recipe_hash"),
-            prompt=self.prompt,
-            settings=self.settings,
-            frames=tuple(round(moment, 6) for moment in seen.times_s),
-            visual_tokens=len(seen.tokens),
-            text_tokens=self.text_tokens,
-            new_tokens=len(answer.ids),
-            finish="end" if answer.ended else "length",
-            seconds=round(seconds, 6),
-            notes=tuple(map(readable, seen.notes)),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            version=VERSION,
-            folder=self.folder,
-        )
-
-
 def caption_folder(
     engine: Engine,
     source: Path | Sequence[Path],
@@ -115,6 +74,8 @@ def caption_folder(
     recursive: bool = True,
     albums: bool = False,
     fps: float | None = None,
+    chunk: float | str | None = None,
+    overlap: float = 0.0,
     overwrite: bool = False,
     report: Reporter = silent,
 ) -> Summary:
@@ -125,7 +86,7 @@ def caption_folder(
     names. Clips already in it with the same content are not captioned again, and rows of clips that are no
     longer there stay, so that several folders may go into one file if their clips' names differ. Clips that
     cannot be used cost no more than their own row: `OUT.quarantine.jsonl` says why; they are tried again by
-    the next job.
+    the next job. With `chunk`, all of this holds for every stretch of a film.
 
     Args:
         engine: The model.
@@ -138,13 +99,15 @@ def caption_folder(
         recursive: Look into the folders inside as well.
         albums: A folder with pictures and no video is one clip, not a clip per picture.
         fps: Pictures per second of such folders.
-        overwrite: Replace captions by another model, prompt or decoding, and any other content of `out`.
+        chunk: Cut films into stretches of so many seconds, or, if it is `shots`, where they cut themselves.
+        overlap: Seconds for which a stretch goes on into the next one.
+        overwrite: Replace captions by another model, prompt, decoding or cutting, and anything else in `out`.
         report: Told after each batch how far the work is.
 
     Raises:
         ConfigError: If there is no clip, `out` cannot be used, or it (or an unfinished job) has captions by
-            another model, prompt or decoding, or of other clips with the same names in another folder, and is
-            not to be overwritten.
+            another model, prompt, decoding or cutting, or of other clips with the same names in another
+            folder, and is not to be overwritten; or films cannot be cut like that.
         FormatError: If `out` holds something other than captions, or the prompt marks several clips.
         VidaptError: If the disk is full; finished rows are kept.
     """
@@ -152,21 +115,17 @@ def caption_folder(
     # Under one name, whichever links lead there: a file has one journal and one owner.
     out = Path(os.path.realpath(out))
     check_target(out, _beside(out, "partial"), _beside(out, "quarantine"))
-    job = _job(engine, prompt, decoding or Decoding(), folder_of(source))
+    job = Job.of(engine, prompt, decoding or Decoding(), Cutting.of(chunk, overlap), folder_of(source))
     found = find_clips(source, recursive=recursive, albums=albums, fps=fps)
     with Journal(_beside(out, "partial")) as journal:
         _check_journal(journal, job, overwrite=overwrite)
         old = [] if overwrite or not out.exists() else _old_rows(out, job)
         resumed = len(journal.rows)
-        keys, unreadable = _keys(found, job, report)
+        pieces = _pieces(found, job, journal, workers, report)
         if not overwrite:
-            refuse_namesakes(out, [*old, *journal.rows.values()], keys, job.folder)
-        kept = {row.key for row in old if keys.get(row.clip) == row.key}
-        todo = {keys[clip.id]: clip for clip in found.clips if clip.id in keys}
-        todo = {key: clip for key, clip in todo.items() if key not in kept}
-        _caption(job, todo, journal, batch or _batch(engine), workers, report)
-        rows = merged([*old, *journal.rows.values()], keys, job.folder)
-        broken = {e.clip: e.reason for e in journal.broken.values() if keys.get(e.clip) == e.key} | unreadable
+            refuse_namesakes(out, [*old, *journal.rows.values()], pieces.keys, job.folder, pieces.films)
+        _caption(job, pieces, old, journal, batch or _batch(engine), workers, report)
+        rows, broken = _outcome(job, pieces, old, journal)
         _commit(out, rows, broken, journal, unchanged=rows == old and out.exists())
         captioned = len(journal.rows) - resumed
     return Summary(
@@ -184,45 +143,52 @@ def _beside(out: Path, what: str) -> Path:
     return out.with_name(f"{out.name}.{what}.jsonl")
 
 
-def _job(engine: Engine, prompt: str, decoding: Decoding, folder: str) -> _Job:
-    # What greedy decoding does not read must not make two jobs different.
-    chosen = asdict(decoding) if decoding.temperature else {"max_new_tokens": decoding.max_new_tokens}
-    settings = digest([engine.fingerprint, prompt, chosen])
-    return _Job(engine, prompt, decoding, engine.text_tokens(prompt), settings, folder)
-
-
 def _batch(engine: Engine) -> int:
     return max(1, min(BATCH_CLIPS, BATCH_TOKENS // engine.clip_tokens))
 
 
-def _check_journal(journal: Journal, job: _Job, *, overwrite: bool) -> None:
-    settings = {row.settings for row in journal.rows.values()}
-    settings |= {entry.settings for entry in journal.broken.values()}
-    if settings <= {job.settings}:
+def _check_journal(journal: Journal, job: Job, *, overwrite: bool) -> None:
+    if journal.settings <= {job.settings}:
         return
     if not overwrite:
         raise ConfigError(
             journal.path,
-            "is an unfinished job with another model, prompt or decoding",
+            "is an unfinished job with another model, prompt, decoding or cutting",
             "finish it with the same options, write to another file, or overwrite",
         )
     journal.clear()
 
 
-def _old_rows(out: Path, job: _Job) -> list[CaptionRow]:
+def _old_rows(out: Path, job: Job) -> list[CaptionRow]:
     """The rows of a finished job of the same kind."""
     rows = read_rows(out)
     for row in rows:
         if row.settings != job.settings:
             raise ConfigError(
                 out,
-                f"holds other captions: by {row.model} {row.model_hash}, asked {row.prompt!r}",
+                f"holds other captions: by {row.model} {row.model_hash}, asked {row.prompt!r}"
+                + (", decoded or cut otherwise" if _asked_alike(row, job) else ""),
                 "write to another file, or overwrite",
             )
     return rows
 
 
-def _keys(found: Found, job: _Job, report: Reporter) -> tuple[dict[str, str], dict[str, str]]:
+def _asked_alike(row: CaptionRow, job: Job) -> bool:
+    return (row.model_hash, row.prompt) == (job.engine.fingerprint, job.prompt)
+
+
+def _pieces(found: Found, job: Job, journal: Journal, workers: int | None, report: Reporter) -> Pieces:
+    """Everything that is to have a row, cut if it is to be, and what is wrong with the rest."""
+    keys, unreadable = _keys(found, job, report)
+    films = {keys[clip.id]: clip for clip in found.clips if clip.id in keys}
+    if job.cutting is None:
+        pieces = whole(films)
+    else:
+        pieces = cut(films, job.cutting, journal, job.settings, workers=workers, report=report)
+    return replace(pieces, broken=pieces.broken | unreadable)
+
+
+def _keys(found: Found, job: Job, report: Reporter) -> tuple[dict[str, str], dict[str, str]]:
     """The key of every clip that can be read, and what is wrong with the others, by name."""
     keys: dict[str, str] = {}
     unreadable = dict(found.unreadable)
@@ -237,9 +203,17 @@ def _keys(found: Found, job: _Job, report: Reporter) -> tuple[dict[str, str], di
 
 
 def _caption(
-    job: _Job, todo: Mapping[str, Clip], journal: Journal, batch: int, workers: int | None, report: Reporter
+    job: Job,
+    pieces: Pieces,
+    old: Sequence[CaptionRow],
+    journal: Journal,
+    batch: int,
+    workers: int | None,
+    report: Reporter,
 ) -> None:
     """Add a row, or what is wrong, to the journal for every clip that has no row."""
+    kept = {row.key for row in old}
+    todo = {key: clip for key, clip in pieces.clips.items() if key not in kept}
     batches = list(_unfinished(todo, journal, batch))
     count = (os.cpu_count() or 1) if workers is None else workers
     clips = (list(members.values()) for members in batches)
@@ -251,6 +225,7 @@ def _caption(
         for members, seen in zip(batches, stream, strict=True):
             captions = _answered(job, seen)
             now = time.monotonic()
+            share = (now - since) / len(members)
             for key, one in zip(members, seen, strict=True):
                 if key in journal.rows:
                     continue
@@ -258,7 +233,8 @@ def _caption(
                     journal.add(Broken(key, members[key].id, readable(one.reason), job.settings))
                     broken += 1
                 else:
-                    journal.add(job.row(key, one, captions[one.clip.id], (now - since) / len(members)))
+                    told = pieces.notes.get(key, ())
+                    journal.add(job.row(key, one, captions[one.clip.id], share, told))
                 done += 1
             journal.sync()
             report("caption", done, len(todo), f"{broken} broken" if broken else "")
@@ -282,11 +258,23 @@ def _unfinished(todo: Mapping[str, Clip], journal: Journal, batch: int) -> Itera
         yield {key: todo[key] for key in again[start : start + batch]}
 
 
-def _answered(job: _Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, Answer]:
+def _answered(job: Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, Answer]:
     """The caption of every sound clip, by its id."""
     sound = [one for one in seen if not isinstance(one, BrokenClip)]
     answers = job.engine.answer([((one,), [job.prompt]) for one in sound], job.decoding)
     return {one.clip.id: answer for one, (answer,) in zip(sound, answers, strict=True)}
+
+
+def _outcome(
+    job: Job, pieces: Pieces, old: Sequence[CaptionRow], journal: Journal
+) -> tuple[list[CaptionRow], dict[str, str]]:
+    """The rows there are to be, and by name what is wrong with clips that have none."""
+    keys = pieces.keys
+    rows = merged([*old, *journal.rows.values()], keys, job.folder, pieces.films)
+    broken = {
+        entry.clip: entry.reason for entry in journal.broken.values() if keys.get(entry.clip) == entry.key
+    }
+    return rows, broken | pieces.broken
 
 
 def _commit(

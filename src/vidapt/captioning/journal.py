@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,11 +32,41 @@ class Broken:
     settings: str
 
 
-class Journal:
-    """JSON lines, each a finished row or a broken clip; only one process may have it open (`locks.owned`).
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a film that is captioned by itself.
 
-    A line that a killed process left unfinished is cut off when the journal is opened, so that the next one
-    does not run into it.
+    Attributes:
+        start_s: Where it begins, in seconds from the first frame; None, as its end, where it is the film.
+        end_s: Where it ends.
+        notes: What is to be told with its caption.
+    """
+
+    start_s: float | None
+    end_s: float | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a film is cut.
+
+    Attributes:
+        key: As a row of the whole film would have.
+        settings: As its rows will have.
+        stretches: In their order.
+    """
+
+    key: str
+    settings: str
+    stretches: tuple[Stretch, ...]
+
+
+class Journal:
+    """JSON lines, each a finished row, a broken clip or a cut film.
+
+    Only one process may have it open (`locks.owned`). A line that a killed process left unfinished is cut off
+    when the journal is opened, so that the next one does not run into it.
 
     Args:
         path: Made if missing.
@@ -50,6 +80,7 @@ class Journal:
         self.path = path
         self.rows: dict[str, CaptionRow] = {}
         self.broken: dict[str, Broken] = {}
+        self.cuts: dict[str, Cut] = {}
         with ExitStack() as held:
             held.enter_context(owned(path))
             with disk_errors(path):
@@ -69,7 +100,15 @@ class Journal:
     def __contains__(self, key: str) -> bool:
         return key in self.rows or key in self.broken
 
-    def add(self, entry: CaptionRow | Broken) -> None:
+    @property
+    def settings(self) -> set[str]:
+        """Those of all jobs that something is here of."""
+        of_clips = {row.settings for row in self.rows.values()} | {
+            one.settings for one in self.broken.values()
+        }
+        return of_clips | {one.settings for one in self.cuts.values()}
+
+    def add(self, entry: CaptionRow | Broken | Cut) -> None:
         """Add one line; it survives the death of this process.
 
         Raises:
@@ -89,7 +128,7 @@ class Journal:
     def clear(self) -> None:
         """Forget everything."""
         os.ftruncate(self._file, 0)
-        self.rows, self.broken = {}, {}
+        self.rows, self.broken, self.cuts = {}, {}, {}
 
     def remove(self) -> None:
         """Delete the file; what it held is safe elsewhere."""
@@ -108,26 +147,33 @@ class Journal:
                     self._remember(entry)
         os.ftruncate(self._file, whole)
 
-    def _remember(self, entry: CaptionRow | Broken) -> None:
+    def _remember(self, entry: CaptionRow | Broken | Cut) -> None:
         if isinstance(entry, Broken):
             self.broken[entry.key] = entry
+        elif isinstance(entry, Cut):
+            self.cuts[entry.key] = entry
         else:
             self.rows[entry.key] = entry
             self.broken.pop(entry.key, None)  # it was given another chance
 
 
-def _line(entry: CaptionRow | Broken) -> dict[str, Any]:
+def _line(entry: CaptionRow | Broken | Cut) -> dict[str, Any]:
     if isinstance(entry, CaptionRow):
         return {"row": entry.to_dict()}
-    return {
-        "broken": {"key": entry.key, "clip": entry.clip, "reason": entry.reason, "settings": entry.settings}
-    }
+    return {"broken" if isinstance(entry, Broken) else "cut": asdict(entry)}
 
 
-def _entry(line: bytes) -> CaptionRow | Broken | None:
+def _entry(line: bytes) -> CaptionRow | Broken | Cut | None:
     """A line's entry; None for a line damaged by a loss of power, whose clip is captioned again."""
     try:
         found = json.loads(line)
-        return CaptionRow.from_dict(found["row"]) if "row" in found else Broken(**found["broken"])
+        if "row" in found:
+            return CaptionRow.from_dict(found["row"])
+        return _cut(**found["cut"]) if "cut" in found else Broken(**found["broken"])
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _cut(key: str, settings: str, stretches: list[dict[str, Any]]) -> Cut:
+    read = (Stretch(**{**stretch, "notes": tuple(stretch["notes"])}) for stretch in stretches)
+    return Cut(key, settings, tuple(read))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,13 @@ def folder_of(source: Path | Sequence[Path]) -> str:
     return readable(str((source if is_folder else source.parent).resolve()))
 
 
-def refuse_namesakes(out: Path, rows: Sequence[CaptionRow], keys: Mapping[str, str], folder: str) -> None:
+def refuse_namesakes(
+    out: Path,
+    rows: Sequence[CaptionRow],
+    keys: Mapping[str, str],
+    folder: str,
+    films: Collection[str] = (),
+) -> None:
     """Refuse to drop rows of another folder's clips for clips of the same names and other content.
 
     In the same folder a clip was changed, and its old row is of no use any more.
@@ -33,15 +39,17 @@ def refuse_namesakes(out: Path, rows: Sequence[CaptionRow], keys: Mapping[str, s
         rows: What it and an unfinished job hold.
         keys: Of the clips that are to be captioned, by their names.
         folder: Where these names begin.
+        films: Files that were cut, by name: all their stretches are among the clips.
 
     Raises:
         ConfigError: If there are such rows.
     """
     foreign = (row for row in rows if row.folder not in ("", folder))
-    others = [row for row in foreign if keys.get(row.clip, row.key) != row.key]
+    others = [row for row in foreign if not _holds(row, keys, films)]
     if not others:
         return
-    named = ", ".join(row.clip for row in others[:_TOLD]) + (", ..." if len(others) > _TOLD else "")
+    names = list(dict.fromkeys(row.film for row in others))
+    named = ", ".join(names[:_TOLD]) + (", ..." if len(names) > _TOLD else "")
     raise ConfigError(
         out,
         f"has captions of clips in {others[0].folder} whose names other clips in {folder} have too: {named}",
@@ -49,7 +57,9 @@ def refuse_namesakes(out: Path, rows: Sequence[CaptionRow], keys: Mapping[str, s
     )
 
 
-def merged(rows: Sequence[CaptionRow], keys: Mapping[str, str], folder: str) -> list[CaptionRow]:
+def merged(
+    rows: Sequence[CaptionRow], keys: Mapping[str, str], folder: str, films: Collection[str] = ()
+) -> list[CaptionRow]:
     """One row per name in natural order: later ones before earlier ones, none whose clip has changed since.
 
     A clip that is found again with its content is where it was found, however its folder was called before.
@@ -57,6 +67,13 @@ def merged(rows: Sequence[CaptionRow], keys: Mapping[str, str], folder: str) -> 
     current = {
         row.clip: replace(row, folder=folder) if row.clip in keys else row
         for row in rows
-        if keys.get(row.clip, row.key) == row.key
+        if _holds(row, keys, films)
     }
     return sorted(current.values(), key=lambda row: order(row.clip))
+
+
+def _holds(row: CaptionRow, keys: Mapping[str, str], films: Collection[str]) -> bool:
+    """Whether a row is of a clip as it is now, or of one that was not looked at."""
+    if row.clip in keys:
+        return keys[row.clip] == row.key
+    return row.film not in films

@@ -23,7 +23,7 @@ class CaptionRow:
 
     Attributes:
         key: Unique: hash of the clip's name, its content and `settings`.
-        clip: Path below the captioned folder.
+        clip: Path below the captioned folder; of a stretch of a film, with its seconds: `name.mp4@60-122`.
         caption: What the model wrote.
         model: The model's name.
         model_hash: Hash of its blueprint, tokenizer and weights.
@@ -41,6 +41,9 @@ class CaptionRow:
         version: Of vidapt.
         folder: Where the clip's name begins: the captioned folder, by its whole path. It tells a clip that
             was changed from another folder's clip of the same name. Empty in rows of earlier versions.
+        start_s: Where the stretch that was captioned begins, in seconds from the first frame of the file;
+            None where all of it was.
+        end_s: Where it ends.
     """
 
     key: str
@@ -61,6 +64,13 @@ class CaptionRow:
     created: str
     version: str
     folder: str = ""
+    start_s: float | None = None
+    end_s: float | None = None
+
+    @property
+    def film(self) -> str:
+        """Name of the file, whichever stretch of it this is."""
+        return self.clip if self.start_s is None else self.clip.rpartition("@")[0]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -96,6 +106,8 @@ _SCHEMA = pa.schema(
         pa.field("created", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),
         pa.field("folder", pa.string(), nullable=False),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
     ]
 )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vidapt.cli import aligning, captioning, matching, measuring, models, showing, training, worlds
+from vidapt.cli import aligning, captioning, matching, measuring, models, parity, showing, training, worlds
 from vidapt.cli._show import plain_errors
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(aligning.interpolate)
 app.command("report")(aligning.report_run)
 app.command()(models.families)
 app.command()(models.export)
+app.command("parity")(parity.compare_with)
 app.command()(showing.demo)
 
 

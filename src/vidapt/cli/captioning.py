@@ -44,6 +44,15 @@ def caption(
         bool, typer.Option("--albums", help="A folder of pictures is one clip, not a clip per picture.")
     ] = False,
     fps: Fps = None,
+    chunk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS|shots", help="Cut films into stretches, each with a row; or where shots change."
+        ),
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option(help="Seconds for which a stretch goes on into the next one.")
+    ] = 0.0,
     workers: Workers = None,
     device: Place = "cpu",
     dtype: Format = None,
@@ -58,6 +67,9 @@ def caption(
 
         check_target(out)  # before a model is opened
         _check_asked("--prompt", [prompt])
+        from vidapt.captioning.chunks import Cutting
+
+        Cutting.of(chunk, overlap)
         from vidapt.captioning.bulk import caption_folder
         from vidapt.models.generate import Decoding
 
@@ -71,6 +83,8 @@ def caption(
                 decoding=Decoding(max_new_tokens=max_tokens),
                 albums=albums,
                 fps=fps,
+                chunk=chunk,
+                overlap=overlap,
                 workers=workers,
                 report=report,
                 overwrite=overwrite,

@@ -22,7 +22,7 @@ from vidapt.models.clip_rows import stacked, visual_tokens
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
 from vidapt.models.generate import Answer, Decoding, generate
 from vidapt.models.layout import layout_of
-from vidapt.models.packed import Group, Packed, Reading, pack, reading_length, spell
+from vidapt.models.packed import Group, Packed, Reading, pack, prefix_layout, reading_length, spell
 from vidapt.models.reach import (
     REMEDY,
     late,
@@ -187,6 +187,20 @@ class Engine:
 
     def _readings(self, seen: Sequence[SeenClip]) -> tuple[Reading, ...]:
         return tuple(spell(one.layout, index, self.tokenizer, one.moments) for index, one in enumerate(seen))
+
+    def prompt(self, seen: Sequence[SeenClip], question: str) -> tuple[list[int], list[bool]]:
+        """Ids of all that is read before an answer to a question is begun, and where visual tokens stand.
+
+        Args:
+            seen: The clips of one conversation.
+            question: What is asked.
+
+        Returns:
+            [L] ids, 0 where a visual token stands; and [L] whether one does.
+        """
+        encoded = self._encoded(question, tuple(one.clip for one in seen))
+        ids, slots, _ = prefix_layout(encoded.prefix, self._readings(seen))
+        return [*ids, *encoded.ids], [*slots, *(False for _ in encoded.ids)]
 
     def encoded(self, question: str, answer: str, media: tuple[Clip, ...] = ()) -> Encoded:
         """A question with its answer as token ids."""

@@ -1,0 +1,88 @@
+"""A server in this process that speaks as vLLM and SGLang do, well or badly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+Answering = Callable[[dict[str, Any]], Any]
+"""Of a request a reply: what JSON holds, (status, that), bytes as they are, an iterator of pieces of them, or
+None to hang up."""
+
+
+@dataclass
+class Fake:
+    """A running server.
+
+    Attributes:
+        url: Its address.
+        heard: Bodies of the questions it was asked.
+        headers: Of all requests.
+    """
+
+    url: str = ""
+    heard: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+
+def said(text: str, **more: Any) -> dict[str, Any]:
+    """A reply with an answer."""
+    return {"choices": [{"message": {"role": "assistant", "content": text}}], **more}
+
+
+@contextmanager
+def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
+    """Serve until the block ends."""
+    fake = Fake()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            fake.headers.append(dict(self.headers))
+            listed = {"data": [{"id": name} for name in models]} if isinstance(models, tuple) else models
+            self._send(listed if self.path == "/v1/models" else (404, {}))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            fake.headers.append(dict(self.headers))
+            fake.heard.append(body)
+            self._send(answer(body) if self.path == "/v1/chat/completions" else (404, {}))
+
+        def _send(self, reply: Any) -> None:
+            if reply is None:
+                self.close_connection = True
+                return
+            if isinstance(reply, Iterator):
+                self.send_response(200)
+                self.end_headers()
+                with suppress(OSError):
+                    for piece in reply:
+                        self.wfile.write(piece)
+                return
+            status, found = reply if isinstance(reply, tuple) else (200, reply)
+            text = found if isinstance(found, bytes) else json.dumps(found).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            if 300 <= status < 400:
+                self.send_header("Location", "http://127.0.0.1:9/v1")
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    fake.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
