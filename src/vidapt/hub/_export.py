@@ -11,7 +11,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 
 from vidapt.errors import CheckpointError
-from vidapt.files import write_folder
+from vidapt.files import write_folder, write_json
 from vidapt.hub._authors import is_authors, tower_described
 from vidapt.hub._chat import JINJA
 from vidapt.hub._open import CONFIG, families
@@ -19,8 +19,11 @@ from vidapt.hub._tokenizer import PIECES
 from vidapt.models.adapters import merged_state
 from vidapt.models.folder import save_model
 from vidapt.models.video_lm import VideoLM
+from vidapt.version import VERSION
 
 _SHARD = "5GB"
+READING = "vidapt_reading.json"
+"""What a folder's weights were adapted to read; whoever serves them has to give them the same."""
 
 
 def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
@@ -67,6 +70,14 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
             (temporary / name).write_bytes(content)
         if is_authors(config):
             _describe_tower(temporary, config, model)
+        write_json(temporary / READING, _reading(model, family))
+
+
+def _reading(model: VideoLM, family: Any) -> dict[str, Any]:
+    """How clips become what the model reads, and who else makes the same of them."""
+    read = model.blueprint.model_dump(mode="json", include={"frames", "times", "positions", "prompt"})
+    told = {"compat": family.agrees(model.blueprint)} if hasattr(family, "agrees") else {}
+    return {"version": VERSION, "family": family.FAMILY, **told, **read}
 
 
 def _describe_tower(folder: Path, config: dict[str, Any], model: VideoLM) -> None:

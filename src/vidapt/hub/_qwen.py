@@ -16,7 +16,7 @@ from vidapt.errors import CheckpointError
 from vidapt.hub import _composed
 from vidapt.hub._keys import Rule
 from vidapt.hub._preprocess import Kind, filter_of, processor
-from vidapt.recipe import Prompt, Spec, TimeText
+from vidapt.recipe import Blueprint, Prompt, Spec, TimeText
 
 _RECOMPUTED = (
     *_composed.RECOMPUTED,
@@ -94,6 +94,23 @@ marks of their own, within those that the chat template puts around the whole vi
 
 TIMES_3_BEFORE = {**TIMES_3, "video": _PAIRS}
 """As it wrote it before, and as servers do that follow the release: without the outer marks."""
+
+
+def agrees_3(blueprint: Blueprint) -> str:
+    """Which versions of transformers, and which servers, write the ids around video that a model reads."""
+    around = {scene: text for scene, text in blueprint.times.items() if text != TimeText()}
+    if around == TIMES_3:
+        return "transformers 5.10 and later: marks around each pair of frames, and around the whole video"
+    if around == TIMES_3_BEFORE:
+        return "transformers before 5.10, and servers like it: marks around each pair of frames alone"
+    return "no version of transformers: the text around video is this model's own (see times)"
+
+
+def agrees_2(blueprint: Blueprint) -> str:
+    """Whose positions behind a video a model reads."""
+    if blueprint.positions.get("compat") == "published":
+        return "transformers 5: text goes on behind the larger of a video's height and width"
+    return "the paper: text goes on behind the largest position of a video; transformers 5 may begin earlier"
 
 
 def vision(config: Mapping[str, Any], where: Path, kinds: Mapping[str | None, str]) -> dict[str, Any]:

@@ -34,6 +34,9 @@ _KINDS = dict.fromkeys((None, "qwen2_5_vl", "qwen2_5_vl_vision"), "qwen2_5_vl_vi
 _PER_SECOND = 4
 """Positions for a second where the configuration does not say, as its class has it."""
 
+agrees = _qwen.agrees_2
+"""See there; `export` writes it down."""
+
 
 def habit(config: Mapping[str, Any]) -> Habit:
     """The checkpoint's own template, which is the released one in all that are known."""

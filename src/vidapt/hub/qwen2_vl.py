@@ -45,6 +45,9 @@ VIDEO = (128 * _BLOCK, 768 * _BLOCK)
 _VIDEO_TOKENS, _VIDEO_SHARE = 128_000, 0.9
 """The context the released limits assume, and how much of it a video may take."""
 
+agrees = _qwen.agrees_2
+"""See there; `export` writes it down."""
+
 
 def habit(config: Mapping[str, Any]) -> Habit:
     """The checkpoint's own template, which is the released one in all that are known."""

@@ -41,6 +41,9 @@ _KINDS = dict.fromkeys((None, "qwen3_5", "qwen3_5_moe", _TOWER, "qwen3_5_moe_vis
 PROMPT = _qwen.PROMPT_3.model_copy(update={"opening": _qwen.PROMPT_3.opening + EMPTY_THOUGHT})
 """The released chat templates with thinking switched off."""
 
+agrees = _qwen.agrees_3
+"""See there; `export` writes it down."""
+
 
 def habit(config: Mapping[str, Any]) -> Habit:
     """The checkpoint's own template, without marks around media: these stand in the blueprint's `times`."""

@@ -52,6 +52,9 @@ _VIDEO = (128 * _BLOCK, 768 * _BLOCK)
 _FRAME_TOKENS = 768
 """Tokens of a frame at most where a processor caps frames and does not say at how many."""
 
+agrees = _qwen.agrees_3
+"""See there; `export` writes it down."""
+
 
 def habit(config: Mapping[str, Any]) -> Habit:
     """The checkpoint's own template, without marks around media: these stand in the blueprint's `times`."""

@@ -25,7 +25,7 @@ from vidapt.models.lora import add_adapters
 from vidapt.models.origin import Origin
 from vidapt.models.packed import Packed, Reading, prefix_layout, spell
 from vidapt.nouns import Features, Layout, Moments, Plan, Seen, Stamp, Tokens, Views
-from vidapt.recipe import Blueprint, Scene, TimeText
+from vidapt.recipe import Blueprint, Reads, Scene, TimeText
 
 _LAYOUTS = 4096
 """Layouts remembered at most; a set of clips has few sizes."""
@@ -105,6 +105,27 @@ class VideoLM(nn.Module):
         learned = [part for part in (self.resolution, *self._scenes.values()) if hasattr(part, "newline")]
         for part in learned[1:]:
             part.newline = learned[0].newline
+
+    def read_otherwise(self, reads: Reads) -> None:
+        """Change what is read of clips.
+
+        Raises:
+            ConfigError: If the language model has positions of other axes, or parts do not go together so.
+        """
+        times = {**self.blueprint.times, **reads.times}
+        changes = {"frames": reads.frames, "positions": reads.positions, "times": times}
+        blueprint = self.blueprint.model_copy(update={k: v for k, v in changes.items() if v is not None})
+        positions = parts.build("positions", blueprint.positions)
+        if positions.axes != self.positions.axes:
+            raise ConfigError(
+                "reads.positions",
+                f"have axes: {positions.axes}; the language model's: {self.positions.axes}",
+                f"use some like {self.blueprint.positions}",
+            )
+        self.blueprint, self.positions = blueprint, positions
+        self._layouts.clear()
+        for part in (self.resolution, *self._scenes.values()):
+            self._check_reading(part)
 
     def resolution_for(self, frames: int, together: int = 1) -> Any:
         """The resolution part for a clip of some frames in a conversation about some clips."""

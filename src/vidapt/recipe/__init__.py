@@ -3,13 +3,14 @@
 Importing this room imports no torch; validating a blueprint's parts does.
 """
 
-from vidapt.recipe.blueprint import Blueprint, Prompt, Scene, Spec
+from vidapt.recipe.blueprint import Blueprint, Prompt, Spec
 from vidapt.recipe.dual import DualBlueprint, DualParts, Pairing, RetrievalSet, Text, TextPart
 from vidapt.recipe.learning import Batching, Cache, LoRA, Optimizer, Rates, Trained
 from vidapt.recipe.read import load_recipe, missing_files
+from vidapt.recipe.reads import Reads
 from vidapt.recipe.recipe import Recipe, fingerprint
 from vidapt.recipe.stage import DataSource, Sources, Stage
-from vidapt.recipe.time_text import TimeText
+from vidapt.recipe.time_text import Scene, TimeText
 from vidapt.strict import Strict, Weights
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Pairing",
     "Prompt",
     "Rates",
+    "Reads",
     "Recipe",
     "RetrievalSet",
     "Scene",

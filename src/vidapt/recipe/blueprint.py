@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from vidapt import parts
 from vidapt.recipe.learning import LoRA
-from vidapt.recipe.time_text import TimeText
+from vidapt.recipe.time_text import Scene, Times
 from vidapt.strict import Strict
 from vidapt.video.choose import Policy, Uniform
 
 Spec = dict[str, Any]
 """A part: its `kind` and its own fields; in a recipe also whose `weights` it begins with, if any."""
-
-Scene = Literal["image", "images", "video"]
-"""What a clip is to a conversation: its only still, one of several stills, or footage."""
 
 
 class Prompt(Strict):
@@ -73,19 +70,10 @@ class Blueprint(Strict):
     resolution: Spec = Field({"kind": "whole"})
     scenes: dict[Scene, Spec] = Field({})
     positions: Spec = Field({"kind": "rope1d"})
-    times: dict[Scene, TimeText] = Field({})
+    times: Times = Field({})
     frames: Policy = Uniform(count=16)
     prompt: Prompt = Prompt()
     adapters: LoRA | None = None
-
-    @field_validator("times", mode="before")
-    @classmethod
-    def _about_footage(cls, times: Any) -> Any:
-        if isinstance(times, str):
-            return {"video": {"before": times}}
-        if isinstance(times, Mapping) and times and not set(times) & {"image", "images", "video"}:
-            return {"video": times}
-        return times
 
     def parts(self) -> Iterator[tuple[parts.Family, tuple[str | int, ...], Spec]]:
         """Every part with its family and its place in the blueprint."""

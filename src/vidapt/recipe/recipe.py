@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, PrivateAttr, model_validator
 from vidapt.digests import digest
 from vidapt.recipe.blueprint import Blueprint
 from vidapt.recipe.dual import DualParts
+from vidapt.recipe.reads import Reads
 from vidapt.recipe.stage import DataSource, FolderName, Sources, Stage
 from vidapt.strict import ModelName, Place, Strict
 from vidapt.yaml_lines import Lines, Where
@@ -25,6 +26,7 @@ class Recipe(Strict):
         accept: Weights that a dual encoder may start from (or take parts of) although they lack something,
             which begins as published: `image_clip` has no temporal table and no proxies, `short_clip` has
             positions for 77 tokens, which are stretched.
+        reads: What the model to start from is to read of clips, where that is other than it was.
         blueprint: The video-language model, when there is no `start`.
         dual: The dual encoder, when there is no `start`.
         tokenizer: Folder of a tokenizer. None takes that of the model to start from, or of the one whose
@@ -39,6 +41,7 @@ class Recipe(Strict):
     name: FolderName
     start: ModelName | None = None
     accept: tuple[Literal["image_clip", "short_clip"], ...] = ()
+    reads: Reads | None = None
     blueprint: Blueprint | None = None
     dual: DualParts | None = None
     tokenizer: Place | None = None
@@ -54,6 +57,8 @@ class Recipe(Strict):
     def _one_origin(self) -> Recipe:
         if sum(origin is not None for origin in (self.start, self.blueprint, self.dual)) != 1:
             raise ValueError("give either `start` (an existing model) or `blueprint` or `dual` (a new one)")
+        if self.reads is not None and self.start is None:
+            raise ValueError("`reads` goes with `start`; a `blueprint` says itself what is read")
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stage names must differ, got {names}")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import field_validator
+from pydantic import BeforeValidator, field_validator
 
 from vidapt.nouns import Moment, Moments, Stamp
 from vidapt.strict import Strict
@@ -30,6 +30,10 @@ _FIELDS = frozenset(
 )
 _SPECS = frozenset({"", "d", "02d", ".0f", ".1f", ".2f", ".3f", "g"})
 """Formats of numbers; any others, such as a width of a million, are not needed."""
+
+
+Scene = Literal["image", "images", "video"]
+"""What a clip is to a conversation: its only still, one of several stills, or footage."""
 
 
 class TimeText(Strict):
@@ -75,6 +79,19 @@ class TimeText(Strict):
     def splits(self) -> bool:
         """Whether slices are read apart from one another."""
         return bool(self.before or self.between or self.after)
+
+
+def _about_footage(times: Any) -> Any:
+    """The short ways of writing what stands around footage."""
+    if isinstance(times, str):
+        return {"video": {"before": times}}
+    if isinstance(times, Mapping) and times and not set(times) & set(get_args(Scene)):
+        return {"video": times}
+    return times
+
+
+Times = Annotated[dict[Scene, TimeText], BeforeValidator(_about_footage)]
+"""What is written around clips, by scene; a text alone stands in front of every slice of footage."""
 
 
 def is_timed(text: str) -> bool:

@@ -60,6 +60,8 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) ->
     if recipe.start is not None:
         told: list[LoadReport] = []
         model, tokenizer = open_model(recipe.start, tell=told.append)
+        if recipe.reads is not None:
+            model.read_otherwise(recipe.reads)
         for report in told:
             keep_report(run, report.to_dict(), model.blueprint, tokenizer)
         return model, tokenizer

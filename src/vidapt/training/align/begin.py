@@ -21,6 +21,10 @@ from vidapt.training.tokenizer import learn_caption_tokenizer
 
 def planned(recipe: Recipe) -> DualPlan | None:
     """Look at what a recipe begins with, before any work; as `training.begin.planned`."""
+    if recipe.reads is not None:
+        raise ConfigError(
+            "reads", "is for models that speak; a dual encoder reads no text about its clips", "leave it out"
+        )
     if recipe.start is not None:
         locate_dual(recipe.start)
     elif recipe.dual is not None and compose_dual.is_composed(recipe.dual):

@@ -1,0 +1,34 @@
+"""What an existing model is to read of clips, where that is other than it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import model_validator
+
+from vidapt.recipe.time_text import Times
+from vidapt.strict import Strict
+from vidapt.video.choose import Policy
+
+
+class Reads(Strict):
+    """Changes of what a model reads of a clip, none of which has weights: training gets it used to them.
+
+    So InternVL, which numbers its frames, can be told their times; and Qwen3-VL can be given the marks that
+    another version of a server writes.
+
+    Attributes:
+        frames: Which frames.
+        times: What is written around clips and their slices; scenes that are not named stay as they are.
+        positions: Position ids, of as many axes as the model has.
+    """
+
+    frames: Policy | None = None
+    times: Times = {}  # noqa: RUF012 - pydantic copies it
+    positions: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Reads:
+        if not self.model_fields_set:
+            raise ValueError("`reads` changes nothing; leave it out, or say `frames`, `times` or `positions`")
+        return self
