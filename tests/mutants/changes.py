@@ -34,6 +34,16 @@ SAID = ("ConfigError", "CheckpointError", "FormatError", "VidaptError", "BrokenC
 """Calls whose words are for people; what they say is not what a change is about."""
 
 
+_AXES = """
+all amax amin any argmax argmin chunk cumsum flatten log_softmax logsumexp max mean min norm scatter_ softmax
+sort split sum topk unsqueeze
+"""
+AXES = frozenset(_AXES.split())
+"""Methods whose positional numbers are axes."""
+EXAMPLES = "tiny"
+"""Functions that make the smallest instance of a part: any other small one would do as well."""
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A changed place.
@@ -99,12 +109,15 @@ def _inside(node: ast.AST, function: str) -> Iterator[tuple[str, Change]]:
         for index, child in enumerate(children):
             if not isinstance(child, ast.AST) or _is_words(child) or _is_guard(child):
                 continue
+            if isinstance(child, ast.FunctionDef) and child.name == EXAMPLES:
+                continue
             inner = function
             if isinstance(child, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
                 inner = f"{function}.{child.name}" if function else child.name
             put = _setter(node, field, index if isinstance(value, list) else None)
-            for change in _of(child, put):
-                yield inner, change
+            if not _is_axis(node, field, child):
+                for change in _of(child, put):
+                    yield inner, change
             yield from _inside(child, inner)
 
 
@@ -125,6 +138,16 @@ def _is_words(node: ast.AST) -> bool:
 def _is_guard(node: ast.AST) -> bool:
     """Whether it only asks a library to complain: without it a sound program does the same."""
     return isinstance(node, ast.keyword) and node.arg in ("strict", "encoding")
+
+
+def _is_axis(parent: ast.AST, field: str, node: ast.AST) -> bool:
+    """Whether it is an axis counted from behind, whose sign names the same axis of a matrix otherwise."""
+    if not isinstance(node, ast.UnaryOp) or not isinstance(node.operand, ast.Constant):
+        return False
+    if isinstance(parent, ast.keyword):
+        return parent.arg in ("dim", "axis")
+    of_method = isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute)
+    return of_method and field == "args" and parent.func.attr in AXES  # type: ignore[attr-defined]
 
 
 def _setter(parent: ast.AST, field: str, index: int | None) -> Callable[[ast.AST], None]:

@@ -15,6 +15,7 @@ from vidapt.models.folder import open_folder, save_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import Stage
+from vidapt.training import number_formats
 from vidapt.training.number_formats import settle_formats
 from vidapt.training.optimizer import set_trainable
 
@@ -101,3 +102,10 @@ def test_a_stage_learns_the_same_with_small_matrices(tmp_path: Path, monkeypatch
     large = trained(plan, tmp_path / "large")
     assert seen == {torch.float32}
     assert all(torch.equal(small[name].float(), weight) for name, weight in large.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_only_what_is_in_thirty_two_bits_is_made_smaller(dtype: torch.dtype) -> None:
+    weight = torch.ones(2, 2, dtype=dtype)
+    assert number_formats._small(weight) is weight
+    assert number_formats._small(torch.ones(2, 2)).dtype == torch.bfloat16

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -254,3 +255,19 @@ def test_pooled_or_not_it_is_read_alike() -> None:
     plain = video_lm(resolution={"kind": "whole"})
     seen = plain.see_views(plain.cut(pixels))
     assert plain.shrunk(seen) is seen
+
+
+def test_a_still_among_others_is_kept_apart_from_the_same_still_alone(tmp_path: Path) -> None:
+    clip = Clip("a", tmp_path / "a.png")
+    clip.path.write_bytes(b"a")
+    scenes = {"images": {"kind": "whole"}}
+
+    def keys(**changes: Any) -> list[str]:
+        footage = Footage(
+            video_lm(**changes), Cache(), tmp_path, tower_trains=False, needs_views=False, workers=0
+        )
+        return [footage.key((clip, together)) for together in (1, 2, 3)]
+
+    alone, pair, three = keys(scenes=scenes)
+    assert alone != pair == three
+    assert len(set(keys())) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from vidapt.models.generate import Decoding
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import Batching, Cache, DataSource, LoRA, Optimizer, Prompt, Rates, Trained
+from vidapt.training import stage as training_stage
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import group_by_clip, read_samples
 from vidapt.training.footage import Footage
@@ -236,3 +238,22 @@ def test_a_model_tells_whether_it_was_trained_blind(labels: Path, tmp_path: Path
 
     assert card()["blind"] == 0.05
     assert card(train={"language": "frozen"})["blind"] == 0.0
+
+
+def test_what_a_stage_draws_depends_on_the_seed_alone(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = training_stage.make_optimizer
+
+    def drawing(numbers: int) -> Callable[..., Any]:
+        def make(*given: Any) -> Any:
+            torch.rand(numbers)  # as a part of somebody's own might
+            return made(*given)
+
+        return make
+
+    found = []
+    for numbers in (1, 2):
+        monkeypatch.setattr(training_stage, "make_optimizer", drawing(numbers))
+        found.append(changed(labels, tmp_path / str(numbers), train=ADAPTED))
+    assert_equal(*found)
