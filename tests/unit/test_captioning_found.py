@@ -31,7 +31,7 @@ def test_other_and_hidden_files_are_ignored_and_counted(tmp_path: Path) -> None:
     touch(tmp_path, "a.MP4", "a.json", "b.json", "notes.txt", "bare", "._a.mp4", ".cache/x.mp4")
     found = find_clips(tmp_path)
     assert [clip.id for clip in found.clips] == ["a.MP4"]
-    assert found.ignored == {".json": 2, ".txt": 1, "": 1, ".mp4": 1}
+    assert found.ignored == {".json": 2, ".txt": 1, "": 1, "hidden .mp4": 1}
 
 
 def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
@@ -134,3 +134,9 @@ def test_a_name_that_is_not_utf8_can_be_written(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"a\xff.mp4")).write_bytes(b"x")
     (name,) = names(tmp_path)
     assert name.encode("utf-8")
+
+
+def test_a_hidden_file_is_not_said_to_be_no_clip(tmp_path: Path) -> None:
+    for name in ("a.mp4", ".b.mp4", "c.txt"):
+        (tmp_path / name).touch()
+    assert find_clips(tmp_path).ignored == {"hidden .mp4": 1, ".txt": 1}

@@ -91,11 +91,16 @@ def _in_folder(root: Path, *, recursive: bool, albums: bool) -> Found:
         videos = [file for file in visible if file.suffix.lower() in VIDEO_SUFFIXES]
         pictures = [file for file in visible if file.suffix.lower() in PICTURE_SUFFIXES]
         chosen = videos + pictures
-        found.ignored.update(file.suffix.lower() for file in set(files) - set(chosen))
+        found.ignored.update(_kind(file) for file in set(files) - set(chosen))
         if albums and pictures and not videos:
             chosen = [folder]
         found.clips += [Clip(_name(path, root), path) for path in chosen]
     return found
+
+
+def _kind(file: Path) -> str:
+    """What a file that is left out is counted as."""
+    return f"hidden {file.suffix.lower()}" if file.name.startswith(".") else file.suffix.lower()
 
 
 def _name(path: Path, root: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -64,4 +66,12 @@ def first(
 
 def main() -> None:
     """Entry point of the `vidapt` command."""
-    app()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # of the output itself: a full disk behind `>`, for one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in buffers goes nowhere
+        typer.secho(f"error: the output cannot be written: {error.strerror}", fg=typer.colors.RED, err=True)
+        raise SystemExit(2) from None

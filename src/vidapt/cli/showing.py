@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import Json, Workers
-from vidapt.cli._show import plain_errors, say, table
+from vidapt.cli._show import plain_errors, remark, say, table
 
 
 def demo(
@@ -34,3 +34,5 @@ def demo(
         return
     table(["", "before", "after", "majority", "blind", "shuffled"], result.rows())
     say(f"report: {result.report}")
+    if quick:
+        remark("a smoke run: so few clips and steps tell nothing of what adapting gains")

@@ -11,6 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+Check = Callable[[], None]
+"""Raises when patience ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Animation:
@@ -25,38 +28,36 @@ class Animation:
     skipped: int = 0
 
 
-def animation(path: Path, kind: str, check: Callable[[], None]) -> Animation:
+def animation(path: Path, kind: str, check: Check) -> Animation:
     """Read the structure of a picture file.
 
     Args:
         path: The file.
         kind: Pillow's name of its format.
-        check: Called for every frame; raises when patience ends.
+        check: Called for every piece of the file; raises when patience ends.
     """
     reader = {"GIF": _gif, "PNG": _png, "WEBP": _webp}.get(kind)
     if reader is None:
         return Animation(())
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        delays: list[float] = []
-        for delay in reader(data):
-            check()
-            delays.append(delay)
-        skipped = int(kind == "PNG" and bool(delays) and _default_image(data))
+        delays = list(reader(data, check))
+        skipped = int(kind == "PNG" and bool(delays) and _default_image(data, check))
     return Animation(tuple(delays), skipped)
 
 
-def _gif(data: mmap.mmap) -> Iterator[float]:
+def _gif(data: mmap.mmap, check: Check) -> Iterator[float]:
     at = 13 + _palette(data[10])
     delay = 0.0
     while at < len(data) - 1 and data[at] != 0x3B:
+        check()
         if data[at] == 0x21:
             if data[at + 1] == 0xF9:
                 delay = int.from_bytes(data[at + 4 : at + 6], "little") / 100
-            at = _past_blocks(data, at + 2)
+            at = _past_blocks(data, at + 2, check)
         elif data[at] == 0x2C and at + 10 < len(data):
             yield delay
             delay = 0.0
-            at = _past_blocks(data, at + 11 + _palette(data[at + 9]))
+            at = _past_blocks(data, at + 11 + _palette(data[at + 9]), check)
         else:  # Pillow, too, passes over what it does not know byte by byte
             at += 1
 
@@ -65,16 +66,18 @@ def _palette(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _past_blocks(data: mmap.mmap, at: int) -> int:
+def _past_blocks(data: mmap.mmap, at: int, check: Check) -> int:
     while at < len(data) and data[at]:
+        check()
         at += data[at] + 1
     return at + 1
 
 
-def _png(data: mmap.mmap) -> Iterator[float]:
+def _png(data: mmap.mmap, check: Check) -> Iterator[float]:
     """Frames up to the number that the file announces; without one it is no animation."""
     count = 0
     for name, at, _ in png_chunks(data):
+        check()
         if name == b"acTL":
             count = int.from_bytes(data[at : at + 4], "big")
         elif name == b"IDAT" and not count:
@@ -87,9 +90,13 @@ def _png(data: mmap.mmap) -> Iterator[float]:
                 return
 
 
-def _default_image(data: mmap.mmap) -> bool:
+def _default_image(data: mmap.mmap, check: Check) -> bool:
     """Whether the picture that plain PNG readers show is no frame: no frame is announced in front of it."""
-    return next((name for name, _, _ in png_chunks(data) if name in (b"fcTL", b"IDAT")), b"") == b"IDAT"
+    for name, _, _ in png_chunks(data):
+        check()
+        if name in (b"fcTL", b"IDAT"):
+            return name == b"IDAT"
+    return False
 
 
 def png_chunks(data: mmap.mmap | bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -101,9 +108,10 @@ def png_chunks(data: mmap.mmap | bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + size
 
 
-def _webp(data: mmap.mmap) -> Iterator[float]:
+def _webp(data: mmap.mmap, check: Check) -> Iterator[float]:
     at = 12
     while at + 8 <= len(data):
+        check()
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         if data[at : at + 4] == b"ANMF" and at + 23 <= len(data):
             yield int.from_bytes(data[at + 20 : at + 23], "little") / 1000

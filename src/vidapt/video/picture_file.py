@@ -136,9 +136,12 @@ def _orientation(path: Path, image: ImageFile.ImageFile) -> int:
 def _tells_late(path: Path) -> bool:
     """Whether a PNG file says something behind its pixels that may turn it."""
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        names = [name for name, _, _ in png_chunks(data)]
-    behind = names[names.index(b"IDAT") :] if b"IDAT" in names else []
-    return not {b"eXIf", b"iTXt", b"tEXt", b"zTXt"}.isdisjoint(behind)
+        behind = False
+        for name, _, _ in png_chunks(data):
+            if behind and name in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            behind = behind or name == b"IDAT"
+    return False
 
 
 def _head(path: Path) -> bytes:
