@@ -12,29 +12,21 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
-from vidapt.models.clip_rows import split_rows, split_views, visual_tokens
 from vidapt.models.depths import inject, passed, split, spread_out
-from vidapt.models.layout import arranged, marked, stitched
 from vidapt.models.lora import add_adapters
 from vidapt.models.origin import Origin
 from vidapt.models.packed import Packed, Reading, prefix_layout, spell
-from vidapt.nouns import Features, Layout, Moments, Plan, Seen, Stamp, Tokens, Views
-from vidapt.recipe import Blueprint, Reads, Scene, TimeText
-
-_LAYOUTS = 4096
-"""Layouts remembered at most; a set of clips has few sizes."""
-
-_PROBED = (1, 2, 4, 8, 16, 64)
-"""Numbers of frames with which it is tried whether parts go together."""
+from vidapt.models.visual_side import VisualSide
+from vidapt.nouns import Layout, Moments, Stamp
+from vidapt.recipe import Blueprint, Reads
 
 
-class VideoLM(nn.Module):
+class VideoLM(VisualSide):
     """A video-language model.
 
     Args:
@@ -51,46 +43,22 @@ class VideoLM(nn.Module):
     """
 
     def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__()
-        self.blueprint = blueprint
+        super().__init__(blueprint)
         self.origin: Origin | None = None
         self.place: torch.device | None = None
-        self.towers: Any = nn.ModuleList(parts.build("towers", spec) for spec in blueprint.towers)
         self.language = language_model(blueprint.language)
         if blueprint.adapters is not None:
             add_adapters(self.language, blueprint.adapters)
-        width = self.language.get_input_embeddings().embedding_dim
-        self.connector = _connector(blueprint, self.towers, width)
+        self.join(self.language.get_input_embeddings().embedding_dim)
         self.fixed = frozenset(
             f"{part}.{name}"
             for part, module in (("towers", self.towers), ("connector", self.connector))
             for name, weight in module.named_parameters()
             if not weight.requires_grad
         )
-        self.resolution = parts.build("resolutions", blueprint.resolution, size=self.tower.size, width=width)
-        self._scenes = {
-            scene: parts.build("resolutions", spec, size=self.tower.size, width=width)
-            for scene, spec in blueprint.scenes.items()
-        }
-        # Those that learn something are registered, so that it is trained and saved.
-        self.scenes = nn.ModuleDict({k: v for k, v in self._scenes.items() if isinstance(v, nn.Module)})
         self.positions = parts.build("positions", blueprint.positions)
-        _check_levels(self.towers, self.depths)
         inject(self.language, self.depths)
-        self._layouts: dict[tuple[Plan, int], Layout] = {}
-        for part in (self.resolution, *self._scenes.values()):
-            self._check_reading(part)
         self.tie_weights()
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """The language layers behind which the connector adds something to the states of visual tokens."""
-        return tuple(getattr(self.connector, "depths", ()))
-
-    @property
-    def tower(self) -> Any:
-        """The (first) vision tower."""
-        return self.towers[0]
 
     @property
     def device(self) -> torch.device:
@@ -102,9 +70,7 @@ class VideoLM(nn.Module):
     def tie_weights(self) -> None:
         """Make one of what is one: tied word embeddings, and the newline that all scenes share."""
         self.language.tie_weights()
-        learned = [part for part in (self.resolution, *self._scenes.values()) if hasattr(part, "newline")]
-        for part in learned[1:]:
-            part.newline = learned[0].newline
+        self.share_newline()
 
     def read_otherwise(self, reads: Reads) -> None:
         """Change what is read of clips.
@@ -123,163 +89,7 @@ class VideoLM(nn.Module):
                 f"use some like {self.blueprint.positions}",
             )
         self.blueprint, self.positions = blueprint, positions
-        self._layouts.clear()
-        for part in (self.resolution, *self._scenes.values()):
-            self._check_reading(part)
-
-    def resolution_for(self, frames: int, together: int = 1) -> Any:
-        """The resolution part for a clip of some frames in a conversation about some clips."""
-        return self._scenes.get(_scene(frames, together), self.resolution)
-
-    def _text(self, frames: int, together: int) -> TimeText | None:
-        """What is written around such a clip and its slices."""
-        return self.blueprint.times.get(_scene(frames, together))
-
-    @property
-    def decode_size(self) -> tuple[int, int] | None:
-        """(height, width) to which the decoder resizes, where every resolution lets it."""
-        resolutions = (self.resolution, *self._scenes.values())
-        sizes: set[tuple[int, int] | None] = {part.plan((256, 256), 1).decode for part in resolutions}
-        return sizes.pop() if len(sizes) == 1 else None
-
-    def plan(self, size: tuple[int, int], frames: int, together: int = 1) -> tuple[Plan, Layout]:
-        """What will be cut from a clip, and what will be read of it.
-
-        Args:
-            size: (height, width) of the file, in pixels.
-            frames: How many are decoded.
-            together: How many clips the conversation is about.
-        """
-        plan = self.resolution_for(frames, together).plan(size, frames)
-        return plan, self.layout(plan, together)
-
-    def _check_reading(self, resolution: Any) -> None:
-        """See that a resolution gives the connector what it reads, for some number of frames at least."""
-        failures: list[Exception] = []
-        for frames in _PROBED:
-            try:
-                plan = resolution.plan(self.tower.size, frames)
-                self._read_of(plan, resolution, self._text(frames, 1))
-            except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-                failures.append(error)
-            else:
-                return
-        raise ConfigError(
-            "blueprint.resolution",
-            f"does not go with these towers and this connector: {failures[-1]}",
-            "choose a resolution, towers and a connector that do",
-        ) from failures[-1]
-
-    def layout(self, plan: Plan, together: int = 1) -> Layout:
-        """What will be read of a clip that is cut by a plan."""
-        known = self._layouts.get((plan, together))
-        if known is None:
-            resolution, text = self.resolution_for(plan.frames, together), self._text(plan.frames, together)
-            known = self._read_of(plan, resolution, text)
-            if len(self._layouts) == _LAYOUTS:
-                self._layouts.clear()
-            self._layouts[plan, together] = known
-        return known
-
-    def _read_of(self, plan: Plan, resolution: Any, text: TimeText | None) -> Layout:
-        grids = [self.towers[view.tower].grid(plan.frames, view.size) for view in plan.views]
-        spans = [self.connector.plan(*call) for call in stitched(resolution, grids, plan)]
-        return arranged(resolution, spans, plan, text, len(self.depths))
-
-    def cut(self, pixels: Tensor, together: int = 1, moments: Moments | None = None) -> Views:
-        """Views of one decoded clip.
-
-        Args:
-            pixels: [T, H, W, 3] uint8.
-            together: How many clips its conversation is about.
-            moments: When the frames were; None where nobody knows.
-        """
-        frames, height, width = pixels.shape[:3]
-        resolution = self.resolution_for(frames, together)
-        plan = resolution.plan((height, width), frames)
-        if plan.decode == (height, width) and self.decode_size is not None:
-            tensors = [pixels.permute(0, 3, 1, 2).contiguous()]
-        else:
-            tensors = resolution.cut(pixels, plan)
-        known = () if moments is None else (moments,)
-        return Views(tuple(tensor.unsqueeze(0) for tensor in tensors), plan, together, known)
-
-    def see_views(self, views: Views) -> Seen:
-        """What the towers see of N clips; views of one size go through their tower together."""
-        alike: dict[tuple[Any, ...], list[int]] = {}
-        for index, (tensor, view) in enumerate(zip(views.tensors, views.plan.views, strict=True)):
-            alike.setdefault((view.tower, tensor.shape, tensor.dtype), []).append(index)
-        seen: dict[int, Features] = {}
-        for (tower, *_), members in alike.items():
-            rows = self.see(torch.cat([views.tensors[index] for index in members]), tower)
-            seen |= zip(members, split_views(rows, len(members)), strict=True)
-        features = tuple(seen[index] for index in range(len(views.tensors)))
-        return Seen(features, views.plan, views.together, moments=views.moments)
-
-    def see_each(self, cuts: Sequence[Views]) -> list[Seen]:
-        """What the towers see of clips that are cut by different plans, in order.
-
-        Clips whose views are alike go through the towers together, whatever their files' sizes.
-        """
-        alike: dict[Any, list[int]] = {}
-        for index, cut in enumerate(cuts):
-            shapes = tuple((tensor.shape[1:], tensor.dtype) for tensor in cut.tensors)
-            alike.setdefault((cut.plan.views, shapes), []).append(index)
-        seen: dict[int, Seen] = {}
-        for members in alike.values():
-            columns = zip(*(cuts[index].tensors for index in members), strict=True)
-            all_of_them = replace(cuts[members[0]], tensors=tuple(map(torch.cat, columns)))
-            rows = [len(cuts[index].tensors[0]) for index in members]
-            views = [split_rows(features, rows) for features in self.see_views(all_of_them).features]
-            for index, features in zip(members, zip(*views, strict=True), strict=True):
-                cut = cuts[index]
-                seen[index] = Seen(features, cut.plan, cut.together, moments=cut.moments)
-        return [seen[index] for index in range(len(cuts))]
-
-    def shrinks(self, plan: Plan, together: int = 1) -> bool:
-        """Whether `shrunk` makes what was seen of such clips smaller."""
-        return bool(getattr(self.resolution_for(plan.frames, together), "pools_first", False))
-
-    def shrunk(self, seen: Seen) -> Seen:
-        """What was seen, pooled where the resolution pools before the connector: by nothing that learns."""
-        if seen.stitched or not self.shrinks(seen.plan, seen.together):
-            return seen
-        resolution = self.resolution_for(seen.plan.frames, seen.together)
-        features = tuple(one for (one,) in resolution.stitch(seen.features, seen.plan))
-        return replace(seen, features=features, stitched=True)
-
-    def read(self, seen: Seen) -> list[Tokens | str | Stamp]:
-        """Visual tokens and text of N clips in reading order, as their layout promises."""
-        resolution = self.resolution_for(seen.plan.frames, seen.together)
-        calls = [(one,) for one in seen.features]
-        if not seen.stitched:
-            calls = resolution.stitch(seen.features, seen.plan)
-        tokens = [self.connect(*call, moments=seen.moments) for call in calls]
-        return marked(
-            resolution.arrange(tokens, seen.plan), self._text(seen.plan.frames, seen.together), seen.plan
-        )
-
-    def look(self, views: Sequence[Tensor], plan: Plan, together: int = 1) -> list[Tokens | str | Stamp]:
-        """What is read of N clips, from one [N, T, 3, h, w] per view of their plan."""
-        return self.read(self.see_views(Views(tuple(views), plan, together)))
-
-    def visual(self, seen: Sequence[Seen]) -> Tensor | None:
-        """Visual tokens of clips in order, None when there are none: [V, D], or [V, D * (1 + depths)]."""
-        tokens = [visual_tokens(self.read(one)).flatten(0, 1) for one in seen]
-        return torch.cat(tokens) if tokens else None
-
-    def see(self, views: Tensor, tower: int = 0) -> Features:
-        """Features one tower makes of N clips: [N, T, 3, H, W] in."""
-        features = self.towers[tower](views)
-        assert isinstance(features, Features)
-        return features
-
-    def connect(self, *features: Features, moments: Sequence[Moments] = ()) -> Tokens:
-        """Visual tokens of N clips: one call of the connector, which is told when frames were if it asks."""
-        told = {"moments": moments} if getattr(self.connector, "timed", False) else {}
-        tokens = self.connector(*features, **told)
-        assert isinstance(tokens, Tokens)
-        return tokens
+        self.check_reading()
 
     def embed(self, ids: Tensor, slots: Tensor, visual: Tensor | None) -> Tensor:
         """Word embeddings with visual tokens in their slots.
@@ -412,35 +222,6 @@ class VideoLM(nn.Module):
         assert isinstance(logits, Tensor)
         cap = getattr(self.language.config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
-
-
-def _scene(frames: int, together: int) -> Scene:
-    """What a clip is to its conversation."""
-    return "video" if frames > 1 else "image" if together == 1 else "images"
-
-
-def _check_levels(towers: Any, depths: Sequence[int]) -> None:
-    """See that the connector adds behind as many language layers as the tower gives levels."""
-    levels = [level for tower in towers for level in getattr(tower, "levels", ())]
-    if len(levels) != len(depths):
-        raise ConfigError(
-            "blueprint.connector.depths",
-            f"names {len(depths)} language layers, the tower gives {len(levels)} inner levels: {levels}",
-            "name one language layer for each of the tower's `levels`",
-        )
-
-
-def _connector(blueprint: Blueprint, towers: Any, width_out: int) -> Any:
-    widths: tuple[int, ...] = tuple(tower.width for tower in towers)
-    width_in = widths[0] if len(widths) == 1 else widths
-    try:
-        return parts.build("connectors", blueprint.connector, width_in=width_in, width_out=width_out)
-    except ValidationError:
-        raise
-    except ValueError as error:  # of a connector that does not fit its towers
-        raise ConfigError(
-            "blueprint.connector", str(error), "give it the towers that it reads, or use another connector"
-        ) from error
 
 
 def _pieces(ids: Tensor | Sequence[int]) -> list[tuple[int, ...] | int]:
