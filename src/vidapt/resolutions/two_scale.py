@@ -157,6 +157,10 @@ class Part:
         return replace(first, h=first.h * len(spans))
 
 
+_AT_ONCE = 16
+"""Frames shrunk together."""
+
+
 def _tiles(x: Tensor, size: tuple[int, int], axis: int) -> list[Tensor]:
     """Cut the axes `axis` and `axis` + 1 into tiles of (h, w), row by row."""
     rows = torch.split(x, size[0], dim=axis)
@@ -171,11 +175,12 @@ def _shrink(frames: Tensor, size: tuple[int, int]) -> Tensor:
 def _shrink_cells(x: Tensor, grid: Grid) -> Tensor:
     """[N, t, h, w, C] at the size of `grid`; in no fewer than 32 bits, as the original does."""
     exact = torch.promote_types(x.dtype, torch.float32)
+    # A few frames at a time: a long clip in more bits would be large.
     frames = [
-        _shrink(frame.permute(0, 3, 1, 2).to(exact), (grid.h, grid.w)).permute(0, 2, 3, 1).to(x.dtype)
-        for frame in x.unbind(1)
+        _shrink(some.permute(0, 3, 1, 2).to(exact), (grid.h, grid.w)).permute(0, 2, 3, 1).to(x.dtype)
+        for some in torch.split(x.flatten(0, 1), _AT_ONCE)
     ]
-    return torch.stack(frames, dim=1)
+    return torch.cat(frames).reshape(*x.shape[:2], grid.h, grid.w, x.shape[-1])
 
 
 def tiny() -> Part:
