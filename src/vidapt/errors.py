@@ -89,10 +89,16 @@ class BrokenClip(VidaptError):  # noqa: N818 - it names the clip's state, as use
         return type(self), (self.path, self.reason)
 
 
+_LISTED = 60
+"""More names than this are counted and not listed."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint such as ``did you mean 'pool_mlp'?``, or the list of what exists."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
+    if len(names) > _LISTED:
+        return f"none of the {len(names)} that are known is near it"
     return f"known: {', '.join(names)}" if names else "none is known here"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import modern_tools as modern
 import parity_tools as tools
 import published_tools as published
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
@@ -164,22 +165,36 @@ _NAMES = (
 )
 
 
+def _authors_name(key: str) -> tuple[str, int | None]:
+    """What the authors call a tensor; and which third of theirs it is, where they keep three in one."""
+    key, third = key.removeprefix("model."), None
+    if found := re.fullmatch(r"(vision_tower\..*)attention\.([qkv])_proj\.(.*)", key):
+        key, third = f"{found[1]}attn.qkv.{found[3]}", "qkv".index(found[2])
+    if key.startswith("language_model."):
+        key = key.replace("language_model.", "language_model.model.")
+    for ours, theirs in _NAMES:
+        key = key.replace(ours, theirs)
+    return "language_model." + key if key.startswith("lm_head") else key, third
+
+
 def authors_state(oracle: Any) -> dict[str, Tensor]:
     """The same weights by the names of the authors' classes."""
-    found: dict[str, Tensor] = {}
-    held = {key.removeprefix("model."): tensor for key, tensor in oracle.state_dict().items()}
-    for key, tensor in held.items():
-        if ".q_proj." in key and key.startswith("vision_tower"):
-            whole = torch.cat([held[key.replace(".q_proj.", f".{one}_proj.")] for one in "qkv"])
-            key, tensor = key.replace("attention.q_proj.", "attn.qkv."), whole
-        elif key.startswith("vision_tower") and (".k_proj." in key or ".v_proj." in key):
-            continue
-        if key.startswith("language_model."):
-            key = key.replace("language_model.", "language_model.model.")
-        for ours, theirs in _NAMES:
-            key = key.replace(ours, theirs)
-        found["language_model." + key if key.startswith("lm_head") else key] = tensor.clone().contiguous()
-    return found
+    found: dict[str, list[Tensor]] = {}
+    for key, tensor in oracle.state_dict().items():  # where three are one: queries, keys, values
+        found.setdefault(_authors_name(key)[0], []).append(tensor)
+    return {name: torch.cat(parts).clone().contiguous() for name, parts in found.items()}
+
+
+def of_authors(folder: Path) -> Any:
+    """transformers' class with the weights of a folder in the authors' layout."""
+    oracle, state = oracle_of(), load_file(folder / "model.safetensors")
+    held = {}
+    for key in oracle.state_dict():
+        name, third = _authors_name(key)
+        held[key] = state.pop(name) if third is None else state[name].chunk(3)[third]
+    oracle.load_state_dict(held)
+    assert all("attn.qkv" in name for name in state), "a tensor of the folder is in no place"
+    return oracle
 
 
 def save_authors(oracle: Any, folder: Path) -> Path:

@@ -18,7 +18,7 @@ import parity_tools as tools
 import published_tools as published
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
@@ -113,6 +113,14 @@ def save(oracle: Any, folder: Path, **changes: Any) -> Path:
     state = {_theirs(key): tensor.clone().contiguous() for key, tensor in oracle.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def of_authors(folder: Path) -> Any:
+    """The modules with the weights of a folder in the authors' layout."""
+    oracle, state = oracle_of(), load_file(folder / "model.safetensors")
+    oracle.load_state_dict({key: state.pop(_theirs(key)) for key in oracle.state_dict()})
+    assert not state, "a tensor of the folder is in no place"
+    return oracle
 
 
 @torch.no_grad()

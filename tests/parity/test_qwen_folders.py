@@ -227,6 +227,7 @@ def decoded(path: Path, folder: Path) -> torch.Tensor:
         ("qwen3_vl_text", "Qwen3VLTextModel", "qwen3_vl"),
         ("qwen3_omni_moe", "Qwen3OmniMoeForConditionalGeneration", "qwen3_5"),
         ("qwen2_5_omni", "Qwen2_5OmniModel", "qwen2_5_vl"),
+        ("smolvlm", "Idefics3ForConditionalGeneration", "smolvlm"),
     ],
 )
 def test_a_checkpoint_near_in_name_is_refused(
@@ -235,6 +236,13 @@ def test_a_checkpoint_near_in_name_is_refused(
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "architectures": [architecture]}))
     told = rf"'{kind}', architectures \['{architecture}'\](?s:.*)the nearest family is '{near}', which opens"
     with pytest.raises(CheckpointError, match=told):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["glm4v", "glm46v", "gemma4", "video_llama_3"])
+def test_a_checkpoint_near_to_none_is_told_what_opens(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "architectures": ["Some"]}))
+    with pytest.raises(CheckpointError, match=rf"'{kind}'(?s:.*)not known(?s:.*)known: (?s:.*)qwen3_vl, "):
         open_checkpoint(tmp_path)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers import CONFIG_MAPPING
 
-from vidapt.errors import CheckpointError, nearest
+from vidapt.errors import CheckpointError
 from vidapt.hub import _composed, _internvl
 from vidapt.hub._files import Beside
 from vidapt.hub._keys import Rule, rename, rewrite
@@ -82,7 +83,9 @@ def habit(config: Mapping[str, Any]) -> Habit:
         return Habit(own={"chatml": CHATML})
     name = str(config.get("template"))
     if name not in _internvl.PROMPTS:
-        raise CheckpointError("config.json", f"template is {name!r}", nearest(name, _internvl.PROMPTS))
+        known = " or ".join(_internvl.PROMPTS)
+        remedy = f"models from 2.5 on open, whose template is {known}"
+        raise CheckpointError("config.json", f"template is {name!r}", remedy)
     return Habit(template="never", only=_internvl.PROMPTS[name])
 
 
@@ -100,10 +103,17 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     own = is_authors(config)
     tower = _authors_tower(config, where) if own else _tower(config, where)
     language = _internvl.language(config, where) if own else _composed.language(config, where)
-    if language.get("model_type") in _MIXTURES:
+    kind = language.get("model_type")
+    if own and kind not in CONFIG_MAPPING:
         raise CheckpointError(
             where,
-            f"its language model is of type {language['model_type']!r}, whose files hold every expert apart",
+            f"its language model is of type {kind!r}, which only the authors' code makes",
+            "the nearest that open are InternVL 2.5, 3 and 3.5 around Qwen2.5 or Qwen3",
+        )
+    if kind in _MIXTURES:
+        raise CheckpointError(
+            where,
+            f"its language model is of type {kind!r}, whose files hold every expert apart",
             "models without a mixture of experts open, those of 1B to 38B among them",
         )
     file, stills = processor(folder, "image")

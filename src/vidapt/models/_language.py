@@ -8,9 +8,9 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModelForCausalLM
 
-from vidapt.errors import ConfigError
+from vidapt.errors import ConfigError, nearest
 from vidapt.models._language_check import CLOSED, problem
 from vidapt.models.attention import SHARED_PREFIX
 from vidapt.models.delta_net import continue_from_states
@@ -84,6 +84,9 @@ def language_model(spec: dict[str, Any]) -> Any:
     fields = copy.deepcopy(spec)  # configurations write into what they are given
     kind = fields.pop("model_type", None)
     refuse_endless(fields, "blueprint.language")
+    if kind is not None and kind not in CONFIG_MAPPING:
+        what = f"transformers has no language model of model_type {kind!r}"
+        raise ConfigError("blueprint.language", what, nearest(str(kind), CONFIG_MAPPING))
     try:
         model = _from_config(AutoConfig.for_model(kind, **fields))
     except _FAILURES as error:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vidapt.errors import ConfigError
 from vidapt.nouns import Grid, Timed
 from vidapt.parts import PartConfig
 
@@ -88,7 +89,11 @@ class Part:
         since = torch.tensor(seconds or range(grid.t), dtype=torch.float64)
         since = since - since[0]
         if (since.diff() < 0).any():
-            raise ValueError(f"the seconds of a clip run backwards: {list(seconds)}")
+            raise ConfigError(
+                "blueprint.frames",
+                f"the frames of a clip run backwards, at {list(seconds)} s, and positions tell time here",
+                "name moments in their order",
+            )
         return (since * self.cfg.per_second + _TICK).floor().long()
 
     def _advance(self, grid: Grid, times: Tensor) -> int:

@@ -23,8 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vidapt.digests import digest
-from vidapt.errors import BudgetError, VidaptError
+from vidapt.errors import BudgetError, ConfigError, VidaptError
 from vidapt.files import disk_errors, write_file
+from vidapt.recipe import Cache
 
 SHARD_BYTES = 64 * 2**20
 OPEN_SHARDS = 256
@@ -235,3 +236,18 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
         crc = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, crc)
     return crc
+
+
+def kept_by(cache: Cache, *, tower_trains: bool, needs_views: bool) -> str:
+    """What is kept: `features`, `frames` or `nothing`.
+
+    Raises:
+        ConfigError: If features are asked for that do not stay as they are, or are not all that is needed.
+    """
+    if cache.keep == "features" and (tower_trains or needs_views):
+        raise ConfigError(
+            "cache.keep", "features cannot be kept while the tower trains", "use frames or auto"
+        )
+    if cache.keep != "auto":
+        return cache.keep
+    return "frames" if tower_trains or needs_views else "features"

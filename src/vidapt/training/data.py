@@ -9,6 +9,7 @@ from typing import Any
 
 from vidapt.errors import ConfigError, FormatError
 from vidapt.formats import open_samples
+from vidapt.metrics.spans import stretch_of
 from vidapt.models.text import Encoded, encode
 from vidapt.nouns import MEDIA, Clip, Sample
 from vidapt.recipe import DataSource, Prompt
@@ -45,7 +46,7 @@ def read_samples(
         opened: Gives a source's samples before its filters.
 
     Raises:
-        ConfigError: If a source yields nothing.
+        ConfigError: If a source yields nothing, or an answer of type `when` is no stretch of time.
         FormatError: Naming file and line of what cannot be read.
     """
     samples: list[Sample] = []
@@ -55,6 +56,8 @@ def read_samples(
             raise ConfigError(
                 source.path, "holds no sample that the filters let through", "check types, skip and limit"
             )
+        for sample in found:
+            stretch_of(sample)  # refuses what asks when and does not say it
         samples += found
     return samples
 

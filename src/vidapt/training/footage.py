@@ -20,9 +20,10 @@ from vidapt.nouns import Clip, Features, Frames, Moments, Plan, Seen, Views
 from vidapt.parts import outside
 from vidapt.recipe import Cache
 from vidapt.training.ahead import Ahead, Decoded, Item
-from vidapt.training.cache import LostError, TensorStore
+from vidapt.training.cache import LostError, TensorStore, kept_by
 from vidapt.training.eyes import Eyes, converted, see_frozen, stacked_rows
 from vidapt.training.keys import ClipKeys
+from vidapt.training.quarantine import reason_of
 from vidapt.training.sources import sources_of
 from vidapt.version import VERSION
 from vidapt.video import decode, decode_ahead
@@ -73,7 +74,8 @@ class Footage:
         self._halves = precision == "bfloat16"
         self._clip_key = ClipKeys(contents or {})
         self._keys: dict[Item, str] = {}
-        self.keeps = _kept(cache, tower_trains=tower_trains, needs_views=needs_views)
+        self._noted: dict[Item, tuple[str, ...]] = {}
+        self.keeps = kept_by(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._again = 0
         self._ahead: Ahead | None = None
         self._step: dict[Item, Views] = {}
@@ -160,6 +162,13 @@ class Footage:
         reasons = {self.key(item): reason for item, reason in broken.items()}
         return {item[0]: reasons[self.key(item)] for item in items if reasons and self.key(item) in reasons}
 
+    def notes(self, items: Iterable[Item]) -> dict[Clip, tuple[str, ...]]:
+        """What is to be said of prepared clips that can be used, such as an end before their stretch's."""
+        if self.store is not None:
+            kept = ((item, self.key(item)) for item in items)
+            self._noted = {item: tuple(self.store.note(k)["notes"]) for item, k in kept if k in self.store}
+        return {item[0]: notes for item, notes in self._noted.items() if notes}
+
     def _look(
         self, items: Sequence[Item], broken: dict[Item, str], progress: Told, whole: Collection[Item]
     ) -> None:
@@ -170,7 +179,9 @@ class Footage:
             zip(some, self._frames_of((clip for clip, _ in some), FIRST), strict=True), 1
         ):
             if isinstance(frames, BrokenClip):
-                broken[item] = _reason(item, frames)
+                broken[item] = reason_of(item[0], frames)
+            else:
+                self._noted[item] = frames.notes
             progress(done, len(items))
         rest = [item for item in items if item in whole]
         for done, _ in enumerate(self._decoded(rest, broken), 1):
@@ -212,7 +223,7 @@ class Footage:
     def _cut(self, item: Item, frames: Frames | BrokenClip) -> Views | str:
         """A clip's views, or why there are none."""
         if isinstance(frames, BrokenClip):
-            return _reason(item, frames)
+            return reason_of(item[0], frames)
         try:
             return self.cut(frames, item[1])
         except ValueError as error:  # such as a shape that the model's tower cannot take
@@ -387,18 +398,3 @@ class Footage:
 def _moments(note: Mapping[str, Any]) -> tuple[Moments, ...]:
     """When the frames of a kept clip were."""
     return tuple(Moments(tuple(seconds), length) for seconds, length in note["moments"])
-
-
-def _reason(item: Item, broken: BrokenClip) -> str:
-    # Of an album it may be one of the pictures that is broken.
-    return ("" if broken.path == item[0].path else f"{broken.path.name}: ") + broken.reason
-
-
-def _kept(cache: Cache, *, tower_trains: bool, needs_views: bool) -> str:
-    if cache.keep == "features" and (tower_trains or needs_views):
-        raise ConfigError(
-            "cache.keep", "features cannot be kept while the tower trains", "use frames or auto"
-        )
-    if cache.keep != "auto":
-        return cache.keep
-    return "frames" if tower_trains or needs_views else "features"

@@ -154,6 +154,10 @@ class StageRun:
         broken = footage.prepare(
             media, lambda done, total: self.report(task, done, total, footage.note), whole=measured
         )
+        if noted := footage.notes(media):
+            quarantine.add_notes(self.run / quarantine.NOTES, noted)
+            told = f"of {len(noted)} there is something to know, see {self.run / quarantine.NOTES}"
+            self.report(task, len(media), len(media), told)
         if not broken:
             return data
         file = self.run / quarantine.QUARANTINE
