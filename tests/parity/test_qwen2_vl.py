@@ -114,10 +114,10 @@ def _swap_positions(model: VideoLM) -> None:
 
 
 def _merge_down_first(model: VideoLM) -> None:
-    right = model.connector._merged
-    model.connector._merged = lambda x, grid: (
-        right(x, grid).unflatten(-1, (2, 2, -1)).transpose(-3, -2).flatten(-3)
-    )
+    def other_order(mlp: Any, given: tuple[Tensor]) -> Tensor:
+        return given[0].unflatten(-1, (2, 2, -1)).transpose(-3, -2).flatten(-3)
+
+    model.connector.mlp.register_forward_pre_hook(other_order)
 
 
 def _no_duplicate(model: VideoLM) -> None:

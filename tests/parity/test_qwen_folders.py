@@ -267,3 +267,44 @@ def test_another_model_inside_is_refused(
     config = {**qwen.oracle_of(family).config.to_dict(), **changes}
     with pytest.raises(CheckpointError, match=told):
         module.blueprint(config, tmp_path)
+
+
+def _merge(file: Path, changes: dict[str, Any]) -> None:
+    content = json.loads(file.read_text())
+    for name, value in changes.items():
+        content[name] = {**content[name], **value} if name.endswith("_config") else value
+    file.write_text(json.dumps(content))
+
+
+def _shares(*sections: int) -> dict[str, Any]:
+    return {"text_config": {"rope_parameters": qwen.rope(*sections, mrope_interleaved=True)}}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("video_preprocessor_config.json", {"size": 224}, "video_preprocessor_config.json: size is 224"),
+        ("preprocessor_config.json", {"size": [1, 2]}, r"size is \[1, 2\]"),
+        ("preprocessor_config.json", {"image_std": [0.5, 0, 0.5]}, "image_std is"),
+        ("config.json", _shares(4, 2, 1), r"\[4, 2, 1\] does not share out 8 frequencies"),
+        ("config.json", _shares(10, -1, -1), "does not share out 8"),
+        ("config.json", _shares(4, 4), "does not share out 8"),
+    ],
+)
+def test_odd_files_are_refused_in_words(
+    name: str, changes: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    folder = qwen.save("qwen3_vl", qwen.oracle_of("qwen3_vl"), tmp_path)
+    open_checkpoint(folder)
+    _merge(folder / name, changes)
+    with pytest.raises(CheckpointError, match=told):
+        open_checkpoint(folder)
+
+
+def test_a_tokenizer_of_more_words_than_the_model_has_is_refused(tmp_path: Path) -> None:
+    folder = qwen.save("qwen3_vl", qwen.oracle_of("qwen3_vl"), tmp_path)
+    short = {k: x[:200].clone() if len(x) == qwen.ROWS else x for k, x in state_of(folder).items()}
+    put(folder, short)
+    _merge(folder / "config.json", {"text_config": {"vocab_size": 200}})
+    with pytest.raises(CheckpointError, match="its tokenizer knows 256 words, its language model 200"):
+        open_checkpoint(folder)

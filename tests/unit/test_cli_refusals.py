@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from vidapt.captioning.found import find_clips
 from vidapt.cli import app
 from vidapt.errors import ConfigError
+from vidapt.version import VERSION
 from vidapt.yaml_lines import Lines, apply_overrides
 
 RUN = CliRunner()
@@ -30,6 +34,26 @@ def test_what_cannot_be_meant_is_refused(words: list[str], reason: str) -> None:
     shown = RUN.invoke(app, [*words, "--model", "no-such-model"])
     assert shown.exit_code == 2
     assert reason in shown.output
+
+
+def test_a_rate_that_nothing_would_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    asked = RUN.invoke(app, ["ask", str(tmp_path / "a.png"), "what?", "--fps", "4", "--model", "no-such"])
+    assert (asked.exit_code, "no folder of pictures is asked about" in asked.output) == (2, True)
+    with pytest.raises(ConfigError, match="no clip is a folder of pictures"):
+        find_clips(tmp_path, fps=4.0)
+
+
+def test_long_words_of_a_table_are_broken_and_not_cut_off() -> None:
+    shown = RUN.invoke(app, ["families"], env={"COLUMNS": "80"}, terminal_width=80)
+    assert shown.exit_code == 0
+    assert "\u2026" not in shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+
+
+def test_the_command_is_there_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "vidapt", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, VERSION)
 
 
 def test_a_folder_of_broken_clips_is_an_error_that_names_the_reasons(tmp_path: Path) -> None:

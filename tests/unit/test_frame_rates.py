@@ -80,6 +80,8 @@ def test_labels_say_stretch_and_rate(album: Path, tmp_path: Path) -> None:
     [
         ({"media": [{"path": "album"}], "fps": 4}, "'fps' stands beside 'media'"),
         ({"video": "album", "fps": 0}, "'fps' is 0"),
+        ({"video": "album", "fps": 1e9}, r"'fps' is 1e\+09"),
+        ({"media": [{"path": "album", "fps": 1e-9}]}, "'fps' is 1e-09"),
         ({"video": "album", "fps": -1}, "'fps' is -1"),
         ({"video": "album", "start_s": 3, "end_s": 2}, "ends at 2.0 s, not after its start at 3.0 s"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def test_numbers_equal_those_counted_by_hand(tmp_path: Path) -> None:
         "time: recall at 0.7",
     ]
     assert read_evaluation(tmp_path).to_dict()["arms"] == result.to_dict()["arms"]
+
+
+def test_verdicts_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    arms = run(tmp_path).to_dict()["arms"]
+    path = tmp_path / "predictions.jsonl"
+    header, *rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    for row in rows:
+        del row["stretch"], row["fps"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [header, *rows]), encoding="utf-8")
+    assert read_evaluation(tmp_path).to_dict()["arms"] == arms
 
 
 def test_the_report_shows_them(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ MOMENTS = st.floats(0, 5000).map(lambda x: round(x, 1))
         ("it lasts 3 seconds", []),
         ("at 3 balls", []),
         ("15.0–12.4", []),  # runs backwards
+        ("12.4\u201115.0, 12.4\u221215.0 s, 12.4\uff5e15.0", [(12.4, 15.0)] * 3),  # as models write it
+        ("9" * 400 + ".0–" + "9" * 400 + ".1", []),  # no float holds it
         ("", []),
     ],
 )
@@ -51,6 +53,8 @@ def test_times_are_told_from_other_numbers(text: str, found: list[tuple[float, f
         ("<1.5 seconds> a, <2.5 seconds> b", 10, "<11.5 seconds> a, <12.5 seconds> b"),
         ("0:12.5-0:13.5", 0.25, "0:12.8-0:13.8"),
         ("it lasts 3 seconds, 3-4 balls", 60, "it lasts 3 seconds, 3-4 balls"),
+        ("3.5–4.5 metres, 1.5 to 2.5 %, 1.0-2.0ms", 60, "3.5–4.5 metres, 1.5 to 2.5 %, 1.0-2.0ms"),
+        ("1.0–2.0 my ball falls", 60, "61.0–62.0 my ball falls"),
     ],
 )
 def test_only_times_are_moved(text: str, by: float, later: str) -> None:

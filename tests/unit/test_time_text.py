@@ -63,7 +63,21 @@ def test_long_films_and_many_frames() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{second}", "{seconds.real}", "{seconds[0]}", "{seconds!r}", "{seconds:1000000000d}", "{0}", "{", "{}"],
+    [
+        *(
+            "{second}",
+            "{seconds.real}",
+            "{seconds[0]}",
+            "{seconds!r}",
+            "{seconds:1000000000d}",
+            "{0}",
+            "{",
+            "{}",
+        ),
+        # known ways of writing another kind of value, which would fail at the first clip
+        *("{seconds:d}", "{length:02d}", "{clock:.1f}", "{moments:d}", "{frames_in_words:g}", "{number:.1f}"),
+        "a" * 100_000,
+    ],
 )
 def test_what_nobody_can_fill_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):

@@ -74,6 +74,30 @@ def test_what_is_seen_anew_and_what_was_kept_agree_also_where_the_tower_answers_
     assert torch.equal(anew, kept.x)
 
 
+def test_what_an_earlier_version_kept_without_times_is_computed_anew(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, clips = TensorStore.put, clips_of(labels)
+
+    def without_times(self: TensorStore, key: str, tensors: Any, note: Any = None) -> None:
+        put(self, key, tensors, {name: value for name, value in note.items() if name != "moments"})
+
+    def done_at_once(cache: Cache) -> int:
+        done: list[int] = []
+        eyes = footage(tmp_path, cache)
+        eyes.prepare(clips, lambda count, total: done.append(count))
+        if cache.keep == "features":
+            assert [len(seen.moments) for seen in eyes.seen(clips)] == [len(clips)]
+        return done[0]
+
+    for keep in ("frames", "features"):
+        with monkeypatch.context() as earlier:
+            earlier.setattr(TensorStore, "put", without_times)
+            footage(tmp_path, Cache(keep=keep)).prepare(clips, lambda count, total: None)
+    for keep in ("features", "frames"):
+        assert (done_at_once(Cache(keep=keep)), done_at_once(Cache(keep=keep))) == (0, len(clips))
+
+
 def test_half_precision_features_train_nearly_the_same(labels: Path, tmp_path: Path) -> None:
     exact = trained(recipe(stage(labels)), tmp_path / "exact")
     half = trained(recipe(stage(labels, cache={"dtype": "float16"})), tmp_path / "half")

@@ -53,7 +53,7 @@ def find_clips(
         fps: Pictures per second of folders of pictures.
 
     Raises:
-        ConfigError: If nothing is there.
+        ConfigError: If nothing is there, or a rate is given that nothing would have.
     """
     if not isinstance(source, Path):
         found = Found([Clip(readable(path.as_posix()), path) for path in dict.fromkeys(source)])
@@ -69,6 +69,10 @@ def find_clips(
         others += "".join(f"\n  {name}: {reason}" for name, reason in islice(found.unreadable.items(), _TOLD))
         raise ConfigError(where, f"no clip is here{others}", "give videos or pictures, or a folder with some")
     if fps is not None:
+        if not any(clip.path.is_dir() for clip in found.clips):
+            raise ConfigError(
+                "--fps", "no clip is a folder of pictures", "leave it out, or give --albums as well"
+            )
         found.clips = [replace(clip, rate=fps) if clip.path.is_dir() else clip for clip in found.clips]
     found.clips.sort(key=lambda clip: order(clip.id))
     return found

@@ -35,10 +35,11 @@ def plain_errors(go_on: str = "run the same command again") -> Iterator[None]:
 def table(head: list[str], rows: list[list[Any]]) -> None:
     """Print rows under their columns' names."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    shown = Table(*head, box=None, pad_edge=False, header_style="bold")
+    columns = [Column(name, overflow="fold") for name in head]  # a long word is broken, not cut off
+    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         shown.add_row(*(Text(readable(str(cell), lines=True)) for cell in row))  # no markup
     Console(file=sys.stdout).print(shown)

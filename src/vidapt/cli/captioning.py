@@ -129,8 +129,10 @@ def ask(
     """Answer questions about a clip, or about several together."""
     with plain_errors():
         _check_asked("question", question)
-        engine = _engine(model, device, dtype, bits)
         media = [clip, *(also or ())]
+        if fps is not None and not any(path.is_dir() for path in media):
+            raise ConfigError("--fps", "no folder of pictures is asked about", "leave it out")
+        engine = _engine(model, device, dtype, bits)
         answers = engine.ask_all(media, question, fps=fps, max_new_tokens=max_tokens)
     if as_json:
         rows = [{"question": q, "answer": a} for q, a in zip(question, answers, strict=True)]

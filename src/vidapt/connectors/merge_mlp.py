@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidapt.connectors._blocks import blocks_of, side_by_side
 from vidapt.connectors._towers import one_tower
 from vidapt.nouns import Features, Grid, Tokens
 from vidapt.parts import PartConfig
@@ -65,8 +65,7 @@ class Part(nn.Module):
 
     def plan(self, grid: Grid) -> tuple[Grid, int]:
         """Say what `forward` will make of a grid: the grid of the tokens, and 0 tokens without a place."""
-        stride = self.cfg.stride
-        return Grid(grid.t, -(-grid.h // stride), -(-grid.w // stride)), 0
+        return blocks_of(grid, self.cfg.stride), 0
 
     def forward(self, *features: Features) -> Tokens:
         """Make tokens.
@@ -92,18 +91,12 @@ class Part(nn.Module):
                 f"the tower gave {len(seen.levels)} levels"
             )
         grid, extra = self.plan(seen.grid)
-        x = self.mlp(self._merged(self.norm(seen.x), grid))
+        stride = self.cfg.stride
+        x = self.mlp(side_by_side(self.norm(seen.x), stride))
         deep = (
-            merger(self._merged(level, grid)) for merger, level in zip(self.deep, seen.levels, strict=True)
+            merger(side_by_side(level, stride)) for merger, level in zip(self.deep, seen.levels, strict=True)
         )
         return Tokens(x.flatten(1, 3), grid, extra, tuple(one.flatten(1, 3) for one in deep))
-
-    def _merged(self, x: Tensor, grid: Grid) -> Tensor:
-        """[N, t, h, w, C] -> [N, t, h / s, w / s, s * s * C], the cells of a block row by row."""
-        s = self.cfg.stride
-        x = _completed(_completed(x, 2, grid.h * s), 3, grid.w * s)
-        blocks = x.reshape(*x.shape[:2], grid.h, s, grid.w, s, x.shape[-1])
-        return blocks.transpose(3, 4).flatten(4)
 
 
 class _BlockMerger(nn.Module):
@@ -121,14 +114,6 @@ class _BlockMerger(nn.Module):
 
 def _mlp(merged: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(merged, merged), nn.GELU(), nn.Linear(merged, width))
-
-
-def _completed(x: Tensor, dim: int, length: int) -> Tensor:
-    """`x` with its last entry along `dim` repeated up to `length`."""
-    if x.shape[dim] == length:
-        return x
-    at = torch.arange(length, device=x.device).clamp_max(x.shape[dim] - 1)
-    return x.index_select(dim, at)
 
 
 def tiny() -> Part:

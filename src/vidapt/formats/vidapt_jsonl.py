@@ -24,6 +24,8 @@ from vidapt.formats._row import Row
 from vidapt.nouns import Clip, Sample
 
 _STRETCH = {"start_s", "end_s", "fps"}
+_RATES = 0.001, 1000.0
+"""Slowest and fastest rate of a folder of pictures that is believed, as `--fps` has it."""
 _KEYS = LABEL_KEYS | {"id", "video", "media"} | _STRETCH
 
 
@@ -92,8 +94,9 @@ def _stretch(row: Row, given: str, finder: MediaFinder) -> Clip:
     start_s, end_s, rate = row.seconds("start_s") or 0.0, row.seconds("end_s"), row.seconds("fps")
     if end_s is not None and end_s <= start_s:
         raise row.error(f"the clip ends at {end_s} s, not after its start at {start_s} s")
-    if rate == 0:
-        raise row.error("'fps' is 0", "leave it out where nobody knows it")
+    if rate is not None and not _RATES[0] <= rate <= _RATES[1]:
+        remedy = f"give {_RATES[0]:g} to {_RATES[1]:g}, or leave it out where nobody knows it"
+        raise row.error(f"'fps' is {rate:g}", remedy)
     return Clip(_clip_name(given, start_s, end_s), finder.path(given, row), start_s, end_s, rate)
 
 

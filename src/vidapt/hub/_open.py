@@ -153,6 +153,7 @@ def open_checkpoint(
     plan, source = _described(family, config, folder, tokenizer)
     bound = Bound.of((entry.shape for entry in tensors.values()), folder / "config.json")
     model = _build(plan, bound, edit)
+    _check_vocabulary(model, tokenizer, folder)
     table = rename(tensors, rules_of(family, tensors), folder, family.FAMILY)
     names, ignored = dict(table.names), dict(table.ignored)
     if new_connector:
@@ -221,12 +222,35 @@ def _build(plan: Blueprint, bound: Bound, edit: Callable[[Blueprint], Blueprint]
         return VideoLM(edit(plan) if edit else plan)
 
 
+def _check_vocabulary(model: VideoLM, tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer that writes words which the language model has no rows for.
+
+    Marks that were added to it may go beyond: some checkpoints have marks that nothing reads.
+    """
+    rows = model.language.get_input_embeddings().weight.shape[0]
+    if tokenizer.vocab_size > rows:
+        raise CheckpointError(
+            folder,
+            f"its tokenizer knows {tokenizer.vocab_size:,} words, its language model {rows:,}",
+            "the tokenizer is another model's: fetch the folder again",
+        )
+
+
 @contextmanager
 def _possible(folder: Path) -> Iterator[None]:
     """A config is untrusted input; what it may break is in pydantic, transformers and torch."""
     try:
         yield
-    except (ConfigError, ValueError, TypeError, ArithmeticError, RuntimeError, StrictDataclassError) as error:
+    except (
+        ConfigError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        RuntimeError,
+        StrictDataclassError,
+    ) as error:
         raise CheckpointError(
             folder / "config.json",
             f"describes a model that cannot be built: {error}",

@@ -143,16 +143,36 @@ def language(config: Mapping[str, Any], kind: str, flat: type[PretrainedConfig] 
         flat: Its class, where files hold it flat.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or its positions do not share out what is rotated.
     """
     text = config.get("text_config")
     if not isinstance(text, dict):
         if flat is None:
             raise ValueError("there is no `text_config`")
         text = _composed.flat_language(config, flat)
+    _check_sections(text)
     # What is said of the whole model holds; text models of mixtures say by default what is not so.
     tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
     return {**_composed.cleaned(text), "model_type": kind, "tie_word_embeddings": tied}
+
+
+def _check_sections(text: Mapping[str, Any]) -> None:
+    """Refuse shares of time, rows and columns that are not those of all that is rotated.
+
+    Where they are interleaved, transformers never asks, and takes time for what is left.
+    """
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    sections = rope.get("mrope_section")
+    if sections is None:
+        return
+    width = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    share = rope.get("partial_rotary_factor") or text.get("partial_rotary_factor") or 1.0
+    rotated = int(width * share) // 2
+    sound = isinstance(sections, list) and len(sections) == 3 and all(isinstance(n, int) for n in sections)
+    if not sound or min(sections) < 0 or sum(sections) != rotated:
+        raise ValueError(
+            f"mrope_section {sections} does not share out {rotated} frequencies among three axes"
+        )
 
 
 def settings(folder: Path, kind: Kind) -> dict[str, Any]:
@@ -164,6 +184,12 @@ def settings(folder: Path, kind: Kind) -> dict[str, Any]:
     where, fields = processor(folder, kind)
     if filter_of(fields, where) != "bicubic":
         raise CheckpointError(where, f"resample is {fields['resample']!r}", "known: 3 bicubic")
+    if not isinstance(fields.get("size") or {}, dict):
+        raise CheckpointError(
+            where, f"size is {fields['size']!r}", "known: an object with shortest_edge and longest_edge"
+        )
+    if not all(fields.get("image_std") or (1,)):
+        raise CheckpointError(where, f"image_std is {fields['image_std']}", "nothing can be divided by 0")
     return fields
 
 

@@ -14,7 +14,7 @@ from vidapt.errors import ConfigError, FormatError
 from vidapt.files import disk_errors, write_text
 from vidapt.metrics.claims import ClaimCounts
 from vidapt.metrics.match import is_match
-from vidapt.metrics.spans import RIGHT_AT, Stretch, agreement
+from vidapt.metrics.spans import RIGHT_AT, WHEN, Stretch, agreement, only_stretch
 from vidapt.nouns import Clip
 
 PREDICTIONS, QUARANTINE = "predictions.jsonl", "quarantine.jsonl"
@@ -88,11 +88,14 @@ class Verdict:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Verdict:
-        """Read what `to_json` wrote; `right` is found anew."""
+        """Read what `to_json` wrote, or an earlier version of it, which knew neither `fps` nor `stretch`.
+
+        `right` is found anew.
+        """
         return cls(
             number=int(row["number"]),
             sample=row["sample"],
-            clip=Clip(row["clip"], Path(row["path"]), row["start_s"], row["end_s"], row["fps"]),
+            clip=Clip(row["clip"], Path(row["path"]), row["start_s"], row["end_s"], row.get("fps")),
             type=row["type"],
             question=row["question"],
             expected=row["expected"],
@@ -102,8 +105,14 @@ class Verdict:
             claims={arm: ClaimCounts(**counts) for arm, counts in row["claims"].items()},
             shuffled_from=row["shuffled_from"],
             sentences=tuple((text, mark) for text, mark in row["sentences"]),
-            stretch=None if row["stretch"] is None else (row["stretch"][0], row["stretch"][1]),
+            stretch=_stretch(row),
         )
+
+
+def _stretch(row: Mapping[str, Any]) -> Stretch | None:
+    if "stretch" not in row:
+        return only_stretch(row["expected"]) if row["type"] == WHEN else None
+    return None if row["stretch"] is None else (row["stretch"][0], row["stretch"][1])
 
 
 @dataclass(frozen=True, slots=True)

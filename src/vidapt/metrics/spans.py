@@ -28,11 +28,14 @@ Stretch = tuple[float, float]
 
 _UNIT = r"(?:\s?(?:seconds|second|secs|sec|s)\b)"
 _CLOCK = r"(?:\d{1,2}:)?\d{1,3}:\d{2}(?:\.\d+)?"
-_TIME = rf"(?:{_CLOCK}|\d+(?:\.\d+)?)"
-_TO = r"\s*(?:[-–—]|to|and|until)\s*"
+_TIME = rf"(?:{_CLOCK}|\d{{1,6}}(?:\.\d{{1,6}})?)"
+_TO = r"\s*(?:[-\u2010-\u2014\u2212~\u301c\uff5e]|to|and|until)\s*"
+"""Hyphens, dashes, the minus and the tildes that people and models write between two numbers."""
+_OTHER_UNIT = r"\s?(?:[%°]|(?:ms|[cmk]?m|kg|g|min|mins|met(?:re|er)s?|minutes?|percent|degrees?|points?)\b)"
+"""What numbers that are no seconds are followed by: they would be moved along with times."""
 _TIMES = re.compile(
     r"(?:(?P<lead>\b(?:at|around|about|near|by|after|from)\s|<)|(?<![\w.:]))"
-    rf"(?P<first>{_TIME})(?P<unit>{_UNIT})?(?:{_TO}(?P<last>{_TIME})(?P<units>{_UNIT})?)?(?![\w:]|\.\d)",
+    rf"(?P<first>{_TIME})(?P<unit>{_UNIT})?(?:{_TO}(?P<last>{_TIME})(?P<units>{_UNIT})?)?(?![\w:]|\.\d|{_OTHER_UNIT})",
     re.IGNORECASE,
 )
 

@@ -15,21 +15,25 @@ from pydantic import BeforeValidator, field_validator
 from vidapt.nouns import Moment, Moments, Stamp
 from vidapt.strict import Strict
 
-_FIELDS = frozenset(
-    {
-        "seconds",
-        "clock",
-        "number",
-        "frames",
-        "frames_in_words",
-        "length",
-        "length_clock",
-        "moments",
-        "index",
-    }
-)
-_SPECS = frozenset({"", "d", "02d", ".0f", ".1f", ".2f", ".3f", "g"})
-"""Formats of numbers; any others, such as a width of a million, are not needed."""
+_TIME = ("", ".0f", ".1f", ".2f", ".3f", "g")
+_COUNT = ("", "d", "02d")
+_WORDS = ("",)
+_FIELDS = {
+    "seconds": _TIME,
+    "length": _TIME,
+    "number": _COUNT,
+    "frames": _COUNT,
+    "index": _COUNT,
+    "clock": _WORDS,
+    "length_clock": _WORDS,
+    "frames_in_words": _WORDS,
+    "moments": _WORDS,
+}
+"""What may be written, and the formats that each can be written in; others, such as a width of a million, are
+not needed, and a format of another kind of value would fail at the first clip."""
+
+_LONGEST = 1000
+"""Letters of a template; the longest published one, LLaVA-Video's, has about 200."""
 
 
 Scene = Literal["image", "images", "video"]
@@ -64,15 +68,18 @@ class TimeText(Strict):
     @field_validator("intro", "before", "between", "after", "outro")
     @classmethod
     def _can_be_filled(cls, text: str) -> str:
+        if len(text) > _LONGEST:
+            raise ValueError(f"is {len(text):,} letters long; at most {_LONGEST:,} can be")
         for _, name, spec, conversion in string.Formatter().parse(text):
-            if name is not None and name not in _FIELDS:
+            if name is None:
+                continue
+            if name not in _FIELDS:
                 raise ValueError(
                     f"nothing is known to write for {{{name}}}; known: {', '.join(sorted(_FIELDS))}"
                 )
-            if conversion or (spec or "") not in _SPECS:
-                raise ValueError(
-                    f"{{{name}}} is written in a way that is not known; known: {', '.join(sorted(_SPECS))}"
-                )
+            if conversion or (spec or "") not in _FIELDS[name]:
+                ways = ", ".join(f"{{{name}:{way}}}" if way else f"{{{name}}}" for way in _FIELDS[name])
+                raise ValueError(f"{{{name}}} is written in a way that is not known; known: {ways}")
         return text
 
     @property

@@ -56,13 +56,17 @@ class TensorStore:
     Args:
         folder: Made if missing; use one folder per combination of everything the tensors depend on.
         max_bytes: Writing more raises BudgetError.
+        noted: What notes have to tell. A clip of which an earlier version kept less is not there.
 
     Attributes:
         dropped: Damaged shards that were there when the store was opened; their clips are missing.
     """
 
-    def __init__(self, folder: Path, max_bytes: float = float("inf")) -> None:
+    def __init__(
+        self, folder: Path, max_bytes: float = float("inf"), noted: frozenset[str] = frozenset()
+    ) -> None:
         self.folder, self.max_bytes, self.dropped = folder, max_bytes, 0
+        self._noted = noted
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._index: dict[str, _Row] = {}
@@ -98,6 +102,8 @@ class TensorStore:
                     continue
                 self._bytes += path.stat().st_size
                 for key, row in rows.items():
+                    if not self._noted <= set(row.note or ()):
+                        continue
                     # Of a clip that was damaged and put again, the newer one counts.
                     if key not in self._index or self._index[key].made < row.made:
                         self._index[key] = row

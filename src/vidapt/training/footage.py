@@ -37,6 +37,9 @@ Told = Callable[[int, int], None]
 FIRST = Times(times=(0.0,))
 """What is looked at of a clip where nothing is kept: its headers and its first frame."""
 
+_NOTED = frozenset({"notes", "frames", "size", "moments"})
+"""What is noted beside what is kept of a clip."""
+
 _Cut = tuple[Item, Views, list[str]]
 """A clip, its views, and what decoding had to say."""
 
@@ -83,12 +86,12 @@ class Footage:
         self.store: TensorStore | None = None
         self._frames: TensorStore | None = None
         if self.keeps == "frames":
-            self.store = TensorStore(folder / self._frames_name(), cache.max_gb * 1e9)
+            self.store = TensorStore(folder / self._frames_name(), cache.max_gb * 1e9, _NOTED)
         elif self.keeps == "features":
-            self.store = TensorStore(folder / self._features_name(cache), cache.max_gb * 1e9)
+            self.store = TensorStore(folder / self._features_name(cache), cache.max_gb * 1e9, _NOTED)
             # Frames that another stage has decoded need not be decoded again.
             if (folder / self._frames_name()).is_dir():
-                self._frames = TensorStore(folder / self._frames_name())
+                self._frames = TensorStore(folder / self._frames_name(), noted=_NOTED)
 
     def _frames_depend_on(self) -> list[Any]:
         blueprint = self.model.blueprint
