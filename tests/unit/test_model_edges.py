@@ -18,6 +18,8 @@ from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.folder import BLUEPRINT, read_blueprint
 from vidapt.recipe import DualBlueprint
 
+IN_DECODER = {"kind": "whole", "fit": "squash", "filter": "area", "in_decoder": True}
+
 
 def test_a_folder_without_a_blueprint_is_told_with_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"holds no {BLUEPRINT}") as told:
@@ -31,7 +33,7 @@ def test_a_folder_without_a_blueprint_is_told_with_what_to_give(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("video", "size"),
     [
-        ({"kind": "whole", "fit": "squash"}, (16, 16)),
+        (IN_DECODER, (16, 16)),
         ({"kind": "framed", "fit": "pad"}, None),  # of another way to cut the decoder cannot know
         ({"kind": "native", "factor": 4, "min_pixels": 64, "max_pixels": 256}, None),
     ],
@@ -39,7 +41,7 @@ def test_a_folder_without_a_blueprint_is_told_with_what_to_give(tmp_path: Path) 
 def test_the_decoder_resizes_where_all_scenes_let_it(
     video: dict[str, object], size: tuple[int, int] | None
 ) -> None:
-    model = video_lm(resolution={"kind": "whole", "fit": "squash"}, scenes={"video": video})
+    model = video_lm(resolution=IN_DECODER, scenes={"video": video})
     assert model.decode_size == size
 
 
