@@ -17,11 +17,12 @@ from torch import Tensor
 
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.hub import clip_vip
-from vidapt.inference.engine import Engine, SeenClip
+from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.inference.match import margin, match, shares
 from vidapt.inference.match_set import match_set
 from vidapt.inference.matchers import TOGETHER, By, DualMatcher, LanguageMatcher, open_matcher
+from vidapt.inference.watch import SeenClip
 from vidapt.labelling.cases import Case
 from vidapt.labelling.sentences import sentences
 from vidapt.models._text_tower import Text

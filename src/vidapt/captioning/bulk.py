@@ -17,7 +17,8 @@ from vidapt.captioning.journal import Broken, Journal
 from vidapt.captioning.namesakes import folder_of, merged, refuse_namesakes
 from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
 from vidapt.errors import BrokenClip, ConfigError
-from vidapt.inference.engine import CAPTION_PROMPT, Engine, SeenClip
+from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.watch import SeenClip
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent

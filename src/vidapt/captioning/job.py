@@ -10,7 +10,8 @@ from vidapt.captioning.found import readable
 from vidapt.captioning.rows import CaptionRow
 from vidapt.digests import digest
 from vidapt.errors import ConfigError
-from vidapt.inference.engine import Engine, SeenClip
+from vidapt.inference.engine import Engine
+from vidapt.inference.watch import SeenClip
 from vidapt.metrics.spans import shifted
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip

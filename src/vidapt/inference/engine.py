@@ -2,77 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vidapt.digests import seed_of
-from vidapt.errors import BrokenClip, BudgetError, CheckpointError, ConfigError
+from vidapt.errors import BudgetError, CheckpointError, ConfigError
 from vidapt.hub import is_mark
-from vidapt.models.clip_rows import stacked, visual_tokens
+from vidapt.inference.watch import SeenClip, Watcher
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
 from vidapt.models.generate import Answer, Decoding, generate
-from vidapt.models.layout import layout_of
-from vidapt.models.packed import Group, Packed, Reading, pack, prefix_layout, reading_length, spell
+from vidapt.models.packed import Group, Packed, pack, prefix_layout
 from vidapt.models.reach import (
-    REMEDY,
-    late,
-    most_frames,
     reach_of,
     refuse_packed,
-    sequence,
     text_length,
 )
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip, Frames, Layout, Moments, Plan, Sample, Turn, View, Views
-from vidapt.video import decode, decode_ahead
+from vidapt.nouns import Clip, Sample, Turn
+from vidapt.video import decode
 
 CAPTION_PROMPT = "describe the video."
 Media = str | Path | Sequence[str | Path]
 """One file or folder, or several."""
 
-AHEAD_FRAMES = 512
-"""Frames decoded ahead of the model at most; 512 of high definition are three gigabytes."""
-
-TOWER_BATCH = 8
-"""Clips per call of the tower; with more, a processor's caches overflow and each clip takes longer."""
-
-
-@dataclass(frozen=True)
-class SeenClip:
-    """A clip as the language model reads it.
-
-    Attributes:
-        clip: What it was.
-        tokens: [n, D] visual tokens, or [n, D * (1 + depths)].
-        layout: How they are read: which stand together, and the text between them.
-        times_s: Seconds of the frames used, from the first frame of the file.
-        moments: The same from where the clip begins.
-        notes: What decoding had to say.
-    """
-
-    clip: Clip
-    tokens: Tensor
-    layout: Layout
-    times_s: tuple[float, ...]
-    moments: Moments
-    notes: tuple[str, ...]
-
-
 _GENERATION = "generation_config.json"
 
 
-class Engine:
+class Engine(Watcher):
     """A model ready to be asked.
 
     Args:
@@ -85,7 +49,8 @@ class Engine:
     def __init__(
         self, model: VideoLM, tokenizer: Any, name: str, card: Mapping[str, Any] | None = None
     ) -> None:
-        self.model, self.tokenizer, self.name, self.card = model, tokenizer, name, dict(card or {})
+        super().__init__(model, tokenizer)
+        self.name, self.card = name, dict(card or {})
         end = model.blueprint.prompt.end.strip()
         ids = tokenizer(end, add_special_tokens=False).input_ids if end else []
         # Only marks end an answer: one that is spelled with ordinary pieces begins like many words do.
@@ -179,14 +144,11 @@ class Engine:
         """
         media = tuple(one.clip for one in seen)
         encoded = tuple(self.encoded(question, answer, media) for question, answer in answered)
-        readings = self._readings(seen)
+        readings = self.readings(seen)
         packed = pack([Group(encoded, readings)], self.model.positions)
         refuse_packed(self.model, packed)
         packed = packed.to(self.model.device)
         return packed, self.model(packed, torch.cat([one.tokens for one in seen]) if seen else None)
-
-    def _readings(self, seen: Sequence[SeenClip]) -> tuple[Reading, ...]:
-        return tuple(spell(one.layout, index, self.tokenizer, one.moments) for index, one in enumerate(seen))
 
     def prompt(self, seen: Sequence[SeenClip], question: str) -> tuple[list[int], list[bool]]:
         """Ids of all that is read before an answer to a question is begun, and where visual tokens stand.
@@ -199,7 +161,7 @@ class Engine:
             [L] ids, 0 where a visual token stands; and [L] whether one does.
         """
         encoded = self._encoded(question, tuple(one.clip for one in seen))
-        ids, slots, _ = prefix_layout(encoded.prefix, self._readings(seen))
+        ids, slots, _ = prefix_layout(encoded.prefix, self.readings(seen))
         return [*ids, *encoded.ids], [*slots, *(False for _ in encoded.ids)]
 
     def encoded(self, question: str, answer: str, media: tuple[Clip, ...] = ()) -> Encoded:
@@ -221,13 +183,6 @@ class Engine:
         seen.update(weights_fingerprint(WeightsAnywhere(self.model)).encode())
         return seen.hexdigest()[:24]
 
-    @property
-    def clip_tokens(self) -> int:
-        """How many tokens a clip of high definition becomes, or more than it would."""
-        counts = {1, most_frames(self.model.blueprint.frames)}
-        layouts = [(self.model.plan((1080, 1920), frames)[1], late(frames)) for frames in counts]
-        return max(reading_length(spell(layout, 0, self.tokenizer, when)) for layout, when in layouts)
-
     def text_tokens(self, question: str, clips: int = 1) -> int:
         """How many tokens of text the model reads when it is asked a question about some clips.
 
@@ -235,110 +190,6 @@ class Engine:
             BudgetError: If that is more than it reads, before any clip is looked at.
         """
         return text_length(self._encoded(question, (Clip("", Path()),) * clips))
-
-    def watch(
-        self, clips: Iterable[Clip], *, workers: int, batch: int = 8
-    ) -> Iterator[SeenClip | BrokenClip]:
-        """See clips in order, decoding ahead of the model."""
-        clips = iter(clips)
-        batches = iter(lambda: list(itertools.islice(clips, batch)), [])
-        for seen in self.watch_batches(batches, workers=workers, ahead=2 * batch):
-            yield from seen
-
-    def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int, ahead: int = 8, beside: int = 0
-    ) -> Generator[list[SeenClip | BrokenClip], None, None]:
-        """See clips batch by batch, decoding up to `ahead` clips before the model needs them.
-
-        What the model computes of a clip may differ in the last bits with what else is in its batch;
-        whoever needs the same bits again gives the same batches. A clip that is too long for the language
-        model, with `beside` tokens of text, is one that cannot be used.
-        """
-        sizes: deque[int] = deque()
-        policy, size = self.model.blueprint.frames, self.model.decode_size
-        clips = _flattened(batches, sizes)
-        room = max(1, min(ahead, AHEAD_FRAMES // most_frames(policy)))
-        decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=room)
-        with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
-            for first in decoded:
-                yield self._see_sound([first, *itertools.islice(decoded, sizes.popleft() - 1)], beside)
-
-    def _see_sound(
-        self, decoded: Sequence[tuple[Clip, Frames | BrokenClip]], beside: int
-    ) -> list[SeenClip | BrokenClip]:
-        cut = [
-            frames if isinstance(frames, BrokenClip) else self._cut(clip, frames, beside=beside)
-            for clip, frames in decoded
-        ]
-        sound = [
-            (clip, frames, views)
-            for (clip, frames), views in zip(decoded, cut, strict=True)
-            if not isinstance(frames, BrokenClip) and not isinstance(views, BrokenClip)
-        ]
-        seen = iter(self._look(sound))
-        return [views if isinstance(views, BrokenClip) else next(seen) for views in cut]
-
-    def _cut(self, clip: Clip, frames: Frames, together: int = 1, beside: int = 0) -> Views | BrokenClip:
-        """A clip's views; or why none can be cut, such as a shape that the model's tower cannot take."""
-        try:
-            views = self.model.cut(torch.from_numpy(frames.pixels), together, frames.moments)
-        except ValueError as error:
-            return BrokenClip(clip.path, str(error))
-        reading = spell(self.model.layout(views.plan, together), 0, self.tokenizer, frames.moments)
-        length = sequence(self.model.positions, (0,), (reading,), beside)
-        if reason := reach_of(self.model).excess(*length, packed=False):
-            return BrokenClip(clip.path, f"with the text about it, it would be {reason}; {REMEDY}")
-        return views
-
-    def see(self, clips: Sequence[tuple[Clip, Frames]], together: int = 1, beside: int = 0) -> list[SeenClip]:
-        """Visual tokens of decoded clips; those with equal plans go through the tower together.
-
-        Args:
-            clips: What was decoded.
-            together: How many clips one conversation is about.
-            beside: How many tokens of text are read with them.
-
-        Raises:
-            BrokenClip: If no view can be cut from one, or it is longer than the language model reads.
-        """
-        sound = []
-        for clip, frames in clips:
-            views = self._cut(clip, frames, together, beside)
-            if isinstance(views, BrokenClip):
-                raise views
-            sound.append((clip, frames, views))
-        return self._look(sound)
-
-    @torch.inference_mode()
-    def _look(self, clips: Sequence[tuple[Clip, Frames, Views]]) -> list[SeenClip]:
-        alike: dict[tuple[View, ...], list[int]] = {}
-        for index, (_, _, views) in enumerate(clips):
-            alike.setdefault(views.plan.views, []).append(index)
-        seen: dict[int, SeenClip] = {}
-        for members in alike.values():
-            for start in range(0, len(members), TOWER_BATCH):
-                chosen = members[start : start + TOWER_BATCH]
-                read = self._read([clips[index][2] for index in chosen])
-                for index, (tokens, layout) in zip(chosen, read, strict=True):
-                    clip, frames, _ = clips[index]
-                    times = tuple(map(float, frames.times_s))
-                    seen[index] = SeenClip(clip, tokens, layout, times, frames.moments, frames.notes)
-        return [seen[index] for index in range(len(clips))]
-
-    def _read(self, cuts: Sequence[Views]) -> list[tuple[Tensor, Layout]]:
-        """Visual tokens of clips whose views are alike; those with equal plans are read together, too."""
-        device = self.model.device
-        placed = [replace(cut, tensors=tuple(tensor.to(device) for tensor in cut.tensors)) for cut in cuts]
-        each = self.model.see_each(placed)
-        plans: dict[tuple[Plan, int], list[int]] = {}
-        for index, one in enumerate(each):
-            plans.setdefault((one.plan, one.together), []).append(index)
-        found: dict[int, tuple[Tensor, Layout]] = {}
-        for members in plans.values():
-            read = self.model.read(stacked([each[index] for index in members]))
-            layout = layout_of(read)
-            found |= {i: (tokens, layout) for i, tokens in zip(members, visual_tokens(read), strict=True)}
-        return [found[index] for index in range(len(cuts))]
 
     def answer(
         self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding
@@ -360,7 +211,7 @@ class Engine:
         seeds: list[int] = []
         for seen, questions in asked:
             encoded = [self._encoded(question, tuple(one.clip for one in seen)) for question in questions]
-            readings = self._readings(seen)
+            readings = self.readings(seen)
             tokens = torch.cat([one.tokens for one in seen]) if seen else None
             # A question that says itself where the clip stands may have another prefix than its neighbours.
             for _, members in itertools.groupby(encoded, key=lambda e: e.prefix):
@@ -399,11 +250,3 @@ def _published_stops(model: VideoLM) -> list[int]:
         )
     # Of tokens that the model does not have none is ever written.
     return [one for one in found if 0 <= one < model.language.get_input_embeddings().num_embeddings]
-
-
-def _flattened(batches: Iterable[Sequence[Clip]], sizes: deque[int]) -> Iterator[Clip]:
-    """The clips of all batches; the size of each that has any is noted before its first clip is given."""
-    for batch in batches:
-        if batch:
-            sizes.append(len(batch))
-        yield from batch

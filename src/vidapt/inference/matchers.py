@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vidapt.errors import BrokenClip, CheckpointError, ConfigError
 from vidapt.hub import LoadReport, open_dual_encoder
-from vidapt.inference.engine import CAPTION_PROMPT, Engine, SeenClip
+from vidapt.inference.engine import CAPTION_PROMPT, Engine
 from vidapt.inference.load import load
+from vidapt.inference.watch import SeenClip
 from vidapt.labelling.sentences import sentences
 from vidapt.loading import compares, locate_dual, usable_device
 from vidapt.models.dual_encoder import DualEncoder

@@ -11,7 +11,7 @@ from vidapt.errors import BrokenClip, BudgetError, ConfigError
 from vidapt.nouns import MEDIA, Clip, Sample
 
 if TYPE_CHECKING:
-    from vidapt.inference.engine import SeenClip
+    from vidapt.inference.watch import SeenClip
     from vidapt.models.generate import Answer, Decoding
 
 Control = Literal["blind", "shuffled"]

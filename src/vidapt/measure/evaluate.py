@@ -52,7 +52,7 @@ from vidapt.progress import Reporter, silent
 from vidapt.version import VERSION
 
 if TYPE_CHECKING:
-    from vidapt.inference.engine import SeenClip
+    from vidapt.inference.watch import SeenClip
     from vidapt.models.generate import Decoding
 
 __all__ = ["CONTROLS", "METRICS", "Evaluation", "billiards_judge", "evaluate"]

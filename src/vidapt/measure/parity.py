@@ -9,7 +9,8 @@ from typing import Any
 
 from vidapt.errors import ConfigError, VidaptError, readable
 from vidapt.formats import open_samples, single_questions
-from vidapt.inference.engine import Engine, SeenClip
+from vidapt.inference.engine import Engine
+from vidapt.inference.watch import SeenClip
 from vidapt.measure.prompt_ids import (
     Difference,
     answer_difference,

@@ -12,7 +12,8 @@ from itertools import groupby
 from typing import Any
 
 from vidapt.errors import readable
-from vidapt.inference.engine import Engine, SeenClip
+from vidapt.inference.engine import Engine
+from vidapt.inference.watch import SeenClip
 
 _AROUND = 6
 """Pieces shown on each side of a difference."""

@@ -1,0 +1,184 @@
+"""Clips in front of a model: decoded ahead of it, seen together where they are alike, and read as tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from vidapt.errors import BrokenClip
+from vidapt.models.clip_rows import stacked, visual_tokens
+from vidapt.models.layout import layout_of
+from vidapt.models.packed import Reading, reading_length, spell
+from vidapt.models.reach import REMEDY, late, most_frames, reach_of, sequence
+from vidapt.models.video_lm import VideoLM
+from vidapt.nouns import Clip, Frames, Layout, Moments, Plan, View, Views
+from vidapt.video import decode_ahead
+
+AHEAD_FRAMES = 512
+"""Frames decoded ahead of the model at most; 512 of high definition are three gigabytes."""
+
+TOWER_BATCH = 8
+"""Clips per call of the tower; with more, a processor's caches overflow and each clip takes longer."""
+
+
+@dataclass(frozen=True)
+class SeenClip:
+    """A clip as the language model reads it.
+
+    Attributes:
+        clip: What it was.
+        tokens: [n, D] visual tokens, or [n, D * (1 + depths)].
+        layout: How they are read: which stand together, and the text between them.
+        times_s: Seconds of the frames used, from the first frame of the file.
+        moments: The same from where the clip begins.
+        notes: What decoding had to say.
+    """
+
+    clip: Clip
+    tokens: Tensor
+    layout: Layout
+    times_s: tuple[float, ...]
+    moments: Moments
+    notes: tuple[str, ...]
+
+
+class Watcher:
+    """A model that looks at clips.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its tokenizer.
+    """
+
+    def __init__(self, model: VideoLM, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+
+    @property
+    def clip_tokens(self) -> int:
+        """How many tokens a clip of high definition becomes, or more than it would."""
+        counts = {1, most_frames(self.model.blueprint.frames)}
+        layouts = [(self.model.plan((1080, 1920), frames)[1], late(frames)) for frames in counts]
+        return max(reading_length(spell(layout, 0, self.tokenizer, when)) for layout, when in layouts)
+
+    def readings(self, seen: Sequence[SeenClip]) -> tuple[Reading, ...]:
+        """What is read of clips, text between their tokens as ids."""
+        return tuple(spell(one.layout, index, self.tokenizer, one.moments) for index, one in enumerate(seen))
+
+    def watch(
+        self, clips: Iterable[Clip], *, workers: int, batch: int = 8
+    ) -> Iterator[SeenClip | BrokenClip]:
+        """See clips in order, decoding ahead of the model."""
+        clips = iter(clips)
+        batches = iter(lambda: list(itertools.islice(clips, batch)), [])
+        for seen in self.watch_batches(batches, workers=workers, ahead=2 * batch):
+            yield from seen
+
+    def watch_batches(
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, ahead: int = 8, beside: int = 0
+    ) -> Generator[list[SeenClip | BrokenClip], None, None]:
+        """See clips batch by batch, decoding up to `ahead` clips before the model needs them.
+
+        What the model computes of a clip may differ in the last bits with what else is in its batch;
+        whoever needs the same bits again gives the same batches. A clip that is too long for the language
+        model, with `beside` tokens of text, is one that cannot be used.
+        """
+        sizes: deque[int] = deque()
+        policy, size = self.model.blueprint.frames, self.model.decode_size
+        clips = _flattened(batches, sizes)
+        room = max(1, min(ahead, AHEAD_FRAMES // most_frames(policy)))
+        decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=room)
+        with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
+            for first in decoded:
+                yield self._see_sound([first, *itertools.islice(decoded, sizes.popleft() - 1)], beside)
+
+    def _see_sound(
+        self, decoded: Sequence[tuple[Clip, Frames | BrokenClip]], beside: int
+    ) -> list[SeenClip | BrokenClip]:
+        cut = [
+            frames if isinstance(frames, BrokenClip) else self._cut(clip, frames, beside=beside)
+            for clip, frames in decoded
+        ]
+        sound = [
+            (clip, frames, views)
+            for (clip, frames), views in zip(decoded, cut, strict=True)
+            if not isinstance(frames, BrokenClip) and not isinstance(views, BrokenClip)
+        ]
+        seen = iter(self._look(sound))
+        return [views if isinstance(views, BrokenClip) else next(seen) for views in cut]
+
+    def _cut(self, clip: Clip, frames: Frames, together: int = 1, beside: int = 0) -> Views | BrokenClip:
+        """A clip's views; or why none can be cut, such as a shape that the model's tower cannot take."""
+        try:
+            views = self.model.cut(torch.from_numpy(frames.pixels), together, frames.moments)
+        except ValueError as error:
+            return BrokenClip(clip.path, str(error))
+        reading = spell(self.model.layout(views.plan, together), 0, self.tokenizer, frames.moments)
+        length = sequence(self.model.positions, (0,), (reading,), beside)
+        if reason := reach_of(self.model).excess(*length, packed=False):
+            return BrokenClip(clip.path, f"with the text about it, it would be {reason}; {REMEDY}")
+        return views
+
+    def see(self, clips: Sequence[tuple[Clip, Frames]], together: int = 1, beside: int = 0) -> list[SeenClip]:
+        """Visual tokens of decoded clips; those with equal plans go through the tower together.
+
+        Args:
+            clips: What was decoded.
+            together: How many clips one conversation is about.
+            beside: How many tokens of text are read with them.
+
+        Raises:
+            BrokenClip: If no view can be cut from one, or it is longer than the language model reads.
+        """
+        sound = []
+        for clip, frames in clips:
+            views = self._cut(clip, frames, together, beside)
+            if isinstance(views, BrokenClip):
+                raise views
+            sound.append((clip, frames, views))
+        return self._look(sound)
+
+    @torch.inference_mode()
+    def _look(self, clips: Sequence[tuple[Clip, Frames, Views]]) -> list[SeenClip]:
+        alike: dict[tuple[View, ...], list[int]] = {}
+        for index, (_, _, views) in enumerate(clips):
+            alike.setdefault(views.plan.views, []).append(index)
+        seen: dict[int, SeenClip] = {}
+        for members in alike.values():
+            for start in range(0, len(members), TOWER_BATCH):
+                chosen = members[start : start + TOWER_BATCH]
+                read = self._read([clips[index][2] for index in chosen])
+                for index, (tokens, layout) in zip(chosen, read, strict=True):
+                    clip, frames, _ = clips[index]
+                    times = tuple(map(float, frames.times_s))
+                    seen[index] = SeenClip(clip, tokens, layout, times, frames.moments, frames.notes)
+        return [seen[index] for index in range(len(clips))]
+
+    def _read(self, cuts: Sequence[Views]) -> list[tuple[Tensor, Layout]]:
+        """Visual tokens of clips whose views are alike; those with equal plans are read together, too."""
+        device = self.model.device
+        placed = [replace(cut, tensors=tuple(tensor.to(device) for tensor in cut.tensors)) for cut in cuts]
+        each = self.model.see_each(placed)
+        plans: dict[tuple[Plan, int], list[int]] = {}
+        for index, one in enumerate(each):
+            plans.setdefault((one.plan, one.together), []).append(index)
+        found: dict[int, tuple[Tensor, Layout]] = {}
+        for members in plans.values():
+            read = self.model.read(stacked([each[index] for index in members]))
+            layout = layout_of(read)
+            found |= {i: (tokens, layout) for i, tokens in zip(members, visual_tokens(read), strict=True)}
+        return [found[index] for index in range(len(cuts))]
+
+
+def _flattened(batches: Iterable[Sequence[Clip]], sizes: deque[int]) -> Iterator[Clip]:
+    """The clips of all batches; the size of each that has any is noted before its first clip is given."""
+    for batch in batches:
+        if batch:
+            sizes.append(len(batch))
+        yield from batch
