@@ -16,6 +16,7 @@ from vidapt.hub import _qwen, open_checkpoint
 from vidapt.models.generate import Decoding, generate
 from vidapt.models.packed import Group, pack, prefix_layout
 from vidapt.models.video_lm import VideoLM
+from vidapt.nouns import Features
 from vidapt.recipe import Blueprint, TimeText
 
 
@@ -119,10 +120,18 @@ def test_questions_behind_one_clip_do_not_see_each_other(model: VideoLM) -> None
 
 
 def _merge_down_first(model: VideoLM) -> None:
-    right = model.connector._merged
-    model.connector._merged = lambda x, grid: (
-        right(x, grid).unflatten(-1, (2, 2, -1)).transpose(-3, -2).flatten(-3)
-    )
+    right = model.connect
+
+    def turned(x: Tensor) -> Tensor:
+        """Every block of 2 x 2 cells with its rows for columns."""
+        n, t, h, w, c = x.shape
+        return x.reshape(n, t, h // 2, 2, w // 2, 2, c).transpose(3, 5).reshape(x.shape)
+
+    def connect(*features: Features, moments: Any = ()) -> Any:
+        seen = [Features(turned(one.x), None, tuple(map(turned, one.levels))) for one in features]
+        return right(*seen, moments=moments)
+
+    model.connect = connect  # type: ignore[method-assign]
 
 
 def _swap_positions(model: VideoLM) -> None:

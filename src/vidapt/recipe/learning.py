@@ -75,6 +75,9 @@ class Batching(Strict):
 
     Attributes:
         clips: Clips in a step.
+        at_once: At most this many of a step's clips are computed together; the others follow, and their
+            gradients add up to that of the whole step. None takes all of them. It changes no more than how
+            numbers round, and what memory a step needs.
         questions: At most this many samples of one clip in a step, drawn anew at each visit.
         apart: Take conversations about one clip apart: each question is learned as one that is asked alone,
             and not behind the questions before it.
@@ -90,6 +93,7 @@ class Batching(Strict):
     """
 
     clips: int = Field(8, ge=1, le=1_000_000)
+    at_once: int | None = Field(None, ge=1, le=1_000_000)
     questions: int | None = Field(None, ge=1, le=1_000_000)
     apart: bool = False
     shared_prefix: bool = True

@@ -20,8 +20,11 @@ CHANGEABLE = (
     "epochs",
     "save_every",
     "save_minutes",
+    "batching.at_once",
+    "recompute",
 )
-"""What of a stage may be changed while it is under way: how fast and how long it learns, when it saves."""
+"""What of a stage may be changed while it is under way: how fast and how long it learns, when it saves, and
+how much memory it takes."""
 
 _Where = tuple[str, ...]
 _ABSENT = object()

@@ -15,6 +15,7 @@ from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.lora import add_adapters
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Optimizer, Stage, Trained
+from vidapt.training.portions import keep_states
 
 Model: TypeAlias = VideoLM | DualEncoder
 """What a stage can train."""
@@ -102,11 +103,26 @@ def learning(parts: Mapping[str, tuple[str, ...]], stage: Stage) -> list[str]:
     return [part for part in parts if getattr(stage.train, part) != "frozen"]
 
 
-def training_mode(model: Model, trained: Trained) -> None:
-    """Dropout and the like only in parts that learn."""
+def training_mode(model: Model, trained: Trained, *, recompute: bool = False) -> None:
+    """Dropout and the like only in parts that learn.
+
+    Args:
+        model: A model.
+        trained: What learns.
+        recompute: Whether layers that a gradient goes through compute their states again.
+
+    Raises:
+        ConfigError: If none of them can.
+    """
+    through: list[nn.Module] = []
     for part, member in _members(model):
         if isinstance(member, nn.Module):
-            member.train(getattr(trained, part) != "frozen")
+            learns = getattr(trained, part) != "frozen"
+            member.train(learns)
+            # What stands in front of a frozen language model learns through it.
+            if learns or part == "language":
+                through.append(member)
+    keep_states(through, again=recompute)
 
 
 def trainable(model: Model, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -6,8 +6,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from vidapt.training.checkpoint import (
     save_checkpoint,
 )
 from vidapt.training.optimizer import Model, make_optimizer, set_rates, trainable, training_mode
+from vidapt.training.portions import learn_from
 
 LOG_EVERY = 10
 
@@ -58,7 +60,7 @@ class StageWork:
         seed: The recipe's seed.
         folder: Where checkpoints and logs go.
         steps: How many there are.
-        batch: What a step sees, counted from 0; None if nothing can be learned from it.
+        batches: What a step sees, counted from 0, in portions; none if nothing can be learned from it.
         objective: Built and prepared.
         measure: Further numbers for the log after so many steps, asked for before the first step and whenever
             a checkpoint is due; it may put the model into evaluation mode.
@@ -73,7 +75,7 @@ class StageWork:
     seed: int
     folder: Path
     steps: int
-    batch: Callable[[int], Any]
+    batches: Callable[[int], list[Any]]
     objective: nn.Module
     measure: Callable[[int], Numbers] | None = None
     watch: Callable[[Numbers], Numbers] = _nothing
@@ -125,7 +127,7 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
     with _log(work.folder, at.step, work.watch) as log, between_steps() as interrupted:
         if not at.step and work.measure is not None:
             log(0, work.measure(0), optimizer)
-        training_mode(model, stage.train)
+        training_mode(model, stage.train, recompute=stage.recompute)
         saved = time.monotonic()
         first = at.step + 1
         while at.step < total:
@@ -179,7 +181,7 @@ def _due(
         numbers |= {f"fork/{place}": value for place, value in work.changed.items()}
     if work.measure is not None and (done % work.stage.save_every == 0 or last):
         numbers |= work.measure(done)
-        training_mode(model, work.stage.train)
+        training_mode(model, work.stage.train, recompute=work.stage.recompute)
     return numbers
 
 
@@ -188,26 +190,28 @@ def _step(
 ) -> dict[str, float] | None:
     """One update; the loss per label, of how many labels, and its components; None for a skipped step."""
     stage = work.stage
-    batch = work.batch(number)
-    if batch is None:
+    batches = work.batches(number)
+    if not batches:
         return None
     optimizer.zero_grad()
-    lower = (
-        torch.autocast(model.device.type, torch.bfloat16) if stage.precision == "bfloat16" else nullcontext()
-    )
-    with lower:
-        loss = work.objective(model, batch)
-    mean = loss.total / loss.weight
-    _check_finite(stage, number, "the loss", mean)
-    mean.backward()
     weights = [weight for _, weight in trainable(model, work.objective)]
+
+    def lower() -> AbstractContextManager[Any]:
+        halves = stage.precision == "bfloat16"
+        return torch.autocast(model.device.type, torch.bfloat16) if halves else nullcontext()
+
+    def check(mean: Tensor) -> None:
+        _check_finite(stage, number, "the loss", mean)
+
+    loss = learn_from(batches, partial(work.objective, model), lower, check, weights)
+    mean = float(loss.total / loss.weight)
     _check_finite(stage, number, "the gradient's length", _clipped(weights, stage.optimizer.clip_norm))
     optimizer.step()
     after = getattr(work.objective, "after_step", None)
     if after is not None:
         after(model)
     return {
-        "loss": float(mean.detach()),
+        "loss": mean,
         "loss/weight": loss.weight,
         **{name: value / loss.weight for name, value in loss.parts.items()},
     }

@@ -25,6 +25,7 @@ from vidapt.training.data import group_by_clip
 from vidapt.training.kind import Prepared
 from vidapt.training.optimizer import PARTS, learning
 from vidapt.training.order import Order, total_steps
+from vidapt.training.portions import portions
 from vidapt.training.ready import Labels, StageData
 from vidapt.training.stage import StageWork
 from vidapt.training.truth import read_truth
@@ -91,11 +92,12 @@ class Talking:
             media = [clips[visit.clip].media for visit in order.step(number) if not visit.blind]
             return [(clip, len(together)) for together in media for clip in together]
 
-        def batch(number: int) -> StageBatch | None:
+        def batches(number: int) -> list[StageBatch]:
             visits = prepared.usable(number, order.step(number))
-            if not visits:
-                return None
-            return StageBatch(model, tokenizer, footage, clips, visits, truth, stage.batching)
+            return [
+                StageBatch(model, tokenizer, footage, clips, some, truth, stage.batching)
+                for some in portions(visits, stage.batching.at_once)
+            ]
 
         footage.follow(items, steps)
 
@@ -105,7 +107,7 @@ class Talking:
             prepared.seed,
             prepared.folder / "work",
             steps,
-            batch,
+            batches,
             prepared.objective,
             told={"blind": blind},
         )

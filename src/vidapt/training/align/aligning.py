@@ -87,7 +87,7 @@ class Aligning:
             prepared.seed,
             prepared.folder / "work",
             pairs.steps,
-            pairs.batch,
+            pairs.batches,
             objective,
             measure_of(
                 stage, model, prepared.tokenizer, footage, prepared.data.sets, prepared.folder, prepared.card

@@ -25,6 +25,12 @@ def planned(recipe: Recipe) -> DualPlan | None:
         raise ConfigError(
             "reads", "is for models that speak; a dual encoder reads no text about its clips", "leave it out"
         )
+    if any(stage.batching.at_once for stage in recipe.stages):
+        raise ConfigError(
+            "batching.at_once",
+            "would compare the clips of a portion alone",
+            "use fewer `clips`, or `recompute`",
+        )
     if recipe.start is not None:
         locate_dual(recipe.start)
     elif recipe.dual is not None and compose_dual.is_composed(recipe.dual):

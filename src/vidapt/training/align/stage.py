@@ -59,15 +59,15 @@ class Aligned:
         """Of the whole stage."""
         return total_steps(self.stage, self.order)
 
-    def batch(self, number: int) -> PairBatch | None:
-        """What a step sees; None if no clip is left, or clips are to be told apart and are of one group."""
+    def batches(self, number: int) -> list[PairBatch]:
+        """What a step sees; nothing if no clip is left, or clips to be told apart are of one group."""
         visits = self.usable(number, self.order.step(number))
         if not visits:
-            return None
+            return []
         if self.tells_apart and len({self.groups[visit.clip] for visit in visits}) == 1:
-            return None
+            return []
         tokens = self.stage.pairs.tokens
-        return PairBatch(self.model, self.footage, self.clips, self.groups, visits, tokens, self.lessons)
+        return [PairBatch(self.model, self.footage, self.clips, self.groups, visits, tokens, self.lessons)]
 
 
 def aligned(
