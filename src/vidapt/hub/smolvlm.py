@@ -114,17 +114,7 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
     file, stills = processor(folder, "image")
     _, footage = processor(folder, "video")
     footage = footage or stills
-    side = int(arch["image_size"])
-    tile = _longest(stills.get("max_image_size"), _TILE)
-    if stills and tile != side:
-        raise CheckpointError(
-            file, f"tiles of {tile} pixels for a tower of {side}", "the two files are of two models"
-        )
-    longest = _longest(stills.get("size"), _SIZE)
-    rows, columns = whole_tiles((longest, longest), side)
-    divided = stills.get("do_image_splitting", True)
     sampling = footage.get("video_sampling") or {}
-    video_size = footage.get("size") or sampling.get("video_size")
     return Blueprint(
         towers=(
             {
@@ -143,23 +133,8 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             "bias": False,
         },
         language=_language(config, where),
-        resolution={
-            "kind": "tiles",
-            "longest": longest,
-            "most": rows // side * (columns // side) if divided else 1,
-            "filter": _filter(stills, file),
-            **MARKS,
-        },
-        scenes={
-            # Video processors have torch's filters only, and take its bicubic one for Lanczos'.
-            "video": {
-                "kind": "tiles",
-                "longest": _longest(video_size, _SIZE),
-                "most": 1,
-                "filter": "bicubic",
-                "kernel": "torch",
-            }
-        },
+        resolution=_tiles(stills, file, int(arch["image_size"])),
+        scenes={"video": _whole(footage.get("size") or sampling.get("video_size"))},
         times=TIMES,
         frames=Every(
             rate=float(sampling.get("fps") or footage.get("fps") or _RATE),
@@ -168,6 +143,36 @@ def blueprint(config: Mapping[str, Any], folder: Path) -> Blueprint:
             compat="published_ends_off",
         ),
     )
+
+
+def _tiles(fields: Mapping[str, Any], file: Path, side: int) -> Spec:
+    """How stills are cut, for a tower that sees squares of `side` pixels."""
+    tile = _longest(fields.get("max_image_size"), _TILE)
+    if fields and tile != side:
+        raise CheckpointError(
+            file, f"tiles of {tile} pixels for a tower of {side}", "the two files are of two models"
+        )
+    longest = _longest(fields.get("size"), _SIZE)
+    rows, columns = whole_tiles((longest, longest), side)
+    divided = fields.get("do_image_splitting", True)
+    return {
+        "kind": "tiles",
+        "longest": longest,
+        "most": rows // side * (columns // side) if divided else 1,
+        "filter": _filter(fields, file),
+        **MARKS,
+    }
+
+
+def _whole(size: Any) -> Spec:
+    """How frames are cut. Video processors have torch's filters only, and its bicubic one for Lanczos'."""
+    return {
+        "kind": "tiles",
+        "longest": _longest(size, _SIZE),
+        "most": 1,
+        "filter": "bicubic",
+        "kernel": "torch",
+    }
 
 
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

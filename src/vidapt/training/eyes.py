@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from vidapt.errors import ConfigError
 from vidapt.models.clip_rows import each_tensor
 from vidapt.models.clip_rows import stacked as joined
-from vidapt.nouns import Features, Moments, Plan, Seen, Views
+from vidapt.nouns import Clip, Features, Moments, Plan, Seen, Views
 
 
 class Eyes(Protocol):
@@ -79,6 +80,37 @@ def see_frozen(model: Eyes, views: Views) -> Seen:
 def converted(features: Features, dtype: torch.dtype) -> Features:
     """Features in another number format."""
     return each_tensor(features, lambda tensor: tensor.to(dtype))
+
+
+def named_rows(clip: Clip, features: Sequence[Features], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Features of one clip by name, as they are kept; `stacked_rows` reads them.
+
+    Args:
+        clip: Whose.
+        features: One per view, each of one row.
+        dtype: Number format in which they are kept; None keeps theirs.
+
+    Raises:
+        ConfigError: If a feature is larger than the format holds.
+    """
+    tensors: dict[str, Tensor] = {}
+    for index, one in enumerate(features):
+        tensors[f"{index}.x"] = one.x[0]
+        if one.extra is not None:
+            tensors[f"{index}.extra"] = one.extra[0]
+        tensors |= {f"{index}.level.{k}": level[0] for k, level in enumerate(one.levels)}
+    if dtype is None:
+        return tensors
+    kept = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    for name, tensor in kept.items():
+        if not torch.isfinite(tensor).all() and torch.isfinite(tensors[name]).all():
+            raise ConfigError(
+                "cache.dtype",
+                f"{clip.path}: a feature is {float(tensors[name].abs().max()):.3g}, and float16 holds "
+                f"nothing above {torch.finfo(torch.float16).max:g}",
+                "set `cache.dtype: bfloat16`, which is as small, or `exact`",
+            )
+    return kept
 
 
 def stacked_rows(

@@ -11,17 +11,16 @@ from typing import Any, TypeVar
 
 import av
 import torch
-from torch import Tensor
 
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
-from vidapt.nouns import Clip, Features, Frames, Moments, Plan, Seen, Views
+from vidapt.nouns import Clip, Frames, Moments, Plan, Seen, Views
 from vidapt.parts import outside
 from vidapt.recipe import Cache
 from vidapt.training.ahead import Ahead, Decoded, Item
 from vidapt.training.cache import LostError, TensorStore, kept_by
-from vidapt.training.eyes import Eyes, converted, see_frozen, stacked_rows
+from vidapt.training.eyes import Eyes, converted, named_rows, see_frozen, stacked_rows
 from vidapt.training.keys import ClipKeys
 from vidapt.training.quarantine import reason_of
 from vidapt.training.sources import sources_of
@@ -268,33 +267,12 @@ class Footage:
         if self.keeps == "features":
             device = self.model.device
             seen = self._see(replace(views, tensors=tuple(t.to(device) for t in views.tensors)))
-            tensors = self._named(item[0], seen.features)
+            tensors = named_rows(item[0], seen.features, self._dtype)
         else:
             tensors = {f"{index}.views": tensor[0] for index, tensor in enumerate(views.tensors)}
         note = {"notes": notes, "frames": views.plan.frames, "size": views.plan.size}
         when = [[one.seconds, one.length] for one in views.moments]
         self.store.put(self.key(item), tensors, {**note, "moments": when})
-
-    def _named(self, clip: Clip, features: Sequence[Features]) -> dict[str, Tensor]:
-        """Features of one clip by name, in the store's number format."""
-        tensors: dict[str, Tensor] = {}
-        for index, one in enumerate(features):
-            tensors[f"{index}.x"] = one.x[0]
-            if one.extra is not None:
-                tensors[f"{index}.extra"] = one.extra[0]
-            tensors |= {f"{index}.level.{k}": level[0] for k, level in enumerate(one.levels)}
-        if self._dtype is None:
-            return tensors
-        kept = {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
-        for name, tensor in kept.items():
-            if not torch.isfinite(tensor).all() and torch.isfinite(tensors[name]).all():
-                raise ConfigError(
-                    "cache.dtype",
-                    f"{clip.path}: a feature is {float(tensors[name].abs().max()):.3g}, and float16 holds "
-                    f"nothing above {torch.finfo(torch.float16).max:g}",
-                    "set `cache.dtype: bfloat16`, which is as small, or `exact`",
-                )
-        return kept
 
     def see(self, views: Views) -> Seen:
         """What frozen towers see of N clips, exactly as `seen` gives it where it is kept.
