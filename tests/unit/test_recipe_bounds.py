@@ -110,6 +110,7 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
         },
         "batching": {
             "clips": 8,
+            "at_once": None,
             "questions": None,
             "apart": False,
             "shared_prefix": True,
@@ -124,6 +125,7 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
         "save_every": 500,
         "save_minutes": None,
         "precision": "float32",
+        "recompute": False,
     }
     recipe = Recipe.model_validate(NEEDED[Recipe])
     assert (recipe.vocabulary, recipe.seed, recipe.accept) == (1024, 0, ())

@@ -70,10 +70,20 @@ def stage(**changes: Any) -> Stage:
 
 
 def work_of(folder: Path, *, objective: nn.Module | None = None, **changes: Any) -> StageWork:
-    given: dict[str, Any] = {"stage": stage(), "index": 0, "seed": 0, "batch": lambda number: float(number)}
+    given: dict[str, Any] = {
+        "stage": stage(),
+        "index": 0,
+        "seed": 0,
+        "batches": lambda number: [float(number)],
+    }
     given |= changes
     given.setdefault("steps", given["stage"].steps)
     return StageWork(folder=folder, objective=objective or Asked(), **given)
+
+
+def batches_of(losses: list[Any]) -> Callable[[int], list[Any]]:
+    """One portion a step; none where there is no loss."""
+    return lambda number: [] if losses[number] is None else [losses[number]]
 
 
 def quiet(done: int, total: int, loss: float) -> None:
@@ -147,7 +157,7 @@ def test_checkpoints_are_also_due_by_the_clock_since_the_last_one(
     plan = stage(steps=9, save_every=5, save_minutes=1.0)
     told = fit(
         Pair(),
-        work_of(tmp_path, stage=plan, batch=batch),
+        work_of(tmp_path, stage=plan, batches=lambda number: [batch(number)]),
         lambda done, total, loss: there.extend(one for one in saved(tmp_path) if one not in there),
     )
     assert there == [3, 5, 8, 9]
@@ -165,7 +175,7 @@ def test_of_the_first_losses_each_weighs_as_its_number_and_skipped_steps_do_not_
     objective = Asked()
     told = fit(
         Pair(),
-        work_of(tmp_path, stage=stage(steps=7), batch=losses.__getitem__, objective=objective),
+        work_of(tmp_path, stage=stage(steps=7), batches=batches_of(losses), objective=objective),
         lambda done, total, loss: heard.append(loss),
     )
     assert [heard[step] for step in (0, 2, 3, 5, 6)] == pytest.approx(wanted)
@@ -180,7 +190,7 @@ def test_a_stage_of_skipped_steps_alone_tells_no_loss(tmp_path: Path) -> None:
     heard: list[float] = []
     told = fit(
         Pair(),
-        work_of(tmp_path, stage=stage(steps=3), batch=lambda number: None),
+        work_of(tmp_path, stage=stage(steps=3), batches=lambda number: []),
         lambda done, total, loss: heard.append(loss),
     )
     assert all(map(math.isnan, heard))
@@ -252,10 +262,10 @@ def test_a_watcher_hears_every_logged_row_also_those_from_before_an_interruption
 
     plan = stage(steps=30, save_every=12)
     with pytest.raises(RuntimeError):
-        fit(Pair(), work_of(tmp_path, stage=plan, batch=losses.__getitem__, watch=best_so_far()), stop)
+        fit(Pair(), work_of(tmp_path, stage=plan, batches=batches_of(losses), watch=best_so_far()), stop)
     log = tmp_path / "metrics.jsonl"
     log.write_text(log.read_text(encoding="utf-8") + '{"step": 25, "loss": 1e9}\n{"ste', encoding="utf-8")
-    fit(Pair(), work_of(tmp_path, stage=plan, batch=losses.__getitem__, watch=best_so_far()), quiet)
+    fit(Pair(), work_of(tmp_path, stage=plan, batches=batches_of(losses), watch=best_so_far()), quiet)
     assert [(row["step"], row["best"]) for row in rows(tmp_path)] == [(10, 99.0), (20, 99.0), (30, 99.0)]
 
 

@@ -100,7 +100,9 @@ def forked(
         else:
             refused.append(place)
     if refused:
-        raise _refusal(kept.run, refused)
+        # A mapping that was empty, or became so, is told by what is in it on the other side.
+        inner = [place for place in refused if not any(one.startswith(f"{place}.") for one in refused)]
+        raise _refusal(kept.run, inner)
     return _with(given, back), changed
 
 
