@@ -155,3 +155,38 @@ def test_a_summary_is_told_as_json() -> None:
     assert told(None)["quarantine"] is None
     assert told(Path("q.jsonl"))["quarantine"] == "q.jsonl"
     assert told(None)["ignored"] == {".txt": 1}
+
+
+def test_progress_counts_what_is_done_and_what_is_broken(engine: Engine, films: Path, tmp_path: Path) -> None:
+    (films / "9.mp4").write_bytes(b"no film")
+    told: list[tuple[str, int, int, str]] = []
+    caption(engine, films, tmp_path / "out.jsonl", batch=4, report=lambda *one: told.append((*one, "")[:4]))
+    assert [one[1:] for one in told if one[0] == "caption"] == [(0, 4, ""), (4, 4, "1 broken")]
+
+
+def test_films_are_measured_one_by_one_and_stills_need_no_note(
+    engine: Engine, films: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (16, 16)).save(films / "still.png")
+    told: list[tuple[str, int, int, str]] = []
+    out = tmp_path / "out.jsonl"
+    caption(engine, films, out, chunk=1.0, report=lambda *one: told.append((*one, "")[:4]))
+    measured = [one[1:3] for one in told if one[0] == "measure films"]
+    assert measured[-1] == (len(measured), len(measured))
+    rows = {row.clip: row for row in read_rows(out)}
+    assert rows["still.png"].notes == ()
+    assert rows["still.png"].start_s is None
+    assert rows["0.mp4@0-1"].end_s == 1.0
+
+
+def test_another_folders_clips_of_the_same_names_are_replaced_only_when_asked(
+    engine: Engine, films: Path, tmp_path: Path
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "out.jsonl"
+    other.mkdir()
+    write_mp4(other / "0.mp4", np.full((4, 16, 16, 3), 200, np.uint8), rate=2)
+    caption(engine, films, out)
+    with pytest.raises(ConfigError, match="whose names other clips"):
+        caption(engine, other, out)
+    assert caption(engine, other, out, overwrite=True).captioned == 1
+    assert [row.clip for row in read_rows(out)] == ["0.mp4"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from align_tools import dual
+from tokenizers import normalizers
 from torch import nn
-from training_tools import video_lm
+from training_tools import tokenizer, video_lm
 
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.models import depths, visual_side
@@ -17,6 +18,7 @@ from vidapt.models._text_tower import TwoTables
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.folder import BLUEPRINT, read_blueprint
 from vidapt.recipe import DualBlueprint
+from vidapt.training import begin
 
 IN_DECODER = {"kind": "whole", "fit": "squash", "filter": "area", "in_decoder": True}
 
@@ -85,3 +87,13 @@ def test_a_dual_encoder_cuts_clips_that_are_no_squares() -> None:
     plan = model.plan((20, 36), 4)
     (view,) = plan.views
     assert model.cut(pixels).shape == (1, 4, 3, *view.size)
+
+
+def test_what_a_run_begins_with_is_told_by_all_of_its_tokenizer() -> None:
+    """Of two with the same words one may write them otherwise."""
+    plain, lower = tokenizer(), tokenizer()
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert plain.get_vocab() == lower.get_vocab()
+    model = video_lm()
+    told = [begin._description(model.blueprint, one) for one in (plain, tokenizer(), lower)]
+    assert told[0] == told[1] != told[2]

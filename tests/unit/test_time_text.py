@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tokenizers.processors import TemplateProcessing
 from training_tools import blueprint, tokenizer, video_lm, write_clips
 
 from vidapt.errors import ConfigError
@@ -245,3 +246,15 @@ def test_the_tokens_of_a_clip_are_counted_before_it_is_decoded(labels: Path) -> 
         said = spell(seen.layout, 0, LETTERS, seen.moments)  # type: ignore[union-attr]
         assert reading_length(lengths.reading(clip, 0, 1)) == reading_length(said)
         assert reading_length(said) <= min(lengths.most(1), engine.clip_tokens)
+
+
+def test_text_between_tokens_gets_no_marks_of_a_tokenizers_own() -> None:
+    marking = tokenizer()
+    plain = spell(("ball ",), 0, marking)
+    mark = len(marking) - 1
+    marking.backend_tokenizer.post_processor = TemplateProcessing(
+        single="</s> $A </s>", special_tokens=[("</s>", mark)]
+    )
+    assert marking("ball").input_ids[0] == mark
+    assert spell(("ball ",), 0, marking) == plain
+    assert spell(("ball",), 0, marking) == spell(("ball",), 0, tokenizer())

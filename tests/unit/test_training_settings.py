@@ -10,8 +10,19 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from training_tools import assert_equal, recipe, silent, stage, tokenizer, trained, video_lm, write_clips
+from training_tools import (
+    assert_equal,
+    blueprint,
+    recipe,
+    silent,
+    stage,
+    tokenizer,
+    trained,
+    video_lm,
+    write_clips,
+)
 
 from vidapt.inference.engine import Engine
 from vidapt.models.generate import Decoding
@@ -257,3 +268,19 @@ def test_what_a_stage_draws_depends_on_the_seed_alone(
         monkeypatch.setattr(training_stage, "make_optimizer", drawing(numbers))
         found.append(changed(labels, tmp_path / str(numbers), train=ADAPTED))
     assert_equal(*found)
+
+
+@pytest.mark.parametrize("order", ["pool_first", "connector_first"])
+def test_features_are_kept_pooled_where_pooling_comes_first(labels: Path, tmp_path: Path, order: str) -> None:
+    """Nothing that the objective looks at is lost, and a quarter is kept."""
+    resolution = {"kind": "framed", "pool": "average", "order": order}
+    frozen = {"train": {"towers": "frozen"}, "optimizer": {"rates": {"connector": 1e-2, "language": 1e-2}}}
+    trained(recipe(stage(labels, steps=1, **frozen), blueprint=blueprint(resolution=resolution)), tmp_path)
+    shapes = {
+        tuple(tensor.shape)
+        for shard in tmp_path.rglob("features-*/*.safetensors")
+        for name, tensor in load_file(shard).items()
+        if name.endswith(".x")
+    }
+    side = 2 if order == "pool_first" else 4
+    assert shapes == {(3, side, side, 16)}
