@@ -17,6 +17,7 @@ import platform
 import secrets
 import shlex
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -36,6 +37,8 @@ SILENT_S = 6 * BEAT_S
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _BUSY = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 _ATTEMPTS = 20
+_DYING_S = 0.1
+"""Seconds between two attempts to take over from a process that was killed a moment ago."""
 
 
 class TakenError(ConfigError):
@@ -112,6 +115,10 @@ def _take(path: Path, file: Path) -> tuple[int, Owner]:
                     raise _taken(path, file, there)
                 file.unlink(missing_ok=True)
                 return _take_unlocked(path, file)
+            if locked is False and _is_dying(there):
+                # A killed process may hold its lock for a moment after it counts as gone.
+                time.sleep(_DYING_S)
+                continue
             if not locked or (there is not None and not _same_kernel(there) and _alive(there, file)):
                 raise _taken(path, file, there)
             if alone.exists() and _alive(_read(alone), alone):
@@ -166,6 +173,11 @@ def _alive(owner: Owner | None, file: Path) -> bool:
     if owner is not None and owner.machine == _machine():
         return _started(owner.pid) == owner.started
     return _beats(file)
+
+
+def _is_dying(owner: Owner | None) -> bool:
+    """Whether an owner on this machine is gone already, though its lock is not."""
+    return owner is not None and owner.machine == _machine() and _started(owner.pid) != owner.started
 
 
 def _set_aside(file: Path, stale: Owner | None) -> None:
