@@ -9,6 +9,7 @@ from vidapt.hub._describe import FamilyRow, describe_families
 from vidapt.hub._export import export_hf, export_merged
 from vidapt.hub._open import (
     base_named_by,
+    describe_checkpoint,
     families,
     family_of,
     is_published,
@@ -29,6 +30,7 @@ __all__ = [
     "PublishedPart",
     "base_named_by",
     "base_of",
+    "describe_checkpoint",
     "describe_families",
     "export_hf",
     "export_merged",

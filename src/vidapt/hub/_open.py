@@ -186,6 +186,39 @@ def open_checkpoint(
     return model.eval(), tokenizer, report
 
 
+def describe_checkpoint(folder: Path) -> tuple[VideoLM, Any]:
+    """A published checkpoint for its sizes alone, from a folder that need not hold its weights.
+
+    Args:
+        folder: Holds `config.json`, the processors' files and the tokenizer's.
+
+    Returns:
+        The model, its parameters on `meta` in the number format that the configuration names; its tokenizer.
+
+    Raises:
+        CheckpointError: If it is of no known family, or a file is missing or damaged.
+    """
+    config = read_json(folder / CONFIG)
+    refuse_endless(config, str(folder / CONFIG))
+    family = family_of(config, folder / CONFIG)
+    tokenizer = read_tokenizer(folder)
+    plan, _ = _described(family, config, folder, tokenizer)
+    with _possible(folder), parameters_on_meta():
+        model = VideoLM(plan)
+    _check_vocabulary(model, tokenizer, folder)
+    return model.to(_stored_in(config)).eval(), tokenizer
+
+
+def _stored_in(config: Mapping[str, Any]) -> torch.dtype:
+    """The number format in which weights are stored, as a configuration or its language model's has it."""
+    for one in (config, config.get("text_config") or {}):
+        name = str(one.get("dtype") or one.get("torch_dtype") or "").removeprefix("torch.")
+        if name in ("float32", "float16", "bfloat16"):
+            found: torch.dtype = getattr(torch, name)
+            return found
+    return torch.float32
+
+
 def rules_of(family: ModuleType, keys: Collection[str]) -> Sequence[Rule]:
     """A family's key table; of some it depends on the keys themselves."""
     found: Sequence[Rule] = family.rules(keys) if hasattr(family, "rules") else family.RULES

@@ -67,6 +67,8 @@ def open_model(
 def outline_model(name: str | Path) -> tuple[VideoLM, Any]:
     """A model for its sizes alone, and its tokenizer: no weight of it is read.
 
+    A published checkpoint's folder need not hold any: its configuration and its tokenizer will do.
+
     Args:
         name: See `locate`.
 
@@ -80,7 +82,11 @@ def outline_model(name: str | Path) -> tuple[VideoLM, Any]:
     if (folder / DUAL).is_file():
         raise _compares(folder)
     if not (folder / BLUEPRINT).is_file():
-        return open_published(folder, None)[:2]
+        from vidapt.hub import describe_checkpoint
+
+        published = (folder / "config.json").is_file()
+        weights = any(folder.glob("*.safetensors*")) or any(folder.glob("*.bin*"))
+        return describe_checkpoint(folder) if published and not weights else open_published(folder, None)[:2]
     from vidapt.models.assign import parameters_on_meta
     from vidapt.models.folder import read_blueprint, read_tokenizer
     from vidapt.models.video_lm import VideoLM

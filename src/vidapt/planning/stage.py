@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vidapt.models.assign import parameters_on_meta
 from vidapt.planning.imagined import ImaginedFootage
@@ -17,7 +16,7 @@ from vidapt.planning.lengths import Lengths, StepLength
 from vidapt.planning.numbers import Disk, Memory, Spread, StagePlan, Tokens
 from vidapt.planning.shapes import Shapes
 from vidapt.planning.step import StepCost, step_cost
-from vidapt.planning.weightless import Weightless, size_of
+from vidapt.planning.weightless import Account, Weightless, size_of
 from vidapt.recipe import Stage
 from vidapt.training.ahead import Item
 from vidapt.training.checkpoint import KEEP
@@ -231,10 +230,10 @@ def _kept_bytes(footage: ImaginedFootage, item: Item, stage: Stage) -> int:
 def _fill_flops(footage: ImaginedFootage, items: Sequence[Item]) -> float:
     """Operations of what is computed once for each clip."""
     some = _some(items, 4)
-    with FlopCounterMode(display=False) as counter:
+    with Account() as account:
         for item in some:
             footage.seen([item])
-    return float(counter.get_total_flops()) / max(1, len(some)) * len(items)
+    return float(account.flops) / max(1, len(some)) * len(items)
 
 
 def _kv_bytes(model: Any) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vidapt.planning.weightless import Account, size_of
 from vidapt.recipe import Stage
@@ -49,7 +48,7 @@ def step_cost(model: Any, objective: nn.Module, stage: Stage, batches: Sequence[
         stage: Its precision.
         batches: The step's portions.
     """
-    account, counter = Account(), FlopCounterMode(display=False)
+    account = Account()
     given = [tensor for batch in batches for tensor in _given(batch)]
     weights = [weight for _, weight in trainable(model, objective)]
     for weight in weights:
@@ -60,12 +59,12 @@ def step_cost(model: Any, objective: nn.Module, stage: Stage, batches: Sequence[
     def lower() -> AbstractContextManager[Any]:
         return torch.autocast("cpu", torch.bfloat16) if stage.precision == "bfloat16" else nullcontext()
 
-    with account, counter, tables:
+    with account, tables:
         for tensor in given:
             account.hold(tensor)
         learn_from(list(batches), partial(objective, model), lower, _unchecked, weights)
     return StepCost(
-        float(counter.get_total_flops()),
+        float(account.flops),
         account.peak,
         size_of([weight.grad for weight in weights if weight.grad is not None]),
         tables.largest,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -81,16 +82,18 @@ class Weightless:
 
 
 class Account(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that are made while it is active, until they are let go.
+    """Counts operations, and the bytes of all tensors that are made while it is active until they go.
 
     Attributes:
         now: Bytes of those that are there.
         peak: The most there ever were.
+        flops: Floating-point operations of matrix products, convolutions and attention: two for each product
+            that is added, by torch's own formulas.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
+        self.now = self.peak = self.flops = 0
         self._held: dict[int, Any] = {}
 
     def __torch_dispatch__(
@@ -101,7 +104,12 @@ class Account(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return _BY_NUMBERS[func](args[0])
         if func is _INDEX and isinstance(args[0], FakeTensor):
             args = (args[0], [one for index in args[1] for one in _places(index)])
-        made = func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        made = func(*args, **named)
+        # Not torch's own counter: it keeps what modules make in circles of references, and so in memory.
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **named, out_val=made)
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self.hold(tensor)
