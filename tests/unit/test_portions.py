@@ -20,7 +20,7 @@ from vidapt.objectives import Loss
 from vidapt.recipe import Trained
 from vidapt.training import stage as training_stage
 from vidapt.training.align.aligning import Aligning
-from vidapt.training.optimizer import set_trainable, training_mode
+from vidapt.training.freeze import set_trainable, training_mode
 from vidapt.training.portions import keep_states, learn_from, portions
 
 

@@ -204,8 +204,14 @@ def test_a_recipe_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (("    epochs: 2\n", ""), "line 7: stages.0: give one of `epochs`, `steps`, `samples`, `tokens`, `hours`"),
-        (("    epochs: 2\n", "    epochs: 2\n    steps: 3\n"), "`hours`, and all but one of epochs, steps to null"),
+        (
+            ("    epochs: 2\n", ""),
+            "line 7: stages.0: give one of `epochs`, `steps`, `samples`, `tokens`, `hours`",
+        ),
+        (
+            ("    epochs: 2\n", "    epochs: 2\n    steps: 3\n"),
+            "`hours`, and all but one of epochs, steps to null",
+        ),
         (("name: run", "name: run\nstart: x"), "give either `start`"),
         (("name: run", "name: ../run"), "line 1: name: String should match pattern"),
         (

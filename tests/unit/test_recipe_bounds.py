@@ -185,7 +185,9 @@ def test_features_are_kept_of_frozen_towers_alone() -> None:
 
 
 def test_a_stage_has_one_length_and_an_excess_is_told_from_a_lack() -> None:
-    with pytest.raises(ValidationError, match="give one of `epochs`, `steps`, `samples`, `tokens`, `hours`") as caught:
+    with pytest.raises(
+        ValidationError, match="give one of `epochs`, `steps`, `samples`, `tokens`, `hours`"
+    ) as caught:
         Stage.model_validate({"name": "a"})
     assert "null" not in str(caught.value)
     with pytest.raises(ValidationError, match="and all but one of epochs, steps to null"):

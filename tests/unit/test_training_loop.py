@@ -18,7 +18,7 @@ from vidapt.recipe import Stage
 from vidapt.training import checkpoint as checkpoint_module
 from vidapt.training import stage as stage_module
 from vidapt.training.checkpoint import StageProgress, choose_checkpoint, not_finite
-from vidapt.training.optimizer import rate_factor
+from vidapt.training.schedule import rate_factor
 from vidapt.training.stage import StageWork, fit
 
 RATE = 1e-3

@@ -15,16 +15,10 @@ from training_tools import video_lm
 from vidapt.errors import ConfigError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, Optimizer, Rates, Stage, Trained
-from vidapt.training.optimizer import (
-    DUAL_PARTS,
-    PARTS,
-    learning,
-    make_optimizer,
-    rate_factor,
-    set_rates,
-    set_trainable,
-)
+from vidapt.training.freeze import DUAL_PARTS, PARTS, learning, set_trainable
+from vidapt.training.optimizer import make_optimizer
 from vidapt.training.order import total_steps
+from vidapt.training.schedule import rate_factor, set_rates
 
 
 def scheduled(decay: str, warmup: float, floor: float, step: int, total: int) -> float:

@@ -17,7 +17,7 @@ _Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class LoRA(Strict):
-    """Low-rank adapters (peft) on the language model's linear layers whose names are listed."""
+    """Low-rank adapters (peft) on a part's linear layers whose names are listed."""
 
     rank: int = Field(16, ge=1, le=65_536)
     alpha: float = Field(32.0, gt=0)
@@ -165,10 +165,10 @@ class Average(Strict):
     """A mean of the weights over the steps, which becomes the stage's model.
 
     Attributes:
-        kind: `ema` weighs what is long ago ever less (Polyak & Juditsky 1992); `swa` is the plain mean over the
-            last steps (Izmailov et al. 2018, arXiv 1803.05407).
-        decay: What of an `ema` stays at each step; less among the first steps, so that their weights are soon
-            forgotten.
+        kind: `ema` weighs what is long ago ever less (Polyak & Juditsky 1992); `swa` is the plain mean over
+            the last steps (Izmailov et al. 2018, arXiv 1803.05407).
+        decay: What of an `ema` stays at each step. Among the first steps it is less, so that what the weights
+            were at the beginning is soon forgotten.
         begin: Share of the steps behind which `swa` begins, written `from`.
     """
 
@@ -195,8 +195,8 @@ class Batching(Strict):
         at_once: At most this many of a step's clips are computed together; the others follow, and their
             gradients add up to that of the whole step. None takes all of them. It changes no more than how
             numbers round, and what memory a step needs.
-        memory: `auto` computes a step that does not fit into memory again with half as many clips at once, and
-            goes on so.
+        memory: `auto` computes a step that does not fit into memory again with half as many clips at once,
+            and goes on so.
         questions: At most this many samples of one clip in a step, drawn anew at each visit.
         apart: Take conversations about one clip apart: each question is learned as one that is asked alone,
             and not behind the questions before it.

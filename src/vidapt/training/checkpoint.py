@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from vidapt.errors import CheckpointError
 from vidapt.files import remove, write_folder
+from vidapt.training.freeze import Model, parts_of, trainable
 from vidapt.training.manifest import differences, read_manifest, write_manifest
-from vidapt.training.optimizer import Model, parts_of, trainable
 
 KEEP = 2
 

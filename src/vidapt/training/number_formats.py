@@ -40,7 +40,7 @@ def settle_formats(model: Any, stages: Sequence[Stage]) -> None:
 
 
 def _leaves_language(stage: Stage) -> bool:
-    return stage.precision == "bfloat16" and stage.train.language != "full"
+    return stage.precision == "bfloat16" and stage.train.language in ("frozen", "lora")
 
 
 def _matrices(model: VideoLM) -> Iterator[Tensor]:

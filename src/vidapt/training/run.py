@@ -26,6 +26,7 @@ from vidapt.training.checkpoint import checkpoints, choose_checkpoint, step_of
 from vidapt.training.footprints import Footprint, unchanged, write_footprints
 from vidapt.training.kind import Kind
 from vidapt.training.number_formats import settle_formats
+from vidapt.training.possible import check_stage
 from vidapt.training.ready import LabelFiles, Labels, StageData, aligns
 from vidapt.training.stage import DivergedError
 from vidapt.training.stage_run import StageRun
@@ -219,6 +220,8 @@ def _carry_out(begun: _Begun, report: Reporter, place: torch.device, workers: in
     run, state, recipe, left = begun.run, begun.state, begun.recipe, begun.left()
     contents = {path: one.content for path, one in begun.footage.items() if one.content is not None}
     model, tokenizer = _starting_point(begun)
+    for _, stage in left.values():
+        check_stage(model, stage)
     settle_formats(model, [stage for _, stage in left.values()])
     model.to(place)
     stages = _ready(begun, left, model, tokenizer, report)

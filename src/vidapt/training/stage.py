@@ -29,8 +29,10 @@ from vidapt.training.checkpoint import (
     remove_torn,
     save_checkpoint,
 )
-from vidapt.training.optimizer import Model, make_optimizer, set_rates, trainable, training_mode
+from vidapt.training.freeze import Model, trainable, training_mode
+from vidapt.training.optimizer import make_optimizer, rates_of
 from vidapt.training.portions import learn_from
+from vidapt.training.schedule import set_rates
 
 LOG_EVERY = 10
 
@@ -255,7 +257,7 @@ def _log(
 
                 def log(step: int, numbers: Numbers, optimizer: torch.optim.Optimizer) -> None:
                     values = {**numbers, **watch(numbers)}
-                    rates = {f"rate/{group['part']}": group["lr"] for group in optimizer.param_groups}
+                    rates = {f"rate/{part}": rate for part, rate in rates_of(optimizer).items()}
                     for name, value in (values | rates).items():
                         writer.add_scalar(name, value, step)
                     row = {"step": step, **{k: _short(k, v) for k, v in values.items()}, **rates}

@@ -19,9 +19,9 @@ from vidapt.training import quarantine
 from vidapt.training.align import teachers
 from vidapt.training.footage import Footage
 from vidapt.training.forks import Fork
+from vidapt.training.freeze import Model, set_trainable
 from vidapt.training.kind import Kind, Prepared
 from vidapt.training.number_formats import settle_formats
-from vidapt.training.optimizer import Model, set_trainable
 from vidapt.training.ready import StageData
 from vidapt.training.stage import fit, make_objective
 from vidapt.training.state import stage_folder

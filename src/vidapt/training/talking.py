@@ -22,8 +22,8 @@ from vidapt.training import begin
 from vidapt.training.ahead import Item
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import group_by_clip
+from vidapt.training.freeze import PARTS, learning
 from vidapt.training.kind import Prepared
-from vidapt.training.optimizer import PARTS, learning
 from vidapt.training.order import Order, total_steps
 from vidapt.training.portions import portions
 from vidapt.training.ready import Labels, StageData
