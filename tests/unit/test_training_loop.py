@@ -19,7 +19,8 @@ from vidapt.training import checkpoint as checkpoint_module
 from vidapt.training import stage as stage_module
 from vidapt.training.checkpoint import StageProgress, choose_checkpoint, not_finite
 from vidapt.training.schedule import rate_factor
-from vidapt.training.stage import StageWork, fit
+from vidapt.training.stage import fit
+from vidapt.training.work import StageWork
 
 RATE = 1e-3
 

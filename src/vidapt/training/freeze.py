@@ -49,7 +49,7 @@ def members_of(model: Model, part: str) -> list[nn.Module | nn.Parameter]:
 
 def stacks_of(model: Model, part: str) -> list[nn.Module]:
     """What of a part may have layers in a row: each of two towers by itself."""
-    first = members_of(model, part)[0]
+    first = next(iter(members_of(model, part)), None)
     if isinstance(first, nn.ModuleList):
         return list(first)
     return [first] if isinstance(first, nn.Module) else []
@@ -180,6 +180,13 @@ def training_mode(model: Model, trained: Trained, *, recompute: bool = False) ->
         # What stands in front of a frozen language model learns through it.
         through += modules if learns or part == "language" else []
     keep_states(through, again=recompute)
+
+
+def towards_loss(model: Model, weights: Mapping[str, nn.Parameter]) -> list[tuple[str, nn.Parameter]]:
+    """Weights in the order in which a clip meets them: by parts, and the objective's own last."""
+    members = [name for names in parts_of(model).values() for name in names]
+    place = {name: index for index, name in enumerate(members)}
+    return sorted(weights.items(), key=lambda one: place.get(one[0].partition(".")[0], len(place)))
 
 
 def trainable(model: Model, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

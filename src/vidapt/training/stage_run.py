@@ -102,7 +102,7 @@ class StageRun:
             card=lambda numbers: self._card(numbers, data),
             set_aside=lambda broken: quarantine.add(self.run / quarantine.QUARANTINE, broken),
         )
-        work = replace(self.kind.work(prepared), changed=self._changed())
+        work = replace(self.kind.work(prepared), changed=self._changed(), tell=self._tell)
         with closing(footage):
             result = fit(model, work, self._show(work.note, lambda: footage.note))
         result |= {**work.told, **({"adapters": told} if told else {})}
@@ -137,6 +137,9 @@ class StageRun:
             items = list(dict.fromkeys((clip.media[0], 1) for clip in data.clips))
             teachers.introduce(objective, shown, items, self.recipe.seed, device)
         return shown, data
+
+    def _tell(self, told: str) -> None:
+        self.report(f"{self.stage.name}: note", 1, 1, told)
 
     def _show(self, *notes: Callable[[], str]) -> Callable[[int, int, float], None]:
         def show(done: int, total: int, loss: float) -> None:

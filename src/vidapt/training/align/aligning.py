@@ -18,7 +18,7 @@ from vidapt.training.align.stage import aligned, measure_of, watch_of
 from vidapt.training.freeze import DUAL_PARTS, learning
 from vidapt.training.kind import Prepared
 from vidapt.training.ready import Labels, StageData
-from vidapt.training.stage import StageWork
+from vidapt.training.work import StageWork
 
 
 class Aligning:
