@@ -33,6 +33,7 @@ class Small:
         self, patch: pytest.MonkeyPatch, most: int, *, late: bool = False, error: Any = None
     ) -> None:
         self.sizes: list[int] = []
+        self.tokens = 0
         forward = NextToken.forward
         raised = error or torch.OutOfMemoryError("out of memory")
 
@@ -41,6 +42,8 @@ class Small:
 
         def measured(part: NextToken, model: Any, batch: Any) -> Loss:
             self.sizes.append(len(batch))
+            layout = batch.packed.layout
+            self.tokens = int(layout.valid.sum()) + int((layout.owner >= 0).sum())
             loss = forward(part, model, batch)
             if len(batch) > most and not late:
                 raise raised
@@ -131,9 +134,10 @@ def test_what_was_found_holds_from_its_step_on_for_who_resumes(
 def test_a_clip_that_does_not_fit_alone_is_named_with_its_tokens(
     labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Small(monkeypatch, 0)
+    small = Small(monkeypatch, 0)
     with pytest.raises(BudgetError, match=r"\d\.mp4 \(\d\d+ tokens\) does not fit into memory even") as told:
         train(plan(labels), tmp_path, silent, workers=0)
+    assert f"({small.tokens} tokens)" in str(told.value)
     assert "stage a, step 1" in str(told.value)
 
 

@@ -76,6 +76,7 @@ def work_of(folder: Path, *, objective: nn.Module | None = None, **changes: Any)
         "index": 0,
         "seed": 0,
         "batches": lambda number: [float(number)],
+        "visits": lambda number: [],
     }
     given |= changes
     given.setdefault("steps", given["stage"].steps)

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from vidapt.cli import aligning, captioning, matching, measuring, models, parity, showing, training, worlds
+from vidapt.cli import (
+    aligning,
+    captioning,
+    matching,
+    measuring,
+    models,
+    parity,
+    planning,
+    showing,
+    training,
+    worlds,
+)
 from vidapt.cli._show import plain_errors
 
 app = typer.Typer(
@@ -23,6 +34,7 @@ app.add_typer(simulate_app, name="simulate")
 simulate_app.command("billiards")(worlds.simulate_billiards)
 
 # In the order in which `vidapt --help` lists them.
+app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)
 app.command()(captioning.caption)

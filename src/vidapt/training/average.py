@@ -1,7 +1,7 @@
 """A mean of a model's weights over the steps of a stage, which becomes its model.
 
 Sources: Polyak & Juditsky 1992 (SIAM J. Control Optim. 30), whose mean is used today with a fading past;
-Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima" (arXiv 1803.05407), for that of the last steps.
+Izmailov et al. 2018 (arXiv 1803.05407), that of the last steps.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class StageBatch:
     ) -> None:
         self._model, self._footage = model, footage
         self._tokenizer, self._shared, self._flex = tokenizer, batching.shared_prefix, batching.flex
-        self._shown = [_shown(clips[visit.clip], visit, model, tokenizer) for visit in visits]
+        self._shown = [shown(clips[visit.clip], visit, model, tokenizer) for visit in visits]
         rows = [visit.clip for visit in visits]
         self.truth = {name: column[rows].to(model.device) for name, column in truth.items()}
 
@@ -64,7 +64,8 @@ class StageBatch:
     @property
     def tokens(self) -> int:
         """How many the language model reads, without padding."""
-        return int(self.packed.layout.valid.sum())
+        layout = self.packed.layout
+        return int(layout.valid.sum()) + int((layout.owner >= 0).sum())
 
     @property
     def media(self) -> list[tuple[Clip, int]]:
@@ -134,7 +135,7 @@ def _rows(clips: Seen | Views) -> int:
     return len(clips.tensors[0] if isinstance(clips, Views) else clips.features[0].x)
 
 
-def _shown(clip: ClipSamples, visit: Visit, model: VideoLM, tokenizer: Any) -> _Shown:
+def shown(clip: ClipSamples, visit: Visit, model: VideoLM, tokenizer: Any) -> _Shown:
     """What a visit reads: its clips, unless it is blind, and its samples."""
     if visit.blind:
         prompt = model.blueprint.prompt

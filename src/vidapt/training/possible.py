@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vidapt.errors import ConfigError
+from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import Stage
 from vidapt.training.freeze import Model, check_trainable
 from vidapt.training.optimizer import check_optimizer
@@ -15,7 +16,17 @@ def check_stage(model: Model, stage: Stage) -> None:
         ConfigError: Naming the stage, and what is not so.
     """
     try:
+        if isinstance(model, DualEncoder):
+            _refuse_language(stage)
         check_trainable(model, stage.train)
         check_optimizer(stage.optimizer)
     except ConfigError as error:
         raise ConfigError(f"stage {stage.name}, {error.where}", error.found, error.remedy) from error
+
+
+def _refuse_language(stage: Stage) -> None:
+    """A dual encoder has no language model."""
+    if stage.tokens is not None:
+        raise ConfigError("tokens", "are those of a language model", "give `samples`, `steps` or `epochs`")
+    if stage.train.base != "stored":
+        raise ConfigError("train.base", "is that of a language model", "leave it out")

@@ -28,6 +28,7 @@ from vidapt.training.order import Order, total_steps
 from vidapt.training.portions import portions
 from vidapt.training.ready import Labels, StageData
 from vidapt.training.room import Room
+from vidapt.training.tokens import TokensOf
 from vidapt.training.truth import read_truth
 from vidapt.training.work import StageWork
 
@@ -44,6 +45,10 @@ class Talking:
     ) -> tuple[VideoLM, Any]:
         """The model and the tokenizer that a recipe begins with."""
         return begin.begin(recipe, texts, run, plan)
+
+    def outline(self, recipe: Recipe, texts: Iterable[str], plan: Plan | None) -> tuple[VideoLM, Any]:
+        """What `begin` makes, for its sizes alone."""
+        return begin.outline(recipe, texts, plan)
 
     def resume(self, run: Path) -> tuple[VideoLM, Any]:
         """What the last finished stage of a run left."""
@@ -87,7 +92,8 @@ class Talking:
         order = Order(clips, stage.batching, (prepared.seed, prepared.index), blind)
         truth = read_truth(clips, getattr(prepared.objective, "columns", ()))
 
-        steps = total_steps(stage, order)
+        shared = stage.batching.shared_prefix
+        steps = total_steps(stage, order, TokensOf(model, tokenizer, clips, shared=shared))
         folder = prepared.folder / "work"
         room = Room(folder, stage.batching.at_once) if stage.batching.memory == "auto" else None
 
@@ -113,6 +119,7 @@ class Talking:
             steps,
             batches,
             prepared.objective,
+            order.step,
             told={"blind": blind},
             room=room,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import nn
 
 from vidapt.recipe import Stage
 from vidapt.training.log import Numbers
+from vidapt.training.order import Visit
 from vidapt.training.ranks import Ranks
 from vidapt.training.room import Room
 
@@ -39,6 +40,7 @@ class StageWork:
         batches: What a step sees, counted from 0, in portions; none if nothing can be learned from it. Asked
             again about a step, it gives the same, in portions as `room` has them then.
         objective: Built and prepared.
+        visits: Who takes part in a step, counted from 0, if no clip is broken.
         measure: Further numbers for the log after so many steps, asked for before the first step and whenever
             a checkpoint is due; it may put the model into evaluation mode.
         watch: Told of every logged step's numbers; returns more of them.
@@ -57,6 +59,7 @@ class StageWork:
     steps: int
     batches: Callable[[int], list[Any]]
     objective: nn.Module
+    visits: Callable[[int], Sequence[Visit]]
     measure: Callable[[int], Numbers] | None = None
     watch: Callable[[Numbers], Numbers] = _nothing
     note: Callable[[], str] = str
