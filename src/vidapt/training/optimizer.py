@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -33,7 +31,7 @@ def make_optimizer(model: Model, objective: nn.Module, settings: Optimizer) -> t
         member = name.partition(".")[0]
         key = part_of.get(member, member), weight.ndim > 1, shares.get(id(weight), 1.0)
         groups.setdefault(key, []).append(weight)
-    made = _adamw(settings)(
+    made = _adamw(settings, model.device)(
         [
             {
                 "params": weights,
@@ -57,7 +55,7 @@ def check_optimizer(settings: Optimizer) -> None:
     Raises:
         ConfigError: If it is not installed.
     """
-    _adamw(settings)
+    _adamw(settings, torch.device("cpu"))
 
 
 def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
@@ -82,7 +80,7 @@ def _decayed(model: Model, settings: Optimizer) -> Iterator[tuple[int, float]]:
             yield from ((weight, decay**away) for weight, away in distances(stack, unused).items())
 
 
-def _adamw(settings: Optimizer) -> Any:
+def _adamw(settings: Optimizer, device: torch.device) -> Any:
     if settings.kind == "adamw":
         return torch.optim.AdamW
     try:
@@ -93,12 +91,7 @@ def _adamw(settings: Optimizer) -> Any:
             f"{settings.kind} needs bitsandbytes: {error}",
             "pip install 'vidapt[quant]', or use `adamw`",
         ) from error
-    # Dettmers et al. 2022 (arXiv 2110.02861), and 2023 (arXiv 2305.14314).
-    return library.optim.AdamW8bit if settings.kind == "adamw_8bit" else partial(_paged, library)
-
-
-def _paged(library: Any, groups: Any, **options: Any) -> Any:
-    with warnings.catch_warnings():
-        # On a CPU there is nowhere else to go to, which need not be told.
-        warnings.filterwarnings("ignore", "Paged optimizers are not supported on CPU")
-        return library.optim.PagedAdamW(groups, **options)
+    if settings.kind == "adamw_8bit":  # Dettmers et al. 2022 (arXiv 2110.02861)
+        return library.optim.AdamW8bit
+    # State that goes to main memory where a GPU has no room for it: Dettmers et al. 2023 (arXiv 2305.14314).
+    return library.optim.PagedAdamW if device.type == "cuda" else library.optim.AdamW

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vidapt.errors import ConfigError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import Stage
+from vidapt.training.base import check_base
 from vidapt.training.freeze import Model, check_trainable
 from vidapt.training.optimizer import check_optimizer
 
@@ -20,6 +21,7 @@ def check_stage(model: Model, stage: Stage) -> None:
             _refuse_language(stage)
         check_trainable(model, stage.train)
         check_optimizer(stage.optimizer)
+        check_base(stage)
     except ConfigError as error:
         raise ConfigError(f"stage {stage.name}, {error.where}", error.found, error.remedy) from error
 

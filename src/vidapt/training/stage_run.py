@@ -17,6 +17,7 @@ from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage
 from vidapt.training import quarantine
 from vidapt.training.align import teachers
+from vidapt.training.base import in_few_bits
 from vidapt.training.footage import Footage
 from vidapt.training.forks import Fork
 from vidapt.training.freeze import Model, set_trainable
@@ -104,12 +105,13 @@ class StageRun:
             card=lambda numbers: self._card(numbers, data),
             set_aside=lambda broken: quarantine.add(self.run / quarantine.QUARANTINE, broken),
         )
-        if stage.hours is not None:
-            prepared = replace(prepared, stage=self._in_steps(prepared, stage.hours))
-        work = self._work(prepared)
-        with closing(footage):
+        with closing(footage), in_few_bits(model, stage, self.folder / "work"):
+            if stage.hours is not None:
+                prepared = replace(prepared, stage=self._in_steps(prepared, stage.hours))
+            work = self._work(prepared)
             result = fit(model, work, self._show(work.note, lambda: footage.note))
         result |= {**work.told, **({"adapters": told} if told else {})}
+        result |= {"base": stage.train.base} if stage.train.base != "stored" else {}
         result |= {"texts": dict(data.counts)} if data.counts else {}
         self.kind.save(self.folder / "model", model, tokenizer, self._card(result, data))
         return result
