@@ -44,7 +44,9 @@ stages:
   - name: a
     data: [{path: clips/labels.jsonl}]
     train: {towers: full, language: lora, lora: {rank: 2, dropout: 0.2}}
-    batching: {clips: 2, questions: 2}
+    batching: {clips: 2, questions: 2, at_once: 1, memory: auto}
+    optimizer: {layer_decay: {towers: 0.9, language: 0.9}}
+    average: {kind: ema, decay: 0.99}
     steps: 200
     save_every: 10
 """
@@ -71,10 +73,22 @@ def kill_training_after_its_first_checkpoint(folder: Path) -> None:
     assert stop_when(lambda: list(work.glob("checkpoint-*")), training) == -signal.SIGKILL
 
 
+def kill_it_again_while_it_saves(folder: Path) -> None:
+    work = folder / "cut" / "run" / "01-a" / "work"
+    words = ("train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0", "--resume")
+
+    def saves() -> bool:
+        # It may be missed: a checkpoint is written in milliseconds.
+        return any(work.glob(".checkpoint-*")) or any(work.glob("checkpoint-000001*"))
+
+    assert stop_when(saves, start(VIDAPT, *words)) == -signal.SIGKILL
+
+
 @pytest.mark.timeout(900)  # it starts a process, which imports torch; that takes long on a busy machine
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     write_data(tmp_path)
     kill_training_after_its_first_checkpoint(tmp_path)
+    kill_it_again_while_it_saves(tmp_path)
     assert not (tmp_path / "cut" / "run" / "01-a" / "model").exists()
 
     recipe = load_recipe(tmp_path / "recipe.yaml")
