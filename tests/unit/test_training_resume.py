@@ -50,7 +50,7 @@ def raise_(error: BaseException) -> Callable[[], None]:
 
 
 def plan_of(labels: Path, **changes: Any) -> Recipe:
-    # Dropout, several questions drawn anew at each visit: everything that uses chance. And what keeps a state.
+    # Dropout, several questions drawn anew at each visit: everything that uses chance, or keeps a state.
     return recipe(
         stage(
             labels,

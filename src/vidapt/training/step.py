@@ -75,9 +75,7 @@ class Stepper:
         self._optimizer.zero_grad()
         self._portion = -1
         weights = list(self._weights.values())
-        loss = learn_from(
-            batches, self._loss, self._lower, _check_loss, weights, weigh=self._work.ranks.weigh
-        )
+        loss = learn_from(batches, self._loss, self._lower, _check_loss, weights, self._work.ranks.weigh)
         length = clipped(weights, self._work.stage.optimizer.clip_norm)
         if not torch.isfinite(length):
             raise _NotFiniteError(f"the gradient's length is {float(length)}")
