@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from loop_tools import Asked, Pair, batches_of, quiet, stage, work_of
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_training_loop import Asked, Pair, batches_of, quiet, stage, work_of
 from torch import nn
 
 from vidapt.errors import CheckpointError

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_training_loop import Asked, Pair, batches_of, quiet, saved, stage, work_of
+from loop_tools import Asked, Pair, batches_of, quiet, saved, stage, work_of
 from torch import nn
 from training_tools import assert_equal, recipe, silent, trained, video_lm, write_clips
 from training_tools import stage as stage_of
@@ -108,6 +108,14 @@ def test_a_weight_that_is_not_finite_is_the_end_at_once(tmp_path: Path) -> None:
     work = work_of(tmp_path, stage=given, objective=Spoiling())
     with pytest.raises(DivergedError, match=r"step 2: connector\.weight is not finite any more"):
         fit(Pair(), work, quiet)
+
+
+def test_looking_for_the_fault_draws_what_the_step_drew_and_leaves_no_trace(tmp_path: Path) -> None:
+    plain, spoilt = Asked(), Asked()
+    learn(tmp_path / "a", [1.0, 1.0, 1.0], objective=plain)
+    learn(tmp_path / "b", [1.0, NAN, 1.0], objective=spoilt)
+    first, second, third = plain.chance
+    assert spoilt.chance == [first, second, second, third]
 
 
 class Steep(Asked):

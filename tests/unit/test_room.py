@@ -141,12 +141,32 @@ def test_a_clip_that_does_not_fit_alone_is_named_with_its_tokens(
     assert "stage a, step 1" in str(told.value)
 
 
-def test_without_auto_it_is_an_error_as_any_other(
+def test_without_auto_it_is_told_what_goes_on(
     labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Small(monkeypatch, 2)
-    with pytest.raises(torch.OutOfMemoryError):
-        train(plan(labels, batching={"memory": "given"}), tmp_path, silent, workers=0)
+    small = Small(monkeypatch, 2)
+    given = plan(labels, batching={"memory": "given"})
+    with pytest.raises(BudgetError, match="stage a, step 1: does not fit into memory") as told:
+        train(given, tmp_path, silent, workers=0)
+    assert small.sizes == [CLIPS]
+    assert "--resume --set stages.0.batching.memory=auto" in str(told.value)
+    change = "stages.0.batching.memory"
+    assert trained(plan(labels), tmp_path, resume=True, changes=[change])
+
+
+def test_an_update_is_never_tried_twice(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def full(*given: Any) -> None:
+        calls.append(1)
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(BudgetError, match="what the optimizer keeps does not fit into memory"):
+        train(plan(labels), tmp_path, silent, workers=0)
+    assert calls == [1]
 
 
 def test_another_error_is_no_lack_of_memory(

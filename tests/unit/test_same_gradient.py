@@ -15,19 +15,22 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loop_tools import Pair, quiet, stage, work_of
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from training_tools import GivenBatch, random_features, video_lm
+from training_tools import GivenBatch, random_features, tokenizer, video_lm
 
 from vidapt.models.packed import Group, pack
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 from vidapt.objectives.next_token import Part as NextToken
-from vidapt.recipe import Batching, Trained
+from vidapt.recipe import Batching, Prompt, Trained
+from vidapt.training.data import group_by_clip
 from vidapt.training.freeze import set_trainable, training_mode
 from vidapt.training.order import Order
 from vidapt.training.portions import learn_from
 from vidapt.training.ranks import Learner, Ranks
+from vidapt.training.stage import fit
 
 CLIPS = 6
 ANSWERS = [1, 7, 2, 5, 3, 4]
@@ -130,10 +133,6 @@ def test_a_wrappers_hooks_are_around_all_that_is_computed() -> None:
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
 def test_processes_share_the_visits_of_a_step(ranks: int) -> None:
     from test_training_settings import of_types
-    from training_tools import tokenizer
-
-    from vidapt.recipe import Prompt
-    from vidapt.training.data import group_by_clip
 
     clips = group_by_clip(of_types(11), Prompt(), tokenizer(), max_answer_tokens=9)
     batching = Batching(clips=5, questions=2)
@@ -183,6 +182,39 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         assert off(found["one portion"], WHOLE) < 1e-10
         assert off(found["portions"], WHOLE) < 1e-10
         assert off(found["unweighed"], WHOLE) > 1e-3
+
+
+class Wrapped(nn.Module):
+    """Counts what goes through it, as an engine's hooks would."""
+
+    def __init__(self, learner: nn.Module) -> None:
+        super().__init__()
+        self.learner, self.calls = learner, 0
+
+    def forward(self, batch: Any) -> Any:
+        self.calls += 1
+        return self.learner(batch)
+
+
+def test_every_loss_of_a_stage_goes_through_its_wrapper_and_is_divided_by_its_weight(tmp_path: Path) -> None:
+    wrapped: list[Wrapped] = []
+    weighed: list[float] = []
+
+    def wrap(learner: nn.Module) -> nn.Module:
+        wrapped.append(Wrapped(learner))
+        return wrapped[-1]
+
+    def weigh(weight: float) -> float:
+        weighed.append(weight)
+        return 2 * weight
+
+    model = Pair()
+    ranks = Ranks(wrap=wrap, weigh=weigh)
+    batches = {0: [1.0], 1: [1.0, 2.0, 3.0], 2: [1.0]}
+    given = stage(steps=3, optimizer={"clip_norm": None})
+    fit(model, work_of(tmp_path, stage=given, batches=lambda n: list(batches[n]), ranks=ranks), quiet)
+    assert [one.calls for one in wrapped] == [5]
+    assert weighed == [4.0, 12.0, 4.0]
 
 
 def test_a_process_alone_wraps_nothing_and_weighs_by_itself() -> None:

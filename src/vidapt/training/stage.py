@@ -83,13 +83,7 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
         first = at.step + 1
         while at.step < total:
             set_rates(optimizer, stage.optimizer, at.step, total)
-            started = time.monotonic()
-            found = stepper.take(at.step)
-            at = _advance(at, found, time.monotonic() - started)
-            if isinstance(found, Fault):
-                _guard(model, work, at, found)
-            elif found is not None and average is not None:
-                average.update(at.step)
+            at, found = _taken(model, work, stepper, average, at)
             last, stop = at.step == total, interrupted()
             numbers = _due(model, work, at.step, found, average, changed=at.step == first)
             if numbers:
@@ -133,6 +127,20 @@ def _resumed(
                 f"set its `steps` (or `epochs`) to no fewer: --set stages.{work.index}.steps={at.step}",
             )
     return at
+
+
+def _taken(
+    model: Model, work: StageWork, stepper: Stepper, average: RunningAverage | None, at: StageProgress
+) -> tuple[StageProgress, Numbers | Fault | None]:
+    """Take a step; where the stage is then, and what was found."""
+    started = time.monotonic()
+    found = stepper.take(at.step)
+    at = _advance(at, found, time.monotonic() - started)
+    if isinstance(found, Fault):
+        _guard(model, work, at, found)
+    elif found is not None and average is not None:
+        average.update(at.step)
+    return at, found
 
 
 def _save_is_due(stage: Stage, done: int, since_s: float) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vidapt.errors import BudgetError
+from vidapt.models.video_lm import VideoLM
 from vidapt.objectives import Loss
 from vidapt.training.faults import Fault, module_at_fault, weight_at_fault
 from vidapt.training.freeze import Model, towards_loss, trainable
@@ -37,7 +38,8 @@ class Stepper:
 
     def __init__(self, model: Model, work: StageWork, optimizer: torch.optim.Optimizer) -> None:
         self._model, self._work, self._optimizer = model, work, optimizer
-        self._learner = work.ranks.wrap(Learner(model, work.objective))
+        self._own = Learner(model, work.objective)
+        self._learner = work.ranks.wrap(self._own)
         self._weights = dict(trainable(model, work.objective))
         self._portion, self._chance = 0, self._drawn()
 
@@ -52,8 +54,14 @@ class Stepper:
             were left as they are for that; None if there was nothing to learn from.
 
         Raises:
-            BudgetError: If a clip does not fit into memory even alone.
+            BudgetError: If a clip does not fit into memory even alone; or the step does not, and the stage's
+                portions are given; or what the optimizer keeps does not.
         """
+        found = self._gradient(number)
+        return self._update(number, found) if isinstance(found, Loss) else found
+
+    def _gradient(self, number: int) -> Loss | Fault | None:
+        """Give the weights a step's gradient, in portions that fit."""
         begun = self._drawn()
         while True:
             batches = self._work.batches(number)
@@ -65,13 +73,15 @@ class Stepper:
             except _NotFiniteError as error:
                 return self._fault(number, str(error))
             except (RuntimeError, MemoryError) as error:
-                if self._work.room is None or not is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
+                if self._work.room is None:
+                    raise self._too_much(number) from error
             # What was computed is let go with the error, before it is tried again.
             self._make_room(number, size)
             self._draw(begun)
 
-    def _learned(self, batches: list[Any]) -> dict[str, float]:
+    def _learned(self, batches: list[Any]) -> Loss:
         self._optimizer.zero_grad()
         self._portion = -1
         weights = list(self._weights.values())
@@ -79,7 +89,21 @@ class Stepper:
         length = clipped(weights, self._work.stage.optimizer.clip_norm)
         if not torch.isfinite(length):
             raise _NotFiniteError(f"the gradient's length is {float(length)}")
-        self._optimizer.step()
+        return loss
+
+    def _update(self, number: int, loss: Loss) -> dict[str, float]:
+        """Change the weights; gives what is told of the step."""
+        try:
+            self._optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # Some weights may have changed already: the step cannot be done again, whatever its portions.
+            raise BudgetError(
+                f"stage {self._work.stage.name}, step {number + 1}",
+                "what the optimizer keeps does not fit into memory",
+                "use `optimizer.kind: adamw_8bit` or adamw_offload, or let less learn, such as by `lora`",
+            ) from error
         after = getattr(self._work.objective, "after_step", None)
         if after is not None:
             after(self._model)
@@ -110,9 +134,9 @@ class Stepper:
 
             def again() -> None:
                 with self._lower():
-                    self._learner(batch)
+                    self._own(batch)
 
-            where = module_at_fault(self._learner, again)
+            where = module_at_fault(self._own, again)
             self._draw(after)
         self._optimizer.zero_grad()
         return Fault(found, where)
@@ -131,6 +155,17 @@ class Stepper:
                 "use `recompute: true`, fewer `questions`, fewer frames, or a smaller `base`",
             )
         room.halve(number, size, self._work.tell)
+
+    def _too_much(self, number: int) -> BudgetError:
+        """What to do about a step that does not fit."""
+        stage = self._work.stage
+        portions = isinstance(self._model, VideoLM)  # what compares clips compares them all
+        auto = f"go on with --resume --set stages.{self._work.index}.batching.memory=auto, or "
+        return BudgetError(
+            f"stage {stage.name}, step {number + 1}",
+            "does not fit into memory",
+            (auto if portions else "") + "use `recompute: true`, or fewer `batching.clips`",
+        )
 
     def _drawn(self) -> _Chance:
         device = self._model.device
