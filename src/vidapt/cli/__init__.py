@@ -16,6 +16,7 @@ from vidapt.cli import (
     models,
     parity,
     planning,
+    recipes,
     showing,
     training,
     worlds,
@@ -34,6 +35,7 @@ app.add_typer(simulate_app, name="simulate")
 simulate_app.command("billiards")(worlds.simulate_billiards)
 
 # In the order in which `vidapt --help` lists them.
+app.add_typer(recipes.app, name="recipes")
 app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)
