@@ -88,6 +88,9 @@ def test_one_step_is_the_least_and_epochs_are_counted_as_before() -> None:
     assert total_steps(Stage(name="a", hours=3), order) == 4
     with pytest.raises(ConfigError, match="stage a, tokens: cannot be counted here"):
         total_steps(Stage(name="a", tokens=5), order)
+    empty = SimpleNamespace(steps_per_epoch=4, step=lambda number: [])
+    with pytest.raises(ConfigError, match="an epoch has nothing to learn from"):
+        total_steps(Stage(name="a", samples=5), empty)
 
 
 def test_a_dual_encoder_reads_no_tokens_of_a_language_model() -> None:

@@ -127,8 +127,11 @@ def total_steps(stage: Stage, order: Steps, tokens_of: Callable[[Visit], int] | 
 
 def _until(wanted: int, order: Steps, worth: Callable[[Visit], int]) -> int:
     """How many steps it takes until the visits of all of them are worth as much as is wanted."""
-    for number in itertools.count():
-        wanted -= sum(map(worth, order.step(number)))
-        if wanted <= 0:
-            return number + 1
-    raise AssertionError
+    found = 0
+    for number in itertools.count(1):
+        found += sum(map(worth, order.step(number - 1)))
+        if found >= wanted:
+            return number
+        if not found and number == order.steps_per_epoch:
+            break
+    raise ConfigError("data", "an epoch has nothing to learn from", "look at the run's quarantine.jsonl")
