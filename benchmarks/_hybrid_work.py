@@ -15,7 +15,7 @@ from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Grid
 from vidapt.recipe import Blueprint
-from vidapt.training.optimizer import adapter_weights
+from vidapt.training.freeze import adapter_weights
 
 GRID = Grid(16, 6, 6)
 QUESTIONS = (2, 8, 16)

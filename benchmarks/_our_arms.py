@@ -19,7 +19,7 @@ from vidapt.recipe import Batching, Cache, DataSource, Prompt, Recipe, Trained
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import ClipSamples, group_by_clip, read_samples
 from vidapt.training.footage import Footage
-from vidapt.training.optimizer import adapter_weights, set_trainable
+from vidapt.training.freeze import adapter_weights, set_trainable
 from vidapt.training.order import Visit
 from vidapt.training.run import train
 

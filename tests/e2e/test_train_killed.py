@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +47,9 @@ stages:
   - name: a
     data: [{path: clips/labels.jsonl}]
     train: {towers: full, language: lora, lora: {rank: 2, dropout: 0.2}}
-    batching: {clips: 2, questions: 2}
+    batching: {clips: 2, questions: 2, at_once: 1, memory: auto}
+    optimizer: {layer_decay: {towers: 0.9, language: 0.9}}
+    average: {kind: ema, decay: 0.99}
     steps: 200
     save_every: 10
 """
@@ -71,10 +76,22 @@ def kill_training_after_its_first_checkpoint(folder: Path) -> None:
     assert stop_when(lambda: list(work.glob("checkpoint-*")), training) == -signal.SIGKILL
 
 
+def kill_it_again_while_it_saves(folder: Path) -> None:
+    work = folder / "cut" / "run" / "01-a" / "work"
+    words = ("train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0", "--resume")
+
+    def saves() -> bool:
+        # It may be missed: a checkpoint is written in milliseconds.
+        return any(work.glob(".checkpoint-*")) or any(work.glob("checkpoint-000001*"))
+
+    assert stop_when(saves, start(VIDAPT, *words)) == -signal.SIGKILL
+
+
 @pytest.mark.timeout(900)  # it starts a process, which imports torch; that takes long on a busy machine
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     write_data(tmp_path)
     kill_training_after_its_first_checkpoint(tmp_path)
+    kill_it_again_while_it_saves(tmp_path)
     assert not (tmp_path / "cut" / "run" / "01-a" / "model").exists()
 
     recipe = load_recipe(tmp_path / "recipe.yaml")
@@ -84,3 +101,26 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     left, right = (load_file(run / "01-a" / "model" / "model.safetensors") for run in (whole, resumed))
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_training_that_is_killed_twenty_times_ends_with_the_same_weights(tmp_path: Path) -> None:
+    """At random moments, while it begins, learns and saves."""
+    write_data(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("save_every: 10", "save_every: 2"))
+    script = Path(__file__).with_name("kill_often.py")
+    words = [sys.executable, str(script), str(recipe), str(tmp_path / "runs"), "20", "3"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    met = json.loads(done.stdout.splitlines()[-1])["met"]
+    assert all(one["killed"] for one in met), "the run was over before all kills"
+    assert len({one["step"] for one in met}) > 5
+    whole, cut = (
+        load_file(tmp_path / "runs" / runs / "run" / "01-a" / "model" / "model.safetensors")
+        for runs in ("whole", "cut")
+    )
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)

@@ -26,7 +26,7 @@ from vidapt.loading import open_model
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip
 from vidapt.recipe import LoRA, Trained
-from vidapt.training.optimizer import set_trainable
+from vidapt.training.freeze import set_trainable
 from vidapt.video import Uniform, decode, write_mp4
 
 oracle, adapters, folder = original.oracle, original.adapters, original.folder

@@ -16,8 +16,8 @@ from vidapt.models.video_lm import VideoLM
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import Stage
 from vidapt.training import number_formats
+from vidapt.training.freeze import set_trainable
 from vidapt.training.number_formats import settle_formats
-from vidapt.training.optimizer import set_trainable
 
 LORA = {"language": "lora", "lora": {"rank": 2}}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from training_tools import blueprint, recipe, silent, stage, write_clips
 
-import vidapt.training.stage as loop
+import vidapt.training.step as loop
 from vidapt.planning.numbers import RecipePlan
 from vidapt.planning.plan import Means, plan_recipe
 from vidapt.planning.weightless import Account
@@ -72,6 +72,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "halves": {"precision": "bfloat16"},
     "blind": {"batching": {"clips": 2, "blind": 0.5}},
     "computed again": {"recompute": True, "train": {"towers": "frozen"}},
+    "norms": {"train": {"towers": "norms", "language": "norms"}},
+    "last layers": {"train": {"towers": {"last": 1}, "language": {"last": 1}}},
+    "adapters of towers": {"train": {"towers": "lora", "towers_lora": {"rank": 2}, "language": "frozen"}},
+    "samples": {"steps": None, "samples": 9},
+    "tokens": {"steps": None, "tokens": 400},
 }
 
 
@@ -196,6 +201,24 @@ def test_no_weight_is_read(tmp_path: Path) -> None:
     plan = plan_recipe(ahead, Means("l4"))
     assert plan.stages[0].size > 10_000_000_000
     assert [one.id for one in plan.errors if one.stage] == ["memory"]
+
+
+def test_memory_is_that_of_the_optimizer_the_mean_and_few_bits(tmp_path: Path) -> None:
+    labels = write_clips(tmp_path / "clips", clips=1)
+
+    def memory(**changes: Any) -> Any:
+        ahead = outlook(recipe(stage(labels, **changes)), silent)
+        return plan_recipe(ahead, Means("h100")).stages[0].memory
+
+    lora = {"language": "lora", "lora": {"rank": 2}}
+    plain, mean = memory(train=lora), memory(train=lora, average={"kind": "ema"})
+    learning = plain.optimizer // 2
+    assert mean.weights - plain.weights == learning == plain.gradients
+    assert memory(train=lora, optimizer={"kind": "adamw_8bit"}).optimizer == learning // 2
+    assert memory(train=lora, optimizer={"kind": "adamw_offload"}).optimizer == 0
+    matrices = 2 * (4 * 16 * 16 + 3 * 16 * 24)
+    assert plain.weights - memory(train={**lora, "base": "8bit"}).weights == 3 * matrices
+    assert plain.weights - memory(train={**lora, "base": "4bit"}).weights == 3.5 * matrices
 
 
 def test_account_lets_go() -> None:

@@ -18,9 +18,9 @@ from training_tools import recipe, stage, trained, video_lm, write_clips
 from vidapt.errors import ConfigError
 from vidapt.objectives import Loss
 from vidapt.recipe import Trained
-from vidapt.training import stage as training_stage
+from vidapt.training import step as training_step
 from vidapt.training.align.aligning import Aligning
-from vidapt.training.optimizer import set_trainable, training_mode
+from vidapt.training.freeze import set_trainable, training_mode
 from vidapt.training.portions import keep_states, learn_from, portions
 
 
@@ -116,13 +116,13 @@ def test_a_step_has_the_same_gradient(
     rates = {"connector": 1e-2, "language": 1e-2, **({} if learns else {"towers": 1e-2})}
     given = {"steps": 1, "train": learns, "optimizer": {"rates": rates}}
     found: list[Tensor] = []
-    clipped = training_stage._clipped
+    clipped = training_step.clipped
 
     def keep(weights: Sequence[nn.Parameter], longest: float | None) -> Tensor:
         found.append(torch.cat([weight.grad.flatten() for weight in weights if weight.grad is not None]))
         return clipped(weights, longest)
 
-    monkeypatch.setattr(training_stage, "_clipped", keep)
+    monkeypatch.setattr(training_step, "clipped", keep)
     trained(recipe(stage(labels, batching={"clips": 4}, **given)), tmp_path / "whole")
     trained(recipe(stage(labels, **given, **changes)), tmp_path / "other")
     whole, other = found

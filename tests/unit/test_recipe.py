@@ -79,7 +79,7 @@ line 21: stages.0.data.0.limt: unknown key; did you mean 'limit'?
 line 22: stages.0.data.1.options.media_rot: unknown key; did you mean 'media_root'?
 line 24: stages.0.optimizer.rates.conector: unknown key; did you mean 'connector'?
 line 25: stages.0.batching.share.count: Input should be less than or equal to 1 (found 2)
-line 26: stages.0.train.towers: Input should be 'frozen' or 'full' (found 'thawed')
+line 26: stages.0.train.towers: should be 'frozen', 'full', 'norms', 'lora' or {last: N} (found 'thawed')
 line 27: stages.0.objective.kind: no part is called 'next_tokn'; did you mean 'next_token'?
 line 30: stages.1.objective.smoting: unknown key; did you mean 'smoothing'?
 """
@@ -204,8 +204,14 @@ def test_a_recipe_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (("    epochs: 2\n", ""), "line 7: stages.0: give either `epochs` or `steps`"),
-        (("    epochs: 2\n", "    epochs: 2\n    steps: 3\n"), "`steps`, and set the other to null"),
+        (
+            ("    epochs: 2\n", ""),
+            "line 7: stages.0: give one of `epochs`, `steps`, `samples`, `tokens`, `hours`",
+        ),
+        (
+            ("    epochs: 2\n", "    epochs: 2\n    steps: 3\n"),
+            "`hours`, and all but one of epochs, steps to null",
+        ),
         (("name: run", "name: run\nstart: x"), "give either `start`"),
         (("name: run", "name: ../run"), "line 1: name: String should match pattern"),
         (

@@ -8,7 +8,22 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vidapt.recipe import Batching, Cache, DataSource, LoRA, Optimizer, Pairing, Rates, Recipe, Stage, Trained
+from vidapt.recipe import (
+    Average,
+    Batching,
+    Cache,
+    DataSource,
+    Last,
+    LayerDecay,
+    LoRA,
+    Optimizer,
+    Pairing,
+    Rates,
+    Recipe,
+    Stage,
+    Trained,
+)
+from vidapt.recipe.stage import LENGTHS
 from vidapt.strict import Strict
 
 TINY = 5e-324
@@ -30,7 +45,12 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
     (Optimizer, "eps", RATE),
     (Optimizer, "warmup", SHARE_BELOW_ONE),
     (Optimizer, "floor", SHARE_UP_TO_ONE),
+    (Optimizer, "warmup_floor", SHARE_UP_TO_ONE),
+    (Optimizer, "cooldown", RATE),
     (Optimizer, "clip_norm", ([None, TINY], [0.0])),
+    *((LayerDecay, name, RATE) for name in LayerDecay.model_fields),
+    (Last, "last", ([1, 10_000], [0, 10_001])),
+    (Average, "decay", ([TINY, BELOW_ONE], [0.0, 1.0])),
     (Batching, "clips", COUNT),
     (Batching, "questions", ([None, *COUNT[0]], COUNT[1])),
     (Batching, "share", ([{"a": 0.0, "b": 1.0}], [{"a": -TINY}, {"a": ABOVE_ONE}])),
@@ -41,6 +61,10 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
     (DataSource, "skip", ([0], [-1])),
     (Stage, "epochs", ([TINY, 1e6], [0.0, math.nextafter(1e6, 1e7)])),
     (Stage, "steps", ([1, BILLION], [0, BILLION + 1])),
+    (Stage, "samples", ([1, 10**12], [0, 10**12 + 1])),
+    (Stage, "tokens", ([1, 10**15], [0, 10**15 + 1])),
+    (Stage, "hours", ([TINY, 1e5], [0.0, math.nextafter(1e5, 1e6)])),
+    (Stage, "guard", COUNT),
     (Stage, "save_every", ([1, BILLION], [0, BILLION + 1])),
     (Stage, "save_minutes", ([None, TINY, 1e5], [0.0, math.nextafter(1e5, 1e6)])),
     (Stage, "name", (["a", "n" * 100], ["", "n" * 101, ".a", "a/b"])),
@@ -52,6 +76,7 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
 ]
 STAGE: dict[str, Any] = {"name": "a", "steps": 1}
 NEEDED: dict[type[Strict], dict[str, Any]] = {
+    Average: {"kind": "ema"},
     DataSource: {"path": "labels.jsonl"},
     Stage: STAGE,
     Recipe: {"name": "run", "start": "model", "data": "labels.jsonl", "stages": [STAGE]},
@@ -65,8 +90,8 @@ def test_a_number_goes_as_far_as_its_edge_and_no_further(
     model: type[Strict], name: str, edges: tuple[list[Any], list[Any]]
 ) -> None:
     needed = {**NEEDED.get(model, {})}
-    if name == "epochs":
-        needed.pop("steps")
+    if name in LENGTHS:
+        needed.pop("steps", None)
     for value in edges[0]:
         taken = model.model_validate({**needed, name: value})
         assert getattr(taken, name) == value
@@ -88,10 +113,14 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
             "connector": "full",
             "language": "full",
             "lora": {"rank": 16, "alpha": 32.0, "dropout": 0.0, "targets": "all-linear"},
+            "towers_lora": {"rank": 16, "alpha": 32.0, "dropout": 0.0, "targets": "all-linear"},
+            "base": "stored",
             "text": "full",
             "projections": "full",
         },
         "optimizer": {
+            "kind": "adamw",
+            "layer_decay": {"towers": 1.0, "language": 1.0, "text": 1.0},
             "rates": {
                 "towers": 2e-6,
                 "connector": 1e-4,
@@ -104,13 +133,16 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
             "betas": (0.9, 0.98),
             "eps": 1e-8,
             "warmup": 0.03,
+            "warmup_floor": 0.0,
             "decay": "cosine",
             "floor": 0.0,
+            "cooldown": 0.1,
             "clip_norm": 1.0,
         },
         "batching": {
             "clips": 8,
             "at_once": None,
+            "memory": "given",
             "questions": None,
             "apart": False,
             "shared_prefix": True,
@@ -122,6 +154,11 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
         "retrieval": {},
         "cache": {"keep": "auto", "dtype": "exact", "max_gb": 50.0},
         "epochs": None,
+        "samples": None,
+        "tokens": None,
+        "hours": None,
+        "average": None,
+        "guard": 3,
         "save_every": 500,
         "save_minutes": None,
         "precision": "float32",
@@ -148,10 +185,12 @@ def test_features_are_kept_of_frozen_towers_alone() -> None:
 
 
 def test_a_stage_has_one_length_and_an_excess_is_told_from_a_lack() -> None:
-    with pytest.raises(ValidationError, match="give either `epochs` or `steps`") as caught:
+    with pytest.raises(
+        ValidationError, match="give one of `epochs`, `steps`, `samples`, `tokens`, `hours`"
+    ) as caught:
         Stage.model_validate({"name": "a"})
     assert "null" not in str(caught.value)
-    with pytest.raises(ValidationError, match="and set the other to null"):
+    with pytest.raises(ValidationError, match="and all but one of epochs, steps to null"):
         Stage.model_validate({"name": "a", "epochs": 1, "steps": 1})
 
 
@@ -159,3 +198,32 @@ def test_a_stage_has_one_length_and_an_excess_is_told_from_a_lack() -> None:
 def test_options_of_a_source_are_the_formats_alone(key: str) -> None:
     with pytest.raises(ValidationError, match=f"`{key}` is no option"):
         DataSource.model_validate({"path": "labels.jsonl", "options": {key: "x"}})
+
+
+@pytest.mark.parametrize("begin", [0.0, BELOW_ONE])
+def test_a_plain_mean_begins_behind_a_share_of_the_steps(begin: float) -> None:
+    assert Average.model_validate({"kind": "swa", "from": begin}).begin == begin
+    for beyond in (-TINY, 1.0):
+        with pytest.raises(ValidationError, match="from"):
+            Average.model_validate({"kind": "swa", "from": beyond})
+
+
+@pytest.mark.parametrize("given", [{"kind": "ema", "from": 0.5}, {"kind": "swa", "decay": 0.5}], ids=str)
+def test_a_mean_is_given_its_own_number(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=f"not for `{given['kind']}`"):
+        Average.model_validate(given)
+
+
+@pytest.mark.parametrize("part", ["connector", "text"])
+def test_adapters_stand_in_towers_and_language_models_alone(part: str) -> None:
+    assert Trained.model_validate({"towers": "lora", "language": "lora"}).towers == "lora"
+    with pytest.raises(ValidationError, match="no model's folder holds adapters of it"):
+        Trained.model_validate({part: "lora"})
+
+
+@pytest.mark.parametrize("learns", ["full", "norms", {"last": 1}], ids=str)
+def test_what_learns_is_not_kept_in_few_bits(learns: Any) -> None:
+    for stays in ("frozen", "lora"):
+        assert Trained.model_validate({"language": stays, "base": "4bit"}).base == "4bit"
+    with pytest.raises(ValidationError, match="holds weights that do not learn"):
+        Trained.model_validate({"language": learns, "base": "8bit"})

@@ -24,7 +24,8 @@ from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import Optimizer, Trained
 from vidapt.training import checkpoint as checkpoint_module
 from vidapt.training.checkpoint import StageProgress, checkpoints, load_checkpoint, save_checkpoint
-from vidapt.training.optimizer import make_optimizer, set_trainable
+from vidapt.training.freeze import set_trainable
+from vidapt.training.optimizer import make_optimizer
 
 WEIGHTS = "model.safetensors"
 

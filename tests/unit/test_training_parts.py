@@ -18,16 +18,10 @@ from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import LoRA, Optimizer, Trained
-from vidapt.training.optimizer import (
-    adapter_weights,
-    make_optimizer,
-    rate_factor,
-    set_rates,
-    set_trainable,
-    trainable,
-    training_mode,
-)
+from vidapt.training.freeze import adapter_weights, set_trainable, trainable, training_mode
+from vidapt.training.optimizer import make_optimizer
 from vidapt.training.run import train
+from vidapt.training.schedule import rate_factor, set_rates
 from vidapt.training.stage import make_objective
 
 

@@ -15,16 +15,10 @@ from training_tools import video_lm
 from vidapt.errors import ConfigError
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, Optimizer, Rates, Stage, Trained
-from vidapt.training.optimizer import (
-    DUAL_PARTS,
-    PARTS,
-    learning,
-    make_optimizer,
-    rate_factor,
-    set_rates,
-    set_trainable,
-)
+from vidapt.training.freeze import DUAL_PARTS, PARTS, learning, set_trainable
+from vidapt.training.optimizer import make_optimizer
 from vidapt.training.order import total_steps
+from vidapt.training.schedule import rate_factor, set_rates
 
 
 def scheduled(decay: str, warmup: float, floor: float, step: int, total: int) -> float:
@@ -52,6 +46,22 @@ def test_a_warm_up_that_ends_between_two_steps_takes_the_step_before_its_end() -
     settings = Optimizer(warmup=0.25, decay="linear")
     found = [rate_factor(settings, step, 10) for step in range(5)]
     assert found == pytest.approx([1 / 3.5, 2 / 3.5, 3 / 3.5, 1 - 0.5 / 7.5, 1 - 1.5 / 7.5])
+
+
+@pytest.mark.parametrize(("cooldown", "floor"), [(0.1, 0.0), (0.25, 0.1), (1.0, 0.5)])
+def test_a_stable_rate_falls_in_a_line_at_the_end(cooldown: float, floor: float) -> None:
+    settings = Optimizer(warmup=0.1, decay="wsd", cooldown=cooldown, floor=floor)
+    found = [rate_factor(settings, step, 40) for step in range(4, 40)]
+    wanted = [floor + (1 - floor) * min(1.0, (40 - step) / (cooldown * 40)) for step in range(4, 40)]
+    assert found == pytest.approx(wanted)
+    assert found[-1] == pytest.approx(floor + (1 - floor) / (cooldown * 40))
+
+
+def test_a_warm_up_rises_from_its_floor() -> None:
+    """As PLLaVA's does, from a quarter of the peak."""
+    settings = Optimizer(warmup=0.5, warmup_floor=0.25, decay="constant", floor=0.1)
+    found = [rate_factor(settings, step, 8) for step in range(5)]
+    assert found == pytest.approx([0.25 + 0.75 * (step + 1) / 5 for step in range(4)] + [1.0])
 
 
 def test_each_group_has_its_own_share_of_the_peak() -> None:

@@ -50,13 +50,20 @@ def raise_(error: BaseException) -> Callable[[], None]:
 
 
 def plan_of(labels: Path, **changes: Any) -> Recipe:
-    # Dropout, several questions drawn anew at each visit: everything that uses chance.
+    # Dropout, several questions drawn anew at each visit: everything that uses chance, or keeps a state.
     return recipe(
         stage(
             labels,
             steps=STEPS,
-            train={"language": "lora", "lora": {"rank": 2, "dropout": 0.5}},
-            batching={"clips": 2, "questions": 2},
+            train={"towers": "lora", "language": "lora", "lora": {"rank": 2, "dropout": 0.5}},
+            batching={"clips": 2, "questions": 2, "at_once": 1},
+            average={"kind": "ema", "decay": 0.9},
+            optimizer={
+                "rates": {"towers": 1e-2, "connector": 1e-2, "language": 1e-2},
+                "layer_decay": {"towers": 0.8, "language": 0.9},
+                "decay": "wsd",
+                "warmup_floor": 0.25,
+            },
             **changes,
         )
     )

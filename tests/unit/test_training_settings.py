@@ -33,7 +33,8 @@ from vidapt.training import stage as training_stage
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import group_by_clip, read_samples
 from vidapt.training.footage import Footage
-from vidapt.training.optimizer import make_optimizer, set_trainable, training_mode
+from vidapt.training.freeze import set_trainable, training_mode
+from vidapt.training.optimizer import make_optimizer
 from vidapt.training.order import Order, Visit
 from vidapt.training.run import train
 

@@ -128,7 +128,7 @@ def test_steps_become_epochs_only_if_the_others_are_given_up() -> None:
     assert (goes_on.stages[0].steps, goes_on.stages[0].epochs) == (None, 2)
     assert changed == {"stages.0.epochs": [None, 2.0], "stages.0.steps": [5, None]}
     past = [Fork("01-a", 1, {"stages.0.steps": [None, 5]})]
-    with pytest.raises(ConfigError, match="stage a: has not one of `epochs` and `steps`"):
+    with pytest.raises(ConfigError, match="stage a: has not one of epochs, steps, samples, tokens, hours"):
         forked(
             plan_of({"steps": None, "epochs": 2}), kept(before, forks=past), ["stages.0.epochs"], known=False
         )

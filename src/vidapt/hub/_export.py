@@ -99,7 +99,7 @@ def export_merged(
         CheckpointError: If the folder exists.
     """
     _refuse_existing(folder)
-    blueprint = model.blueprint.model_copy(update={"adapters": None})
+    blueprint = model.blueprint.model_copy(update={"adapters": None, "tower_adapters": None})
     with torch.device("meta"):
         plain = VideoLM(blueprint)
     plain.load_state_dict(merged_state(model), strict=False, assign=True)

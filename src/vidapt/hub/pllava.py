@@ -172,7 +172,7 @@ def apart(model: VideoLM) -> dict[str, Tensor] | None:
         None where there are no adapters, or such as the authors' code would not read: those are merged.
     """
     lora = model.blueprint.adapters
-    if lora is None or set(lora.targets) != set(TARGETS):
+    if lora is None or set(lora.targets) != set(TARGETS) or model.blueprint.tower_adapters is not None:
         return None
     scale = lora.alpha / ALPHA
     return {key: t * scale if ".lora_B." in key else t for key, t in untied(model).items()}

@@ -23,7 +23,6 @@ from vidapt.loading._settle import WEIGHTS, FieldError, settled, settled_languag
 from vidapt.loading._sources import empty as empty
 from vidapt.loading._taken import Sources as Sources
 from vidapt.loading._taken import Taken, only, take_tower
-from vidapt.models.lora import add_adapters
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, Prompt, Spec
 
@@ -68,14 +67,20 @@ class Plan:
         Raises:
             CheckpointError: If a source is damaged, or does not hold what describes it.
         """
-        model = empty(blueprint.model_copy(update={"adapters": None}))
+        model = empty(_unadapted(blueprint))
         torch.manual_seed(seed)
         report = fill(model, self.taken, _fresh(model, self.taken), dtype)
         model.tie_weights()
         if blueprint.adapters is not None:
-            add_adapters(model.language, blueprint.adapters)
-            model.blueprint = blueprint
+            model.adapt("language", blueprint.adapters)
+        if blueprint.tower_adapters is not None:
+            model.adapt("towers", blueprint.tower_adapters)
         return model.eval(), {**report, "prompt": self.prompt}
+
+
+def _unadapted(blueprint: Blueprint) -> Blueprint:
+    """Without adapters, which belong to no source."""
+    return blueprint.model_copy(update={"adapters": None, "tower_adapters": None})
 
 
 def is_composed(blueprint: Blueprint) -> bool:
@@ -114,7 +119,7 @@ def plan(blueprint: Blueprint, sources: Sources, at: At, tokenizer: Any | None =
     mistakes.tell()
     update = {"towers": tuple(towers), "connector": connector, "language": language, "prompt": prompt}
     whole = blueprint.model_copy(update=update)
-    model = empty(whole.model_copy(update={"adapters": None}))
+    model = empty(_unadapted(whole))
     with mistakes.of("blueprint", "connector"):
         taken = [_joined(one, model) if one.part == "connector" else one for one in taken]
     mistakes.tell()

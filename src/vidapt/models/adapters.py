@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vidapt.models.folder import untied
-from vidapt.models.lora import add_adapters
+from vidapt.models.lora import AdaptedPart as AdaptedPart
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import LoRA
 
@@ -17,8 +17,8 @@ _NAME = "default"
 """What peft calls the adapters of a model that has one set of them."""
 
 
-def replace_adapters(model: VideoLM, lora: LoRA) -> str:
-    """Give a model that has adapters others, in place.
+def replace_adapters(model: VideoLM, lora: LoRA, part: AdaptedPart = "language") -> str:
+    """Give a part that has adapters others, in place.
 
     Of equal rank on the same layers, they go on with the weights of the old ones, scaled for their own alpha.
     Otherwise the old ones are added to the layers they stand on, and the new ones begin anew.
@@ -26,20 +26,20 @@ def replace_adapters(model: VideoLM, lora: LoRA) -> str:
     Args:
         model: Computes the same before and after.
         lora: The adapters it is to have.
+        part: Which one.
 
     Returns:
         What was done, for people.
 
     Raises:
-        ConfigError: If the language model has no such layers.
+        ConfigError: If the part has no such layers.
     """
-    old = model.blueprint.adapters
+    old, module = model.adapters_of(part), getattr(model, part)
     assert old is not None
-    taken = {name: (layer, *_weights(layer)) for name, layer in _adapted(model.language)}
-    _take_off(model.language, {name: layer for name, (layer, _, _) in taken.items()})
-    add_adapters(model.language, lora)
-    model.blueprint = model.blueprint.model_copy(update={"adapters": lora})
-    new = dict(_adapted(model.language))
+    taken = {name: (layer, *_weights(layer)) for name, layer in _adapted(module)}
+    _take_off(module, {name: layer for name, (layer, _, _) in taken.items()})
+    model.adapt(part, lora)
+    new = dict(_adapted(module))
     if old.rank == lora.rank and taken.keys() == new.keys():
         for name, (_, a, b) in taken.items():
             _fill(*_weights(new[name]), a, b * (old.alpha / lora.alpha))
@@ -55,7 +55,7 @@ def replace_adapters(model: VideoLM, lora: LoRA) -> str:
 def merged_state(model: VideoLM) -> dict[str, Tensor]:
     """The state dict with every low-rank adapter added to the layer it stands on; shared weights once."""
     state = untied(model)
-    if model.blueprint.adapters is None:
+    if model.blueprint.adapters is None and model.blueprint.tower_adapters is None:
         return state
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -84,11 +84,11 @@ def added(weight: Tensor, change: Tensor) -> Tensor:
     return (weight.float() + change.reshape(weight.shape)).to(weight.dtype)
 
 
-def _adapted(language: nn.Module) -> Iterator[tuple[str, Any]]:
+def _adapted(part: nn.Module) -> Iterator[tuple[str, Any]]:
     """Layers that carry adapters, by their names."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for name, layer in language.named_modules():
+    for name, layer in part.named_modules():
         if isinstance(layer, BaseTunerLayer):
             yield name, layer
 
@@ -98,12 +98,13 @@ def _weights(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
     return layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
 
 
-def _take_off(language: nn.Module, adapted: dict[str, Any]) -> None:
+def _take_off(part: nn.Module, adapted: dict[str, Any]) -> None:
     for name, layer in adapted.items():
         parent, _, last = name.rpartition(".")
-        setattr(language.get_submodule(parent), last, layer.get_base_layer())
-    # peft keeps its settings here, and would take new adapters for a second set.
-    del language.peft_config
+        setattr(part.get_submodule(parent), last, layer.get_base_layer())
+    # peft keeps its settings there, and would take new adapters for a second set.
+    for module in part.modules():
+        vars(module).pop("peft_config", None)
 
 
 @torch.no_grad()

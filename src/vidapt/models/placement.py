@@ -1,4 +1,4 @@
-"""Where a model's weights lie and how small they are: spread over devices, or quantised, for answering only.
+"""Where a model's weights lie and how small they are: spread over devices for answering, or quantised.
 
 Sources: accelerate's dispatching of layers, and bitsandbytes' LLM.int8 (Dettmers et al. 2022) and NF4
 (Dettmers et al. 2023, "QLoRA").
@@ -17,10 +17,35 @@ from vidapt.models.video_lm import VideoLM
 Bits = Literal[4, 8]
 
 
-def quantize(model: VideoLM, bits: Bits) -> None:
+def quantizable(model: VideoLM) -> dict[str, nn.Linear]:
+    """Linear layers of the language model by name, without its output layer and low-rank adapters."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    head = model.language.get_output_embeddings()
+    adapters = {
+        id(inner)
+        for layer in model.language.modules()
+        if isinstance(layer, BaseTunerLayer)
+        for name in layer.adapter_layer_names
+        for inner in getattr(layer, name).modules()
+    }
+    return {
+        name: layer
+        for name, layer in model.language.named_modules()
+        if type(layer) is nn.Linear and layer is not head and id(layer) not in adapters
+    }
+
+
+def quantize(model: VideoLM, bits: Bits, compute: torch.dtype | None = None) -> None:
     """Store the language model's linear layers in 4 (NF4) or 8 bits, in place.
 
-    Its output layer keeps its format. The weights become small when the model is moved to its device.
+    Its output layer and its adapters keep their formats. The weights become small when the model is moved to
+    its device.
+
+    Args:
+        model: A whole one.
+        bits: How many.
+        compute: Number format in which 4 bits are multiplied; None is that of each weight.
 
     Raises:
         ConfigError: If bitsandbytes is not installed.
@@ -29,19 +54,16 @@ def quantize(model: VideoLM, bits: Bits) -> None:
         import bitsandbytes as bnb
     except ImportError as error:
         raise ConfigError("bits", f"needs bitsandbytes: {error}", "pip install 'vidapt[quant]'") from error
-    head = model.language.get_output_embeddings()
-    for name, layer in list(model.language.named_modules()):
-        if type(layer) is nn.Linear and layer is not head:
-            parent, _, child = name.rpartition(".")
-            setattr(model.language.get_submodule(parent), child, _small(bnb, layer, bits))
+    for name, layer in quantizable(model).items():
+        model.language.set_submodule(name, _small(bnb, layer, bits, compute or layer.weight.dtype))
 
 
-def _small(bnb: Any, layer: nn.Linear, bits: Bits) -> nn.Module:
+def _small(bnb: Any, layer: nn.Linear, bits: Bits, compute: torch.dtype) -> nn.Module:
     weight, shape = layer.weight.detach(), (layer.in_features, layer.out_features)
     bias = layer.bias is not None
     with torch.device("meta"):
         small: Any = (
-            bnb.nn.Linear4bit(*shape, bias=bias, compute_dtype=weight.dtype, quant_type="nf4")
+            bnb.nn.Linear4bit(*shape, bias=bias, compute_dtype=compute, quant_type="nf4")
             if bits == 4
             else bnb.nn.Linear8bitLt(*shape, bias=bias, has_fp16_weights=False)
         )

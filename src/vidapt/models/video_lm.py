@@ -18,12 +18,15 @@ from vidapt import parts
 from vidapt.errors import ConfigError
 from vidapt.models._language import language_model
 from vidapt.models.depths import inject, passed, split, spread_out
-from vidapt.models.lora import add_adapters
+from vidapt.models.lora import AdaptedPart, add_adapters, add_tower_adapters
 from vidapt.models.origin import Origin
 from vidapt.models.packed import Packed, Reading, prefix_layout, spell
 from vidapt.models.visual_side import VisualSide
 from vidapt.nouns import Layout, Moments, Stamp
-from vidapt.recipe import Blueprint, Reads
+from vidapt.recipe import Blueprint, LoRA, Reads
+
+_ADAPTERS: dict[AdaptedPart, str] = {"language": "adapters", "towers": "tower_adapters"}
+"""Where the blueprint says which adapters a part has."""
 
 
 class VideoLM(VisualSide):
@@ -48,7 +51,7 @@ class VideoLM(VisualSide):
         self.place: torch.device | None = None
         self.language = language_model(blueprint.language)
         if blueprint.adapters is not None:
-            add_adapters(self.language, blueprint.adapters)
+            self.adapt("language", blueprint.adapters)
         self.join(self.language.get_input_embeddings().embedding_dim)
         self.fixed = frozenset(
             f"{part}.{name}"
@@ -56,6 +59,8 @@ class VideoLM(VisualSide):
             for name, weight in module.named_parameters()
             if not weight.requires_grad
         )
+        if blueprint.tower_adapters is not None:
+            self.adapt("towers", blueprint.tower_adapters)
         self.positions = parts.build("positions", blueprint.positions)
         inject(self.language, self.depths)
         self.tie_weights()
@@ -66,6 +71,24 @@ class VideoLM(VisualSide):
         weight = self.language.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return self.place or weight.device
+
+    def adapters_of(self, part: AdaptedPart) -> LoRA | None:
+        """The low-rank adapters of a part."""
+        found = getattr(self.blueprint, _ADAPTERS[part])
+        assert found is None or isinstance(found, LoRA)
+        return found
+
+    def adapt(self, part: AdaptedPart, lora: LoRA) -> None:
+        """Give a part that has none low-rank adapters, which change nothing yet.
+
+        Raises:
+            ConfigError: If it has no such layers.
+        """
+        if part == "language":
+            add_adapters(self.language, lora)
+        else:
+            add_tower_adapters(self.towers, lora, {id(self.get_parameter(name)) for name in self.fixed})
+        self.blueprint = self.blueprint.model_copy(update={_ADAPTERS[part]: lora})
 
     def tie_weights(self) -> None:
         """Make one of what is one: tied word embeddings, and the newline that all scenes share."""

@@ -11,6 +11,8 @@ import numpy as np
 from torch import nn
 
 from vidapt.models.assign import parameters_on_meta
+from vidapt.models.placement import quantizable
+from vidapt.models.video_lm import VideoLM
 from vidapt.planning.imagined import ImaginedFootage
 from vidapt.planning.lengths import Lengths, StepLength
 from vidapt.planning.numbers import Disk, Memory, Spread, StagePlan, Tokens
@@ -20,11 +22,12 @@ from vidapt.planning.weightless import Account, Weightless, size_of
 from vidapt.recipe import Stage
 from vidapt.training.ahead import Item
 from vidapt.training.checkpoint import KEEP
+from vidapt.training.freeze import parts_of, set_trainable, trainable, training_mode
 from vidapt.training.kind import Kind, Prepared
 from vidapt.training.number_formats import planned_formats
-from vidapt.training.optimizer import parts_of, set_trainable, trainable, training_mode
 from vidapt.training.ready import StageData
-from vidapt.training.stage import StageWork, make_objective
+from vidapt.training.stage import make_objective
+from vidapt.training.work import StageWork
 
 SAMPLED_STEPS = 32
 """Steps whose tokens are counted where not all are asked for."""
@@ -83,7 +86,7 @@ class StagePlanner:
             tokens=self._tokens(work, counted, lengths, shapes, data, items),
             flops=cost.flops * _mean_share(counted) * work.steps,
             fill_flops=_fill_flops(footage, items) if footage.keeps == "features" else 0.0,
-            memory=None if unknown else _memory(model, objective, cost),
+            memory=None if unknown else _memory(model, objective, stage, cost),
             disk=_disk(model, objective, footage, items, stage),
             kv_bytes=_kv_bytes(model) * max(map(lengths.clip, _some(items, 64)), default=0),
             unknown=unknown,
@@ -195,11 +198,28 @@ def _parts(model: Any, objective: nn.Module) -> dict[str, tuple[int, int]]:
     return found | ({"objective": (own, own)} if own else {})
 
 
-def _memory(model: Any, objective: nn.Module, cost: StepCost) -> Memory:
+_STATE = {"adamw": 2.0, "adamw_8bit": 0.5, "adamw_offload": 0.0}
+"""Bytes that an optimizer keeps on the device for each byte of what learns, which is in float32: AdamW two
+numbers for each. Pages that are offloaded come and go."""
+
+_BYTES = {"8bit": 1.0, "4bit": 0.5}
+
+
+def _memory(model: Any, objective: nn.Module, stage: Stage, cost: StepCost) -> Memory:
     weights = [*model.parameters(), *model.buffers(), *objective.parameters(), *objective.buffers()]
     learning = size_of([weight for _, weight in trainable(model, objective)])
-    # AdamW keeps two numbers for each that learns.
-    return Memory(size_of(weights), cost.gradients, 2 * learning, cost.activations, cost.logits)
+    state = round(_STATE[stage.optimizer.kind] * learning)
+    mean = learning if stage.average is not None else 0
+    saved = _saved_by_few_bits(model, stage)
+    return Memory(size_of(weights) - saved + mean, cost.gradients, state, cost.activations, cost.logits)
+
+
+def _saved_by_few_bits(model: Any, stage: Stage) -> int:
+    """Bytes by which the matrices of a language model are smaller under `train.base`."""
+    if stage.train.base == "stored" or not isinstance(model, VideoLM):
+        return 0
+    matrices = [layer.weight for layer in quantizable(model).values()]
+    return sum(round(one.numel() * (one.element_size() - _BYTES[stage.train.base])) for one in matrices)
 
 
 def _disk(

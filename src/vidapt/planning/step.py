@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vidapt.planning.weightless import Account, size_of
 from vidapt.recipe import Stage
-from vidapt.training.optimizer import trainable
+from vidapt.training.freeze import trainable
 from vidapt.training.portions import learn_from
 
 

@@ -5,7 +5,18 @@ Importing this room imports no torch; validating a blueprint's parts does.
 
 from vidapt.recipe.blueprint import Blueprint, Prompt, Spec
 from vidapt.recipe.dual import DualBlueprint, DualParts, Pairing, RetrievalSet, Text, TextPart
-from vidapt.recipe.learning import Batching, Cache, LoRA, Optimizer, Rates, Trained
+from vidapt.recipe.learning import (
+    Average,
+    Batching,
+    Cache,
+    Last,
+    LayerDecay,
+    Learns,
+    LoRA,
+    Optimizer,
+    Rates,
+    Trained,
+)
 from vidapt.recipe.read import load_recipe, missing_files
 from vidapt.recipe.reads import Reads
 from vidapt.recipe.recipe import Recipe, fingerprint
@@ -14,12 +25,16 @@ from vidapt.recipe.time_text import Scene, TimeText
 from vidapt.strict import Strict, Weights
 
 __all__ = [
+    "Average",
     "Batching",
     "Blueprint",
     "Cache",
     "DataSource",
     "DualBlueprint",
     "DualParts",
+    "Last",
+    "LayerDecay",
+    "Learns",
     "LoRA",
     "Optimizer",
     "Pairing",

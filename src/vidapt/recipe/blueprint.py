@@ -61,7 +61,8 @@ class Blueprint(Strict):
             text alone is written in front of every slice of footage; one mapping of texts is about footage.
         frames: Which frames of a clip are read.
         prompt: Conversation to text.
-        adapters: Low-rank adapters that are part of the model.
+        adapters: Low-rank adapters of the language model that are part of the model.
+        tower_adapters: The same of the towers.
     """
 
     towers: tuple[Spec, ...] = Field(min_length=1, max_length=2)
@@ -74,6 +75,7 @@ class Blueprint(Strict):
     frames: Policy = Uniform(count=16)
     prompt: Prompt = Prompt()
     adapters: LoRA | None = None
+    tower_adapters: LoRA | None = None
 
     def parts(self) -> Iterator[tuple[parts.Family, tuple[str | int, ...], Spec]]:
         """Every part with its family and its place in the blueprint."""

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vidapt.recipe.blueprint import Spec
 from vidapt.recipe.dual import Pairing, RetrievalSet
-from vidapt.recipe.learning import Batching, Cache, Optimizer, Trained
+from vidapt.recipe.learning import Average, Batching, Cache, Optimizer, Trained
 from vidapt.strict import Place, Strict
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
@@ -54,6 +54,10 @@ def _sources(value: Any) -> Any:
 Sources = Annotated[tuple[DataSource, ...], BeforeValidator(_sources)]
 
 
+LENGTHS = ("epochs", "steps", "samples", "tokens", "hours")
+"""In what the length of a stage can be given."""
+
+
 class Stage(Strict):
     """One stretch of training; without `data` of its own it learns from the recipe's.
 
@@ -62,6 +66,12 @@ class Stage(Strict):
 
     Under `recompute` the states of layers are not kept for the backward pass but computed again there: about
     a third more work, for much less memory.
+
+    Its length is given in one of `epochs`, `steps`, `samples` (questions learned from), `tokens` (which the
+    language model reads) or `hours`.
+
+    `average` makes its model the mean of the weights over its steps. A step whose loss or gradient is not
+    finite is left out, and after `guard` of them in a row training stops.
 
     Alignment also reads `pairs`, and measures `retrieval` on each set every `save_every` steps; the best
     model by each set is kept.
@@ -78,16 +88,27 @@ class Stage(Strict):
     cache: Cache = Cache()
     epochs: float | None = Field(None, gt=0, le=1_000_000)
     steps: int | None = Field(None, ge=1, le=1_000_000_000)
+    samples: int | None = Field(None, ge=1, le=10**12)
+    tokens: int | None = Field(None, ge=1, le=10**15)
+    hours: float | None = Field(None, gt=0, le=100_000)
+    average: Average | None = None
+    guard: int = Field(3, ge=1, le=1_000_000)
     save_every: int = Field(500, ge=1, le=1_000_000_000)
     save_minutes: float | None = Field(None, gt=0, le=100_000)
     precision: Literal["float32", "bfloat16"] = "float32"
     recompute: bool = False
 
+    @property
+    def lengths(self) -> list[str]:
+        """Fields that say how long it lasts; of a sound stage there is one."""
+        return [name for name in LENGTHS if getattr(self, name) is not None]
+
     @model_validator(mode="after")
     def _one_length(self) -> Stage:
-        if (self.epochs is None) == (self.steps is None):
-            both = "" if self.epochs is None else ", and set the other to null"
-            raise ValueError(f"give either `epochs` or `steps`{both}")
+        given = self.lengths
+        if len(given) != 1:
+            others = f", and all but one of {', '.join(given)} to null" if given else ""
+            raise ValueError(f"give one of {', '.join(f'`{name}`' for name in LENGTHS)}{others}")
         return self
 
     @model_validator(mode="after")

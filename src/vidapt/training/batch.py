@@ -53,6 +53,20 @@ class StageBatch:
         rows = [visit.clip for visit in visits]
         self.truth = {name: column[rows].to(model.device) for name, column in truth.items()}
 
+    def __len__(self) -> int:
+        """How many clips (or combinations of clips) take part."""
+        return len(self._shown)
+
+    def __str__(self) -> str:
+        clips = ", ".join(str(clip.path) for clip, _ in self.media) or "a question without its clip"
+        return f"{clips} ({self.tokens} tokens)"
+
+    @property
+    def tokens(self) -> int:
+        """How many the language model reads, without padding."""
+        layout = self.packed.layout
+        return int(layout.valid.sum()) + int((layout.owner >= 0).sum())
+
     @property
     def media(self) -> list[tuple[Clip, int]]:
         """The clips in the order in which they are read, each with the number it is read together with."""
@@ -93,10 +107,13 @@ class StageBatch:
     @cached_property
     def packed(self) -> Packed:
         """The text behind its prefixes."""
+        # Of clips as they are cut, where they are: text is laid out before anything is computed.
+        kept = self._footage.keeps == "features"
+        shapes: Sequence[Seen | Views] = self._once if kept else self.views
         layouts = [
-            (self._model.layout(seen.plan, seen.together), when)
-            for seen in self._once
-            for when in seen.moments or (None,) * len(seen.features[0].x)
+            (self._model.layout(one.plan, one.together), when)
+            for one in shapes
+            for when in one.moments or (None,) * _rows(one)
         ]
         groups: list[Group] = []
         first = 0
@@ -111,6 +128,11 @@ class StageBatch:
         packed = pack(groups, self._model.positions, flex=self._flex)
         refuse_packed(self._model, packed)
         return packed.to(self._model.device)
+
+
+def _rows(clips: Seen | Views) -> int:
+    """How many clips are stacked."""
+    return len(clips.tensors[0] if isinstance(clips, Views) else clips.features[0].x)
 
 
 def shown(clip: ClipSamples, visit: Visit, model: VideoLM, tokenizer: Any) -> _Shown:

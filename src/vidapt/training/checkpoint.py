@@ -11,16 +11,18 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vidapt.errors import CheckpointError
 from vidapt.files import remove, write_folder
+from vidapt.training.average import RunningAverage
+from vidapt.training.freeze import Model, parts_of, trainable
 from vidapt.training.manifest import differences, read_manifest, write_manifest
-from vidapt.training.optimizer import Model, parts_of, trainable
 
 KEEP = 2
+AVERAGE = "average.safetensors"
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -34,12 +36,14 @@ class StageProgress:
         loss: Running mean of the loss per label; None before the first step.
         seconds: Time spent in steps so far.
         skipped: Steps from which nothing could be learned.
+        faults: How many of the newest steps, in a row, were left out because something was not finite.
     """
 
     step: int = 0
     loss: float | None = None
     seconds: float = 0.0
     skipped: int = 0
+    faults: int = 0
 
 
 def save_checkpoint(
@@ -48,6 +52,7 @@ def save_checkpoint(
     objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     at: StageProgress,
+    average: RunningAverage | None = None,
 ) -> Path:
     """Write `checkpoint-STEP` and drop all but the newest `KEEP`.
 
@@ -57,6 +62,7 @@ def save_checkpoint(
         objective: Its own weights and buffers are written too.
         optimizer: Its state.
         at: Where the stage is.
+        average: The mean of its weights so far.
 
     Raises:
         VidaptError: If the disk is full; earlier checkpoints stay as they are.
@@ -67,6 +73,8 @@ def save_checkpoint(
         save_file(tensors, str(temporary / "trainable.safetensors"))
         torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
         torch.save(_random_state(model.device), temporary / "random.pt")
+        if average is not None:
+            _save_average(temporary / AVERAGE, average)
         (temporary / "state.json").write_text(json.dumps(asdict(at)), encoding="utf-8")
         write_manifest(temporary, step=at.step)
     for old in checkpoints(folder)[:-KEEP]:
@@ -149,9 +157,13 @@ def remove_torn(folder: Path) -> None:
 
 
 def load_checkpoint(
-    path: Path, model: Model, objective: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    model: Model,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: RunningAverage | None = None,
 ) -> StageProgress:
-    """Restore weights, optimizer and random state; returns where the stage was.
+    """Restore weights, their mean, optimizer and random state; returns where the stage was.
 
     Raises:
         CheckpointError: If a tensor is missing, unknown or of another shape, or a file is damaged.
@@ -168,6 +180,8 @@ def load_checkpoint(
                     path, f"{name} is {tuple(saved[name].shape)}, the model has {tuple(tensor.shape)}"
                 )
             tensor.copy_(saved[name])
+    if average is not None:
+        _load_average(path / AVERAGE, average)
     peaks = [group["peak"] for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state)
@@ -181,6 +195,22 @@ def load_checkpoint(
     if model.device.type == "cuda" and "cuda" in random:
         torch.cuda.set_rng_state(random["cuda"], model.device)
     return at
+
+
+def _save_average(file: Path, average: RunningAverage) -> None:
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in average.tensors.items()}
+    save_file(tensors, str(file), metadata={"count": str(average.count)})
+
+
+def _load_average(file: Path, average: RunningAverage) -> None:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in average.tensors}
+            average.load(tensors, int(opened.metadata()["count"]))
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            file, f"cannot be read: {error}", "resume with the recipe that wrote it"
+        ) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor], StageProgress]:

@@ -107,6 +107,9 @@ class Footage:
     def _features_name(self, cache: Cache) -> str:
         towers = weights_fingerprint(self.model.towers.state_dict())
         described = self.model.blueprint.towers
+        # How strong adapters are stands in no weight.
+        adapters = getattr(self.model.blueprint, "tower_adapters", None)
+        described = [*described, *([] if adapters is None else [adapters.model_dump(mode="json")])]
         # Kinds of devices round differently, and the code of a part that is not ours may change any time.
         where = [self.model.device.type, sources_of(outside(described))]
         return "features-" + digest(

@@ -9,18 +9,22 @@ from typing import Any
 
 from vidapt.errors import ConfigError
 from vidapt.recipe import Recipe, Stage
+from vidapt.recipe.stage import LENGTHS
 
 CHANGEABLE = (
     "optimizer.rates",
     "optimizer.warmup",
+    "optimizer.warmup_floor",
     "optimizer.decay",
     "optimizer.floor",
+    "optimizer.cooldown",
     "optimizer.clip_norm",
-    "steps",
-    "epochs",
+    *LENGTHS,
+    "guard",
     "save_every",
     "save_minutes",
     "batching.at_once",
+    "batching.memory",
     "recompute",
 )
 """What of a stage may be changed while it is under way: how fast and how long it learns, when it saves, and
@@ -166,11 +170,11 @@ def _with(recipe: Recipe, values: Mapping[_Where, Any]) -> Recipe:
     for (_, index, *inside), value in values.items():
         stages[int(index)] = _copy(stages[int(index)], inside, value)
     for stage in stages:
-        if (stage.epochs is None) == (stage.steps is None):
+        if len(stage.lengths) != 1:
             raise ConfigError(
                 f"stage {stage.name}",
-                "has not one of `epochs` and `steps`",
-                "set one of them and null the other",
+                f"has not one of {', '.join(LENGTHS)}",
+                "set one of them and null the others",
             )
     return recipe.model_copy(update={"stages": tuple(stages)})
 

@@ -16,7 +16,7 @@ from vidapt.training.eyes import Eyes
 from vidapt.training.footage import Footage
 from vidapt.training.order import Visit
 from vidapt.training.ready import Labels, StageData
-from vidapt.training.stage import StageWork
+from vidapt.training.work import StageWork
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def _may_be_small(model: Any, stages: Sequence[Stage]) -> set[int]:
 
 
 def _leaves_language(stage: Stage) -> bool:
-    return stage.precision == "bfloat16" and stage.train.language != "full"
+    return stage.precision == "bfloat16" and stage.train.language in ("frozen", "lora")
 
 
 def _matrices(model: VideoLM) -> Iterator[Tensor]:

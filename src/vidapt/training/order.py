@@ -5,13 +5,15 @@ Because nothing else decides it, a resumed run sees exactly what an uninterrupte
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from vidapt.errors import ConfigError
 from vidapt.recipe import Batching, Stage
 from vidapt.training.data import ClipSamples
 
@@ -32,11 +34,15 @@ class Visit:
 
 
 class Steps(Protocol):
-    """Something that knows how many steps make an epoch."""
+    """Something that knows how many steps make an epoch, and what they see."""
 
     @property
     def steps_per_epoch(self) -> int:
         """How many."""
+        ...
+
+    def step(self, number: int) -> Sequence[Visit]:
+        """Visits of a step, counted from 0."""
         ...
 
 
@@ -50,14 +56,24 @@ class Order:
         batching: How it is grouped.
         seed: Seeds of the run and of the stage.
         blind: Share of visits without the clip.
+        rank: This process's number; it sees its share of the visits of every step.
+        ranks: How many processes there are.
 
     Attributes:
         steps_per_epoch: Enough for every clip.
     """
 
     def __init__(
-        self, clips: Sequence[ClipSamples], batching: Batching, seed: Sequence[int], blind: float = 0.0
+        self,
+        clips: Sequence[ClipSamples],
+        batching: Batching,
+        seed: Sequence[int],
+        blind: float = 0.0,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
+        self._mine = slice(rank, None, ranks)
         self._clips, self._batching, self._seed, self._blind = clips, batching, list(seed), blind
         self.steps_per_epoch = math.ceil(len(clips) / batching.clips)
         self._planned: tuple[int, list[np.ndarray]] = (-1, [])
@@ -68,7 +84,7 @@ class Order:
         if self._planned[0] != epoch:
             shuffled = np.random.default_rng([*self._seed, epoch]).permutation(len(self._clips))
             self._planned = (epoch, np.array_split(shuffled, self.steps_per_epoch))
-        return [self._visit(int(clip), epoch) for clip in self._planned[1][place]]
+        return [self._visit(int(clip), epoch) for clip in self._planned[1][place][self._mine]]
 
     def _visit(self, clip: int, epoch: int) -> Visit:
         samples = self._clips[clip].samples
@@ -85,10 +101,37 @@ class Order:
         return Visit(clip, tuple(taking), blind=bool(rng.random() < self._blind))
 
 
-def total_steps(stage: Stage, order: Steps) -> int:
-    """Steps of a stage: as given, or its epochs in steps."""
-    return (
-        stage.steps
-        if stage.steps is not None
-        else max(1, math.ceil((stage.epochs or 0) * order.steps_per_epoch))
-    )
+def total_steps(stage: Stage, order: Steps, tokens_of: Callable[[Visit], int] | None = None) -> int:
+    """Steps of a stage, whichever way its length is given.
+
+    Args:
+        stage: What the recipe says. Of `hours`, which are settled by timing, one epoch stands for them.
+        order: Its steps.
+        tokens_of: How many tokens a visit is read in.
+
+    Raises:
+        ConfigError: If its length is given in tokens and nobody can count them.
+    """
+    if stage.steps is not None:
+        return stage.steps
+    if stage.samples is not None:
+        return _until(stage.samples, order, lambda visit: len(visit.samples))
+    if stage.tokens is not None:
+        if tokens_of is None:
+            raise ConfigError(
+                f"stage {stage.name}, tokens", "cannot be counted here", "give `steps` or `epochs`"
+            )
+        return _until(stage.tokens, order, tokens_of)
+    return max(1, math.ceil((1 if stage.epochs is None else stage.epochs) * order.steps_per_epoch))
+
+
+def _until(wanted: int, order: Steps, worth: Callable[[Visit], int]) -> int:
+    """How many steps it takes until the visits of all of them are worth as much as is wanted."""
+    found = 0
+    for number in itertools.count(1):
+        found += sum(map(worth, order.step(number - 1)))
+        if found >= wanted:
+            return number
+        if not found and number == order.steps_per_epoch:
+            break
+    raise ConfigError("data", "an epoch has nothing to learn from", "look at the run's quarantine.jsonl")

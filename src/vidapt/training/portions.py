@@ -36,6 +36,7 @@ def learn_from(
     lower: Callable[[], AbstractContextManager[Any]],
     check: Callable[[torch.Tensor], None],
     weights: Sequence[nn.Parameter],
+    weigh: Callable[[float], float] = float,
 ) -> Loss:
     """Give weights the gradient of a step's mean loss.
 
@@ -45,6 +46,7 @@ def learn_from(
         lower: Makes the context in which losses are computed.
         check: Raises if a mean is not finite.
         weights: All that learn; their gradients are empty.
+        weigh: What a sum of some weight is divided by to become a mean; see `ranks.Ranks`.
 
     Returns:
         The losses added up, without a graph.
@@ -52,7 +54,7 @@ def learn_from(
     if len(batches) == 1:
         with lower():
             loss = loss_of(batches.pop())
-        mean = loss.total / loss.weight
+        mean = loss.total / weigh(loss.weight)
         check(mean)
         torch.autograd.backward(mean)
         return Loss(loss.total.detach(), loss.weight, loss.parts)
@@ -65,9 +67,10 @@ def learn_from(
         torch.autograd.backward(loss.total)
         total, weight = total + loss.total.detach().cpu(), weight + loss.weight
         parts = {name: parts.get(name, 0.0) + value for name, value in loss.parts.items()}
+    divisor = weigh(weight)
     for one in weights:
         if one.grad is not None:
-            one.grad.div_(weight)
+            one.grad.div_(divisor)
     return Loss(total, weight, parts)
 
 

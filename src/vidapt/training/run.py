@@ -24,6 +24,7 @@ from vidapt.training.footprints import Footprint, unchanged, write_footprints
 from vidapt.training.kind import Kind
 from vidapt.training.number_formats import settle_formats
 from vidapt.training.outlook import Outlook, checked, made_ready, texts_of
+from vidapt.training.possible import check_stage
 from vidapt.training.ready import Labels
 from vidapt.training.stage import DivergedError
 from vidapt.training.stage_run import StageRun
@@ -203,6 +204,8 @@ def _carry_out(
     run, state, recipe, left = begun.run, begun.state, begun.recipe, begun.left()
     contents = {path: one.content for path, one in begun.footage.items() if one.content is not None}
     model, tokenizer = _starting_point(begun)
+    for _, stage in left.values():
+        check_stage(model, stage)
     settle_formats(model, [stage for _, stage in left.values()])
     model.to(place)
     stages = made_ready(begun.kind, begun.data, left, model, tokenizer, report)

@@ -17,14 +17,17 @@ from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage
 from vidapt.training import quarantine
 from vidapt.training.align import teachers
+from vidapt.training.base import in_few_bits
 from vidapt.training.footage import Footage
 from vidapt.training.forks import Fork
+from vidapt.training.freeze import Model, set_trainable
 from vidapt.training.kind import Kind, Prepared
 from vidapt.training.number_formats import settle_formats
-from vidapt.training.optimizer import Model, set_trainable
+from vidapt.training.pace import TRIED, kept_pace, timed_pace
 from vidapt.training.ready import StageData
 from vidapt.training.stage import fit, make_objective
 from vidapt.training.state import stage_folder
+from vidapt.training.work import StageWork
 from vidapt.version import VERSION
 
 
@@ -102,13 +105,30 @@ class StageRun:
             card=lambda numbers: self._card(numbers, data),
             set_aside=lambda broken: quarantine.add(self.run / quarantine.QUARANTINE, broken),
         )
-        work = replace(self.kind.work(prepared), changed=self._changed())
-        with closing(footage):
+        with closing(footage), in_few_bits(model, stage, self.folder / "work"):
+            if stage.hours is not None:
+                prepared = replace(prepared, stage=self._in_steps(prepared, stage.hours))
+            work = self._work(prepared)
             result = fit(model, work, self._show(work.note, lambda: footage.note))
         result |= {**work.told, **({"adapters": told} if told else {})}
+        result |= {"base": stage.train.base} if stage.train.base != "stored" else {}
         result |= {"texts": dict(data.counts)} if data.counts else {}
         self.kind.save(self.folder / "model", model, tokenizer, self._card(result, data))
         return result
+
+    def _work(self, prepared: Prepared) -> StageWork:
+        return replace(self.kind.work(prepared), changed=self._changed(), tell=self._tell)
+
+    def _in_steps(self, prepared: Prepared, hours: float) -> Stage:
+        """The stage with as many steps as fit into its hours, which are timed once."""
+        pace = kept_pace(self.folder / "work")
+        if pace is None:
+            tried = self.stage.model_copy(update={"steps": TRIED, "hours": None})
+            pace = timed_pace(prepared.model, self._work(replace(prepared, stage=tried)), hours)
+            prepared.footage.close()
+        steps = pace.steps(hours)
+        self._tell(f"{hours:g} hours are {steps} steps of {pace.step_s:.3g} seconds")
+        return self.stage.model_copy(update={"steps": steps, "hours": None})
 
     def _changed(self) -> dict[str, float]:
         """Numbers that were changed where the stage goes on, for its log."""
@@ -137,6 +157,9 @@ class StageRun:
             items = list(dict.fromkeys((clip.media[0], 1) for clip in data.clips))
             teachers.introduce(objective, shown, items, self.recipe.seed, device)
         return shown, data
+
+    def _tell(self, told: str) -> None:
+        self.report(f"{self.stage.name}: note", 1, 1, told)
 
     def _show(self, *notes: Callable[[], str]) -> Callable[[int, int, float], None]:
         def show(done: int, total: int, loss: float) -> None:

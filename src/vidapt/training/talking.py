@@ -22,13 +22,15 @@ from vidapt.training import begin
 from vidapt.training.ahead import Item
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import group_by_clip
+from vidapt.training.freeze import PARTS, learning
 from vidapt.training.kind import Prepared
-from vidapt.training.optimizer import PARTS, learning
 from vidapt.training.order import Order, total_steps
 from vidapt.training.portions import portions
 from vidapt.training.ready import Labels, StageData
-from vidapt.training.stage import StageWork
+from vidapt.training.room import Room
+from vidapt.training.tokens import TokensOf
 from vidapt.training.truth import read_truth
+from vidapt.training.work import StageWork
 
 
 class Talking:
@@ -90,7 +92,10 @@ class Talking:
         order = Order(clips, stage.batching, (prepared.seed, prepared.index), blind)
         truth = read_truth(clips, getattr(prepared.objective, "columns", ()))
 
-        steps = total_steps(stage, order)
+        shared = stage.batching.shared_prefix
+        steps = total_steps(stage, order, TokensOf(model, tokenizer, clips, shared=shared))
+        folder = prepared.folder / "work"
+        room = Room(folder, stage.batching.at_once) if stage.batching.memory == "auto" else None
 
         def items(number: int) -> list[Item]:
             media = [clips[visit.clip].media for visit in order.step(number) if not visit.blind]
@@ -98,9 +103,10 @@ class Talking:
 
         def batches(number: int) -> list[StageBatch]:
             visits = prepared.usable(number, order.step(number))
+            at_once = stage.batching.at_once if room is None else room.at_once(number)
             return [
                 StageBatch(model, tokenizer, footage, clips, some, truth, stage.batching)
-                for some in portions(visits, stage.batching.at_once)
+                for some in portions(visits, at_once)
             ]
 
         footage.follow(items, steps)
@@ -109,12 +115,13 @@ class Talking:
             stage,
             prepared.index,
             prepared.seed,
-            prepared.folder / "work",
+            folder,
             steps,
             batches,
             prepared.objective,
             order.step,
             told={"blind": blind},
+            room=room,
         )
 
     def save(self, folder: Path, model: VideoLM, tokenizer: Any, card: Mapping[str, Any]) -> None:

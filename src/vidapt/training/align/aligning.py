@@ -15,10 +15,10 @@ from vidapt.training.align import begin
 from vidapt.training.align.captions import caption_clips
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.align.stage import aligned, measure_of, watch_of
+from vidapt.training.freeze import DUAL_PARTS, learning
 from vidapt.training.kind import Prepared
-from vidapt.training.optimizer import DUAL_PARTS, learning
 from vidapt.training.ready import Labels, StageData
-from vidapt.training.stage import StageWork
+from vidapt.training.work import StageWork
 
 
 class Aligning:

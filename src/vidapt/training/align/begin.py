@@ -15,7 +15,7 @@ from vidapt.loading.compose import Sources
 from vidapt.loading.compose_dual import DualPlan
 from vidapt.models.assign import parameters_on_meta
 from vidapt.models.dual_encoder import DualEncoder
-from vidapt.recipe import DualBlueprint, Recipe
+from vidapt.recipe import DualBlueprint, Recipe, Stage
 from vidapt.training.begin import given_tokenizer, keep_report
 from vidapt.training.tokenizer import learn_caption_tokenizer
 
@@ -26,9 +26,9 @@ def planned(recipe: Recipe) -> DualPlan | None:
         raise ConfigError(
             "reads", "is for models that speak; a dual encoder reads no text about its clips", "leave it out"
         )
-    if any(stage.batching.at_once for stage in recipe.stages):
+    for name in [_portioned(stage) for stage in recipe.stages if _portioned(stage)]:
         raise ConfigError(
-            "batching.at_once",
+            f"batching.{name}",
             "would compare the clips of a portion alone",
             "use fewer `clips`, or `recompute`",
         )
@@ -37,6 +37,11 @@ def planned(recipe: Recipe) -> DualPlan | None:
     elif recipe.dual is not None and compose_dual.is_composed(recipe.dual):
         return compose_dual.plan(recipe.dual, Sources(recipe.accept, recipe.seed), recipe.at)
     return None
+
+
+def _portioned(stage: Stage) -> str:
+    """What of a stage divides its steps into portions."""
+    return "at_once" if stage.batching.at_once else "memory" if stage.batching.memory == "auto" else ""
 
 
 def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan | None) -> tuple[DualEncoder, Any]:

@@ -21,7 +21,7 @@ from vidapt.recipe import Cache, Scene, Spec
 from vidapt.training.ahead import Item
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.footage import Footage
-from vidapt.training.optimizer import Model
+from vidapt.training.freeze import Model
 from vidapt.video.choose import Policy, Uniform
 
 
