@@ -25,5 +25,6 @@ def fingerprint(samples: Iterable[Sample]) -> str:
             clips.append([clip.id, clip.start_s, clip.end_s, sizes[clip.path]])
         turns = [[turn.role, turn.text] for turn in sample.turns]
         said = [sample.id, clips, turns, sample.rejected, dict(sample.facts)]
+        said += [sample.references] if sample.references else []
         digest.update(json.dumps(said, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()[:16]
