@@ -8,7 +8,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vidapt.recipe import Batching, Cache, DataSource, LoRA, Optimizer, Pairing, Rates, Recipe, Stage, Trained
+from vidapt.recipe import (
+    Batching,
+    Cache,
+    DataSource,
+    LoRA,
+    Mix,
+    Optimizer,
+    Pairing,
+    Rates,
+    Recipe,
+    Sizes,
+    Stage,
+    Trained,
+)
 from vidapt.strict import Strict
 
 TINY = 5e-324
@@ -39,6 +52,10 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
     (Cache, "max_gb", ([TINY], [0.0])),
     (DataSource, "limit", ([None, 1], [0])),
     (DataSource, "skip", ([0], [-1])),
+    (DataSource, "weight", ([TINY, 1e6], [0.0, -1.0, math.nextafter(1e6, 1e7)])),
+    (Mix, "temperature", ([TINY, 1000.0], [0.0, math.nextafter(1000.0, 1001.0)])),
+    (Sizes, "groups", ([(14,), (224, 336)], [(13,), (16_385,)])),
+    (Sizes, "unify", ([None, "group", 14, 16_384], [13, 16_385])),
     (Stage, "epochs", ([TINY, 1e6], [0.0, math.nextafter(1e6, 1e7)])),
     (Stage, "steps", ([1, BILLION], [0, BILLION + 1])),
     (Stage, "save_every", ([1, BILLION], [0, BILLION + 1])),
@@ -53,6 +70,8 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
 STAGE: dict[str, Any] = {"name": "a", "steps": 1}
 NEEDED: dict[type[Strict], dict[str, Any]] = {
     DataSource: {"path": "labels.jsonl"},
+    Mix: {"by": "temperature"},
+    Sizes: {"groups": (224,)},
     Stage: STAGE,
     Recipe: {"name": "run", "start": "model", "data": "labels.jsonl", "stages": [STAGE]},
 }
@@ -118,7 +137,11 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
             "blind": 0.05,
             "max_answer_tokens": 1024,
             "flex": False,
+            "media": "mixed",
+            "bucket": "random",
+            "sizes": None,
         },
+        "mix": {"by": "size", "temperature": 1.0},
         "retrieval": {},
         "cache": {"keep": "auto", "dtype": "exact", "max_gb": 50.0},
         "epochs": None,

@@ -244,7 +244,7 @@ class _Reading:
 
     def add(self, number: int, at: int, raw: bytes) -> None:
         try:
-            values = from_json(raw, allow_inf_nan=False, cache_mode="keys")
+            values = from_json(raw, allow_inf_nan=False, cache_strings="keys")
             one = self._outline(values) if isinstance(values, dict) else None
         except ValueError:
             values, one = None, None

@@ -6,6 +6,7 @@ Importing this room imports no torch; validating a blueprint's parts does.
 from vidapt.recipe.blueprint import Blueprint, Prompt, Spec
 from vidapt.recipe.dual import DualBlueprint, DualParts, Pairing, RetrievalSet, Text, TextPart
 from vidapt.recipe.learning import Batching, Cache, LoRA, Optimizer, Rates, Trained
+from vidapt.recipe.mixing import Mix, Sizes
 from vidapt.recipe.read import load_recipe, missing_files
 from vidapt.recipe.reads import Reads
 from vidapt.recipe.recipe import Recipe, fingerprint
@@ -21,6 +22,7 @@ __all__ = [
     "DualBlueprint",
     "DualParts",
     "LoRA",
+    "Mix",
     "Optimizer",
     "Pairing",
     "Prompt",
@@ -29,6 +31,7 @@ __all__ = [
     "Recipe",
     "RetrievalSet",
     "Scene",
+    "Sizes",
     "Sources",
     "Spec",
     "Stage",
