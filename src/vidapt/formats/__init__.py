@@ -4,6 +4,7 @@
 >>> samples = list(open_samples("labels.jsonl"))  # doctest: +SKIP
 """
 
+from vidapt.formats._columns import numbered
 from vidapt.formats._conversations import is_conversation, single_questions
 from vidapt.formats._detect import check, detect, open_samples
 from vidapt.formats._fingerprint import fingerprint
@@ -19,6 +20,7 @@ __all__ = [
     "fingerprint",
     "is_conversation",
     "medium_of",
+    "numbered",
     "open_samples",
     "open_tables",
     "shards_of",

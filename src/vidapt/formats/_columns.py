@@ -22,7 +22,7 @@ class Columns:
         clip: Number of the footage it is about, in order of first appearance.
         head: 64 bits of `Outline.head`; 0 where that is empty.
         first: Likewise of `Outline.first`.
-        questions: Turns of the user's.
+        questions: Into how many it can be taken apart.
         kind: Index into `kinds`.
         letters: Of all texts.
         medium: `Outline.medium`.
@@ -51,7 +51,8 @@ class Columns:
     @classmethod
     def open(cls, folder: Path, kinds: tuple[str, ...]) -> Columns:
         """Columns of a folder, mapped into memory and not read."""
-        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in _NAMES), kinds)
+        mapped = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _NAMES}
+        return cls(**mapped, kinds=kinds)
 
 
 _NAMES = ("clip", "head", "first", "questions", "kind", "letters", "medium", "about")
@@ -59,8 +60,13 @@ _NAMES = ("clip", "head", "first", "questions", "kind", "letters", "medium", "ab
 
 @dataclass
 class Gathered:
-    """Columns while rows are read, in thirty bytes a row."""
+    """Columns while rows are read, in thirty bytes a row.
 
+    Attributes:
+        place: Tells text alone of this file from that of others.
+    """
+
+    place: str
     abouts: array[int] = field(default_factory=lambda: array("Q"))
     heads: array[int] = field(default_factory=lambda: array("Q"))
     firsts: array[int] = field(default_factory=lambda: array("Q"))
@@ -74,7 +80,7 @@ class Gathered:
     def add(self, one: Outline) -> None:
         """Take in a row. Text alone is about nothing, so that every row of it stands alone."""
         if one.medium == TEXT:
-            number = hashed(f"text {len(self.abouts)}")
+            number = hashed(f"{self.place}\0{len(self.abouts)}")
         elif one.about == self._last[0]:
             number = self._last[1]
         else:

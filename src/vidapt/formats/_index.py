@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from pydantic_core import from_json
@@ -82,8 +82,8 @@ class LabelTable:
         names = ("starts", "ends", "lines")
         file = folder / _ROWS if kept["copied"] else path
         self._placed = Placed(file, *(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names))
-        self._part, self._read_since, self._make = part, 0, part.reader(path)
-        self._file: BinaryIO | None = None
+        self._part, self._read_since = part, 0
+        self._make = {look: part.reader(path, look=look) for look in (True, False)}
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -92,22 +92,22 @@ class LabelTable:
         """`file:line` of a row, counted from 0."""
         return f"{self.path}:{self._placed.lines[number]}"
 
-    def sample(self, number: int) -> Sample:
-        """The sample of a row, counted from 0.
+    def sample(self, number: int, *, look: bool = True) -> Sample:
+        """The sample of a row, counted from 0; its clips are unpacked and looked for only where one is to `look`.
 
         Raises:
             FormatError: If the row is unsound.
         """
         start, end = int(self._placed.starts[number]), int(self._placed.ends[number])
-        if self._file is None:
-            self._file = self._placed.file.open("rb")
-        line = int(self._placed.lines[number])
-        raw = os.pread(self._file.fileno(), end - start, start)
-        value = line_value(raw, self.path, line)
+        with self._placed.file.open("rb") as file:
+            file.seek(start)
+            raw = file.read(end - start)
+        value = line_value(raw, self.path, int(self._placed.lines[number]))
         self._read_since += 1
         if self._read_since > _REMEMBERED:  # what was found of files is remembered, which has to end
-            self._read_since, self._make = 0, self._part.reader(self.path)
-        sample: Sample = self._make(row_of(value, self.where(number), f"{self.path.stem}:{number + 1}"))
+            self._read_since = 0
+            self._make = {look: self._part.reader(self.path, look=look) for look in (True, False)}
+        sample: Sample = self._make[look](row_of(value, self.where(number), f"{self.path.stem}:{number + 1}"))
         return sample
 
 
@@ -236,7 +236,7 @@ class _Reading:
         self._part, self._outline = part, getattr(part, "outline", lambda values: None)
         self._root = f"{_root(path, part)}{os.sep}"
         self._make, self._made = part.reader(self._at, look=False), 0
-        self.gathered = Gathered()
+        self.gathered = Gathered(str(self._at))
         self.starts, self.ends, self.lines = array("q"), array("q"), array("q")
         self._ids = array("Q") if getattr(part, "unique_ids", False) else None
         self._errors: list[FormatError] = []

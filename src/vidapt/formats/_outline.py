@@ -20,7 +20,7 @@ class Outline(NamedTuple):
         about: Which footage it is about; empty where it is text alone.
         head: What is read up to the last clip; empty where that is clips alone.
         first: The same where every turn's clips are put in front of its words.
-        questions: How many turns of the user's there are.
+        questions: Into how many it can be taken apart.
         kind: Its question type, empty if it says none.
         letters: Of all its texts.
         medium: `TEXT`, `IMAGE` or `VIDEO`.
@@ -41,7 +41,7 @@ def outline_of(sample: Sample) -> Outline:
         "\n".join(about(str(clip.path), clip.start_s, clip.end_s) for clip in sample.media),
         head_of(sample, clips_first=False),
         head_of(sample, clips_first=True),
-        sum(turn.role == "user" for turn in sample.turns),
+        sum(turn.role == "user" for turn in sample.turns) if len(sample.media) == 1 else 1,
         str(sample.facts.get("type") or ""),
         sum(len(turn.text) for turn in sample.turns),
         medium_of(sample.media),

@@ -34,8 +34,8 @@ class Table(Protocol):
     def where(self, number: int) -> str:
         """`file:line` of a row, counted from 0."""
 
-    def sample(self, number: int) -> Sample:
-        """The sample of a row, counted from 0.
+    def sample(self, number: int, *, look: bool = True) -> Sample:
+        """The sample of a row, counted from 0; its clips are unpacked and looked for only where one is to `look`.
 
         Raises:
             FormatError: If the row is unsound.
@@ -52,7 +52,7 @@ class HeldTable:
 
     def __init__(self, path: Path, samples: Iterable[Sample]) -> None:
         self.path, self._samples = path, list(samples)
-        gathered = Gathered()
+        gathered = Gathered(str(path.absolute()))
         for sample in self._samples:
             gathered.add(outline_of(sample))
         self.columns, self.digest = gathered.columns(), fingerprint(self._samples)
@@ -64,8 +64,9 @@ class HeldTable:
         """`file:line` of a row, counted from 0."""
         return self._samples[number].source
 
-    def sample(self, number: int) -> Sample:
+    def sample(self, number: int, *, look: bool = True) -> Sample:
         """The sample of a row, counted from 0."""
+        del look
         return self._samples[number]
 
 

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vidapt.formats._base import FileConfig, distinct, read_samples, references
 from vidapt.formats._media import TINY_STILL, MediaFinder, is_plain_path
 from vidapt.formats._outline import Outline, medium_named
 from vidapt.formats._row import Row
 from vidapt.formats._talk import conversation, in_mark_order, role_of
-from vidapt.nouns import Role, Sample, Turn
+from vidapt.nouns import Clip, Role, Sample, Turn
 
 _ROLES: Mapping[str, Role] = {"human": "user", "gpt": "assistant", "system": "system"}
 _KEYS = frozenset({"image", "video", "conversations", "answers"})
 _PLAIN = frozenset({"id", "image", "video", "conversations"})
 """Keys of rows that an index takes in at a glance."""
 _SPEAKERS = ("human", "gpt")
+
+
+class Finder(Protocol):
+    """Finds clips by the paths of a row; `MediaFinder` is one."""
+
+    def clip(self, given: str, row: Row) -> Clip:
+        """Return the clip at a path."""
+        ...
 
 
 class Part:
@@ -76,7 +84,7 @@ class Part:
         return Outline(medium, "", "", len(said) // 2, "", letters, medium_named(medium))
 
 
-def sample_of(row: Row, finder: MediaFinder) -> Sample:
+def sample_of(row: Row, finder: Finder) -> Sample:
     """The sample of a row of LLaVA's."""
     row.no_slips(_KEYS)
     spoken = [row.inner(entry, "a turn of 'conversations'") for entry in row.listed("conversations")]

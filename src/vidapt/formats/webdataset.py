@@ -98,7 +98,7 @@ def _members(path: Path) -> Iterator[_Member]:
     try:
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # the library remembers them all
+                vars(tar)["members"] = []  # the library remembers them all
                 if member.isfile():
                     yield member.name, member.offset_data, member.size
             _refuse_cut(path, tar.offset)

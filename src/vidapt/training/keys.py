@@ -11,6 +11,9 @@ from vidapt.digests import digest
 from vidapt.nouns import Clip
 from vidapt.training.footprints import Footprint, look
 
+_MOST = 1_000_000
+"""Files remembered; of those forgotten, the content is looked at anew."""
+
 
 class ClipKeys:
     """Keys of clips; each file is looked at once.
@@ -24,6 +27,8 @@ class ClipKeys:
 
     def look(self, clips: Iterable[Clip]) -> None:
         """Look at the clips' files ahead, several at a time."""
+        if len(self._contents) >= _MOST:
+            self._contents.clear()
         paths = [path for path in dict.fromkeys(clip.path for clip in clips) if path not in self._contents]
         self._contents |= {path: _known(found) for path, found in look(paths, {}).items()}
 

@@ -13,10 +13,9 @@ import torch
 
 from vidapt.errors import ConfigError, VidaptError
 from vidapt.files import check_folder, remove, write_text
-from vidapt.formats import check, fingerprint
+from vidapt.formats import check
 from vidapt.loading import usable_device
 from vidapt.locks import owned
-from vidapt.nouns import Sample
 from vidapt.parts import import_modules, outside
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage, missing_files
@@ -26,7 +25,7 @@ from vidapt.training.checkpoint import checkpoints, choose_checkpoint, step_of
 from vidapt.training.footprints import Footprint, unchanged, write_footprints
 from vidapt.training.kind import Kind
 from vidapt.training.number_formats import settle_formats
-from vidapt.training.ready import LabelFiles, Labels, StageData, aligns
+from vidapt.training.ready import LabelFiles, Labels, StageData, aligns, labels_digest
 from vidapt.training.stage import DivergedError
 from vidapt.training.stage_run import StageRun
 from vidapt.training.state import (
@@ -117,7 +116,7 @@ def train(
     check_folder(run)
     if from_step is not None and not resume:
         raise ConfigError("from_step", "is for a run that goes on", "add --resume")
-    kind, plan, data = _checked(recipe, run)
+    kind, plan, data = _checked(recipe, run, report)
     place = _place(device, recipe)
     count = os.cpu_count() or 1 if workers is None else workers
     with owned(run):
@@ -130,7 +129,7 @@ def train(
     return run
 
 
-def _checked(recipe: Recipe, run: Path) -> tuple[Kind, Any, list[Labels]]:
+def _checked(recipe: Recipe, run: Path, report: Reporter) -> tuple[Kind, Any, list[Labels]]:
     """What kind of model a recipe trains, what its parts begin with, and the labels of its stages.
 
     Nothing it names is missing.
@@ -143,11 +142,12 @@ def _checked(recipe: Recipe, run: Path) -> tuple[Kind, Any, list[Labels]]:
             "mend the paths or give --data",
         )
     import_modules(outside(recipe.model_dump()))
-    kind: Kind = Aligning() if aligns(recipe) else Talking()
+    pairs = aligns(recipe)
+    kind: Kind = Aligning() if pairs else Talking()
     plan = None if has_finished(run) else kind.planned(recipe)
-    files = LabelFiles()
+    files = LabelFiles(run, report, whole=pairs)
     data = [files.labels(recipe, stage) for stage in recipe.stages]
-    check(sample for one in data for sample in one.everything())
+    check(sample for one in data for sample in one.held())
     return kind, plan, data
 
 
@@ -177,8 +177,8 @@ def _begun(
     resume: bool,
 ) -> _Begun:
     """A run as it goes on, or as it begins; nothing of it is written yet but what was changed or deleted."""
-    labels = fingerprint(sample for one in data for sample in one.everything())
-    clips = [clip for one in data for sample in one.everything() for clip in sample.media]
+    labels = labels_digest(data)
+    clips = [clip for one in data for sample in one.held() for clip in sample.media]
     state = read_state(run, recipe, resume=resume)
     if state is None:
         if from_step is not None:
@@ -268,8 +268,8 @@ def _starting_point(begun: _Begun) -> tuple[Any, Any]:
     if begun.state.finished:
         check_model(begun.state, begun.run)
         return begun.kind.resume(begun.run)
-    samples: dict[int, Sequence[Sample]] = {id(one.samples): one.samples for one in begun.data}
-    texts = (turn.text for some in samples.values() for sample in some for turn in sample.turns)
+    labels = {one.identity: one for one in begun.data}
+    texts = (text for one in labels.values() for text in one.texts())
     return begun.kind.begin(begun.recipe, texts, begun.run, begun.plan)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from vidapt.recipe import DataSource, Mix
 
 _WINDOW = 64
-"""Steps whose clips are put in order of their lengths together; more make steps more alike, and less random."""
+"""Steps whose clips are put in order of length together; more make steps more alike, and less random."""
 
 _TURNS, _SPREAD, _WITHIN = 1 << 41, 1 << 42, 1 << 43
 """Behind the seeds: what a draw is for, so that none is drawn twice."""
@@ -61,7 +61,7 @@ def visits_of(mix: Mix, sources: Sequence[DataSource], sizes: Sequence[int]) -> 
 
 
 def shared_out(total: int, weights: Sequence[float]) -> list[int]:
-    """Whole numbers that add up to a total, as near to the weights' ratio as can be, by largest remainders."""
+    """Whole numbers that add up to a total, as near to the weights' ratio as can be (largest remainders)."""
     whole = sum(weights)
     exact = [total * weight / whole for weight in weights]
     shares = [math.floor(one) for one in exact]
@@ -168,7 +168,7 @@ class Visits:
 
 
 def cut(visits: int, steps: int, place: int) -> tuple[int, int]:
-    """First visit of a step and the one behind its last: the first steps have one more where it does not fit."""
+    """First visit of a step and the one behind its last; the first steps have one more where it is needed."""
     size, more = divmod(visits, steps)
     first = place * size + min(place, more)
     return first, first + size + (place < more)
