@@ -61,6 +61,7 @@ def test_filters_are_the_same(labels: Path, tmp_path: Path) -> None:
 def test_conversations_are_taken_apart_in_both_ways(labels: Path, tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "<video>\nwhat?"}, {"from": "gpt", "value": "red"}]
     more = [{"from": "human", "value": "and now?"}, {"from": "gpt", "value": "blue"}]
+    greeting = [{"from": "human", "value": "hi?"}, {"from": "gpt", "value": "ho"}]
     system = [{"from": "system", "value": "look well."}]
     path = labels.with_name("talk.json")
     path.write_text(
@@ -69,10 +70,7 @@ def test_conversations_are_taken_apart_in_both_ways(labels: Path, tmp_path: Path
                 {"id": "0", "video": "0.mp4", "conversations": turns + more},
                 {"id": "1", "video": "1.mp4", "conversations": system + turns},
                 {"id": "2", "video": "0.mp4", "conversations": turns},
-                {
-                    "id": "3",
-                    "conversations": [{"from": "human", "value": "hi?"}, {"from": "gpt", "value": "ho"}],
-                },
+                {"id": "3", "conversations": greeting},
             ]
         )
     )
@@ -89,7 +87,7 @@ def test_shards_are_read_by_a_pattern_and_unpacked_clip_by_clip(labels: Path, tm
     trained(plan, tmp_path)
     unpacked = list((labels.parent / ".vidapt").rglob("*.mp4"))
     assert 1 <= len(unpacked) <= 3
-    card = json.loads((tmp_path / "run" / "1-a" / "model" / "card.json").read_text())
+    card = json.loads(next((tmp_path / "run").glob("*-a/model/card.json")).read_text())
     assert (card["clips"], card["samples"]) == (24, 24)
 
 
@@ -150,9 +148,8 @@ def test_a_file_cut_in_the_middle_is_named(labels: Path, tmp_path: Path, form: s
 
 
 def test_a_changed_clip_is_named_when_a_step_comes_to_it_again(labels: Path, tmp_path: Path) -> None:
-    plan = recipe(
-        stage(labels, data=source(labels, "rows"), steps=6, save_every=2, cache={"keep": "nothing"})
-    )
+    keep = {"keep": "nothing"}
+    plan = recipe(stage(labels, data=source(labels, "rows"), steps=6, save_every=2, cache=keep))
 
     def report(task: str, done: int, total: int, note: str = "") -> None:
         if (task, done) == ("a", 3):

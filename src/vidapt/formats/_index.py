@@ -93,7 +93,7 @@ class LabelTable:
         return f"{self.path}:{self._placed.lines[number]}"
 
     def sample(self, number: int, *, look: bool = True) -> Sample:
-        """The sample of a row, counted from 0; its clips are unpacked and looked for only where one is to `look`.
+        """The sample of a row, counted from 0; clips are unpacked and looked for only where one is to `look`.
 
         Raises:
             FormatError: If the row is unsound.

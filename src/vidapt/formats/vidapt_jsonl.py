@@ -22,7 +22,7 @@ from vidapt.errors import FormatError
 from vidapt.files import write_file
 from vidapt.formats._base import CAPTION_PROMPT, LABEL_KEYS, FileConfig, labelled, read_samples
 from vidapt.formats._media import TINY_STILL, MediaFinder, is_plain_path
-from vidapt.formats._outline import VIDEO, Outline, about
+from vidapt.formats._outline import Outline, about, medium_named
 from vidapt.formats._row import Row
 from vidapt.nouns import Clip, Sample
 
@@ -99,7 +99,9 @@ class Part:
         if not (plain and times and asked.strip() and said.strip() and 0 <= start_s < (end_s or math.inf)):
             return None
         end = None if end_s is None else float(end_s)
-        return Outline(about(video, start_s, end), "", "", 1, kind or "", len(asked) + len(said), VIDEO)
+        return Outline(
+            about(video, start_s, end), "", "", 1, kind or "", len(asked) + len(said), medium_named(video)
+        )
 
 
 def _sample(row: Row, finder: MediaFinder, caption_prompt: str) -> Sample:

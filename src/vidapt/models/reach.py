@@ -156,14 +156,7 @@ def refuse_longer(
         BudgetError: Naming the first sample that is too long, its tokens and the limit.
     """
     lengths = Lengths(model, tokenizer, side_of)
-    found = [
-        (
-            " with ".join([one.samples[at].source or one.samples[at].id, *(str(c.path) for c in one.media)]),
-            reason,
-        )
-        for one in conversations
-        for at, reason in lengths.too_long(one)
-    ]
+    found = [(_shown(one, at), reason) for one in conversations for at, reason in lengths.too_long(one)]
     if found:
         more = f"; so it is with {len(found) - 1} more" if len(found) > 1 else ""
         raise BudgetError(found[0][0], f"would be {found[0][1]}{more}", REMEDY)

@@ -55,11 +55,16 @@ def _strata(stage: Stage, data: StageData) -> list[Stratum] | None:
         buckets = buckets + _mediums(data)
     if stage.mix.by == "size" and not buckets.any():
         return None
-    sources = _sources(data) if stage.mix.by != "size" else np.zeros(len(data.clips), np.int64)
-    visits = (
-        visits_of(stage.mix, data.sources, _sizes(sources, data.sources, where)) if sources.any() else None
-    )
-    return stratified(sources, buckets, visits or [len(data.clips)])
+    if stage.mix.by == "size":
+        return stratified(np.zeros_like(buckets), buckets, [len(data.clips)])
+    sources = _sources(data)
+    visits = visits_of(stage.mix, data.sources, _sizes(sources, data.sources, where))
+    for source, count in zip(data.sources, visits, strict=True):
+        if not count:
+            raise ConfigError(
+                f"{where}, mix", f"no clip of {source.path} would ever be visited", "raise its weight"
+            )
+    return stratified(sources, buckets, visits)
 
 
 def _sizes(sources: np.ndarray, given: Sequence[DataSource], where: str) -> list[int]:

@@ -129,8 +129,8 @@ class Streamed:
     def _column(self, name: str, rows: np.ndarray) -> np.ndarray:
         if len(self.tables) == 1:
             return np.asarray(getattr(self.tables[0].columns, name)[rows])
-        whole: np.ndarray = np.concatenate([getattr(table.columns, name) for table in self.tables])
-        return whole[rows]
+        whole = np.concatenate([getattr(table.columns, name) for table in self.tables])
+        return np.asarray(whole[rows])
 
     def sample(self, row: int) -> Sample:
         """The sample of a row of all tables, whose clips are what they were when the run first saw them.
