@@ -11,12 +11,14 @@ from vidapt.formats._fingerprint import fingerprint
 from vidapt.formats._outline import MEDIUMS, medium_of
 from vidapt.formats._shards import shards_of
 from vidapt.formats._tables import Table, open_tables, wants_index
+from vidapt.formats._tolerant import each_sample
 
 __all__ = [
     "MEDIUMS",
     "Table",
     "check",
     "detect",
+    "each_sample",
     "fingerprint",
     "is_conversation",
     "medium_of",

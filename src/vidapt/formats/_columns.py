@@ -58,6 +58,9 @@ class Columns:
 _NAMES = ("clip", "head", "first", "questions", "kind", "letters", "medium", "about")
 
 
+_MOST = 65_535
+
+
 @dataclass
 class Gathered:
     """Columns while rows are read, in thirty bytes a row.
@@ -77,22 +80,33 @@ class Gathered:
     names: dict[str, int] = field(default_factory=lambda: {"": 0})
     _last: tuple[str, int] = ("", 0)
 
-    def add(self, one: Outline) -> None:
-        """Take in a row. Text alone is about nothing, so that every row of it stands alone."""
-        if one.medium == TEXT:
+    def add(self, one: Outline, root: str = "") -> None:
+        """Take in a row. Text alone is about nothing, so that every row of it stands alone.
+
+        Args:
+            one: The row in short.
+            root: Where its clips lie whose paths are relative, with a slash behind it.
+        """
+        about, head, first, questions, kind, letters, medium = one
+        if medium == TEXT:
             number = hashed(f"{self.place}\0{len(self.abouts)}")
-        elif one.about == self._last[0]:
+        elif about == self._last[0]:
             number = self._last[1]
         else:
-            number = hashed(one.about)
-            self._last = (one.about, number)
+            number = hashed(about if about[:1] == "/" else root + about)
+            self._last = (about, number)
         self.abouts.append(number)
-        self.heads.append(hashed(one.head) if one.head else 0)
-        self.firsts.append(hashed(one.first) if one.first else 0)
-        self.questions.append(min(one.questions, 65_535))
-        self.kinds.append(self.names.setdefault(one.kind, min(len(self.names), 65_535)))
-        self.letters.append(one.letters)
-        self.mediums.append(one.medium)
+        self.heads.append(hashed(head) if head else 0)
+        self.firsts.append(hashed(first) if first else 0)
+        self.questions.append(questions if questions < _MOST else _MOST)
+        self.kinds.append(self._kind(kind))
+        self.letters.append(letters)
+        self.mediums.append(medium)
+
+    def _kind(self, name: str) -> int:
+        if name not in self.names and len(self.names) < _MOST:
+            self.names[name] = len(self.names)
+        return self.names.get(name, _MOST)
 
     def columns(self) -> Columns:
         """What was gathered; this object is empty then, since there is no room for two of it."""

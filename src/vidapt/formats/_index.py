@@ -252,9 +252,7 @@ class _Reading:
             one = self._slowly(number, raw)
             if one is None:
                 return
-        elif not one.about.startswith("/"):
-            one = one._replace(about=self._root + one.about)
-        self.gathered.add(one)
+        self.gathered.add(one, self._root)
         self.starts.append(at)
         self.ends.append(at + len(raw))
         self.lines.append(number)

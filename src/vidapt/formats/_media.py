@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -14,7 +15,7 @@ from vidapt.video.pictures import pictures_in
 
 _ALBUM = "put the frames of each clip into a folder of their own, named in their order"
 
-_OTHERWISE = ("\\", "//", "/./", "\0", "://")
+_OTHERWISE = re.compile(r"[\\\0]|//|(?:^|/)\./")
 
 MOST_LISTED = 20
 """Missing files named in one error; their total is always given."""
@@ -101,7 +102,7 @@ class MediaFinder:
 
 def is_plain_path(given: str) -> bool:
     """Whether a path can be written in no other way that comes to mind, and needs no search."""
-    return bool(given) and not (given.startswith("./") or any(mark in given for mark in _OTHERWISE))
+    return bool(given) and _OTHERWISE.search(given) is None
 
 
 def spellings(name: str) -> Iterator[str]:

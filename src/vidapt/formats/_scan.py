@@ -179,16 +179,37 @@ def _broken(where: str, error: ValueError | RecursionError, column: int, *, cut:
     return FormatError(where, found, remedy)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+def lines_of(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield `(line, value)` of JSON lines; the value of an unsound one is the error that tells so.
+
+    Raises:
+        FormatError: If the file cannot be read.
+    """
     with _told(path), _opened(path) as file:
         number = 0
         while raw := file.readline(MAX_ROW_BYTES + 1):
             number += 1
-            if len(raw) > MAX_ROW_BYTES:
-                raise too_long(f"{path}:{number}")
-            value = line_value(raw.removeprefix(BOM) if number == 1 else raw, path, number)
+            try:
+                if len(raw) > MAX_ROW_BYTES:
+                    _skip_line(file, raw)
+                    raise too_long(f"{path}:{number}")
+                value = line_value(raw.removeprefix(BOM) if number == 1 else raw, path, number)
+            except FormatError as error:
+                value = error
             if value is not None:
                 yield number, value
+
+
+def _skip_line(file: BinaryIO, raw: bytes) -> None:
+    while raw and not raw.endswith(b"\n"):
+        raw = file.readline(MAX_ROW_BYTES)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    for number, value in lines_of(path):
+        if isinstance(value, FormatError):
+            raise value
+        yield number, value
 
 
 def too_long(where: str) -> FormatError:
