@@ -32,6 +32,7 @@ from vidapt.nouns import Clip, Sample, Turn
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import Stage
 from vidapt.training.data import group_by_clip
+from vidapt.training.footage import Footage
 from vidapt.video import write_mp4
 
 
@@ -180,3 +181,49 @@ def test_a_row_of_several_answers_trains_each(
     trained(recipe(stage(labels, data=data, steps=1, batching={"clips": 2})), tmp_path)
     (step,) = seen.steps
     assert sorted(len(ids) for _, ids, *_ in step) == [1, 2]
+
+
+def test_frames_become_squares_of_their_group_before_they_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = mixed_media(tmp_path / "clips", (16, 32))
+    seen: dict[str, set[tuple[int, int]]] = {}
+    cut = Footage._cut
+
+    def told(footage: Footage, item: Any, frames: Any) -> Any:
+        views = cut(footage, item, frames)
+        seen.setdefault(item[0].path.name, set()).add(views.plan.size)
+        return views
+
+    monkeypatch.setattr(Footage, "_cut", told)
+    for read in ("whole", "rows"):
+        for unify, expected in (("group", {(20, 20), (40, 40)}), (24, {(24, 24)})):
+            seen.clear()
+            batching = {"clips": 4, "sizes": {"groups": [20, 40], "unify": unify}}
+            data = [{"path": str(labels), "read": read}]
+            plan = recipe(stage(labels, data=data, batching=batching, steps=None, epochs=1.0))
+            trained(plan, tmp_path / f"{read}{unify}")
+            assert set().union(*seen.values()) == expected
+            if unify == "group":
+                assert all(
+                    size == {(20, 20) if int(name[0]) % 2 == 0 else (40, 40)} for name, size in seen.items()
+                )
+
+
+def test_steps_of_like_length_by_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, rows = np.random.default_rng(0), []
+    for number in range(8):
+        pixels = rng.integers(0, 255, (6, 16, 16, 3), dtype=np.uint8)
+        name = f"{number}.{'mp4' if number % 2 else 'png'}"  # three frames are read of films, one of stills
+        if number % 2:
+            write_mp4(tmp_path / name, pixels, 6)
+        else:
+            Image.fromarray(pixels[0]).save(tmp_path / name)
+        rows.append({"video": name, "question": "what is it?", "answer": "red"})
+    labels = write_rows(tmp_path / "labels.jsonl", rows)
+    seen = Seen(monkeypatch)
+    batching = {"clips": 2, "bucket": "length"}
+    trained(recipe(stage(labels, batching=batching, steps=None, epochs=2.0)), tmp_path)
+    parities = [{int(Path(media[0]).stem) % 2 for media, *_ in step} for step in seen.steps]
+    assert all(len(one) == 1 for one in parities)
+    assert len(parities) == 8

@@ -1,8 +1,8 @@
 """Which clips show nearly the same, whatever their files are called and however they were encoded.
 
 A clip's signature is a few of its frames, small and grey, without what stands still in it: under a fixed
-camera all clips share the background, and it is what moves that tells them apart. A clip in which nothing moves
-is known by its picture as a whole.
+camera all clips share the background, and it is what moves that tells them apart. A clip in which nothing
+moves is known by its picture as a whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What texts of labels tell: rows that say the same, what a blind model scores, an order that never changes."""
+"""What texts of labels tell: rows that say the same, what a blind model scores, an order that stays."""
 
 from __future__ import annotations
 
