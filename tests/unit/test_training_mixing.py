@@ -16,6 +16,7 @@ from training_tools import (
     PROMPT,
     GivenBatch,
     assert_equal,
+    blueprint,
     random_features,
     recipe,
     stage,
@@ -223,7 +224,9 @@ def test_steps_of_like_length_by_the_plan(tmp_path: Path, monkeypatch: pytest.Mo
     labels = write_rows(tmp_path / "labels.jsonl", rows)
     seen = Seen(monkeypatch)
     batching = {"clips": 2, "bucket": "length"}
-    trained(recipe(stage(labels, batching=batching, steps=None, epochs=2.0)), tmp_path)
+    model = blueprint(resolution={"kind": "whole"})
+    plan = recipe(stage(labels, batching=batching, steps=None, epochs=2.0), blueprint=model)
+    trained(plan, tmp_path)
     parities = [{int(Path(media[0]).stem) % 2 for media, *_ in step} for step in seen.steps]
     assert all(len(one) == 1 for one in parities)
     assert len(parities) == 8
