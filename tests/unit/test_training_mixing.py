@@ -16,7 +16,6 @@ from training_tools import (
     PROMPT,
     GivenBatch,
     assert_equal,
-    blueprint,
     random_features,
     recipe,
     stage,
@@ -211,22 +210,17 @@ def test_frames_become_squares_of_their_group_before_they_are_cut(
                 )
 
 
-def test_steps_of_like_length_by_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng, rows = np.random.default_rng(0), []
-    for number in range(8):
-        pixels = rng.integers(0, 255, (6, 16, 16, 3), dtype=np.uint8)
-        name = f"{number}.{'mp4' if number % 2 else 'png'}"  # three frames are read of films, one of stills
-        if number % 2:
-            write_mp4(tmp_path / name, pixels, 6)
-        else:
-            Image.fromarray(pixels[0]).save(tmp_path / name)
-        rows.append({"video": name, "question": "what is it?", "answer": "red"})
-    labels = write_rows(tmp_path / "labels.jsonl", rows)
-    seen = Seen(monkeypatch)
-    batching = {"clips": 2, "bucket": "length"}
-    model = blueprint(resolution={"kind": "whole"})
-    plan = recipe(stage(labels, batching=batching, steps=None, epochs=2.0), blueprint=model)
-    trained(plan, tmp_path)
-    parities = [{int(Path(media[0]).stem) % 2 for media, *_ in step} for step in seen.steps]
-    assert all(len(one) == 1 for one in parities)
-    assert len(parities) == 8
+def test_steps_of_like_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = write_clips(tmp_path / "clips", 8, 1)
+    rows = [
+        {"video": f"{n}.mp4", "question": "what is it? " * (1 + n % 2), "answer": "red"} for n in range(8)
+    ]
+    write_rows(labels, rows)
+    for read in ("whole", "rows"):
+        seen = Seen(monkeypatch)
+        data = [{"path": str(labels), "read": read}]
+        batching = {"clips": 2, "bucket": "length", "blind": 0.0}
+        trained(recipe(stage(labels, data=data, batching=batching, steps=None, epochs=2.0)), tmp_path / read)
+        parities = [{int(Path(media[0]).stem) % 2 for media, *_ in step} for step in seen.steps[:8]]
+        assert all(len(one) == 1 for one in parities)
+        assert len(parities) == 8
