@@ -16,6 +16,7 @@ from vidapt.cli import (
     measuring,
     models,
     parity,
+    planning,
     showing,
     training,
     worlds,
@@ -39,6 +40,7 @@ data_app.command("stats")(data.data_stats)
 data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
+app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)
 app.command()(captioning.caption)

@@ -227,7 +227,7 @@ class Lengths:
         if clip not in self._shapes:
             if len(self._shapes) >= _SHAPES_KEPT:
                 self._shapes.clear()
-            self._shapes[clip] = _shape(clip, self._model.blueprint.frames)
+            self._shapes[clip] = shape_of(clip, self._model.blueprint.frames)
         shape, side = self._shapes[clip], self._side_of(clip)
         if shape is not None and side is not None:
             shape = ((side, side), shape[1])
@@ -241,7 +241,7 @@ class Lengths:
         return spell(layout, index, self._tokenizer, moments)
 
 
-def _shape(clip: Clip, policy: Policy) -> tuple[tuple[int, int], Moments] | None:
+def shape_of(clip: Clip, policy: Policy) -> tuple[tuple[int, int], Moments] | None:
     """(height, width) of a clip and the moments of it that are read, by its headers."""
     try:
         described = probe(clip.path, rate=clip.rate)

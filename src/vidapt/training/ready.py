@@ -73,6 +73,11 @@ class StageData:
     sources: Sequence[DataSource] = ()
 
     @property
+    def streamed(self) -> bool:
+        """Whether rows are read when a step comes to them."""
+        return isinstance(self.clips, StreamedClips)
+
+    @property
     def samples(self) -> int:
         """How many there are; of streamed ones, rows."""
         if isinstance(self.clips, StreamedClips):
@@ -132,12 +137,12 @@ class LabelFiles:
     """Label files, each read once, however many stages and sets name it.
 
     Args:
-        run: Folder of the run, for what is told of single rows.
+        run: Folder of the run, for what is told of single rows; None where there is none.
         report: Shows how far an index is.
         whole: Read labels whole, however long they are.
     """
 
-    def __init__(self, run: Path, report: Reporter, *, whole: bool) -> None:
+    def __init__(self, run: Path | None, report: Reporter, *, whole: bool) -> None:
         self._run, self._report, self._whole_only = run, report, whole
         self._files: dict[str, list[Sample]] = {}
         self._tables: dict[str, Sequence[Table]] = {}

@@ -51,18 +51,20 @@ class Streamed:
     Args:
         sources: Label files and their filters.
         tables: Those of each source.
-        run: Folder of the run, in which is written down what cannot be used.
+        run: Folder of the run, in which is written down what cannot be used; None where there is none.
 
     Raises:
         ConfigError: If a source yields nothing.
     """
 
-    def __init__(self, sources: Sequence[DataSource], tables: Sequence[Sequence[Table]], run: Path) -> None:
+    def __init__(
+        self, sources: Sequence[DataSource], tables: Sequence[Sequence[Table]], run: Path | None
+    ) -> None:
         self.tables = [table for some in tables for table in some]
         self._source = [index for index, some in enumerate(tables) for _ in some]
         self._ends = np.cumsum([len(table) for table in self.tables])
         self._run = run
-        self._told: dict[str, str] = {}
+        self._told: set[str] = set()
         self._seen: dict[int, Sightings] = {}
         self._clips = _across(self.tables)
         self._used = [
@@ -145,19 +147,21 @@ class Streamed:
         if absent is not None:
             raise FormatError(sample.source, f"there is no file {absent}")
         stretch_of(sample)
-        if sample.media:
+        if sample.media and self._begun is not None:
             table, inside = self._place(row)
             try:
-                self._sightings(table).see(int(self.tables[table].columns.clip[inside]), sample.media)
+                self._sightings(table, self._begun).see(
+                    int(self.tables[table].columns.clip[inside]), sample.media
+                )
             except OSError as error:
                 raise FormatError(sample.source, f"its clip cannot be read: {error}") from error
         return sample
 
     def set_aside(self, where: str, reason: str) -> None:
         """Write down, once, a row that cannot be used."""
-        if where not in self._told:
-            self._told[where] = reason
-            quarantine.add_rows(self._run / quarantine.QUARANTINE, {where: reason})
+        if where not in self._told and self._begun is not None:
+            self._told.add(where)
+            quarantine.add_rows(self._begun / quarantine.QUARANTINE, {where: reason})
 
     def where(self, row: int) -> str:
         """`file:line` of a row."""
@@ -172,10 +176,15 @@ class Streamed:
         table, inside = self._place(row)
         return self.tables[table].sample(inside, look=look)
 
-    def _sightings(self, table: int) -> Sightings:
+    @property
+    def _begun(self) -> Path | None:
+        """The run's folder, once it is there: a recipe that is only looked at leaves nothing behind."""
+        return self._run if self._run is not None and self._run.is_dir() else None
+
+    def _sightings(self, table: int, run: Path) -> Sightings:
         if table not in self._seen:
             one = self.tables[table]
-            self._seen[table] = Sightings(self._run, one.digest, len(one.columns.about))
+            self._seen[table] = Sightings(run, one.digest, len(one.columns.about))
         return self._seen[table]
 
 
