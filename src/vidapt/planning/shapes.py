@@ -34,6 +34,7 @@ class Shapes:
         clips: Sequence[Clip],
         policy: Policy,
         most: int = LOOKED_AT,
+        *,
         side_of: Callable[[Clip], int | None] = lambda clip: None,
     ) -> None:
         self._side_of = side_of
