@@ -109,10 +109,10 @@ def group_by_clip(
         FormatError: If answers are longer than `max_answer_tokens`, there is none, or one comes first.
     """
     groups: dict[Any, tuple[list[Sample], Encodings, int]] = {}
-    remembering, texts = Remembering(tokenizer), itertools.count()
-    for sample, source in zip(samples, origins or itertools.repeat(0), strict=False):
+    remembering = Remembering(tokenizer)
+    for number, (sample, source) in enumerate(zip(samples, origins or itertools.repeat(0), strict=False)):
         for one, encoded in learnable(sample, prompt, remembering, max_answer_tokens, apart=apart):
-            about = stretches(one) or (sample.id, next(texts))
+            about = stretches(one) or number
             key = (source, about, encoded.prefix, encoded.early)
             if key not in groups:
                 groups[key] = ([], Encodings(encoded.prefix, encoded.early), source)

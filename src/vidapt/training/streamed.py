@@ -104,12 +104,15 @@ class Streamed:
         """
         keys, used = [], []
         first = 0
+        heads = [one.columns.first if clips_first else one.columns.head for one in self.tables]
+        plain = not separate and not any(head.any() for head in heads)
         for index, (table, clips) in enumerate(zip(self.tables, self._clips, strict=True)):
             columns, mask = table.columns, self._used[index]
             key = np.asarray(columns.clip) if clips is None else clips[columns.clip]
-            head = columns.first if clips_first else columns.head
-            if head.any() or separate:
-                key = _joined(key, head, columns.questions, self._source[index] if separate else 0, apart)
+            if not plain:
+                key = _joined(
+                    key, heads[index], columns.questions, self._source[index] if separate else 0, apart
+                )
             keys.append(key if mask is None else key[mask])
             rows = np.arange(first, first + len(table), dtype=np.int32)
             used.append(rows if mask is None else rows[mask])
