@@ -12,6 +12,8 @@ from stream_tools import Seen, as_form, as_shard, rows_of
 from training_tools import assert_equal, recipe, silent, stage, trained, weights, write_clips
 
 from vidapt.errors import ConfigError, FormatError
+from vidapt.planning.plan import Means, plan_recipe
+from vidapt.training.outlook import outlook
 from vidapt.training.run import train
 
 
@@ -170,3 +172,19 @@ def test_changed_labels_are_refused_and_indexed_anew(labels: Path, tmp_path: Pat
     plan = recipe(stage(labels, data=source(labels, "rows"), steps=6, cache={"keep": "auto"}))
     with pytest.raises(ConfigError, match="its labels, or clips they name, have changed"):
         train(plan, tmp_path, silent, workers=0, resume=True)
+
+
+def test_a_plan_of_rows_is_that_of_labels_read_whole_and_leaves_nothing_behind(
+    labels: Path, tmp_path: Path
+) -> None:
+    plans = []
+    for read in ("whole", "rows"):
+        plan = recipe(stage(labels, data=source(labels, read), steps=None, epochs=2.0))
+        plans.append(plan_recipe(outlook(plan, silent), Means("h100")).stages[0])
+    whole, rows = plans
+    told = ("clips", "samples", "steps", "flops", "memory")
+    assert [getattr(rows, name) for name in told] == [getattr(whole, name) for name in told]
+    assert rows.tokens.total == whole.tokens.total
+    assert (whole.tokens.exact, rows.tokens.exact) == (True, False)
+    assert {path.name for path in tmp_path.rglob("*.jsonl")} == {"labels.jsonl"}
+    assert not list(tmp_path.rglob("footage-*"))
