@@ -17,6 +17,7 @@ from vidapt.cli import (
     models,
     parity,
     planning,
+    recipes,
     showing,
     training,
     worlds,
@@ -40,6 +41,7 @@ data_app.command("stats")(data.data_stats)
 data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
+app.add_typer(recipes.app, name="recipes")
 app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)
