@@ -9,41 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic_core import from_json
 
 from vidapt.digests import digest
 from vidapt.errors import FormatError
 from vidapt.files import write_folder
-from vidapt.formats._columns import Columns, Gathered, hashed
+from vidapt.formats._columns import Columns
 from vidapt.formats._home import home_of
-from vidapt.formats._outline import outline_of
-from vidapt.formats._parquet import PARQUET
+from vidapt.formats._reading import REMEMBERED, Reading, lines_of
 from vidapt.formats._row import row_of
-from vidapt.formats._scan import (
-    BOM,
-    MAX_ROW_BYTES,
-    ZIPPED,
-    first_character,
-    json_rows,
-    line_value,
-    too_long,
-)
+from vidapt.formats._scan import line_value
 from vidapt.nouns import Sample
 from vidapt.video.identity import identity
 
 _VERSION = 1
 _ROWS, _ABOUT = "rows.jsonl", "index.json"
 _TOLD_EVERY = 200_000
-_MOST_TOLD = 20
-"""Unsound rows named in one error; their total is always given."""
 
 Told = Callable[[int, int], None]
 """Called with how many bytes of a file are read, and of how many."""
@@ -104,14 +90,11 @@ class LabelTable:
             raw = file.read(end - start)
         value = line_value(raw, self.path, int(self._placed.lines[number]))
         self._read_since += 1
-        if self._read_since > _REMEMBERED:  # what was found of files is remembered, which has to end
+        if self._read_since > REMEMBERED:  # what was found of files is remembered, which has to end
             self._read_since = 0
             self._make = {look: self._part.reader(self.path, look=look) for look in (True, False)}
         sample: Sample = self._make[look](row_of(value, self.where(number), f"{self.path.stem}:{number + 1}"))
         return sample
-
-
-_REMEMBERED = 20_000
 
 
 def indexed(path: Path, kind: str, part: Any, progress: Told = lambda done, total: None) -> LabelTable:
@@ -155,8 +138,8 @@ def _kept(folder: Path, path: Path) -> dict[str, Any] | None:
 def _made(path: Path, part: Any, folder: Path, progress: Told) -> dict[str, Any]:
     before = _file_stamp(path)
     with write_folder(folder) as made:
-        lines, copied = _lines_of(path, part, made)
-        reading = _Reading(path, part)
+        lines, copied = lines_of(path, part, made / _ROWS)
+        reading = Reading(path, part, _root(path, part))
         for step, row in enumerate(lines):
             reading.add(*row)
             if not step % _TOLD_EVERY:
@@ -187,118 +170,3 @@ def _whole(path: Path) -> str:
     """Digest of all that is in a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-_Line = tuple[int, int, bytes]
-"""Number of a line, the byte at which it begins, and the line."""
-
-
-def _lines_of(path: Path, part: Any, folder: Path) -> tuple[Iterator[_Line], bool]:
-    """Rows of a file as lines, and whether they had to be written anew into a folder."""
-    if own := getattr(part, "rows", None):
-        return _written_lines(own(path), folder / _ROWS), True
-    if path.suffix.lower() not in (ZIPPED, PARQUET):
-        first = first_character(path)
-        if not first:
-            raise FormatError(f"{path}:1", "the file holds no rows")
-        if first != b"[":
-            return _plain_lines(path), False
-    return _written_lines(json_rows(path, 1 << 62), folder / _ROWS), True
-
-
-def _plain_lines(path: Path) -> Iterator[_Line]:
-    with path.open("rb") as file:
-        at = number = 0
-        while raw := file.readline(MAX_ROW_BYTES + 1):
-            number += 1
-            if len(raw) > MAX_ROW_BYTES:
-                raise too_long(f"{path}:{number}")
-            skipped = len(BOM) if number == 1 and raw.startswith(BOM) else 0
-            yield number, at + skipped, raw[skipped:]
-            at += len(raw)
-
-
-def _written_lines(rows: Iterable[tuple[int, Any]], copy: Path) -> Iterator[_Line]:
-    with copy.open("wb") as file:
-        at = 0
-        for number, value in rows:
-            raw = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass") + b"\n"
-            file.write(raw)
-            yield number, at, raw
-            at += len(raw)
-
-
-class _Reading:
-    """Rows of a file, taken in one after another."""
-
-    def __init__(self, path: Path, part: Any) -> None:
-        self._path, self._at = path, path.absolute()
-        self._part, self._outline = part, getattr(part, "outline", lambda values: None)
-        self._root = f"{_root(path, part)}{os.sep}"
-        self._make, self._made = part.reader(self._at, look=False), 0
-        self.gathered = Gathered(str(self._at))
-        self.starts, self.ends, self.lines = array("q"), array("q"), array("q")
-        self._ids = array("Q") if getattr(part, "unique_ids", False) else None
-        self._errors: list[FormatError] = []
-        self._unsound = 0
-
-    def add(self, number: int, at: int, raw: bytes) -> None:
-        try:
-            values = from_json(raw, allow_inf_nan=False, cache_strings="keys")
-            one = self._outline(values) if isinstance(values, dict) else None
-        except ValueError:
-            values, one = None, None
-        if one is None:
-            one = self._slowly(number, raw)
-            if one is None:
-                return
-        self.gathered.add(one, self._root)
-        self.starts.append(at)
-        self.ends.append(at + len(raw))
-        self.lines.append(number)
-        if self._ids is not None and isinstance(values, dict) and values.get("id") is not None:
-            self._ids.append(hashed(str(values["id"])))
-
-    def _slowly(self, number: int, raw: bytes) -> Any:
-        """A row as the format itself reads it; nothing of a blank or unsound one."""
-        try:
-            value = line_value(raw, self._path, number)
-            if value is None:
-                return None
-            self._made += 1
-            if self._made % _REMEMBERED == 0:
-                self._make = self._part.reader(self._at, look=False)
-            return outline_of(self._make(row_of(value, f"{self._path}:{number}", str(number))))
-        except FormatError as error:
-            self._unsound += 1
-            if len(self._errors) < _MOST_TOLD:
-                self._errors.append(error)
-            return None
-
-    def refuse(self) -> None:
-        """Tell of unsound rows, of repeated ids, and of a file without rows."""
-        if self._errors:
-            first, *others = self._errors
-            told = "".join(f"\n  {one.where}: {one.found}" for one in others)
-            more = self._unsound - len(self._errors)
-            told += f"\n  ... and {more} more" if more else ""
-            also = f"; {self._unsound - 1} more rows are unsound:{told}" if others else ""
-            raise FormatError(first.where, first.found + also, first.remedy)
-        if not len(self.starts):
-            raise FormatError(f"{self._path}:1", "the file holds no rows")
-        if self._ids is not None and len(self._ids) > 1:
-            self._refuse_doubles(np.sort(np.frombuffer(self._ids, np.uint64)))
-
-    def _refuse_doubles(self, ordered: np.ndarray) -> None:
-        doubles = ordered[1:][ordered[1:] == ordered[:-1]]
-        if not len(doubles):
-            return
-        seen: dict[str, int] = {}
-        wanted = set(doubles[:1000].tolist())
-        for line, value in json_rows(self._path, 1 << 62):
-            name = str(value.get("id"))
-            if hashed(name) in wanted:
-                if name in seen:
-                    other = f"{self._path}:{seen[name]}"
-                    raise FormatError(f"{self._path}:{line}", f"the id {name!r} is already that of {other}")
-                seen[name] = line

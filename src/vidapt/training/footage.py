@@ -21,7 +21,7 @@ from vidapt.recipe import Cache
 from vidapt.training.ahead import Ahead, Decoded, Item
 from vidapt.training.cache import LostError, TensorStore, kept_by
 from vidapt.training.eyes import Eyes, converted, named_rows, see_frozen, stacked_rows
-from vidapt.training.keys import ClipKeys
+from vidapt.training.keys import ItemKeys
 from vidapt.training.picture_sizes import PictureSizes
 from vidapt.training.quarantine import reason_of
 from vidapt.training.sources import sources_of
@@ -40,9 +40,6 @@ FIRST = Times(times=(0.0,))
 
 _NOTED = frozenset({"notes", "frames", "size", "moments"})
 """What is noted beside what is kept of a clip."""
-
-_KEYS = 200_000
-"""Keys remembered; they are made anew from what files are."""
 
 _Cut = tuple[Item, Views, list[str]]
 """A clip, its views, and what decoding had to say."""
@@ -81,8 +78,7 @@ class Footage:
         self.model, self.workers, self.tower_trains = model, workers, tower_trains
         self._shrinks, self._sizes = shrinks, sizes or PictureSizes(None)
         self._halves = precision == "bfloat16"
-        self._clip_key = ClipKeys(contents or {})
-        self._keys: dict[Item, str] = {}
+        self.key = ItemKeys(contents or {}, self._sizes.side, apart="images" in model.blueprint.scenes)
         self._noted: dict[Item, tuple[str, ...]] = {}
         self.keeps = kept_by(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._again = 0
@@ -130,22 +126,6 @@ class Footage:
         clips = "1 damaged clip" if self._again == 1 else f"{self._again} damaged clips"
         told = [f"{files} dropped from the cache"] if dropped else []
         return ", ".join([*told, *([f"{clips} of the cache computed anew"] if self._again else [])])
-
-    def key(self, item: Item) -> str:
-        """The clip's key in the store; it differs for stills that are cut in another way among others."""
-        if item not in self._keys:
-            key, together = self._clip_key(item[0]), item[1]
-            one_of_several = together > 1 and "images" in self.model.blueprint.scenes
-            side = self._sizes.side(item[0])
-            words = [
-                key,
-                *(["images"] if one_of_several else []),
-                *([] if side is None else [f"side {side}"]),
-            ]
-            if len(self._keys) >= _KEYS:
-                self._keys.clear()
-            self._keys[item] = digest(words) if len(words) > 1 else key
-        return self._keys[item]
 
     def prepare(self, items: Sequence[Item], progress: Told, whole: Collection[Item] = ()) -> dict[Clip, str]:
         """Decode every clip once and fill the store with what is missing.
@@ -256,7 +236,7 @@ class Footage:
     def _missing(self, items: Sequence[Item]) -> list[Item]:
         """Clips that are not in the store, each content once."""
         assert self.store is not None
-        self._clip_key.look(clip for clip, _ in items)
+        self.key.look(clip for clip, _ in items)
         unique = {self.key(item): item for item in reversed(items)}
         absent = set(self.store.missing(list(unique)))
         return [item for item in items if self.key(item) in absent and unique[self.key(item)] is item]
