@@ -82,6 +82,17 @@ def exists(path: Path) -> bool:
         return False
 
 
+def matching(path: Path) -> list[Path]:
+    """Files that a path names: itself if it is there, else all that it fits as a pattern (`part-*.jsonl`)."""
+    if exists(path):
+        return [path]
+    places = [place for place, part in enumerate(path.parts) if set(part) & set("*?[")]
+    if not places:
+        return []
+    root = Path(*path.parts[: places[0]])
+    return sorted(root.glob(str(Path(*path.parts[places[0] :]))))
+
+
 def check_file(path: Path) -> None:
     """Refuse, before work begins, a file that could not be written at its end; nothing is made.
 

@@ -110,6 +110,7 @@ class Sample:
         facts: Further truth about the sample. Known keys: `type` (question type), `accept` (every
             answer that counts as right).
         source: `file:line` it came from.
+        references: Further answers to the last turn, each as right as the one that stands there.
     """
 
     id: str
@@ -118,6 +119,7 @@ class Sample:
     rejected: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+    references: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:

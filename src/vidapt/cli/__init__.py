@@ -11,6 +11,7 @@ import typer
 from vidapt.cli import (
     aligning,
     captioning,
+    data,
     matching,
     measuring,
     models,
@@ -33,6 +34,11 @@ app = typer.Typer(
 simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_args_is_help=True)
 app.add_typer(simulate_app, name="simulate")
 simulate_app.command("billiards")(worlds.simulate_billiards)
+data_app = typer.Typer(help="Check, count and divide labels.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+data_app.command("check")(data.check_data)
+data_app.command("stats")(data.data_stats)
+data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
 app.add_typer(recipes.app, name="recipes")

@@ -4,8 +4,28 @@
 >>> samples = list(open_samples("labels.jsonl"))  # doctest: +SKIP
 """
 
+from vidapt.formats._columns import numbered
 from vidapt.formats._conversations import is_conversation, single_questions
 from vidapt.formats._detect import check, detect, open_samples
 from vidapt.formats._fingerprint import fingerprint
+from vidapt.formats._outline import MEDIUMS, medium_of
+from vidapt.formats._shards import shards_of
+from vidapt.formats._tables import Table, open_tables, wants_index
+from vidapt.formats._tolerant import each_sample
 
-__all__ = ["check", "detect", "fingerprint", "is_conversation", "open_samples", "single_questions"]
+__all__ = [
+    "MEDIUMS",
+    "Table",
+    "check",
+    "detect",
+    "each_sample",
+    "fingerprint",
+    "is_conversation",
+    "medium_of",
+    "numbered",
+    "open_samples",
+    "open_tables",
+    "shards_of",
+    "single_questions",
+    "wants_index",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vidapt.nouns import Clip, Role, Sample, Turn
 from vidapt.parts import PartConfig
 
 CAPTION_PROMPT = "describe the video."
-LABEL_KEYS = frozenset({"question", "answer", "caption", "turns", "rejected", "facts"})
+LABEL_KEYS = frozenset({"question", "answer", "answers", "caption", "turns", "rejected", "facts"})
 _ROLES: Mapping[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 
 
@@ -74,7 +74,25 @@ def labelled(row: Row, name: str, media: tuple[Clip, ...], caption_prompt: str) 
     """
     rejected = unmarked(row.text("rejected"), "'rejected'", row) if "rejected" in row.values else None
     turns = conversation(_labelled_turns(row, caption_prompt), len(media), row)
-    return Sample(name, media, turns, rejected, _facts(row), row.where)
+    others = references(row, turns[-1].text)
+    return Sample(name, media, turns, rejected, _with_accepted(_facts(row), turns, others), row.where, others)
+
+
+def references(row: Row, answer: str) -> tuple[str, ...]:
+    """Return what a row's `answers` holds beside the answer that its conversation ends with.
+
+    Raises:
+        FormatError: If they are no list of texts, or a media mark stands in one.
+    """
+    if "answers" not in row.values:
+        return ()
+    given = (unmarked(text, "one of 'answers'", row) for text in row.texts("answers"))
+    return tuple(text for text in dict.fromkeys(given) if text != answer)
+
+
+def _with_accepted(facts: dict[str, Any], turns: Sequence[Turn], others: tuple[str, ...]) -> dict[str, Any]:
+    """Every reference counts as right, where the row does not say itself what does."""
+    return {**facts, "accept": [turns[-1].text, *others]} if others and "accept" not in facts else facts
 
 
 def _labelled_turns(row: Row, caption_prompt: str) -> list[Turn]:
@@ -84,6 +102,11 @@ def _labelled_turns(row: Row, caption_prompt: str) -> list[Turn]:
         raise row.error(f"exactly one of 'question', 'caption' and 'turns' is needed; found {found}")
     if "answer" in row.values and given != ["question"]:
         raise row.error(f"'answer' belongs to 'question', not to {given[0]!r}")
+    if given == ["question"] and "answers" in row.values and "answer" not in row.values:
+        answers = row.texts("answers")
+        if not answers:
+            raise row.error("'answers' holds no answer", "list at least one")
+        return [Turn("user", row.text("question")), Turn("assistant", answers[0])]
     if given == ["turns"]:
         return [_turn(row.inner(entry, "a turn")) for entry in row.listed("turns")]
     if given == ["caption"]:

@@ -35,7 +35,7 @@ def _apart(sample: Sample) -> Iterator[Sample]:
         if number == len(starts):
             yield one
         elif one.answer:
-            yield replace(one, rejected=None, facts=facts)
+            yield replace(one, rejected=None, facts=facts, references=())
 
 
 def _unmarked(turn: Turn) -> Turn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ from pydantic import ValidationError
 
 from vidapt import parts
 from vidapt.errors import ConfigError, FormatError
-from vidapt.files import exists
+from vidapt.files import exists, matching
 from vidapt.formats._media import checked
+from vidapt.formats._parquet import PARQUET
 from vidapt.formats._row import rows
 from vidapt.formats._scan import ZIPPED
+from vidapt.formats._shards import shards_of
 from vidapt.nouns import Sample
 
-_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
+_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", PARQUET})
 _MAX_BYTES = 2 << 30
 _LOOKED_AT = 1000
 """Rows: the first ones of a mixed list may be text alone, which several formats write in the same way."""
@@ -33,7 +35,8 @@ def detect(path: Path) -> str:
     """
     if not exists(path):
         raise FormatError(path, "there is no such file or folder", "check the path of the labels")
-    found, shown = _by_rows(path) if path.is_file() else (_recognised(path, frozenset()), "")
+    by_name = _recognised(path, frozenset())
+    found, shown = _by_rows(path) if path.is_file() and not by_name else (by_name, "")
     if len(found) == 1:
         return found[0]
     if found:
@@ -73,7 +76,7 @@ def open_samples(path: str | Path, kind: str | None = None, **config: Any) -> It
     """Yield the samples of a label file or folder, lazily.
 
     Args:
-        path: The labels.
+        path: The labels, or a pattern such as `part-*.jsonl` for several files.
         kind: Their format; found out by `detect` if None.
         config: Options of that format.
 
@@ -81,15 +84,24 @@ def open_samples(path: str | Path, kind: str | None = None, **config: Any) -> It
         FormatError: If the labels are unsound.
         ConfigError: If the format or one of its options does not exist.
     """
-    path = Path(path)
-    spec = {"kind": kind or detect(path), **config}
+    files = shards_of(Path(path)) if matching(Path(path)) else [Path(path)]
+    opened = [(file, built(file, kind, config)[1]) for file in files]
+    return itertools.chain.from_iterable(part.read(file) for file, part in opened)
+
+
+def built(path: Path, kind: str | None, config: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return a format's name and its part.
+
+    Raises:
+        FormatError: If no name is given and none can be told from the file.
+        ConfigError: If the format or one of its options does not exist.
+    """
+    name = kind or detect(path)
     try:
-        part = parts.build("formats", spec)
+        return name, parts.build("formats", {"kind": name, **config})
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"formats.{spec['kind']}", problems) from None
-    samples: Iterator[Sample] = part.read(path)
-    return samples
+        raise ConfigError(f"formats.{name}", problems) from None
 
 
 def check(samples: Iterable[Sample]) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from vidapt.nouns import Sample
 
@@ -24,6 +25,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
                 sizes[clip.path] = clip.path.stat().st_size if clip.path.is_file() else -1
             clips.append([clip.id, clip.start_s, clip.end_s, sizes[clip.path]])
         turns = [[turn.role, turn.text] for turn in sample.turns]
-        said = [sample.id, clips, turns, sample.rejected, dict(sample.facts)]
+        said: list[Any] = [sample.id, clips, turns, sample.rejected, dict(sample.facts)]
+        said += [list(sample.references)] if sample.references else []
         digest.update(json.dumps(said, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -13,6 +14,8 @@ from vidapt.nouns import Clip, Sample
 from vidapt.video.pictures import pictures_in
 
 _ALBUM = "put the frames of each clip into a folder of their own, named in their order"
+
+_OTHERWISE = re.compile(r"[\\\0]|//|(?:^|/)\./")
 
 MOST_LISTED = 20
 """Missing files named in one error; their total is always given."""
@@ -37,10 +40,11 @@ class MediaFinder:
         root: Folder the media lie under, if not the label file's.
         beside: Whether folders in the given path may be dropped, as when a label file was copied
             together with its clips.
+        look: Whether files are looked for at all; if not, the path of a missing one is returned for each.
     """
 
-    def __init__(self, labels: Path, root: Path | None, beside: bool = False) -> None:
-        self._folder, self._root, self._beside = labels.parent, root, beside
+    def __init__(self, labels: Path, root: Path | None, beside: bool = False, *, look: bool = True) -> None:
+        self._folder, self._root, self._beside, self._look = labels.parent, root, beside, look
         self._found: dict[str, Path] = {}
         self._claimed: dict[str, str] = {}
 
@@ -77,6 +81,8 @@ class MediaFinder:
 
     def _search(self, given: str, row: Row) -> Path:
         roots = [self._folder] if self._root is None else [self._folder, self._root]
+        if not self._look:
+            return roots[-1] / given
         for root in roots:
             for spelling in spellings(given):
                 if exists(root / spelling):
@@ -92,6 +98,11 @@ class MediaFinder:
                 )
             return beside
         return roots[-1] / given
+
+
+def is_plain_path(given: str) -> bool:
+    """Whether a path can be written in no other way that comes to mind, and needs no search."""
+    return bool(given) and _OTHERWISE.search(given) is None
 
 
 def spellings(name: str) -> Iterator[str]:

@@ -137,12 +137,20 @@ def rows(path: Path, max_bytes: int) -> Iterator[Row]:
         FormatError: If the file cannot be read or an element is not an object.
     """
     for number, (line, value) in enumerate(json_rows(path, max_bytes), start=1):
-        where = f"{path}:{line}"
-        if not isinstance(value, dict):
-            raise FormatError(where, f"the row is {_shown(value)}, not an object", "a row is written {...}")
-        if len(value) > _MOST_KEYS:
-            raise FormatError(where, f"the row has {len(value):,} keys", "a row is one label")
-        yield Row(value, where, f"{path.stem}:{number}")
+        yield row_of(value, f"{path}:{line}", f"{path.stem}:{number}")
+
+
+def row_of(value: Any, where: str, name: str) -> Row:
+    """Return an element of a label file as a row.
+
+    Raises:
+        FormatError: If it is no object, or one with so many keys that it is no row.
+    """
+    if not isinstance(value, dict):
+        raise FormatError(where, f"the row is {_shown(value)}, not an object", "a row is written {...}")
+    if len(value) > _MOST_KEYS:
+        raise FormatError(where, f"the row has {len(value):,} keys", "a row is one label")
+    return Row(value, where, name)
 
 
 def _shown(value: Any) -> str:

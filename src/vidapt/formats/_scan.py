@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
 from vidapt.errors import FormatError
+from vidapt.formats._parquet import PARQUET, parquet_rows
 
 MAX_ROW_BYTES = 4 << 20
 """Of one row as text. Decoded, it can take fifty times as much; the longest conversations have a tenth."""
@@ -36,7 +37,7 @@ ZIPPED = ".gz"
 _MOST_BLANK = 1 << 20
 """Bytes in front of the first row."""
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -69,8 +70,10 @@ def json_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
         FormatError: If the file is missing, empty, too large, not UTF-8 or not JSON; line and column are
             named.
     """
-    with _told(path):
-        first = _first_character(path)
+    if path.suffix.lower() == PARQUET:
+        yield from parquet_rows(path)
+        return
+    first = first_character(path)
     if not first:
         raise FormatError(f"{path}:1", "the file holds no rows")
     yield from _listed(path, max_bytes) if first == b"[" else _lines(path)
@@ -108,7 +111,7 @@ def read_utf8(path: Path, max_bytes: int, remedy: str) -> str:
     if max(size, len(raw)) > max_bytes:
         size = max(size, len(raw))
         raise FormatError(path, f"{size:,} bytes, more than the {max_bytes:,} read at once", remedy)
-    return _decode(raw.removeprefix(_BOM), path, 1)
+    return _decode(raw.removeprefix(BOM), path, 1)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -143,10 +146,15 @@ def _content(path: Path, max_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
-def _first_character(path: Path) -> bytes:
-    with _opened(path) as file:
+def first_character(path: Path) -> bytes:
+    """The first byte of a label file that is not blank: it tells a list from lines. Empty if there is none.
+
+    Raises:
+        FormatError: If the file cannot be read.
+    """
+    with _told(path), _opened(path) as file:
         head = file.read(_MOST_BLANK)
-        return head.removeprefix(_BOM).lstrip()[:1]
+        return head.removeprefix(BOM).lstrip()[:1]
 
 
 def _decode(raw: bytes, path: Path, line: int) -> str:
@@ -159,29 +167,53 @@ def _decode(raw: bytes, path: Path, line: int) -> str:
         ) from None
 
 
-def _broken(where: str, error: ValueError | RecursionError, column: int) -> FormatError:
+def _broken(where: str, error: ValueError | RecursionError, column: int, *, cut: bool = False) -> FormatError:
     if isinstance(error, json.JSONDecodeError):
         found = f"broken JSON at column {column}: {error.msg}"
     elif isinstance(error, RecursionError):
         found = "broken JSON: nested too deeply"
     else:
         found = f"broken JSON: {error}"
-    return FormatError(where, found, "correct this row, or remove it")
+    # The last line of a file that was written whole ends it, or is at least a row.
+    remedy = "the file seems to be cut off here; copy it again" if cut else "correct this row, or remove it"
+    return FormatError(where, found, remedy)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+def lines_of(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield `(line, value)` of JSON lines; the value of an unsound one is the error that tells so.
+
+    Raises:
+        FormatError: If the file cannot be read.
+    """
     with _told(path), _opened(path) as file:
         number = 0
         while raw := file.readline(MAX_ROW_BYTES + 1):
             number += 1
-            if len(raw) > MAX_ROW_BYTES:
-                raise _too_long(f"{path}:{number}")
-            text = _decode(raw.removeprefix(_BOM) if number == 1 else raw, path, number).strip(" \t\r\n")
-            if text:
-                yield number, _line_value(text, f"{path}:{number}")
+            try:
+                if len(raw) > MAX_ROW_BYTES:
+                    _skip_line(file, raw)
+                    raise too_long(f"{path}:{number}")
+                value = line_value(raw.removeprefix(BOM) if number == 1 else raw, path, number)
+            except FormatError as error:
+                value = error
+            if value is not None:
+                yield number, value
 
 
-def _too_long(where: str) -> FormatError:
+def _skip_line(file: BinaryIO, raw: bytes) -> None:
+    while raw and not raw.endswith(b"\n"):
+        raw = file.readline(MAX_ROW_BYTES)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    for number, value in lines_of(path):
+        if isinstance(value, FormatError):
+            raise value
+        yield number, value
+
+
+def too_long(where: str) -> FormatError:
+    """What is said of a row beyond `MAX_ROW_BYTES`."""
     return FormatError(
         where,
         f"a row of more than {MAX_ROW_BYTES:,} bytes",
@@ -189,12 +221,22 @@ def _too_long(where: str) -> FormatError:
     )
 
 
-def _line_value(text: str, where: str) -> Any:
+def line_value(raw: bytes, path: Path, number: int) -> Any:
+    """The value of a line; None of a blank one, and of no other, since a row that is null is refused.
+
+    Raises:
+        FormatError: If it is not UTF-8 or not JSON.
+    """
+    where, text = f"{path}:{number}", _decode(raw, path, number).strip(" \t\r\n")
+    if not text:
+        return None
     try:
         value, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError) as error:
         column = error.pos + 1 if isinstance(error, json.JSONDecodeError) else 1
-        raise _broken(where, error, column) from None
+        raise _broken(where, error, column, cut=not raw.endswith(b"\n")) from None
+    if value is None:
+        raise FormatError(where, "the row is null, not an object", "a row is written {...}")
     if end < len(text):
         raise FormatError(where, f"broken JSON at column {end + 1}: more follows the row", "one row per line")
     return value
@@ -285,6 +327,6 @@ class _Cursor:
         if isinstance(error, json.JSONDecodeError):
             cut = error.pos >= len(piece) - _CUT or error.msg.startswith("Unterminated string")
             if cut and not whole:
-                return _too_long(self.where)
+                return too_long(self.where)
             self._move(self._place + error.pos)
         return _broken(self.where, error, self._column)

@@ -22,6 +22,7 @@ from vidapt.formats._base import CAPTION_PROMPT, LABEL_KEYS, labelled
 from vidapt.formats._media import MOST_LISTED, TINY_STILL
 from vidapt.formats._row import Row
 from vidapt.formats._scan import json_document, read_utf8
+from vidapt.formats._shards import natural
 from vidapt.nouns import Clip, Sample
 from vidapt.parts import PartConfig
 from vidapt.video.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
@@ -98,11 +99,13 @@ class Part:
             found = [
                 path
                 for path in (folder.rglob("*") if self.cfg.recursive else folder.iterdir())
-                if path.suffix.lower() in suffixes and not path.name.startswith(".") and _is_file(path)
+                if path.suffix.lower() in suffixes
+                and not _is_hidden(path.relative_to(folder))
+                and _is_file(path)
             ]
         except OSError as error:
             raise FormatError(folder, f"cannot be read: {error.strerror or error}") from error
-        return sorted(found, key=lambda path: _natural(path.relative_to(folder).as_posix()))
+        return sorted(found, key=lambda path: natural(path.relative_to(folder).as_posix()))
 
     def _clips(self, folder: Path, files: list[Path]) -> list[Path]:
         clips = [path for path in files if path.suffix.lower() not in _TEXTS]
@@ -141,18 +144,16 @@ class Part:
             raise FormatError(folder, "\n".join(found), "; ".join(remedies))
 
 
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def _is_file(path: Path) -> bool:
     """Whether a name is that of a file; of what may not be looked at, whoever uses it says so."""
     try:
         return path.is_file()
     except OSError:
         return True
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key in which numbers count as numbers; the name itself decides between `1` and `01`."""
-    pieces = re.split(r"([0-9]+)", name.lower())
-    return [(int(piece), "") if i % 2 else (0, piece) for i, piece in enumerate(pieces)], name
 
 
 def _stem(path: Path) -> str:

@@ -14,7 +14,7 @@ machine they were made on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vidapt.formats._base import FileConfig, distinct, read_samples
@@ -54,8 +54,12 @@ class Part:
         Raises:
             FormatError: If a row is unsound, or, at the end, if media are missing.
         """
-        finder = MediaFinder(path, self.cfg.media_root, beside=True)
-        yield from distinct(read_samples(path, self.cfg, lambda row: _sample(row, finder)))
+        yield from distinct(read_samples(path, self.cfg, self.reader(path)))
+
+    def reader(self, path: Path, *, look: bool = True) -> Callable[[Row], Sample]:
+        """Return what makes samples of single rows; `look` is that of `MediaFinder`."""
+        finder = MediaFinder(path, self.cfg.media_root, beside=True, look=look)
+        return lambda row: _sample(row, finder)
 
 
 def _sample(row: Row, finder: MediaFinder) -> Sample:

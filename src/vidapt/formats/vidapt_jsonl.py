@@ -2,7 +2,8 @@
 
 A row names its media by `video` (one path, with `start_s`, `end_s` and `fps` beside it where needed) or by
 `media` (a list of `{"path", "start_s"?, "end_s"?, "fps"?, "id"?}`), and is labelled by `question` and
-`answer`, by `caption`, or by `turns` (a list of `{"role", "text"}`). `start_s` and `end_s` are the stretch of
+`answer`, by `caption`, or by `turns` (a list of `{"role", "text"}`); `answers`, a list, stands in place of
+`answer`, or beside `turns`, where several are equally right. `start_s` and `end_s` are the stretch of
 a file that the row is about; times in its texts count from `start_s`. `fps` is for folders of pictures.
 `id`, `rejected` and `facts` are optional. Paths are relative to the label file's folder. Keys of no meaning
 are errors, as a misspelt one would lose labels unseen.
@@ -11,7 +12,8 @@ are errors, as a misspelt one would lose labels unseen.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from typing import Any
 from vidapt.errors import FormatError
 from vidapt.files import write_file
 from vidapt.formats._base import CAPTION_PROMPT, LABEL_KEYS, FileConfig, labelled, read_samples
-from vidapt.formats._media import TINY_STILL, MediaFinder
+from vidapt.formats._media import TINY_STILL, MediaFinder, is_plain_path
+from vidapt.formats._outline import Outline, about, medium_named
 from vidapt.formats._row import Row
 from vidapt.nouns import Clip, Sample
 
@@ -27,10 +30,16 @@ _STRETCH = {"start_s", "end_s", "fps"}
 _RATES = 0.001, 1000.0
 """Slowest and fastest rate of a folder of pictures that is believed, as `--fps` has it."""
 _KEYS = LABEL_KEYS | {"id", "video", "media"} | _STRETCH
+_PLAIN = frozenset({"id", "video", "question", "answer", "start_s", "end_s", "facts"})
+"""Keys of rows that an index takes in at a glance."""
+_NUMBER = (int, float)
+_NO_FACTS: Mapping[str, Any] = {}
 
 
 class Part:
     """Reads vidapt's own labels."""
+
+    unique_ids = True
 
     class Config(FileConfig):
         """Options.
@@ -55,17 +64,44 @@ class Part:
         Raises:
             FormatError: If a row is unsound, an id is repeated, or, at the end, if media are missing.
         """
-        finder = MediaFinder(path, self.cfg.media_root)
-        lines: dict[str, str] = {}
+        made, lines = self.reader(path), dict[str, str]()
 
         def build(row: Row) -> Sample:
-            sample = _sample(row, finder, self.cfg.caption_prompt)
+            sample = made(row)
             if sample.id in lines:
                 raise row.error(f"the id {sample.id!r} is already that of {lines[sample.id]}")
             lines[sample.id] = row.where
             return sample
 
         yield from read_samples(path, self.cfg, build)
+
+    def reader(self, path: Path, *, look: bool = True) -> Callable[[Row], Sample]:
+        """Return what makes samples of single rows; `look` is that of `MediaFinder`."""
+        finder = MediaFinder(path, self.cfg.media_root, look=look)
+        return lambda row: _sample(row, finder, self.cfg.caption_prompt)
+
+    @staticmethod
+    def outline(values: Mapping[str, Any]) -> Outline | None:
+        """A row in short, if it is a sound question about one video without marks; else None."""
+        if not values.keys() <= _PLAIN:
+            return None
+        video, asked, said = values.get("video"), values.get("question"), values.get("answer")
+        if not (isinstance(video, str) and isinstance(asked, str) and isinstance(said, str)):
+            return None
+        start_s, end_s, facts = (
+            values.get("start_s", 0.0),
+            values.get("end_s"),
+            values.get("facts", _NO_FACTS),
+        )
+        kind = facts.get("type", "") if isinstance(facts, dict) else None
+        times = isinstance(start_s, _NUMBER) and (end_s is None or isinstance(end_s, _NUMBER))
+        plain = is_plain_path(video) and "<" not in asked and "<" not in said and isinstance(kind, str)
+        if not (plain and times and asked.strip() and said.strip() and 0 <= start_s < (end_s or math.inf)):
+            return None
+        end = None if end_s is None else float(end_s)
+        return Outline(
+            about(video, start_s, end), "", "", 1, kind or "", len(asked) + len(said), medium_named(video)
+        )
 
 
 def _sample(row: Row, finder: MediaFinder, caption_prompt: str) -> Sample:
@@ -147,8 +183,9 @@ def _json_line(sample: Sample, where: str, folder: Path, finder: MediaFinder) ->
     except (TypeError, ValueError) as error:
         raise FormatError(where, f"sample {sample.id!r} cannot be written as JSON: {error}") from None
     again = _sample(Row(json.loads(text), where, ""), finder, CAPTION_PROMPT)
-    if again.turns != sample.turns:
-        raise FormatError(where, f"sample {sample.id!r} would be read back as {again.turns}")
+    if (again.turns, again.references) != (sample.turns, sample.references):
+        said = again.turns, again.references
+        raise FormatError(where, f"sample {sample.id!r} would be read back as {said}")
     return text + "\n"
 
 
@@ -161,8 +198,12 @@ def _row(sample: Sample, folder: Path) -> dict[str, Any]:
         row["media"] = media
     if [turn.role for turn in sample.turns] == ["user", "assistant"]:
         row["question"], row["answer"] = (turn.text for turn in sample.turns)
+        if sample.references:
+            row["answers"] = [row.pop("answer"), *sample.references]
     else:
         row["turns"] = [{"role": turn.role, "text": turn.text} for turn in sample.turns]
+        if sample.references:
+            row["answers"] = list(sample.references)
     if sample.rejected is not None:
         row["rejected"] = sample.rejected
     if sample.facts:

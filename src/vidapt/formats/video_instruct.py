@@ -7,7 +7,7 @@ in the label file's folder) whose name is its id with any video suffix.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vidapt.formats._base import FileConfig, read_samples
@@ -40,8 +40,13 @@ class Part:
         Raises:
             FormatError: If a row is unsound, an id has two videos, or, at the end, if videos are missing.
         """
+        yield from read_samples(path, self.cfg, self.reader(path))
+
+    def reader(self, path: Path, *, look: bool = True) -> Callable[[Row], Sample]:
+        """Return what makes samples of single rows; folders are listed once, whether or not to `look`."""
+        del look
         shelf = _Shelf(self.cfg.media_root or path.parent)
-        yield from read_samples(path, self.cfg, lambda row: _sample(row, shelf))
+        return lambda row: _sample(row, shelf)
 
 
 def _sample(row: Row, shelf: _Shelf) -> Sample:

@@ -114,6 +114,7 @@ class Packed:
         label_at: [M] long: flat index (row * (P + S) + position) of the state that predicts each label.
         labels: [M] long.
         sample: [M] long: index of the sample each label belongs to, counted through all groups.
+        weights: [M] float: how much each label counts; None where all count alike.
     """
 
     ids: Tensor
@@ -123,6 +124,7 @@ class Packed:
     label_at: Tensor
     labels: Tensor
     sample: Tensor
+    weights: Tensor | None = None
 
     def to(self, device: torch.device) -> Packed:
         """The same batch on another device."""
@@ -137,6 +139,7 @@ class Packed:
             label_at=self.label_at.to(device),
             labels=self.labels.to(device),
             sample=self.sample.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
         )
 
 
@@ -194,7 +197,16 @@ def pack(groups: Sequence[Group], positions: Any, *, flex: bool = False) -> Pack
         torch.tensor(label_at, dtype=torch.long),
         torch.tensor([x for row in rows for x in row.labels], dtype=torch.long),
         torch.tensor([x for row in rows for x in row.sample], dtype=torch.long),
+        _weights(groups, rows),
     )
+
+
+def _weights(groups: Sequence[Group], rows: Sequence[_Row]) -> Tensor | None:
+    """What each label counts; nothing, and so no work, where no sample has a weight of its own."""
+    own = [encoded.weight for group in groups for encoded in group.encoded]
+    if all(weight == 1.0 for weight in own):
+        return None
+    return torch.tensor([own[number] for row in rows for number in row.sample])
 
 
 def _row(group: Group, positions: Any, first_sample: int) -> _Row:

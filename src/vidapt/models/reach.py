@@ -8,7 +8,7 @@ that are known before a pixel is decoded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,8 +25,11 @@ _STRETCHED = frozenset({"dynamic", "linear"})
 """Kinds of rotary scaling whose configurations give the positions without it."""
 
 _SHAPES = ((1080, 1920), (1920, 1080), (1080, 1080), (480, 1920), (1920, 480), (240, 320))
+_SHAPES_KEPT = 100_000
 _SPARE = 1.5
 """Clips of all shapes become fewer tokens than the most of these, so many times over."""
+
+_SHAPES_KEPT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,44 +138,76 @@ class Conversation(Protocol):
         """The same as ids."""
 
 
-def refuse_longer(model: Any, tokenizer: Any, conversations: Iterable[Conversation]) -> None:
+def refuse_longer(
+    model: Any,
+    tokenizer: Any,
+    conversations: Iterable[Conversation],
+    side_of: Callable[[Clip], int | None] = lambda clip: None,
+) -> None:
     """See that a language model can read all samples. Of clips at most the headers are looked at.
 
     Args:
         model: A VideoLM.
         tokenizer: Its tokenizer.
         conversations: What it is to learn.
+        side_of: Side of the square that a clip's frames are resized to; None leaves them as they are.
 
     Raises:
         BudgetError: Naming the first sample that is too long, its tokens and the limit.
     """
-    reach = reach_of(model)
-    if math.isinf(reach.least):
-        return
-    clips = _ClipLengths(model, tokenizer)
-    found: list[tuple[str, str]] = []
-    for one in conversations:
-        text = max((text_length(encoded) for encoded in one.encoded), default=0)
-        if text + sum(clips.most(len(one.media)) for _ in one.media) <= reach.least:
-            continue
-        readings = [clips.reading(clip, index, len(one.media)) for index, clip in enumerate(one.media)]
-        for sample, encoded in zip(one.samples, one.encoded, strict=True):
-            length = sequence(model.positions, encoded.prefix, readings, len(encoded.ids))
-            if reason := reach.excess(*length, packed=True):
-                shown = " with ".join([sample.source or sample.id, *(str(clip.path) for clip in one.media)])
-                found.append((shown, reason))
+    lengths = Lengths(model, tokenizer, side_of)
+    found = [(_shown(one, at), reason) for one in conversations for at, reason in lengths.too_long(one)]
     if found:
         more = f"; so it is with {len(found) - 1} more" if len(found) > 1 else ""
         raise BudgetError(found[0][0], f"would be {found[0][1]}{more}", REMEDY)
 
 
-class _ClipLengths:
-    """What is read of clips, as far as it has to be known."""
+def _shown(one: Conversation, at: int) -> str:
+    sample = one.samples[at]
+    return " with ".join([sample.source or sample.id, *(str(clip.path) for clip in one.media)])
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self._model, self._tokenizer = model, tokenizer
+
+class Lengths:
+    """How much is read of conversations, as far as it has to be known.
+
+    Args:
+        model: A VideoLM.
+        tokenizer: Its tokenizer.
+        side_of: As `refuse_longer` has it.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, side_of: Callable[[Clip], int | None] = lambda clip: None
+    ) -> None:
+        self._model, self._tokenizer, self._side_of = model, tokenizer, side_of
+        self._reach = reach_of(model)
         self._most: dict[int, float] = {}
         self._shapes: dict[Clip, tuple[tuple[int, int], Moments] | None] = {}
+
+    def too_long(self, one: Conversation) -> list[tuple[int, str]]:
+        """Indices of samples that cannot be read, with what is too much of each."""
+        if math.isinf(self._reach.least):
+            return []
+        text = max((text_length(encoded) for encoded in one.encoded), default=0)
+        if text + sum(self.most(len(one.media)) for _ in one.media) <= self._reach.least:
+            return []
+        found: list[tuple[int, str]] = []
+        readings = self._readings(one)
+        for at, encoded in enumerate(one.encoded):
+            length = sequence(self._model.positions, encoded.prefix, readings, len(encoded.ids))
+            if reason := self._reach.excess(*length, packed=True):
+                found.append((at, reason))
+        return found
+
+    def tokens(self, one: Conversation) -> int:
+        """Tokens of a row: the clips, and all samples behind them."""
+        clips = sum(map(reading_length, self._readings(one)))
+        own = sum(len(encoded.ids) for encoded in one.encoded)
+        prefix = one.encoded[0].prefix if len(one.encoded) else ()
+        return clips + own + sum(len(piece) for piece in prefix if not isinstance(piece, int))
+
+    def _readings(self, one: Conversation) -> list[Reading]:
+        return [self.reading(clip, index, len(one.media)) for index, clip in enumerate(one.media)]
 
     def most(self, together: int) -> float:
         """Tokens that no clip has more of."""
@@ -190,8 +225,12 @@ class _ClipLengths:
     def reading(self, clip: Clip, index: int, together: int) -> Reading:
         """What is read of a clip; nothing of one that cannot be used, which is told elsewhere."""
         if clip not in self._shapes:
+            if len(self._shapes) >= _SHAPES_KEPT:
+                self._shapes.clear()
             self._shapes[clip] = shape_of(clip, self._model.blueprint.frames)
-        shape = self._shapes[clip]
+        shape, side = self._shapes[clip], self._side_of(clip)
+        if shape is not None and side is not None:
+            shape = ((side, side), shape[1])
         try:
             return () if shape is None else self._read(*shape, index, together)
         except ValueError:  # a shape that the tower cannot take

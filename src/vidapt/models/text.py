@@ -27,12 +27,14 @@ class Encoded:
         answer: For each of `ids`, whether it is part of an answer (and so has a label).
         early: Indices of the pieces of `prefix` that are answers, in conversations in which a clip follows
             an answer.
+        weight: How much each of its labels counts; 1/n where it is one of n answers to one question.
     """
 
     prefix: tuple[Piece, ...]
     ids: tuple[int, ...]
     answer: tuple[bool, ...]
     early: tuple[int, ...] = ()
+    weight: float = 1.0
 
     @property
     def labels(self) -> int:

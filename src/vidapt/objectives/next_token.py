@@ -6,6 +6,7 @@ label is.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch.nn.functional as F
@@ -46,23 +47,27 @@ class Part(nn.Module):
         """Nothing to build: this objective has no weights of its own."""
 
     def forward(self, model: Any, batch: Batch) -> Loss:
-        """Sum of the labels' cross-entropy; the weight is their number."""
+        """Sum of the labels' cross-entropy times what each counts; the weight is the sum of that."""
         states = model.states(batch.packed, model.visual(batch.seen))
-        labels = batch.packed.labels
+        labels, weights = batch.packed.labels, batch.packed.weights
         rows = self.cfg.head_rows
-        calls = zip(states.split(rows), labels.split(rows), strict=True)
+        counts = itertools.repeat(None) if weights is None else weights.split(rows)
+        calls = zip(states.split(rows), labels.split(rows), counts, strict=False)
         loss = self._loss if len(labels) <= rows else self._frugal_loss
         total = sum((loss(model, *call) for call in calls), start=states.new_zeros(()))
-        return Loss(total, float(len(labels)))
+        return Loss(total, float(len(labels) if weights is None else weights.sum()))
 
-    def _frugal_loss(self, model: Any, states: Tensor, labels: Tensor) -> Tensor:
+    def _frugal_loss(self, model: Any, states: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         """The same as `_loss`, keeping for the backward pass nothing that grows with the vocabulary."""
-        loss: Tensor = checkpoint(self._loss, model, states, labels, use_reentrant=False)
+        loss: Tensor = checkpoint(self._loss, model, states, labels, weights, use_reentrant=False)
         return loss
 
-    def _loss(self, model: Any, states: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self.cfg.smoothing
-        return F.cross_entropy(model.head(states), labels, reduction="sum", label_smoothing=smoothing)
+    def _loss(self, model: Any, states: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        logits, smoothing = model.head(states), self.cfg.smoothing
+        if weights is None:
+            return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
+        each = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        return (each * weights).sum()
 
 
 def tiny() -> Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vidapt.models.reach import shape_of
 from vidapt.nouns import Clip, Moments
@@ -23,12 +23,21 @@ class Shapes:
         clips: All of a stage, each once.
         policy: Which frames are read.
         most: Look at no more of them than this.
+        side_of: Side of the square that a clip's frames are resized to; None leaves them as they are.
 
     Attributes:
         whole: Whether every clip was looked at.
     """
 
-    def __init__(self, clips: Sequence[Clip], policy: Policy, most: int = LOOKED_AT) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        policy: Policy,
+        most: int = LOOKED_AT,
+        *,
+        side_of: Callable[[Clip], int | None] = lambda clip: None,
+    ) -> None:
+        self._side_of = side_of
         step = max(1, -(-len(clips) // most))
         self.whole = step == 1
         found = {clip: shape_of(clip, policy) for clip in clips[::step]}
@@ -43,6 +52,10 @@ class Shapes:
             LookupError: If no clip at all can be read.
         """
         clip, _ = item
+        side, (size, moments) = self._side_of(clip), self._shape(clip)
+        return (size if side is None else (side, side)), moments
+
+    def _shape(self, clip: Clip) -> Shape:
         if clip in self._known:
             return self._known[clip]
         return self._some[self._places.get(clip, 0) % len(self._some)] if self._some else _nothing()

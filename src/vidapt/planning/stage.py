@@ -25,12 +25,16 @@ from vidapt.training.checkpoint import KEEP
 from vidapt.training.freeze import parts_of, set_trainable, trainable, training_mode
 from vidapt.training.kind import Kind, Prepared
 from vidapt.training.number_formats import planned_formats
+from vidapt.training.picture_sizes import grouped_sizes
 from vidapt.training.ready import StageData
 from vidapt.training.stage import make_objective
 from vidapt.training.work import StageWork
 
 SAMPLED_STEPS = 32
 """Steps whose tokens are counted where not all are asked for."""
+
+SAMPLED_CLIPS = 256
+"""Clips that are looked at where labels are read row by row."""
 
 SAMPLED_TEXTS = 2000
 """Samples whose lengths are told of at most; they are spread evenly over all."""
@@ -71,7 +75,9 @@ class StagePlanner:
         objective = self._weightless.module(objective)
         training_mode(model, stage.train, recompute=stage.recompute)
         items = _items(data)
-        shapes = Shapes([clip for clip, _ in items], model.blueprint.frames)
+        count = len(data.clips) if data.streamed else len(items)
+        side_of = grouped_sizes(stage.batching.sizes, data.clips).side
+        shapes = Shapes([clip for clip, _ in items], model.blueprint.frames, side_of=side_of)
         footage = self._footage(model, stage, objective, shapes)
         work = self._work(index, stage, data, model, objective, footage)
         lengths = Lengths(model, self.tokenizer, stage, data, shapes)
@@ -79,15 +85,15 @@ class StagePlanner:
         cost, unknown = _cost(model, objective, work, counted)
         return StagePlan(
             name=stage.name,
-            clips=len(items),
-            samples=sum(len(clip.samples) for clip in data.clips),
+            clips=count,
+            samples=data.samples,
             steps=work.steps,
             parts=_parts(model, objective),
             tokens=self._tokens(work, counted, lengths, shapes, data, items),
             flops=cost.flops * _mean_share(counted) * work.steps,
-            fill_flops=_fill_flops(footage, items) if footage.keeps == "features" else 0.0,
+            fill_flops=_fill_flops(footage, items, count) if footage.keeps == "features" else 0.0,
             memory=None if unknown else _memory(model, objective, stage, cost),
-            disk=_disk(model, objective, footage, items, stage),
+            disk=_disk(model, objective, footage, items, stage, count),
             kv_bytes=_kv_bytes(model) * max(map(lengths.clip, _some(items, 64)), default=0),
             unknown=unknown,
         )
@@ -148,13 +154,14 @@ class StagePlanner:
             frame=sum(sizes) / frames if frames else 0.0,
             sample=Spread.of(alone),
             total=round(mean * work.steps),
-            exact=len(counted) == work.steps and shapes.whole,
+            exact=len(counted) == work.steps and shapes.whole and not data.streamed,
         )
 
 
 def _items(data: StageData) -> list[Item]:
-    """Each clip of a stage once, with the number that it is read together with."""
-    return list(dict.fromkeys((clip, len(one.media)) for one in data.clips for clip in one.media))
+    """Each clip of a stage once, with the number that it is read together with; of streamed ones, some."""
+    clips = _some(data.clips, SAMPLED_CLIPS) if data.streamed else data.clips
+    return list(dict.fromkeys((clip, len(one.media)) for one in clips for clip in one.media))
 
 
 def _some(all_of_them: Sequence[Any], most: int) -> Sequence[Any]:
@@ -223,15 +230,18 @@ def _saved_by_few_bits(model: Any, stage: Stage) -> int:
 
 
 def _disk(
-    model: Any, objective: nn.Module, footage: ImaginedFootage, items: Sequence[Item], stage: Stage
+    model: Any,
+    objective: nn.Module,
+    footage: ImaginedFootage,
+    items: Sequence[Item],
+    stage: Stage,
+    count: int,
 ) -> Disk:
     learning = size_of([weight for _, weight in trainable(model, objective)])
     kept = 0.0
     if footage.keeps != "nothing":
         some = _some(items, 16)
-        kept = (
-            float(np.mean([_kept_bytes(footage, item, stage) for item in some])) * len(items) if some else 0.0
-        )
+        kept = float(np.mean([_kept_bytes(footage, item, stage) for item in some])) * count if some else 0.0
     return Disk(round(kept), KEEP * 3 * learning, size_of(list(model.parameters())))
 
 
@@ -247,13 +257,13 @@ def _kept_bytes(footage: ImaginedFootage, item: Item, stage: Stage) -> int:
     return size if stage.cache.dtype == "exact" else size * 2 // wide
 
 
-def _fill_flops(footage: ImaginedFootage, items: Sequence[Item]) -> float:
+def _fill_flops(footage: ImaginedFootage, items: Sequence[Item], count: int) -> float:
     """Operations of what is computed once for each clip."""
     some = _some(items, 4)
     with Account() as account:
         for item in some:
             footage.seen([item])
-    return float(account.flops) / max(1, len(some)) * len(items)
+    return float(account.flops) / max(1, len(some)) * count
 
 
 def _kv_bytes(model: Any) -> int:

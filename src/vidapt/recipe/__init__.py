@@ -17,6 +17,7 @@ from vidapt.recipe.learning import (
     Rates,
     Trained,
 )
+from vidapt.recipe.mixing import Mix, Sizes
 from vidapt.recipe.read import load_recipe, missing_files
 from vidapt.recipe.reads import Reads
 from vidapt.recipe.recipe import Recipe, fingerprint
@@ -36,6 +37,7 @@ __all__ = [
     "LayerDecay",
     "Learns",
     "LoRA",
+    "Mix",
     "Optimizer",
     "Pairing",
     "Prompt",
@@ -44,6 +46,7 @@ __all__ = [
     "Recipe",
     "RetrievalSet",
     "Scene",
+    "Sizes",
     "Sources",
     "Spec",
     "Stage",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from vidapt.recipe.mixing import Sizes
 from vidapt.strict import Strict
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -207,6 +208,10 @@ class Batching(Strict):
             learns to answer. What a model says blind is then something it was trained to say, and the control
             of `vidapt eval` proves something.
         max_answer_tokens: Longer answers are refused when the data is read.
+        media: Whether text alone, stills and footage are `mixed` in a step, or kept `apart` in steps of their
+            own.
+        bucket: `length` makes steps of clips that are read in about as many tokens, in random order.
+        sizes: Groups by the size of pictures, and what becomes of these.
         flex: Attend by FlexAttention, which trains on CUDA only and costs less memory where sequences are
             long; the result differs by rounding alone.
     """
@@ -220,6 +225,9 @@ class Batching(Strict):
     share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({})
     blind: float = Field(0.05, ge=0, lt=1)
     max_answer_tokens: int = Field(1024, ge=1)
+    media: Literal["mixed", "apart"] = "mixed"
+    bucket: Literal["random", "length"] = "random"
+    sizes: Sizes | None = None
     flex: bool = False
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vidapt.errors import ConfigError
+from vidapt.files import matching
 from vidapt.recipe.blueprint import Blueprint, Spec
 from vidapt.recipe.dual import DualParts
 from vidapt.recipe.mistakes import part_problems
@@ -136,4 +137,4 @@ def missing_files(recipe: Recipe) -> list[Path]:
     paths += [stage.pairs.lexicon for stage in recipe.stages if stage.pairs.lexicon is not None]
     if recipe.tokenizer is not None:
         paths.append(recipe.tokenizer)
-    return sorted({path for path in paths if not os.path.exists(path)})  # noqa: PTH110
+    return sorted({path for path in paths if not matching(path)})

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from vidapt.recipe.blueprint import Spec
 from vidapt.recipe.dual import Pairing, RetrievalSet
 from vidapt.recipe.learning import Average, Batching, Cache, Optimizer, Trained
+from vidapt.recipe.mixing import Mix
 from vidapt.strict import Place, Strict
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
@@ -19,12 +20,16 @@ class DataSource(Strict):
     """Label files, and which of their samples to use.
 
     Attributes:
-        path: A label file or a folder of clips.
+        path: A label file, a folder of clips, or a pattern for shards such as `part-*.tar`.
         format: Its format; None tells it from its content.
         options: Fields of the format's own `Config`.
         types: Only samples whose question type is among these.
         limit: Only this many clips.
         skip: Leave out this many clips first.
+        weight: What its clips count in the stage's `mix`.
+        read: `whole` reads and checks all labels before work begins. `rows` reads a row when a step comes to
+            it, by an index beside the file, in memory that does not grow with it; what an index cannot see is
+            checked then. `auto` does so above 64 MB and for tar shards.
     """
 
     path: Place
@@ -33,6 +38,8 @@ class DataSource(Strict):
     types: tuple[str, ...] | None = None
     limit: int | None = Field(None, ge=1)
     skip: int = Field(0, ge=0)
+    weight: float = Field(1.0, gt=0, le=1_000_000)
+    read: Literal["auto", "whole", "rows"] = "auto"
 
     @field_validator("options")
     @classmethod
@@ -84,6 +91,7 @@ class Stage(Strict):
     optimizer: Optimizer = Optimizer()
     batching: Batching = Batching()
     pairs: Pairing = Pairing()
+    mix: Mix = Mix()
     retrieval: dict[RetrievalSet, Sources] = Field({})
     cache: Cache = Cache()
     epochs: float | None = Field(None, gt=0, le=1_000_000)

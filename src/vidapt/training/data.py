@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vidapt.errors import ConfigError, FormatError
-from vidapt.formats import open_samples
+from vidapt.formats import open_samples, single_questions
 from vidapt.metrics.spans import stretch_of
 from vidapt.models.text import Encoded, encode
 from vidapt.nouns import MEDIA, Clip, Sample
@@ -24,11 +25,13 @@ class ClipSamples:
         media: The clips.
         samples: What is asked and answered about them.
         encoded: The same as ids; all with one prefix.
+        source: Index of the source it comes from, where these are mixed.
     """
 
     media: tuple[Clip, ...]
     samples: tuple[Sample, ...]
     encoded: Sequence[Encoded]
+    source: int = 0
 
 
 def open_source(source: DataSource) -> Iterable[Sample]:
@@ -49,7 +52,14 @@ def read_samples(
         ConfigError: If a source yields nothing, or an answer of type `when` is no stretch of time.
         FormatError: Naming file and line of what cannot be read.
     """
-    samples: list[Sample] = []
+    return [sample for found in read_sources(sources, opened) for sample in found]
+
+
+def read_sources(
+    sources: Iterable[DataSource], opened: Callable[[DataSource], Iterable[Sample]] = open_source
+) -> list[list[Sample]]:
+    """The same, source by source."""
+    read: list[list[Sample]] = []
     for source in sources:
         found = list(_filtered(opened(source), source))
         if not found:
@@ -58,15 +68,16 @@ def read_samples(
             )
         for sample in found:
             stretch_of(sample)  # refuses what asks when and does not say it
-        samples += found
-    return samples
+        read.append(found)
+    return read
 
 
 def _filtered(samples: Iterable[Sample], source: DataSource) -> Iterable[Sample]:
     clips: dict[Any, int] = {}
+    texts = itertools.count()
     last = source.skip + source.limit if source.limit is not None else None
     for sample in samples:
-        number = clips.setdefault(_stretches(sample), len(clips))
+        number = clips.setdefault(stretches(sample) or next(texts), len(clips))
         if number < source.skip or (last is not None and number >= last):
             continue
         if source.types is None or sample.facts.get("type") in source.types:
@@ -74,39 +85,84 @@ def _filtered(samples: Iterable[Sample], source: DataSource) -> Iterable[Sample]
 
 
 def group_by_clip(
-    samples: Sequence[Sample], prompt: Prompt, tokenizer: Any, max_answer_tokens: int
+    samples: Sequence[Sample],
+    prompt: Prompt,
+    tokenizer: Any,
+    max_answer_tokens: int,
+    *,
+    apart: bool = False,
+    origins: Sequence[int] | None = None,
 ) -> list[ClipSamples]:
     """Samples with equal clips and an equal prefix, together, in order of first appearance.
+
+    Text alone shares nothing: each sample without clips stands alone.
+
+    Args:
+        samples: What is to be learned.
+        prompt: The model's template.
+        tokenizer: A transformers tokenizer.
+        max_answer_tokens: Longer answers are refused.
+        apart: Take conversations about one clip apart.
+        origins: Of every sample, the source it comes from; samples of two of them stay apart.
 
     Raises:
         FormatError: If answers are longer than `max_answer_tokens`, there is none, or one comes first.
     """
-    groups: dict[Any, tuple[list[Sample], Encodings]] = {}
+    groups: dict[Any, tuple[list[Sample], Encodings, int]] = {}
     remembering = Remembering(tokenizer)
-    for sample in samples:
-        encoded = encode(sample, prompt, remembering)
-        labels = encoded.labels
-        if not labels:
-            raise FormatError(sample.source or sample.id, "has no answer to learn")
-        if _starts_with_answer(encoded):
-            raise FormatError(
-                sample.source or sample.id,
-                "it begins with an answer, before which there is nothing to read",
-                "put a question first or give the prompt a `start`",
-            )
-        if labels > max_answer_tokens:
-            raise FormatError(
-                sample.source or sample.id,
-                f"its answer has {labels} tokens, the limit is {max_answer_tokens}",
-                "shorten it or raise `batching.max_answer_tokens`",
-            )
-        key = (_stretches(sample), encoded.prefix, encoded.early)
-        if key not in groups:
-            groups[key] = ([], Encodings(encoded.prefix, encoded.early))
-        members, ids = groups[key]
-        members.append(sample)
-        ids.append(encoded)
-    return [ClipSamples(members[0].media, tuple(members), ids) for members, ids in groups.values()]
+    for number, (sample, source) in enumerate(zip(samples, origins or itertools.repeat(0), strict=False)):
+        for one, encoded in learnable(sample, prompt, remembering, max_answer_tokens, apart=apart):
+            about = stretches(one) or number
+            key = (source, about, encoded.prefix, encoded.early)
+            if key not in groups:
+                groups[key] = ([], Encodings(encoded.prefix, encoded.early), source)
+            members, ids, _ = groups[key]
+            members.append(one)
+            ids.append(encoded)
+    return [
+        ClipSamples(members[0].media, tuple(members), ids, source) for members, ids, source in groups.values()
+    ]
+
+
+def learnable(
+    sample: Sample, prompt: Prompt, tokenizer: Any, max_answer_tokens: int, *, apart: bool
+) -> Iterator[tuple[Sample, Encoded]]:
+    """What is learned of a sample, as ids: each of n answers to its last question, of a weight of 1/n.
+
+    Raises:
+        FormatError: If an answer is longer than `max_answer_tokens`, there is none, or one comes first.
+    """
+    for question in single_questions([sample]) if apart else [sample]:
+        answers = responses(question)
+        for one in answers:
+            encoded = encode(one, prompt, tokenizer)
+            _refuse_unlearnable(one, encoded, max_answer_tokens)
+            yield one, replace(encoded, weight=1 / len(answers)) if len(answers) > 1 else encoded
+
+
+def responses(sample: Sample) -> list[Sample]:
+    """A sample with each of the answers that are references to it, in place of its last turn."""
+    said = (sample.answer, *sample.references)
+    turns = [(*sample.turns[:-1], replace(sample.turns[-1], text=text)) for text in said[1:]]
+    return [sample, *(replace(sample, turns=one) for one in turns)]
+
+
+def _refuse_unlearnable(sample: Sample, encoded: Encoded, max_answer_tokens: int) -> None:
+    where, labels = sample.source or sample.id, encoded.labels
+    if not labels:
+        raise FormatError(where, "has no answer to learn")
+    if _starts_with_answer(encoded):
+        raise FormatError(
+            where,
+            "it begins with an answer, before which there is nothing to read",
+            "put a question first or give the prompt a `start`",
+        )
+    if labels > max_answer_tokens:
+        raise FormatError(
+            where,
+            f"its answer has {labels} tokens, the limit is {max_answer_tokens}",
+            "shorten it or raise `batching.max_answer_tokens`",
+        )
 
 
 def without_clips(sample: Sample) -> Sample:
@@ -115,7 +171,7 @@ def without_clips(sample: Sample) -> Sample:
     return replace(sample, media=(), turns=turns)
 
 
-def _stretches(sample: Sample) -> tuple[tuple[Path, float, float | None], ...]:
+def stretches(sample: Sample) -> tuple[tuple[Path, float, float | None], ...]:
     """Which footage a sample is about, by whatever name."""
     return tuple((clip.path, clip.start_s, clip.end_s) for clip in sample.media)
 

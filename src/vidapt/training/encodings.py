@@ -24,11 +24,14 @@ class Encodings(Sequence[Encoded]):
     def __init__(self, prefix: tuple[Piece, ...], early: tuple[int, ...]) -> None:
         self._prefix, self._early = prefix, early
         self._ids, self._answer, self._ends = array("i"), bytearray(), array("q")
+        self._weights: dict[int, float] = {}
 
     def append(self, encoded: Encoded) -> None:
         """Add a sample; it has the same prefix."""
         self._ids.extend(encoded.ids)
         self._answer.extend(encoded.answer)
+        if encoded.weight != 1.0:
+            self._weights[len(self._ends)] = encoded.weight
         self._ends.append(len(self._ids))
 
     def __len__(self) -> int:
@@ -46,7 +49,8 @@ class Encodings(Sequence[Encoded]):
         place = range(len(self))[index]
         start, end = self._ends[place - 1] if place else 0, self._ends[place]
         answer = tuple(map(bool, self._answer[start:end]))
-        return Encoded(self._prefix, tuple(self._ids[start:end]), answer, self._early)
+        weight = self._weights.get(place, 1.0)
+        return Encoded(self._prefix, tuple(self._ids[start:end]), answer, self._early, weight)
 
     def __iter__(self) -> Iterator[Encoded]:
         return (self[index] for index in range(len(self)))

@@ -21,9 +21,11 @@ from vidapt.recipe import Cache
 from vidapt.training.ahead import Ahead, Decoded, Item
 from vidapt.training.cache import LostError, TensorStore, kept_by
 from vidapt.training.eyes import Eyes, converted, named_rows, see_frozen, stacked_rows
-from vidapt.training.keys import ClipKeys
+from vidapt.training.keys import ItemKeys
+from vidapt.training.picture_sizes import PictureSizes
 from vidapt.training.quarantine import reason_of
 from vidapt.training.sources import sources_of
+from vidapt.training.step_by_step import StepByStep
 from vidapt.version import VERSION
 from vidapt.video import decode, decode_ahead
 from vidapt.video.choose import Policy, Times
@@ -56,6 +58,7 @@ class Footage:
         precision: In which frozen towers compute, as `Stage.precision` says.
         shrinks: Whether kept features may be pooled, since the objective does not look at them.
         contents: What is in the files of clips, as `video.identity` has it, as far as it is known.
+        sizes: To what frames are resized before they are cut.
     """
 
     def __init__(
@@ -70,16 +73,18 @@ class Footage:
         precision: str = "float32",
         shrinks: bool = False,
         contents: Mapping[Path, str] | None = None,
+        sizes: PictureSizes | None = None,
     ) -> None:
         self.model, self.workers, self.tower_trains = model, workers, tower_trains
-        self._shrinks = shrinks
+        self._shrinks, self._sizes = shrinks, sizes or PictureSizes(None)
         self._halves = precision == "bfloat16"
-        self._clip_key = ClipKeys(contents or {})
-        self._keys: dict[Item, str] = {}
+        self.key = ItemKeys(contents or {}, self._sizes.side, apart="images" in model.blueprint.scenes)
         self._noted: dict[Item, tuple[str, ...]] = {}
         self.keeps = kept_by(cache, tower_trains=tower_trains, needs_views=needs_views)
         self._again = 0
         self._ahead: Ahead | None = None
+        self._lazily: StepByStep | None = None
+        self._prepared = False
         self._step: dict[Item, Views] = {}
         self._dtype = None if cache.dtype == "exact" else getattr(torch, cache.dtype)
         self.store: TensorStore | None = None
@@ -125,14 +130,6 @@ class Footage:
         told = [f"{files} dropped from the cache"] if dropped else []
         return ", ".join([*told, *([f"{clips} of the cache computed anew"] if self._again else [])])
 
-    def key(self, item: Item) -> str:
-        """The clip's key in the store; it differs for stills that are cut in another way among others."""
-        if item not in self._keys:
-            key, together = self._clip_key(item[0]), item[1]
-            one_of_several = together > 1 and "images" in self.model.blueprint.scenes
-            self._keys[item] = digest([key, "images"]) if one_of_several else key
-        return self._keys[item]
-
     def prepare(self, items: Sequence[Item], progress: Told, whole: Collection[Item] = ()) -> dict[Clip, str]:
         """Decode every clip once and fill the store with what is missing.
 
@@ -150,6 +147,7 @@ class Footage:
         Raises:
             BudgetError: If the store would become larger than it may, as soon as that can be foreseen.
         """
+        self._prepared = True
         broken: dict[Item, str] = {}
         if self.store is None:
             self._look(items, broken, progress, frozenset(whole))
@@ -202,12 +200,16 @@ class Footage:
             items: Clips of a step, counted from 0.
             steps: How many there are.
         """
-        if self.store is None:
+        if self.store is not None and not self._prepared:
+            self._lazily = StepByStep(items, steps, self.store, self.key, self.prepare)
+        elif self.store is None:
             decode = partial(self._frames_of, policy=self.model.blueprint.frames)
             self._ahead = Ahead(items, steps, decode)
 
     def begin(self, step: int) -> dict[Clip, str]:
         """Have a step's clips at hand; the broken ones among them, with their reasons."""
+        if self._lazily is not None:
+            return self._lazily.step(step)
         broken: dict[Clip, str] = {}
         if self._ahead is None:
             return broken
@@ -230,14 +232,14 @@ class Footage:
         if isinstance(frames, BrokenClip):
             return reason_of(item[0], frames)
         try:
-            return self.cut(frames, item[1])
+            return self.cut(self._sizes.resized(item[0], frames), item[1])
         except ValueError as error:  # such as a shape that the model's tower cannot take
             return str(error)
 
     def _missing(self, items: Sequence[Item]) -> list[Item]:
         """Clips that are not in the store, each content once."""
         assert self.store is not None
-        self._clip_key.look(clip for clip, _ in items)
+        self.key.look(clip for clip, _ in items)
         unique = {self.key(item): item for item in reversed(items)}
         absent = set(self.store.missing(list(unique)))
         return [item for item in items if self.key(item) in absent and unique[self.key(item)] is item]
@@ -320,7 +322,8 @@ class Footage:
         if item in self._step:
             return self._step[item]
         clip, together = item
-        return self.cut(decode(clip, self.model.blueprint.frames, size=self.model.decode_size), together)
+        frames = decode(clip, self.model.blueprint.frames, size=self.model.decode_size)
+        return self.cut(self._sizes.resized(clip, frames), together)
 
     def _kept_views(self, store: TensorStore, item: Item) -> Views:
         key = self.key(item)
@@ -341,7 +344,7 @@ class Footage:
         except LostError:
             clip, together = item
             frames = decode(clip, self.model.blueprint.frames, size=self.model.decode_size)
-            self._put(item, self.cut(frames, together), list(frames.notes))
+            self._put(item, self.cut(self._sizes.resized(clip, frames), together), list(frames.notes))
             self.store.flush()
             self._again += 1
             return get(self.store)

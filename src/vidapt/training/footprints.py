@@ -47,7 +47,7 @@ def look(paths: Sequence[Path], known: Mapping[Path, Footprint]) -> dict[Path, F
 
     def one(path: Path) -> Footprint:
         try:
-            stamp = _stamp(path)
+            stamp = stamp_of(path)
             old = known.get(path)
             return old if old is not None and old.stamp == stamp else Footprint(stamp, identity(path))
         except OSError:
@@ -100,7 +100,12 @@ def write_footprints(run: Path, prints: Iterable[Footprint]) -> None:
     write_text(run / FOOTAGE, json.dumps({"crc32": zlib.crc32(rows.encode()), "files": rows}) + "\n")
 
 
-def _stamp(path: Path) -> str:
+def stamp_of(path: Path) -> str:
+    """Size and time of a file, or of all pictures of a folder.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
     if not path.is_dir():
         status = path.stat()
         return f"{status.st_size}:{status.st_mtime_ns}"

@@ -16,6 +16,7 @@ import numpy as np
 from vidapt.errors import ConfigError
 from vidapt.recipe import Batching, Stage
 from vidapt.training.data import ClipSamples
+from vidapt.training.strata import Stratum, Visits, cut, one_stratum
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Steps(Protocol):
 class Order:
     """The sequence of steps of a stage.
 
-    An epoch visits every clip once; its steps differ in size by one clip at most.
+    An epoch visits every clip once, unless sources are mixed in another way; its steps differ in size by one
+    clip at most. Clips of different buckets never share a step; steps of all buckets come in random order.
 
     Args:
         clips: What there is.
@@ -58,9 +60,11 @@ class Order:
         blind: Share of visits without the clip.
         rank: This process's number; it sees its share of the visits of every step.
         ranks: How many processes there are.
+        strata: How often which clips are visited, and their buckets; None visits all alike.
+        lengths: Tokens of every clip, where steps are to be of like length.
 
     Attributes:
-        steps_per_epoch: Enough for every clip.
+        steps_per_epoch: Enough for every visit.
     """
 
     def __init__(
@@ -69,26 +73,62 @@ class Order:
         batching: Batching,
         seed: Sequence[int],
         blind: float = 0.0,
+        strata: Sequence[Stratum] | None = None,
+        lengths: np.ndarray | None = None,
         *,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
         self._mine = slice(rank, None, ranks)
         self._clips, self._batching, self._seed, self._blind = clips, batching, list(seed), blind
-        self.steps_per_epoch = math.ceil(len(clips) / batching.clips)
-        self._planned: tuple[int, list[np.ndarray]] = (-1, [])
+        self._mixed = strata is not None
+        given = one_stratum(len(clips)) if strata is None else strata
+        self._buckets = [
+            Visits([one for one in given if one.bucket == bucket], self._seed, batching.clips, lengths)
+            for bucket in sorted({one.bucket for one in given})
+        ]
+        self.steps_per_epoch = sum(bucket.steps for bucket in self._buckets)
+        self._phases: list[tuple[int, Visits]] | None = None
+
+    def follow_one_another(self, steps: int) -> None:
+        """Have buckets come one after another, from the first to the last, instead of mixed.
+
+        Args:
+            steps: Those of the stage; each bucket has its share of them.
+        """
+        ends = np.cumsum([bucket.steps for bucket in self._buckets])
+        places = [round(int(end) * steps / self.steps_per_epoch) for end in ends]
+        self._phases = list(zip([0, *places], self._buckets, strict=False))
 
     def step(self, number: int) -> list[Visit]:
-        """Visits of a step, counted from 0."""
-        epoch, place = divmod(number, self.steps_per_epoch)
-        if self._planned[0] != epoch:
-            shuffled = np.random.default_rng([*self._seed, epoch]).permutation(len(self._clips))
-            self._planned = (epoch, np.array_split(shuffled, self.steps_per_epoch))
-        return [self._visit(int(clip), epoch) for clip in self._planned[1][place][self._mine]]
+        """Visits of a step, counted from 0; a clip of which nothing can be learned is left out."""
+        bucket, epoch, place = self._place(number)
+        order = bucket.epoch(epoch)
+        first, end = cut(len(order), bucket.steps, place)
+        made = (self._visit(int(order[at]), epoch, at) for at in range(first, end)[self._mine])
+        return [visit for visit in made if visit is not None]
 
-    def _visit(self, clip: int, epoch: int) -> Visit:
+    def _place(self, number: int) -> tuple[Visits, int, int]:
+        """Bucket of a step, the epoch, and the step's place in the bucket's epoch."""
+        if self._phases is not None:
+            start, bucket = [phase for phase in self._phases if phase[0] <= number][-1]
+            return bucket, *divmod(number - start, bucket.steps)
+        epoch, place = divmod(number, self.steps_per_epoch)
+        if len(self._buckets) > 1:
+            rng = np.random.default_rng([*self._seed, epoch, _STEPS])
+            place = int(rng.permutation(self.steps_per_epoch)[place])
+        for bucket in self._buckets:
+            if place < bucket.steps:
+                return bucket, epoch, place
+            place -= bucket.steps
+        raise IndexError(number)
+
+    def _visit(self, clip: int, epoch: int, at: int) -> Visit | None:
         samples = self._clips[clip].samples
-        rng = np.random.default_rng([*self._seed, epoch, clip])
+        if not samples:
+            return None
+        # A clip that is visited twice in an epoch is asked other questions the second time.
+        rng = np.random.default_rng([*self._seed, epoch, clip, *([at] if self._mixed else [])])
         luck = rng.random(len(samples))
         share = self._batching.share
         taking = [i for i, s in enumerate(samples) if luck[i] < share.get(str(s.facts.get("type")), 1.0)]
@@ -99,6 +139,10 @@ class Order:
             taking = [taking[i] for i in sorted(rng.choice(len(taking), limit, replace=False))]
         # Drawn last, so that what is asked does not depend on it.
         return Visit(clip, tuple(taking), blind=bool(rng.random() < self._blind))
+
+
+_STEPS = 1 << 40
+"""Behind the seeds and the epoch: the order of steps, and not what a clip is asked."""
 
 
 def total_steps(stage: Stage, order: Steps, tokens_of: Callable[[Visit], int] | None = None) -> int:

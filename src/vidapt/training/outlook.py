@@ -9,7 +9,6 @@ from typing import Any
 
 from vidapt.errors import ConfigError
 from vidapt.formats import check
-from vidapt.nouns import Sample
 from vidapt.parts import import_modules, outside
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage, missing_files
@@ -52,14 +51,14 @@ def outlook(recipe: Recipe, report: Reporter) -> Outlook:
         FormatError: As `run.train`.
         CheckpointError: If the model to start from cannot be described.
     """
-    kind, plan, labels = checked(recipe, None)
+    kind, plan, labels = checked(recipe, None, report)
     model, tokenizer = kind.outline(recipe, texts_of(labels), plan)
     left = {stage_folder(index, stage): (index, stage) for index, stage in enumerate(recipe.stages)}
     data = made_ready(kind, labels, left, model, tokenizer, report)
     return Outlook(kind, recipe, model, tokenizer, left, data)
 
 
-def checked(recipe: Recipe, run: Path | None) -> tuple[Kind, Any, list[Labels]]:
+def checked(recipe: Recipe, run: Path | None, report: Reporter) -> tuple[Kind, Any, list[Labels]]:
     """What kind of model a recipe trains, what its parts begin with, and the labels of its stages.
 
     Nothing it names is missing.
@@ -67,6 +66,7 @@ def checked(recipe: Recipe, run: Path | None) -> tuple[Kind, Any, list[Labels]]:
     Args:
         recipe: The recipe.
         run: Folder of its run. Once that has finished a stage, what it began with is not asked for.
+        report: Shows how far an index of labels is.
     """
     absent = missing_files(recipe)
     if absent:
@@ -76,18 +76,19 @@ def checked(recipe: Recipe, run: Path | None) -> tuple[Kind, Any, list[Labels]]:
             "mend the paths or give --data",
         )
     import_modules(outside(recipe.model_dump()))
-    kind: Kind = Aligning() if aligns(recipe) else Talking()
+    pairs = aligns(recipe)
+    kind: Kind = Aligning() if pairs else Talking()
     plan = None if run is not None and has_finished(run) else kind.planned(recipe)
-    files = LabelFiles()
+    files = LabelFiles(run, report, whole=pairs)
     data = [files.labels(recipe, stage) for stage in recipe.stages]
-    check(sample for one in data for sample in one.everything())
+    check(sample for one in data for sample in one.held())
     return kind, plan, data
 
 
 def texts_of(labels: Sequence[Labels]) -> list[str]:
-    """What is said in all stages, each sample once."""
-    samples: dict[int, Sequence[Sample]] = {id(one.samples): one.samples for one in labels}
-    return [turn.text for some in samples.values() for sample in some for turn in sample.turns]
+    """What is said in all stages, each sample once; of streamed labels, some of it."""
+    different = {one.identity: one for one in labels}
+    return [text for one in different.values() for text in one.texts()]
 
 
 def made_ready(

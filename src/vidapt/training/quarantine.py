@@ -32,6 +32,15 @@ def add(file: Path, broken: Mapping[Clip, str]) -> None:
     _add(file, rows(broken))
 
 
+def add_rows(file: Path, unsound: Mapping[str, str]) -> None:
+    """Add rows of label files that cannot be used, by `file:line`, with their reasons.
+
+    Raises:
+        VidaptError: If the disk is full.
+    """
+    _add(file, [{"label": where, "reason": reason} for where, reason in unsound.items()])
+
+
 def add_notes(file: Path, notes: Mapping[Clip, Sequence[str]]) -> None:
     """Add what has to be said of clips to what earlier stages wrote down.
 

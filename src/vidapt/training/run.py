@@ -13,7 +13,6 @@ import torch
 
 from vidapt.errors import ConfigError, VidaptError
 from vidapt.files import check_folder, remove, write_text
-from vidapt.formats import fingerprint
 from vidapt.loading import usable_device
 from vidapt.locks import owned
 from vidapt.progress import Reporter
@@ -25,7 +24,7 @@ from vidapt.training.kind import Kind
 from vidapt.training.number_formats import settle_formats
 from vidapt.training.outlook import Outlook, checked, made_ready, texts_of
 from vidapt.training.possible import check_stage
-from vidapt.training.ready import Labels
+from vidapt.training.ready import Labels, labels_digest
 from vidapt.training.stage import DivergedError
 from vidapt.training.stage_run import StageRun
 from vidapt.training.state import (
@@ -121,7 +120,7 @@ def train(
     check_folder(run)
     if from_step is not None and not resume:
         raise ConfigError("from_step", "is for a run that goes on", "add --resume")
-    kind, plan, data = checked(recipe, run)
+    kind, plan, data = checked(recipe, run, report)
     place = _place(device, recipe)
     count = os.cpu_count() or 1 if workers is None else workers
     with owned(run):
@@ -160,8 +159,8 @@ def _begun(
     resume: bool,
 ) -> _Begun:
     """A run as it goes on, or as it begins; nothing of it is written yet but what was changed or deleted."""
-    labels = fingerprint(sample for one in data for sample in one.everything())
-    clips = [clip for one in data for sample in one.everything() for clip in sample.media]
+    labels = labels_digest(data)
+    clips = [clip for one in data for sample in one.held() for clip in sample.media]
     state = read_state(run, recipe, resume=resume)
     if state is None:
         if from_step is not None:

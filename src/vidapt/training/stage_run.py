@@ -24,9 +24,11 @@ from vidapt.training.freeze import Model, set_trainable
 from vidapt.training.kind import Kind, Prepared
 from vidapt.training.number_formats import settle_formats
 from vidapt.training.pace import TRIED, kept_pace, timed_pace
+from vidapt.training.picture_sizes import grouped_sizes
 from vidapt.training.ready import StageData
 from vidapt.training.stage import fit, make_objective
 from vidapt.training.state import stage_folder
+from vidapt.training.streamed_clips import StreamedClips
 from vidapt.training.work import StageWork
 from vidapt.version import VERSION
 
@@ -88,6 +90,7 @@ class StageRun:
             precision=stage.precision,
             shrinks=not getattr(objective, "reads_features", True),
             contents=self.contents,
+            sizes=grouped_sizes(stage.batching.sizes, self.data.clips),
         )
         data = self._usable(footage, self.data)
         shown, data = self._lessons(objective, data, model.device)
@@ -169,7 +172,12 @@ class StageRun:
         return show
 
     def _usable(self, footage: Footage, data: StageData, why: str = "") -> StageData:
-        """Clips without the broken ones, which are written down with their reasons."""
+        """Clips without the broken ones, which are written down with their reasons.
+
+        Those of streamed labels are looked at when a step comes to them.
+        """
+        if isinstance(data.clips, StreamedClips):
+            return data
         in_sets = (clip for clips in data.sets.values() for clip in clips)
         measured = dict.fromkeys((clip, len(c.media)) for c in in_sets for clip in c.media)
         media = list(dict.fromkeys((clip, len(c.media)) for c in data.clips for clip in c.media) | measured)
@@ -202,7 +210,7 @@ class StageRun:
             "stage": self.stage.name,
             "seed": self.recipe.seed,
             "clips": len(data.clips),
-            "samples": sum(len(c.samples) for c in data.clips),
+            "samples": data.samples,
             **result,
             **({"forks": [asdict(fork) for fork in self.forks]} if self.forks else {}),
             "versions": {

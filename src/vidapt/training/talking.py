@@ -8,26 +8,29 @@ from typing import Any
 
 from torch import nn
 
-from vidapt.formats import single_questions
+from vidapt.errors import ConfigError
 from vidapt.loading import open_model
 from vidapt.loading.compose import Plan
 from vidapt.models.attention import flex_refused
 from vidapt.models.delta_net import layers_with_state
 from vidapt.models.folder import save_model
-from vidapt.models.reach import refuse_longer
+from vidapt.models.reach import Lengths, refuse_longer
 from vidapt.models.video_lm import VideoLM
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage
 from vidapt.training import begin
 from vidapt.training.ahead import Item
+from vidapt.training.arranged import arranged
 from vidapt.training.batch import StageBatch
 from vidapt.training.data import group_by_clip
 from vidapt.training.freeze import PARTS, learning
 from vidapt.training.kind import Prepared
-from vidapt.training.order import Order, total_steps
+from vidapt.training.order import total_steps
+from vidapt.training.picture_sizes import PictureSizes, grouped_sizes
 from vidapt.training.portions import portions
 from vidapt.training.ready import Labels, StageData
 from vidapt.training.room import Room
+from vidapt.training.streamed_clips import StreamedClips
 from vidapt.training.tokens import TokensOf
 from vidapt.training.truth import read_truth
 from vidapt.training.work import StageWork
@@ -56,7 +59,9 @@ class Talking:
 
     def reads(self, labels: Labels, stage: Stage) -> Hashable:
         """Samples, and how conversations are taken apart."""
-        return id(labels.samples), stage.batching.apart, stage.batching.max_answer_tokens
+        batching, mixed = stage.batching, stage.mix.by != "size"
+        sizes = None if batching.sizes is None else batching.sizes.model_dump_json()
+        return labels.identity, batching.apart, batching.max_answer_tokens, mixed, sizes
 
     def ready(
         self, labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any, report: Reporter
@@ -70,11 +75,47 @@ class Talking:
         del report
         if stage.batching.flex and layers_with_state(model.language):
             raise flex_refused()
-        samples = single_questions(labels.samples) if stage.batching.apart else labels.samples
-        longest = stage.batching.max_answer_tokens
-        clips = group_by_clip(samples, model.blueprint.prompt, tokenizer, longest)
-        refuse_longer(model, tokenizer, clips)
-        return StageData(clips)
+        sizes = stage.batching.sizes
+        if sizes is not None and sizes.unify is not None and model.decode_size is not None:
+            raise ConfigError(
+                f"stage {stage.name}, batching.sizes.unify",
+                f"this model resizes all frames to {model.decode_size[0]}x{model.decode_size[1]} itself",
+                "leave it out, or choose a resolution that reads clips of any size",
+            )
+        if labels.streamed is not None:
+            return self._streamed(labels, stage, model, tokenizer)
+        origins = labels.origins if stage.mix.by != "size" else None
+        clips = group_by_clip(
+            labels.samples,
+            model.blueprint.prompt,
+            tokenizer,
+            stage.batching.max_answer_tokens,
+            apart=stage.batching.apart,
+            origins=origins,
+        )
+        refuse_longer(model, tokenizer, clips, grouped_sizes(sizes, clips).side)
+        return StageData(clips, sources=labels.sources)
+
+    def _streamed(self, labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any) -> StageData:
+        """Conversations that become ids when a step comes to them."""
+        assert labels.streamed is not None
+        batching, prompt = stage.batching, model.blueprint.prompt
+        groups = labels.streamed.groups(
+            apart=batching.apart,
+            clips_first=prompt.compat == "published",
+            separate=stage.mix.by != "size",
+        )
+        lengths = Lengths(model, tokenizer, PictureSizes(batching.sizes).side)
+        clips = StreamedClips(
+            labels.streamed,
+            groups,
+            prompt,
+            tokenizer,
+            batching.max_answer_tokens,
+            apart=batching.apart,
+            too_long=lengths.too_long,
+        )
+        return StageData(clips, sources=labels.sources)
 
     def learning(self, stage: Stage) -> list[str]:
         """Parts that are not frozen."""
@@ -89,7 +130,8 @@ class Talking:
         stage, model, footage = prepared.stage, prepared.model, prepared.footage
         clips, tokenizer = prepared.data.clips, prepared.tokenizer
         blind = blind_share(stage, prepared.model, prepared.objective)
-        order = Order(clips, stage.batching, (prepared.seed, prepared.index), blind)
+        seed = prepared.seed, prepared.index
+        order = arranged(stage, prepared.data, seed, blind, model, tokenizer)
         truth = read_truth(clips, getattr(prepared.objective, "columns", ()))
 
         shared = stage.batching.shared_prefix

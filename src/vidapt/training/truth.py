@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vidapt.errors import ConfigError
 from vidapt.training.data import ClipSamples
+from vidapt.training.streamed_clips import StreamedClips
 
 TRUTH = "truth.safetensors"
 
@@ -23,6 +24,12 @@ def read_truth(clips: Sequence[ClipSamples], columns: Sequence[str]) -> dict[str
     """
     if not columns:
         return {}
+    if isinstance(clips, StreamedClips):
+        raise ConfigError(
+            "data",
+            "the objective learns from a simulator's state, row by row beside labels",
+            "set `read: whole`",
+        )
     tables: dict[Path, dict[str, Tensor]] = {}
     rows: dict[str, list[Tensor]] = {column: [] for column in columns}
     for clip in clips:

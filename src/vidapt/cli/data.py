@@ -1,0 +1,168 @@
+"""`vidapt data check|stats|split`: label files before anything is learned from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidapt.cli._options import Json, LabelFormat, Workers
+from vidapt.cli._show import plain_errors, say, table
+
+Files = Annotated[list[str], typer.Argument(help="Label files, folders of clips, or patterns for shards.")]
+MediaRoot = Annotated[
+    Path | None, typer.Option(help="Where the media lie, if not in the label file's folder.")
+]
+Frames = Annotated[bool, typer.Option(help="Compare what clips show, to find near-duplicates.")]
+
+
+def _options(media_root: Path | None) -> dict[str, Path]:
+    return {} if media_root is None else {"media_root": media_root}
+
+
+def check_data(
+    files: Files,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode some frames of every clip.")] = False,
+    frames: Frames = True,
+    labels: LabelFormat = None,
+    media_root: MediaRoot = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Tell all that is wrong with labels; several files are splits, between which nothing may leak."""
+    from vidapt.progress import progress
+
+    with plain_errors():
+        from vidapt.curation import check
+
+        with progress() as report:
+            found = check(
+                files,
+                kind=labels,
+                options=_options(media_root),
+                decode=decode,
+                frames=frames,
+                workers=workers,
+                report=report,
+            )
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+    else:
+        for one in found.findings:
+            say(f"{one.level}: {one.where}: {one.found}")
+        table(
+            ["question type", "n", "answers", "majority", "blind"],
+            [[b.type, b.questions, b.answers, f"{b.majority:.1%}", f"{b.blind:.1%}"] for b in found.blind],
+        )
+        say(f"{found.rows} rows, {found.clips} clips; {_counted(found.counts)}")
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in counts.items()) or "nothing found"
+
+
+def data_stats(
+    files: Files,
+    model: Annotated[str | None, typer.Option(help="Count tokens of this model's tokenizer.")] = None,
+    look: Annotated[bool, typer.Option(help="Read the headers of all clips.")] = True,
+    labels: LabelFormat = None,
+    media_root: MediaRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what is in labels: lengths, types, media, sizes and durations."""
+    from vidapt.progress import progress
+
+    with plain_errors():
+        from vidapt.curation.stats import stats, tokens_of
+
+        with progress() as report:
+            found = stats(
+                files,
+                kind=labels,
+                options=_options(media_root),
+                length_of=None if model is None else tokens_of(model),
+                look=look,
+                report=report,
+            )
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    say(f"{found.rows} rows, {found.unsound} unsound, {found.clips} clips")
+    for name in ("media", "types", "sizes"):
+        counts = getattr(found, name)
+        if counts:
+            say(f"{name}: " + ", ".join(f"{key or 'no type'} {count}" for key, count in counts.items()))
+    shown = {
+        "questions per row": found.questions,
+        "rows per clip": found.per_clip,
+        f"asked, {found.unit}": found.asked,
+        f"answered, {found.unit}": found.answered,
+        "clips, seconds": found.seconds,
+    }
+    marks = ("p0", "p5", "p50", "p95", "p100")
+    rows = [[name, one.mean, *(one.percentiles[m] for m in marks)] for name, one in shown.items() if one]
+    table(["", "mean", "least", "5 %", "median", "95 %", "most"], rows)
+
+
+def split_data(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="Folder for train.jsonl, val.jsonl and test.jsonl.")],
+    ratios: Annotated[str, typer.Option(help="Parts and their shares.")] = "train=0.8,val=0.1,test=0.1",
+    by: Annotated[
+        str | None,
+        typer.Option(help="A regular expression for what names a session in a clip's path, or `file`."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which groups go where.")] = 0,
+    frames: Frames = True,
+    labels: LabelFormat = None,
+    media_root: MediaRoot = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Divide labels without leaks: clips of one file, session, content or look stay together."""
+    from vidapt.progress import progress
+
+    with plain_errors():
+        from vidapt.curation import split
+
+        with progress() as report:
+            found = split(
+                files,
+                out,
+                ratios=_shares(ratios),
+                by=by,
+                seed=seed,
+                kind=labels,
+                options=_options(media_root),
+                frames=frames,
+                workers=workers,
+                report=report,
+            )
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    rows = [[name, part.rows, part.clips, part.groups, part.file] for name, part in found.parts.items()]
+    table(["part", "rows", "clips", "groups", "file"], rows)
+    say(f"sessions: {found.sessions}; clips tied together by {_counted(dict(found.ties))}")
+    if found.neighbours:
+        table(
+            ["held-out clip", "part", "most like, of those learned", "likeness"],
+            [[one.clip, one.part, one.nearest, one.likeness] for one in found.neighbours],
+        )
+
+
+def _shares(text: str) -> dict[str, float]:
+    from vidapt.errors import ConfigError
+
+    shares: dict[str, float] = {}
+    for one in text.split(","):
+        name, _, share = one.partition("=")
+        try:
+            shares[name.strip()] = float(share)
+        except ValueError:
+            raise ConfigError("--ratios", f"{one!r} is no part with its share", "such as train=0.8") from None
+    return shares
