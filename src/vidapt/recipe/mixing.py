@@ -34,7 +34,7 @@ class Mix(Strict):
 
     @model_validator(mode="after")
     def _temperature_is_used(self) -> Mix:
-        if self.by != "temperature" and "temperature" in self.model_fields_set:
+        if self.by != "temperature" and self.temperature != 1.0:
             raise ValueError("`temperature` goes with `by: temperature`")
         return self
 
