@@ -71,6 +71,7 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
     (Stage, "tokens", ([1, 10**15], [0, 10**15 + 1])),
     (Stage, "hours", ([TINY, 1e5], [0.0, math.nextafter(1e5, 1e6)])),
     (Stage, "guard", COUNT),
+    (Stage, "measure_questions", COUNT),
     (Stage, "save_every", ([1, BILLION], [0, BILLION + 1])),
     (Stage, "save_minutes", ([None, TINY, 1e5], [0.0, math.nextafter(1e5, 1e6)])),
     (Stage, "name", (["a", "n" * 100], ["", "n" * 101, ".a", "a/b"])),

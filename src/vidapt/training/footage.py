@@ -165,6 +165,14 @@ class Footage:
         reasons = {self.key(item): reason for item, reason in broken.items()}
         return {item[0]: reasons[self.key(item)] for item in items if reasons and self.key(item) in reasons}
 
+    def prepare_beside(self, items: Sequence[Item], progress: Told) -> dict[Clip, str]:
+        """The same of clips that are only measured, where steps make their own ready one by one."""
+        prepared = self._prepared
+        try:
+            return self.prepare(items, progress, whole=items)
+        finally:
+            self._prepared = prepared
+
     def notes(self, items: Iterable[Item]) -> dict[Clip, tuple[str, ...]]:
         """What is to be said of prepared clips that can be used, such as an end before their stretch's."""
         if self.store is not None:
