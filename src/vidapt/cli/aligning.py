@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidapt.cli._options import Device, Json, LabelFormat, Workers
-from vidapt.cli._show import plain_errors, remark, say, table
+from vidapt.cli._show import numbers, plain_errors, remark, say, table
 from vidapt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def interpolate(
     from vidapt.progress import progress
 
     with plain_errors():
-        shares = None if sweep is None else _shares(sweep)
+        shares = None if sweep is None else numbers("--sweep", sweep)
         if shares is not None and share is not None:
             raise ConfigError("interpolate", "--share and --sweep exclude one another", "give one of them")
         if shares is None and out is None:
@@ -111,13 +111,6 @@ def report_run(
     for warning in alignment.warnings():
         remark(warning)
     say(page)
-
-
-def _shares(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError("--sweep", f"{text!r} is no list of numbers", "such as 0,0.25,0.5,0.75,1") from None
 
 
 def _given(
