@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli import (
+    ablating,
     aligning,
     captioning,
     data,
@@ -45,6 +46,7 @@ app.add_typer(recipes.app, name="recipes")
 app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)
+app.command()(ablating.ablate)
 app.command()(captioning.caption)
 app.command()(captioning.ask)
 app.command()(measuring.look)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +23,15 @@ from vidapt.models.clip_rows import visual_tokens
 from vidapt.models.folder import CARD
 from vidapt.models.generate import Decoding
 from vidapt.models.layout import layout_of
+from vidapt.models.reach import refuse_longer
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Moments, Sample, Seen
+from vidapt.recipe import Sizes
 from vidapt.training.ahead import Item
 from vidapt.training.align.names import BEST
-from vidapt.training.data import ClipSamples
+from vidapt.training.data import ClipSamples, group_by_clip
 from vidapt.training.footage import Footage
+from vidapt.training.picture_sizes import grouped_sizes
 
 PREFIX = "measure/"
 """What the log calls numbers of sets: `measure/NAME/accuracy`."""
@@ -52,6 +56,28 @@ def chosen(samples: Sequence[Sample], count: int) -> list[Sample]:
     if len(asked) <= count:
         return asked
     return [asked[place] for place in sorted(random.Random(0).sample(range(len(asked)), count))]
+
+
+def asked_of(
+    samples: Sequence[Sample], count: int, model: VideoLM, tokenizer: Any, sizes: Sizes | None = None
+) -> list[ClipSamples]:
+    """The same by their clips, as ids; an answer may be of any length.
+
+    Args:
+        samples: The set.
+        count: At most so many questions.
+        model: Lays them out; all of them can be read.
+        tokenizer: The model's.
+        sizes: To what frames are resized.
+
+    Raises:
+        BudgetError: If a question is longer than the model reads.
+        FormatError: If it has no answer.
+    """
+    some = chosen(samples, count)
+    clips = group_by_clip(some, model.blueprint.prompt, tokenizer, sys.maxsize, apart=True)
+    refuse_longer(model, tokenizer, clips, grouped_sizes(sizes, clips).side)
+    return clips
 
 
 @dataclass(frozen=True, slots=True)

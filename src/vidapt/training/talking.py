@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from vidapt.training.batch import StageBatch
 from vidapt.training.data import ClipSamples, group_by_clip
 from vidapt.training.freeze import PARTS, learning
 from vidapt.training.kind import Prepared
-from vidapt.training.measuring import Measure, Questions, chosen
+from vidapt.training.measuring import Measure, Questions, asked_of
 from vidapt.training.order import total_steps
 from vidapt.training.picture_sizes import PictureSizes, grouped_sizes
 from vidapt.training.portions import portions
@@ -86,7 +85,10 @@ class Talking:
                 f"this model resizes all frames to {model.decode_size[0]}x{model.decode_size[1]} itself",
                 "leave it out, or choose a resolution that reads clips of any size",
             )
-        sets = _sets(labels, stage, model, tokenizer)
+        sets = {
+            name: asked_of(samples, stage.measure_questions, model, tokenizer, sizes)
+            for name, samples in labels.sets.items()
+        }
         if labels.streamed is not None:
             return self._streamed(labels, stage, model, tokenizer, sets)
         origins = labels.origins if stage.mix.by != "size" else None
@@ -189,16 +191,6 @@ def blind_share(stage: Stage, model: VideoLM, objective: nn.Module) -> float:
     learns = stage.train.language != "frozen" and getattr(objective, "answers", False)
     asks = "{text}" in model.blueprint.prompt.user
     return stage.batching.blind if learns and asks else 0.0
-
-
-def _sets(labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any) -> dict[str, Sequence[ClipSamples]]:
-    """The questions that a stage is measured on; each can be read, whatever the length of its answer."""
-    sets: dict[str, Sequence[ClipSamples]] = {}
-    for name, samples in labels.sets.items():
-        asked = chosen(samples, stage.measure_questions)
-        sets[name] = group_by_clip(asked, model.blueprint.prompt, tokenizer, sys.maxsize, apart=True)
-        refuse_longer(model, tokenizer, sets[name], grouped_sizes(stage.batching.sizes, sets[name]).side)
-    return sets
 
 
 def _measure(prepared: Prepared) -> Measure | None:
