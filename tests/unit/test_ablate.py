@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from training_tools import blueprint, silent, stage, write_clips
+from training_tools import blueprint, silent, stage, tokenizer, video_lm, write_clips
 from typer.testing import CliRunner
 
 from vidapt.cli import app
@@ -18,12 +18,15 @@ from vidapt.measure.ablate import carry_out
 from vidapt.measure.ablate.arms import arms_of, stage_keys
 from vidapt.measure.ablate.carry_out import ablate
 from vidapt.measure.ablate.result import Ablation
+from vidapt.models.folder import save_model
 
 RATE = "stages.1.optimizer.rates.language=0.001"
 
 
 def write_recipe(folder: Path, *stages: dict[str, Any], **changes: Any) -> Path:
-    given = {"name": "ladder", "vocabulary": 300, "blueprint": blueprint(), "stages": list(stages), **changes}
+    if not (folder / "start").exists():
+        save_model(folder / "start", video_lm(), tokenizer(), {})
+    given = {"name": "ladder", "start": str(folder / "start"), "stages": list(stages), **changes}
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(json.loads(json.dumps(given))), encoding="utf-8")
     return file
@@ -135,10 +138,17 @@ def test_keys_tell_what_a_stage_depends_on(folder: Path) -> None:
     base, dropped, slow = (arm.recipe for arm in arms(folder, RATE, drops=("warm",)))
     assert stage_keys(base)[0] == stage_keys(slow)[0]
     assert stage_keys(base)[1] != stage_keys(slow)[1]
-    # Without `warm`, `main` begins with other weights (and the tokenizer is learned from other labels).
-    assert stage_keys(dropped)[0] not in stage_keys(base)
+    assert stage_keys(dropped)[0] not in stage_keys(base), "without `warm`, `main` begins with other weights"
     other = base.model_copy(update={"seed": base.seed + 1})
     assert not set(stage_keys(other)) & set(stage_keys(base))
+
+
+def test_where_a_tokenizer_is_learned_it_depends_on_the_labels_of_all_stages(folder: Path, tmp_path: Path) -> None:
+    clips, few = (folder / name / "labels.jsonl" for name in ("clips", "few"))
+    made = {"start": None, "blueprint": blueprint(), "vocabulary": 300}
+    file = write_recipe(tmp_path, stage(few, "a"), stage(clips, "b"), **made)
+    base, dropped = (arm.recipe for arm in arms_of(file, ["b"], (), 1))
+    assert stage_keys(base)[0] != stage_keys(dropped)[0]
 
 
 @pytest.mark.parametrize(
