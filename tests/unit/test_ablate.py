@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def test_a_stage_that_arms_have_in_common_is_trained_once(done: tuple[Path, Abla
     base, dropped = (out / "runs" / arm.runs[0] / "01-warm" / "model" for arm in found.arms[:2])
     file = "model.safetensors"
     assert (base / file).read_bytes() == (dropped / file).read_bytes()
-    assert os.path.samefile(base / file, dropped / file)
+    assert (base / file).samefile(dropped / file)
     assert len(list((out / "runs" / ".cache").iterdir())) == 1
 
 
@@ -143,7 +142,9 @@ def test_keys_tell_what_a_stage_depends_on(folder: Path) -> None:
     assert not set(stage_keys(other)) & set(stage_keys(base))
 
 
-def test_where_a_tokenizer_is_learned_it_depends_on_the_labels_of_all_stages(folder: Path, tmp_path: Path) -> None:
+def test_where_a_tokenizer_is_learned_it_depends_on_the_labels_of_all_stages(
+    folder: Path, tmp_path: Path
+) -> None:
     clips, few = (folder / name / "labels.jsonl" for name in ("clips", "few"))
     made = {"start": None, "blueprint": blueprint(), "vocabulary": 300}
     file = write_recipe(tmp_path, stage(few, "a"), stage(clips, "b"), **made)

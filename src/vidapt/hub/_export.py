@@ -97,7 +97,7 @@ def export_merged(
     """Write a vidapt model whose adapters are part of its weights.
 
     Raises:
-        CheckpointError: If the folder exists, or a layer computes something else once its adapters are merged.
+        CheckpointError: If the folder exists, or a layer computes something else once adapters are merged.
     """
     _refuse_existing(folder)
     save_model(folder, merged_model(model, tokenizer), tokenizer, card, dtype)

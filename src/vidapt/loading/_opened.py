@@ -167,8 +167,8 @@ def export_model(
         lora_scale: What of its adapters goes into the weights; None is all.
 
     Raises:
-        CheckpointError: If the model cannot be opened or has no such layout, a merged layer computes something
-            else, or the folder exists.
+        CheckpointError: If the model cannot be opened or has no such layout, a merged layer computes
+            something else, or the folder exists.
         ConfigError: If there are no adapters to scale.
     """
     import torch

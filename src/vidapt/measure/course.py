@@ -21,10 +21,11 @@ from vidapt.training.talk_sweep import RULE, sweep_rows
 HEAD = ["stage and set", "at first", "at last", "best kept", "at step"]
 
 NOTES = (
-    "Each set is a fixed sample of its questions, asked before the first step and at every checkpoint. Short answers "
-    "are written greedily and compared; the loss is that of the labels' answers, and the only measure of longer ones.",
-    "These are single numbers. The best of many checkpoints is better by luck, too: judge it on questions that were "
-    "not used to choose it.",
+    "Each set is a fixed sample of its questions, asked before the first step and at every checkpoint. Short "
+    "answers are written greedily and compared; the loss is that of the labels' answers, and all that is "
+    "measured of longer ones.",
+    "These are single numbers. The best of many checkpoints is better by luck, too: judge it on questions that "
+    "were not used to choose it.",
 )
 _KINDS = ("last", "first", "mean", "raw")
 
@@ -218,7 +219,8 @@ def _swept(swept: Mapping[str, Any]) -> Section:
     ]
     figures = []
     if lines and len(shares) > 1:
-        words = f"accuracy of {', '.join(name.replace('_', ' ') for name in swept['sets'])} by share of the tuned model"
+        names = ", ".join(name.replace("_", " ") for name in swept["sets"])
+        words = f"accuracy of {names} by share of the tuned model"
         ends = (f"{shares[0]:g}", f"share {shares[-1]:g}")
         figures.append(Figure(plot(lines, words, ends, span=(0.0, 1.0), size=LARGE, write=percent), words))
     table = PlainTable(f"Best: {RULE}.", SWEEP_HEAD, sweep_rows(swept), (f"{swept['best']['share']:g}",))

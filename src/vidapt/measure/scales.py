@@ -1,7 +1,7 @@
 """A model asked with its adapters at several strengths: what it gains in its domain, what it keeps elsewhere.
 
-Source: PLLaVA (Xu et al. 2024, arXiv 2404.16994) answers with a smaller alpha than it trained with. Between 0 and 1
-this is WiSE-FT's line (Wortsman et al. 2022, arXiv 2109.01903), of which adapters are the difference.
+Source: PLLaVA (Xu et al. 2024, arXiv 2404.16994) answers with a smaller alpha than it trained with. Between 0
+and 1 this is WiSE-FT's line (Wortsman et al. 2022, arXiv 2109.01903), of which adapters are the difference.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ def sweep_scales(
 ) -> Scaled:
     """Evaluate a model with its adapters at several scales.
 
-    Each scale has an evaluation of its own in `out/SET/scale-X`, which a killed sweep goes on with. Where only the
-    language model has adapters, a clip is seen once for all of them.
+    Each scale has an evaluation of its own in `out/SET/scale-X`, which a killed sweep goes on with. Where
+    only the language model has adapters, a clip is seen once for all of them.
 
     Args:
         model: See `inference.load.load`; it must have adapters.

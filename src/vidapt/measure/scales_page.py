@@ -11,8 +11,8 @@ from vidapt.measure.sections import Figure, PlainTable, Section, write_sections
 HEAD = ["scale", "set", "score", "95 % interval", "points gained"]
 
 NOTES = (
-    "A scale multiplies what adapters add: 0 is the model without them, 1 as it was trained. A scale that was chosen "
-    "on these questions looks better on them by luck, too: judge it on others.",
+    "A scale multiplies what adapters add: 0 is the model without them, 1 as it was trained. A scale that "
+    "was chosen on these questions looks better on them by luck, too: judge it on others.",
     "Intervals are 95 % bootstrap intervals over clips. Gains are paired, against the smallest scale.",
     f"The rule: {RULE}.",
 )

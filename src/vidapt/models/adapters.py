@@ -109,7 +109,7 @@ def refuse_no_adapters(model: VideoLM, name: object) -> None:
 
 @contextmanager
 def at_scale(model: VideoLM, scale: float) -> Iterator[None]:
-    """Have adapters add `scale` times what they were trained to add, for a while; 0 is the model without them.
+    """Have adapters add `scale` times what they were trained to add, for a while; 0 is the bare model.
 
     PLLaVA's authors (Xu et al. 2024, arXiv 2404.16994) answer with a smaller alpha than they trained with, so
     that less of the language model is forgotten.
@@ -145,7 +145,7 @@ def merged_state(model: VideoLM) -> dict[str, Tensor]:
             if tail.startswith("base_layer."):
                 state[f"{name}.{tail.removeprefix('base_layer.')}"] = tensor
         weight = state[f"{name}.weight"]
-        change = sum(_wide(layer.get_delta_weight(adapter)) for adapter in layer.active_adapters)
+        change = sum((_wide(layer.get_delta_weight(one)) for one in layer.active_adapters), torch.zeros(()))
         state[f"{name}.weight"] = added(weight, change)
     return state
 

@@ -1,7 +1,7 @@
-"""A proof that a model computes the same once its adapters are part of its weights, or others are in their place.
+"""A proof that a model computes the same once its adapters are merged, or others are in their place.
 
-It reads a few sequences before and after. Layers are compared on what came into each of them, so that the one that
-differs is named, and the logits at the end.
+It reads a few sequences before and after. Layers are compared on what came into each of them, so that the one
+that differs is named, and the logits at the end.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 from vidapt.errors import CheckpointError
 from vidapt.models.reach import most_frames, reach_of
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Grid, Moments
+from vidapt.nouns import Moments
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
-"""How far a layer's output may be off, as a share of its largest number, by the number format of its weights."""
+"""How far a layer's output may be off, as a share of its largest number, by its weights' format."""
 
 _AT_THE_END = 4
 """As many times that may be the logits, where the roundings of all layers have added up."""
@@ -60,8 +60,8 @@ class Sequences:
         frames = most_frames(model.blueprint.frames)
         size = model.decode_size or (_SIDE, _SIDE)
         layout = model.plan(size, frames)[1]
-        cells = sum(span[0].cells + span[1] for span in layout if _is_span(span))
-        spelled = any(not _is_span(span) for span in layout)
+        cells = sum(span[0].cells + span[1] for span in layout if isinstance(span, tuple))
+        spelled = any(not isinstance(span, tuple) for span in layout)
         if (spelled and tokenizer is None) or 2 * (cells + _TOKENS) > reach:
             return cls(texts, [[]] * len(texts), tokenizer)
         return cls([*texts, [-1, *texts[0]]], [*([[]] * len(texts)), [_moving(frames, size)]], tokenizer)
@@ -85,10 +85,6 @@ def _texts(model: VideoLM, tokenizer: Any) -> list[list[int]]:
     return [[token % words for token in ids] for ids in found]
 
 
-def _is_span(span: object) -> bool:
-    return isinstance(span, tuple) and isinstance(span[0], Grid)
-
-
 def _moving(frames: int, size: tuple[int, int]) -> Tensor:
     """A gradient that moves, [T, H, W, 3]."""
     t, y, x = torch.meshgrid(*(torch.arange(length) for length in (frames, *size)), indexing="ij")
@@ -106,7 +102,8 @@ class Trace:
     Attributes:
         sequences: These.
         logits: Of each.
-        layers: By the name of a layer with adapters, [R, in] rows that came in, and [R, out] what became of them.
+        layers: By the name of a layer with adapters, [R, in] rows that came in, and [R, out] what they
+            became.
     """
 
     sequences: Sequences
@@ -193,7 +190,7 @@ def _format(module: nn.Module) -> torch.dtype:
 def _differs(name: str, times: float) -> CheckpointError:
     return CheckpointError(
         name,
-        f"computes something else once adapters are merged: {times:.3g} times as far off as rounding explains",
+        f"computes something else once adapters are merged: {times:.3g} times as far off as rounding is",
         "nothing is written; keep the adapters apart, and see whether all weights are finite",
     )
 

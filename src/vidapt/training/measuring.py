@@ -40,7 +40,7 @@ _TOGETHER = 32
 """Questions answered at once."""
 
 _SPARE = 4
-"""Tokens that an answer may be longer than the longest right one; what is longer than that is wrong anyway."""
+"""Tokens that an answer may be longer than the longest right one; what is longer is wrong anyway."""
 
 
 def chosen(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -116,7 +116,7 @@ class Marks:
 
     @property
     def score(self) -> tuple[float, float]:
-        """Accuracy, and the loss to tell equals apart (and texts, which have no accuracy); higher is better."""
+        """Accuracy, and the loss to tell equals and texts apart; higher is better."""
         return self.accuracy or 0.0, -self.loss
 
     def to_dict(self) -> dict[str, float]:
@@ -128,8 +128,8 @@ class Marks:
 class Questions:
     """Asks a model about clips that a stage has made ready.
 
-    Short answers are written greedily and compared; texts of their own are not, which would take long and tell
-    little: their likelihood is computed, as that of short ones is.
+    Short answers are written greedily and compared; texts of their own are not, which would take long and
+    tell little: their likelihood is computed, as that of short ones is.
 
     Args:
         model: In evaluation mode whenever it is asked.

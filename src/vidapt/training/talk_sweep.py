@@ -34,8 +34,8 @@ from vidapt.training.measuring import Marks, Questions, asked_of
 from vidapt.training.picture_sizes import grouped_sizes
 
 RULE = (
-    "the highest sum over the sets of the share of right answers; of equal ones the lowest sum of losses, then "
-    "the smallest share"
+    "the highest sum over the sets of the share of right answers; of equal ones the lowest sum of losses, "
+    "then the smallest share"
 )
 HEAD = ("share", "set", "accuracy", "95 % interval", "loss a token")
 
@@ -124,8 +124,8 @@ def sweep(
 ) -> TalkSwept:
     """Ask models between two; each clip is decoded once for all of them.
 
-    Of a run's own sets the questions are those that its training asked; of given ones all are asked. What is found
-    is kept in the run's folder as `interpolation.json`.
+    Of a run's own sets the questions are those that its training asked; of given ones all are asked. What is
+    found is kept in the run's folder as `interpolation.json`.
 
     Args:
         ends: The two models.
@@ -150,7 +150,7 @@ def sweep(
     stage = ends.stage
     sizes = None if stage is None else stage.batching.sizes
     counts = {name: stage.measure_questions for name in stage.sets if name not in given} if stage else {}
-    sets: dict[str, Sequence[ClipSamples]] = {
+    sets: Sets = {
         name: asked_of(listed, counts.get(name, sys.maxsize), second, tokenizer, sizes)
         for name, listed in samples.items()
     }

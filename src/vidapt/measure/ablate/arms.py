@@ -60,8 +60,8 @@ def arms_of(
         given: Values by their places that all arms have.
 
     Raises:
-        ConfigError: If a recipe has mistakes, a stage is not there or is the only one, a setting changes nothing, or
-            there is nothing to compare.
+        ConfigError: If a recipe has mistakes, a stage is not there or is the only one, a setting changes
+            nothing, or there is nothing to compare.
     """
     if not drops and not sets:
         raise ConfigError(

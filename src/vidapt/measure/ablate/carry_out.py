@@ -43,8 +43,8 @@ def ablate(
 ) -> Ablation:
     """Train and measure every arm with every seed.
 
-    All runs lie in one folder and share its cache. A run begins with the finished stages of another one where these
-    are its own, so that no stage is trained twice. Called again after a kill, it goes on.
+    All runs lie in one folder and share its cache. A run begins with the finished stages of another one where
+    these are its own, so that no stage is trained twice. Called again after a kill, it goes on.
 
     Args:
         arms: The recipe as it is, then others.

@@ -9,11 +9,11 @@ from vidapt.measure.charts import Point, scale
 from vidapt.measure.sections import Figure, PlainTable, Section, write_sections
 
 NOTES = (
-    "Gains are paired: the same questions, seed by seed. Intervals are 95 % bootstrap intervals over clips; answers of "
-    "all seeds about a clip are drawn together. They tell how far other clips would change the numbers; how far other "
-    "seeds would, the column of seeds tells.",
-    "A stage earned its cost where leaving it out loses measurably. What it takes is the time in steps of the whole "
-    "recipe less that of the recipe without it, on this machine.",
+    "Gains are paired: the same questions, seed by seed. Intervals are 95 % bootstrap intervals over clips; "
+    "answers of all seeds about a clip are drawn together. They tell how far other clips would change the "
+    "numbers; how far other seeds would, the column of seeds tells.",
+    "A stage earned its cost where leaving it out loses measurably. What it takes is the time in steps of "
+    "the whole recipe less that of the recipe without it, on this machine.",
     "A stage's worth at a small budget need not be its worth at the whole one.",
 )
 

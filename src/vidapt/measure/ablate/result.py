@@ -1,4 +1,4 @@
-"""What the arms of an ablation came to: scores, gains with intervals, and what a stage earned for its time."""
+"""What arms came to: scores, gains with intervals, and what stages earned for their time."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ def interpolated(start: M, tuned: M, share: float) -> M:
             if tensor.is_floating_point():
                 # As a weighted sum, both ends are met bit for bit.
                 tensor.copy_((1 - share) * ours[name].to(tensor) + share * theirs[name])
-    return between.eval()
+    between.eval()
+    return between
 
 
 def check_share(share: float) -> None:

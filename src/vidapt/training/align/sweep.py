@@ -131,7 +131,8 @@ def sweep(
     samples = {name: read_samples(listed) for name, listed in sources_of(ends, given).items()}
     check([sample for listed in samples.values() for sample in listed])
     first, second, tokenizer = ends.open()
-    assert isinstance(first, DualEncoder) and isinstance(second, DualEncoder)
+    assert isinstance(first, DualEncoder)
+    assert isinstance(second, DualEncoder)
     if tokenizer is None:
         raise ConfigError(ends.tuned, "has no tokenizer", "give the run that tuned it")
     pairing = Pairing() if ends.stage is None else ends.stage.pairs
