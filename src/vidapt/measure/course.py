@@ -24,8 +24,8 @@ NOTES = (
     "Each set is a fixed sample of its questions, asked before the first step and at every checkpoint. Short "
     "answers are written greedily and compared; the loss is that of the labels' answers, and all that is "
     "measured of longer ones.",
-    "These are single numbers. The best of many checkpoints is better by luck, too: judge it on questions that "
-    "were not used to choose it.",
+    "These are single numbers. The best of many checkpoints is better by luck, too: judge it on questions "
+    "that were not used to choose it.",
 )
 _KINDS = ("last", "first", "mean", "raw")
 
