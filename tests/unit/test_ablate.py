@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.errors import ConfigError
+from vidapt.locks import TakenError, owned
 from vidapt.measure.ablate import carry_out
 from vidapt.measure.ablate.arms import arms_of, stage_keys
 from vidapt.measure.ablate.carry_out import ablate
@@ -131,6 +132,11 @@ def test_a_killed_ablation_goes_on_to_the_same_numbers(
         carried_out(folder, tmp_path, RATE, report=killed)
     again = carried_out(folder, tmp_path, RATE)
     assert [arm.score for arm in again.arms] == [arm.score for arm in done[1].arms]
+
+
+def test_two_at_once_in_one_folder_are_refused(folder: Path, tmp_path: Path) -> None:
+    with owned(tmp_path / "out"), pytest.raises(TakenError):
+        carried_out(folder, tmp_path / "out")
 
 
 def test_keys_tell_what_a_stage_depends_on(folder: Path) -> None:

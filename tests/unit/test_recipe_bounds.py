@@ -172,6 +172,8 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
         "hours": None,
         "average": None,
         "guard": 3,
+        "measure": {},
+        "measure_questions": 64,
         "save_every": 500,
         "save_minutes": None,
         "precision": "float32",
