@@ -210,6 +210,7 @@ def sweep_scales(
     samples = {name: list(open_samples(path, kind)) for name, path in sets.items()}
     engine = load(model, device=device)
     refuse_no_adapters(engine.model, model)
+    decoding = Decoding(max_new_tokens=max_tokens)
     evaluations: dict[str, dict[float, Evaluation]] = {}
     for name, path in sets.items():
         kept = KeptTokens() if engine.model.blueprint.tower_adapters is None else None
@@ -218,7 +219,7 @@ def sweep_scales(
                 ScaledEngine(engine, scale, kept),
                 samples[name],
                 out=out / name / f"scale-{scale:g}",
-                decoding=Decoding(max_new_tokens=max_tokens),
+                decoding=decoding,
                 controls=(),
                 workers=workers,
                 judge=billiards_judge(path if path.is_dir() else path.parent),

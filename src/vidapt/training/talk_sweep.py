@@ -20,7 +20,7 @@ from vidapt.formats import check
 from vidapt.loading import usable_device
 from vidapt.metrics.intervals import mean_interval
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip
+from vidapt.nouns import Clip, Sample
 from vidapt.progress import Reporter
 from vidapt.recipe import Cache, DataSource
 from vidapt.training import quarantine
@@ -147,13 +147,7 @@ def sweep(
     first, second, tokenizer = ends.open()
     assert isinstance(first, VideoLM)
     assert isinstance(second, VideoLM)
-    stage = ends.stage
-    sizes = None if stage is None else stage.batching.sizes
-    counts = {name: stage.measure_questions for name in stage.sets if name not in given} if stage else {}
-    sets: Sets = {
-        name: asked_of(listed, counts.get(name, sys.maxsize), second, tokenizer, sizes)
-        for name, listed in samples.items()
-    }
+    sets = _asked(ends, samples, given, second, tokenizer)
     for model in (first, second):
         model.to(usable_device(device))
     found: dict[float, Mapping[str, Marks]] = {}
@@ -171,6 +165,23 @@ def sweep(
         told = {"rule": RULE, "measured": {k: v.to_dict() for k, v in found[swept.best].items()}}
         save_between(out, interpolated(first, second, swept.best), tokenizer, ends, swept.best, told)
     return swept
+
+
+def _asked(
+    ends: Ends,
+    samples: Mapping[str, Sequence[Sample]],
+    given: Mapping[str, Sequence[DataSource]],
+    model: VideoLM,
+    tokenizer: Any,
+) -> Sets:
+    """The questions of each set: of the run's own those that its training asked."""
+    stage = ends.stage
+    sizes = None if stage is None else stage.batching.sizes
+    counts = {name: stage.measure_questions for name in stage.sets if name not in given} if stage else {}
+    return {
+        name: asked_of(listed, counts.get(name, sys.maxsize), model, tokenizer, sizes)
+        for name, listed in samples.items()
+    }
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from vidapt.inference.load import load
 from vidapt.locks import owned
 from vidapt.measure.ablate.arms import Arm
 from vidapt.measure.ablate.page import write_ablation
-from vidapt.measure.ablate.result import Ablation, result_of, seconds_of
+from vidapt.measure.ablate.result import Ablation, ArmResult, result_of, seconds_of
 from vidapt.measure.ablate.sharing import begin_with_finished
 from vidapt.measure.evaluate import METRICS, evaluate
 from vidapt.measure.evaluation import Evaluation, read_evaluation
@@ -61,42 +61,51 @@ def ablate(
         ConfigError: If there is no test data, or the recipe trains a dual encoder.
         VidaptError: As `train` and `evaluate`; if another process works there.
     """
-    for arm in arms:
-        if aligns(arm.recipe):
-            raise ConfigError(
-                arm.label, "trains a dual encoder, which answers no questions", "ablate a language model"
-            )
+    _refuse_dual(arms)
     sources = _test_sources(arms[0].recipe, test, kind)
     samples = formats.single_questions(read_samples(sources))
     formats.check(samples)
     job = _Job(out, samples, report, workers, device, max_tokens)
     with owned(out):
-        plans = {arm.label: arm.runs() for arm in arms}
-        # All seeds of the recipe as it is come first: the others take their first stages from these.
-        reused = {
-            label: sum(job.train(recipe, _but(plans, recipe)) for recipe in runs)
-            for label, runs in plans.items()
-        }
-        answers = {label: [job.ask(recipe) for recipe in runs] for label, runs in plans.items()}
-        base = answers[arms[0].label]
-        results = [
-            result_of(
-                arm,
-                answers[arm.label],
-                base,
-                [job.seconds(recipe) for recipe in plans[arm.label]],
-                [recipe.name for recipe in plans[arm.label]],
-                reused[arm.label],
-            )
-            for arm in arms
-        ]
-        clips = len(set(base[0].clips))
+        results, base = _carried_out(arms, job)
+        clips = len(set(base.clips))
         notes = _notes(arms, sources)
         name = arms[0].recipe.name
-        found = Ablation(name, base[0].kind, len(base[0].values), clips, budget, tuple(results), notes)
+        found = Ablation(name, base.kind, len(base.values), clips, budget, tuple(results), notes)
         write_json(out / RESULT, found.to_dict())
         write_ablation(out / PAGE, found)
     return found
+
+
+def _carried_out(arms: Sequence[Arm], job: _Job) -> tuple[list[ArmResult], PerQuestion]:
+    """Results of all arms, and what one run of the recipe as it is said."""
+    plans = {arm.label: arm.runs() for arm in arms}
+    # All seeds of the recipe as it is come first: the others take their first stages from these.
+    reused = {
+        label: sum(job.train(recipe, _but(plans, recipe)) for recipe in runs) for label, runs in plans.items()
+    }
+    answers = {label: [job.ask(recipe) for recipe in runs] for label, runs in plans.items()}
+    base = answers[arms[0].label]
+    results = [
+        result_of(
+            arm,
+            answers[arm.label],
+            base,
+            [job.seconds(recipe) for recipe in plans[arm.label]],
+            [recipe.name for recipe in plans[arm.label]],
+            reused[arm.label],
+        )
+        for arm in arms
+    ]
+    return results, base[0]
+
+
+def _refuse_dual(arms: Sequence[Arm]) -> None:
+    for arm in arms:
+        if aligns(arm.recipe):
+            raise ConfigError(
+                arm.label, "trains a dual encoder, which answers no questions", "ablate a language model"
+            )
 
 
 class _Job:
