@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from vidapt.worlds.billiards.claims import Claim, Verdict, false_statements, judge, parse
+from vidapt.worlds.asked import QA
+from vidapt.worlds.billiards.claims import Claim, false_statements, judge, parse
 from vidapt.worlds.billiards.clips import sample_clip
 from vidapt.worlds.billiards.dataset import load_records, simulate
 from vidapt.worlds.billiards.events import Event, Record
-from vidapt.worlds.billiards.questions import QA, QUESTION_TYPES, ask
+from vidapt.worlds.billiards.questions import QUESTION_TYPES, ask
 from vidapt.worlds.billiards.styles import STYLES
 from vidapt.worlds.billiards.venues import VENUES, Venue, find_venue
+from vidapt.worlds.verdict import Verdict
 
 __all__ = [
     "QA",

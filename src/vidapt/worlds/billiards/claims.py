@@ -14,6 +14,7 @@ from vidapt.worlds.billiards.language import Style
 from vidapt.worlds.billiards.styles import STYLES
 from vidapt.worlds.billiards.table import POCKETS, SIDES
 from vidapt.worlds.billiards.venues import VENUES
+from vidapt.worlds.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,36 +36,6 @@ class Claim:
         if self.kind == "absent":
             return style.sentences["absent"].format(c=self.subject)
         return style.sentence(self.kind, self.subject, self.where)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of a text's claims.
-
-    Attributes:
-        supported: Claims that the log bears out.
-        false: Claims that it does not.
-        unparsed: Sentences that are no claim in any style.
-        salient: Claims that a full description makes.
-        recalled: Those among them that the text makes too.
-    """
-
-    supported: tuple[Claim, ...]
-    false: tuple[Claim, ...]
-    unparsed: tuple[str, ...]
-    salient: tuple[Claim, ...]
-    recalled: tuple[Claim, ...]
-
-    @property
-    def precision(self) -> float:
-        """Share of all sentences that are true claims; 1 if nothing is said."""
-        said = len(self.supported) + len(self.false) + len(self.unparsed)
-        return len(self.supported) / said if said else 1.0
-
-    @property
-    def recall(self) -> float:
-        """Share of the salient claims that are made; 1 if there is none."""
-        return len(self.recalled) / len(self.salient) if self.salient else 1.0
 
 
 _SPLIT = re.compile(
@@ -202,7 +173,7 @@ def _implied(claims: Sequence[Claim]) -> set[Claim]:
     return all_said
 
 
-def judge(text: str, record: Record) -> Verdict:
+def judge(text: str, record: Record) -> Verdict[Claim]:
     """Check every claim of a text against the whole log.
 
     Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidapt.errors import ConfigError, nearest
+from vidapt.worlds.cameras import Corners
 
 Rgb = tuple[int, int, int]
-Corners = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,15 @@ import io
 import av
 import numpy as np
 
-from vidapt.worlds.billiards.table import FPS
-
 _OPTIONS = {"preset": "veryfast", "crf": "20", "g": "12"}
 _BLOCK = 16
 """Side of an H.264 macroblock in pixels."""
 
 
-def encode(film: np.ndarray) -> bytes:
+def encode(film: np.ndarray, fps: int) -> bytes:
     """Encode [T, H, W, 3] uint8 RGB, H and W even, as an mp4 file; the same film gives the same bytes.
 
-    Key frames come every 12 frames (1.2 s), close enough together for cheap seeking.
+    Key frames come every 12 frames, close enough together for cheap seeking.
     """
     options = dict(_OPTIONS)
     if film.shape[1] % _BLOCK:
@@ -27,7 +25,7 @@ def encode(film: np.ndarray) -> bytes:
         options |= {"bf": "0", "x264-params": "asm=0"}
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = film.shape[2], film.shape[1], "yuv420p"
         stream.codec_context.thread_count = 1
         for pixels in film:

@@ -1,0 +1,66 @@
+"""Which world a data set is of: its `dataset.json` says so, and the package of that name knows the rest.
+
+A world is a package in this folder. What it offers to whoever does not know which world it is, is `World`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from vidapt import worlds
+from vidapt.errors import ConfigError, FormatError, nearest
+from vidapt.worlds.dataset import ABOUT, EVENTS
+from vidapt.worlds.verdict import Verdict
+
+
+class World(Protocol):
+    """What the package of every world offers; its records have an `index`, the clip's number."""
+
+    def load_records(self, path: Path) -> list[Any]:
+        """Read a data set's `events.jsonl`."""
+
+    def judge(self, text: str, record: Any) -> Verdict[Any]:
+        """Check every claim of a text against what happened in a clip."""
+
+
+def world_names() -> list[str]:
+    """All worlds, in alphabetical order."""
+    return sorted(m.name for m in pkgutil.iter_modules(worlds.__path__) if m.ispkg)
+
+
+def find_world(name: str) -> World:
+    """Return the world called `name`.
+
+    Raises:
+        ConfigError: If there is none; the nearest name is offered.
+    """
+    if name not in world_names():
+        raise ConfigError("world", f"no world is called {name!r}", nearest(name, world_names()))
+    return cast(World, importlib.import_module(f"{worlds.__name__}.{name}"))
+
+
+def world_of(folder: Path) -> World | None:
+    """Return the world a folder's clips are of.
+
+    Args:
+        folder: Where the labels lie.
+
+    Returns:
+        None if the folder holds no simulated world, or one that this version does not know.
+
+    Raises:
+        FormatError: If what describes the data set cannot be read.
+    """
+    about = folder / ABOUT
+    if not about.is_file() or not (folder / EVENTS).is_file():
+        return None
+    try:
+        described = json.loads(about.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FormatError(about, f"is not JSON: {error}") from error
+    name = described.get("world") if isinstance(described, dict) else None
+    return find_world(name) if name in world_names() else None
