@@ -21,6 +21,7 @@ app = typer.Typer(
 simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_args_is_help=True)
 app.add_typer(simulate_app, name="simulate")
 simulate_app.command("billiards")(worlds.simulate_billiards)
+simulate_app.command("conveyor")(worlds.simulate_conveyor)
 
 # In the order in which `vidapt --help` lists them.
 app.command()(training.train)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -19,6 +20,19 @@ from vidapt.worlds.verdict import Verdict
 
 class World(Protocol):
     """What the package of every world offers; its records have an `index`, the clip's number."""
+
+    def simulate(
+        self,
+        out: Path,
+        *,
+        clips: int,
+        seed: int = 0,
+        statements: int = 1,
+        workers: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> None:
+        """Write a data set; a world may have options of its own, such as `venue`."""
 
     def load_records(self, path: Path) -> list[Any]:
         """Read a data set's `events.jsonl`."""
