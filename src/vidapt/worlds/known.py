@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
+
+import numpy as np
 
 from vidapt import worlds
 from vidapt.errors import ConfigError, FormatError, nearest
@@ -19,7 +21,15 @@ from vidapt.worlds.verdict import Verdict
 
 
 class World(Protocol):
-    """What the package of every world offers; its records have an `index`, the clip's number."""
+    """What the package of every world offers.
+
+    Its records have an `index`, the clip's number; its venues a `style`; its claims are said by `say(style)`.
+    """
+
+    STYLES: Mapping[str, Any]
+
+    def find_venue(self, name: str) -> Any:
+        """Return the venue called `name`."""
 
     def simulate(
         self,
@@ -39,6 +49,18 @@ class World(Protocol):
 
     def judge(self, text: str, record: Any) -> Verdict[Any]:
         """Check every claim of a text against what happened in a clip."""
+
+    def story(self, record: Any) -> list[Any]:
+        """The claims of a full description, in order of time."""
+
+    def changeable(self, record: Any) -> list[Any]:
+        """True claims of which one word can be changed so that a person sees that they are false."""
+
+    def falsify(self, claim: Any, record: Any, rng: np.random.Generator) -> Any | None:
+        """Change one word of a claim so that it becomes false; None where no change of one word does."""
+
+    def difference(self, true: Any, false: Any) -> str:
+        """The fact in which a claim and its false copy differ."""
 
 
 def world_names() -> list[str]:

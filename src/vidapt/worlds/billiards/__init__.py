@@ -6,7 +6,16 @@
 from __future__ import annotations
 
 from vidapt.worlds.asked import QA
-from vidapt.worlds.billiards.claims import Claim, false_statements, judge, parse
+from vidapt.worlds.billiards.claims import (
+    Claim,
+    changeable,
+    difference,
+    false_statements,
+    falsify,
+    judge,
+    parse,
+    story,
+)
 from vidapt.worlds.billiards.clips import sample_clip
 from vidapt.worlds.billiards.dataset import load_records, simulate
 from vidapt.worlds.billiards.events import Event, Record
@@ -26,11 +35,15 @@ __all__ = [
     "Venue",
     "Verdict",
     "ask",
+    "changeable",
+    "difference",
     "false_statements",
+    "falsify",
     "find_venue",
     "judge",
     "load_records",
     "parse",
     "sample_clip",
     "simulate",
+    "story",
 ]

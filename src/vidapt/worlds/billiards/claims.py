@@ -232,12 +232,27 @@ def false_statements(record: Record, rng: np.random.Generator, count: int) -> li
     Returns:
         Up to `count` distinct claims, none of which the log bears out.
     """
-    sources = [claim for claim in story(record) if claim.subject]
-    if record.first_hit and not record.broken:
-        sources.append(Claim("first_hit", WHITE, record.first_hit))
+    sources = changeable(record)
     wrong: list[Claim] = []
     for place in rng.permutation(len(sources) * 4).tolist():
         claim = falsify(sources[place % len(sources)], record, rng)
         if claim is not None and claim not in wrong and len(wrong) < count:
             wrong.append(claim)
     return wrong
+
+
+def changeable(record: Record) -> list[Claim]:
+    """True claims of which one word can be changed so that a person sees that they are false."""
+    told = [claim for claim in story(record) if claim.subject]
+    if record.first_hit and not record.broken:
+        told.append(Claim("first_hit", WHITE, record.first_hit))
+    return told
+
+
+def difference(true: Claim, false: Claim) -> str:
+    """The fact in which a claim and its false copy differ."""
+    if true.kind == "first_hit":
+        return "order"
+    if true.subject == false.subject and true.kind in ("pocket", "cushion"):
+        return {"pocket": "pocket", "cushion": "side"}[true.kind]
+    return "colour"

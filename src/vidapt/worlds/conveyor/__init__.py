@@ -6,7 +6,14 @@
 from __future__ import annotations
 
 from vidapt.worlds.asked import QA
-from vidapt.worlds.conveyor.claims import Claim, false_statements
+from vidapt.worlds.conveyor.claims import (
+    Claim,
+    changeable,
+    difference,
+    false_statements,
+    falsify,
+    story,
+)
 from vidapt.worlds.conveyor.clips import sample_clip
 from vidapt.worlds.conveyor.dataset import load_records, simulate
 from vidapt.worlds.conveyor.events import Event, Record
@@ -27,11 +34,15 @@ __all__ = [
     "Venue",
     "Verdict",
     "ask",
+    "changeable",
+    "difference",
     "false_statements",
+    "falsify",
     "find_venue",
     "judge",
     "load_records",
     "parse",
     "sample_clip",
     "simulate",
+    "story",
 ]
