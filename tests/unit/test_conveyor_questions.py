@@ -113,15 +113,18 @@ def test_stretches_of_time_lie_within_the_clip_and_around_their_events(
 def test_a_style_has_words_for_everything(style) -> None:
     first = STYLES["works"]
     assert set(style.sentences) == set(CLAIMS)
-    for table in ("questions", "answers", "kinds", "belts", "sizes", "defects"):
-        assert set(getattr(style, table)) == set(getattr(first, table))
+    assert set(style.questions) == set(first.questions)
+    assert set(style.answers) == set(first.answers)
+    assert {noun: set(table) for noun, table in style.words.items()} == {
+        noun: set(table) for noun, table in first.words.items()
+    }
     assert {qa for qa in QUESTION_TYPES if qa not in style.questions} == {"false_premise"}
 
 
 def test_no_word_means_two_things_in_two_styles() -> None:
-    for table in ("kinds", "belts", "sizes", "defects"):
+    for noun in STYLES["works"].words:
         meanings: dict[str, set[str]] = defaultdict(set)
         for style in STYLES.values():
-            for value, word in getattr(style, table).items():
+            for value, word in style.words[noun].items():
                 meanings[word].add(value)
         assert all(len(values) == 1 for values in meanings.values())

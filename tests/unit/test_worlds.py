@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -155,4 +154,3 @@ def test_when_is_asked_if_wanted(tmp_path: Path) -> None:
     for row in asked:
         begin, end = map(float, row["answer"].split("–"))
         assert 0 <= begin < end < 4
-    assert os.listdir(tmp_path / "clips")

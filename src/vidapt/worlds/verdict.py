@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -25,6 +26,33 @@ class Verdict(Generic[C]):
     unparsed: tuple[str, ...]
     salient: tuple[C, ...]
     recalled: tuple[C, ...]
+
+    @classmethod
+    def of(
+        cls,
+        claims: Sequence[C],
+        is_true: Callable[[C], bool],
+        *,
+        unparsed: Sequence[str],
+        salient: Sequence[C],
+        said: Container[C],
+    ) -> Verdict[C]:
+        """Check claims.
+
+        Args:
+            claims: What a text claims.
+            is_true: Whether the log bears a claim out.
+            unparsed: What it says besides.
+            salient: The claims of a full description.
+            said: The claims, and what they amount to in other words.
+        """
+        return cls(
+            supported=tuple(claim for claim in claims if is_true(claim)),
+            false=tuple(claim for claim in claims if not is_true(claim)),
+            unparsed=tuple(unparsed),
+            salient=tuple(salient),
+            recalled=tuple(claim for claim in salient if claim in said),
+        )
 
     @property
     def precision(self) -> float:

@@ -185,13 +185,7 @@ def judge(text: str, record: Record) -> Verdict[Claim]:
     """
     claims, unparsed = parse(text)
     truth, salient, said = true_claims(record), story(record), _implied(claims)
-    return Verdict(
-        supported=tuple(claim for claim in claims if claim in truth),
-        false=tuple(claim for claim in claims if claim not in truth),
-        unparsed=tuple(unparsed),
-        salient=tuple(salient),
-        recalled=tuple(claim for claim in salient if claim in said),
-    )
+    return Verdict.of(claims, truth.__contains__, unparsed=unparsed, salient=salient, said=said)
 
 
 def falsify(claim: Claim, record: Record, rng: np.random.Generator) -> Claim | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from vidapt.worlds.asked import QA
 from vidapt.worlds.conveyor.claims import (
-    Claim,
     changeable,
     difference,
     false_statements,
@@ -21,6 +20,7 @@ from vidapt.worlds.conveyor.judge import judge, parse
 from vidapt.worlds.conveyor.questions import QUESTION_TYPES, ask
 from vidapt.worlds.conveyor.styles import STYLES
 from vidapt.worlds.conveyor.venues import VENUES, Venue, find_venue
+from vidapt.worlds.phrases import Claim
 from vidapt.worlds.verdict import Verdict
 
 __all__ = [

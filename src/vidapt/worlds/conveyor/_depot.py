@@ -1,22 +1,27 @@
-"""The words of the style `depot`; `language.Style` says what the fields mean."""
+"""The words of the style `depot`; `phrases.Style` says what the fields mean."""
 
 from __future__ import annotations
 
-from vidapt.worlds.conveyor.language import Style
+from vidapt.worlds.conveyor.language import CLAIMS
 from vidapt.worlds.conveyor.line import BELTS, KINDS
+from vidapt.worlds.phrases import Style
 
 DEPOT = Style(
     name="depot",
-    part="{c} {k}",
-    thing="item",
-    kinds=dict(zip(KINDS, ("button", "block", "cone", "washer", "star", "rod"), strict=True)),
-    belts=dict(zip(BELTS, ("top", "mid", "bottom"), strict=True)),
-    sizes={"large": "bulky", "small": "slim"},
-    defects={
-        "scratch": "a scored surface",
-        "chip": "a piece gone",
-        "patch": "a rusty side",
-        "none": "no damage",
+    thing="{c} {k}",
+    anything="item",
+    claims=CLAIMS,
+    words={
+        "kind": dict(zip(KINDS, ("button", "block", "cone", "washer", "star", "rod"), strict=True)),
+        "belt": dict(zip(BELTS, ("top", "mid", "bottom"), strict=True)),
+        "size": {"large": "bulky", "small": "slim"},
+        "defect": {
+            "scratch": "a scored surface",
+            "chip": "a piece gone",
+            "patch": "a rusty side",
+            "none": "no damage",
+        },
+        "way": {"left": "left", "right": "right"},
     },
     sentences={
         "enter": "{a} rolls in on track {b}",
@@ -88,8 +93,8 @@ DEPOT = Style(
         "fastest": "track {w}.",
         "stopped:some": "track {w}.",
         "stopped:none": "all tracks keep going.",
-        "parts:some": "{all}.",
-        "parts:none": "none.",
+        "things:some": "{all}.",
+        "things:none": "none.",
         "arm:push": "moving an item over.",
         "arm:pick": "taking an item away.",
         "arm:both": "moving an item over and taking an item away.",

@@ -1,22 +1,27 @@
-"""The words of the style `plant`; `language.Style` says what the fields mean."""
+"""The words of the style `plant`; `phrases.Style` says what the fields mean."""
 
 from __future__ import annotations
 
-from vidapt.worlds.conveyor.language import Style
+from vidapt.worlds.conveyor.language import CLAIMS
 from vidapt.worlds.conveyor.line import BELTS, KINDS
+from vidapt.worlds.phrases import Style
 
 PLANT = Style(
     name="plant",
-    part="the {c} {k}",
-    thing="piece",
-    kinds=dict(zip(KINDS, ("puck", "square", "triangle", "hoop", "plus", "stick"), strict=True)),
-    belts=dict(zip(BELTS, ("far", "centre", "near"), strict=True)),
-    sizes={"large": "big", "small": "little"},
-    defects={
-        "scratch": "a line across it",
-        "chip": "a quarter broken off",
-        "patch": "a brown half",
-        "none": "no flaw",
+    thing="the {c} {k}",
+    anything="piece",
+    claims=CLAIMS,
+    words={
+        "kind": dict(zip(KINDS, ("puck", "square", "triangle", "hoop", "plus", "stick"), strict=True)),
+        "belt": dict(zip(BELTS, ("far", "centre", "near"), strict=True)),
+        "size": {"large": "big", "small": "little"},
+        "defect": {
+            "scratch": "a line across it",
+            "chip": "a quarter broken off",
+            "patch": "a brown half",
+            "none": "no flaw",
+        },
+        "way": {"left": "left", "right": "right"},
     },
     sentences={
         "enter": "{a} arrives in the {b} lane",
@@ -91,8 +96,8 @@ PLANT = Style(
         "fastest": "the {w} lane.",
         "stopped:some": "the {w} lane.",
         "stopped:none": "none of the lanes.",
-        "parts:some": "{all}.",
-        "parts:none": "nothing at all.",
+        "things:some": "{all}.",
+        "things:none": "nothing at all.",
         "arm:push": "it shoves something over.",
         "arm:pick": "it lifts something out.",
         "arm:both": "it shoves something over and lifts something out.",

@@ -1,22 +1,27 @@
-"""The words of the style `works`; `language.Style` says what the fields mean."""
+"""The words of the style `works`; `phrases.Style` says what the fields mean."""
 
 from __future__ import annotations
 
-from vidapt.worlds.conveyor.language import Style
+from vidapt.worlds.conveyor.language import CLAIMS
 from vidapt.worlds.conveyor.line import BELTS, KINDS
+from vidapt.worlds.phrases import Style
 
 WORKS = Style(
     name="works",
-    part="the {c} {k}",
-    thing="part",
-    kinds={kind: kind for kind in KINDS},
-    belts={belt: belt for belt in BELTS},
-    sizes={"large": "large", "small": "small"},
-    defects={
-        "scratch": "a scratch",
-        "chip": "a missing corner",
-        "patch": "a patch of the wrong colour",
-        "none": "no defect",
+    thing="the {c} {k}",
+    anything="part",
+    claims=CLAIMS,
+    words={
+        "kind": {kind: kind for kind in KINDS},
+        "belt": {belt: belt for belt in BELTS},
+        "size": {"large": "large", "small": "small"},
+        "defect": {
+            "scratch": "a scratch",
+            "chip": "a missing corner",
+            "patch": "a patch of the wrong colour",
+            "none": "no defect",
+        },
+        "way": {"left": "left", "right": "right"},
     },
     sentences={
         "enter": "{a} comes in on the {b} belt",
@@ -111,8 +116,8 @@ WORKS = Style(
         "fastest": "the {w} belt.",
         "stopped:some": "the {w} belt.",
         "stopped:none": "no belt.",
-        "parts:some": "{all}.",
-        "parts:none": "no part.",
+        "things:some": "{all}.",
+        "things:none": "no part.",
         "arm:push": "it pushes a part.",
         "arm:pick": "it picks up a part.",
         "arm:both": "it pushes a part and picks up a part.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from vidapt.worlds.changing import change, false_ones
 from vidapt.worlds.conveyor.events import Event, Record
-from vidapt.worlds.conveyor.language import CLAIMS, Noun, Style
+from vidapt.worlds.conveyor.language import CLAIMS
 from vidapt.worlds.conveyor.line import BELTS, DEFECTS, KINDS, SIZES, SOUND
+from vidapt.worlds.phrases import Claim, Noun, is_called, named
 
 INCIDENTS = ("stop", "hold", "touch", "fall", "push", "pick")
 """Events that are no mere passing by."""
@@ -17,25 +17,6 @@ _ALONE = ("hold", "fall", "pick", "stop", "start")
 """Events that are told without their object."""
 _WIDEST_LEAD_S = 0.3
 """Who left first is only said if the next one left so much later."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Claim:
-    """One thing said about a clip.
-
-    Attributes:
-        kind: A key of `language.CLAIMS`, which says what the other two are.
-        subject: The part, belt or number it is about; or empty. A part may lack its kind, as in `red `.
-        where: What it is said to be or have, where it is, or the other part; or empty.
-    """
-
-    kind: str
-    subject: str = ""
-    where: str = ""
-
-    def say(self, style: Style) -> str:
-        """The claim as a sentence without its full stop."""
-        return style.sentence(self.kind, self.subject, self.where)
 
 
 def of_event(event: Event) -> Claim:
@@ -84,25 +65,13 @@ def _denials(record: Record) -> set[Claim]:
 def holds(claim: Claim, record: Record, truth: frozenset[Claim]) -> bool:
     """Whether a claim is borne out; `truth` is `true_claims(record)`."""
     if claim.kind == "absent":
-        return not any(_is(claim.subject, part.name) for part in record.parts)
-    return named(claim, record) in truth
+        return not any(is_called(claim.subject, part.name) for part in record.parts)
+    return full(claim, record) in truth
 
 
-def named(claim: Claim, record: Record) -> Claim:
+def full(claim: Claim, record: Record) -> Claim:
     """A claim with parts by their full names, where they were called by their colour alone."""
-    first, second = CLAIMS[claim.kind]
-    return Claim(claim.kind, _full(first, claim.subject, record), _full(second, claim.where, record))
-
-
-def _full(noun: Noun, said: str, record: Record) -> str:
-    if noun != "part":
-        return said
-    return next((part.name for part in record.parts if _is(said, part.name)), said)
-
-
-def _is(said: str, name: str) -> bool:
-    """Whether a part may be called so: by its name, or as `red ` by its colour."""
-    return name.startswith(said) if said.endswith(" ") else said == name
+    return named(claim, CLAIMS, [part.name for part in record.parts])
 
 
 def story(record: Record, limit: int = 6) -> list[Claim]:
@@ -145,21 +114,13 @@ def falsify(claim: Claim, record: Record, rng: np.random.Generator) -> Claim | N
     of one word does.
     """
     truth = true_claims(record)
-    first, second = CLAIMS[claim.kind]
-    subjects = [
-        [Claim(claim.kind, other, claim.where) for other in others if other != claim.where]
-        for others in _others(first, claim.subject, record)
-    ]
-    objects = [
-        [Claim(claim.kind, claim.subject, other) for other in others if other != claim.subject]
-        for others in _others(second, claim.where, record)
-    ]
-    near = [subjects[0], objects[0]] if rng.random() < 0.5 else [objects[0], subjects[0]]
-    for pool in [*near, subjects[1], objects[1]]:
-        wrong = [option for option in pool if not holds(option, record, truth)]
-        if wrong:
-            return wrong[int(rng.integers(len(wrong)))]
-    return None
+    return change(
+        claim,
+        CLAIMS[claim.kind],
+        lambda noun, value: _others(noun, value, record),
+        lambda option: holds(option, record, truth),
+        rng,
+    )
 
 
 def _others(noun: Noun, value: str, record: Record) -> tuple[list[str], list[str]]:
@@ -169,7 +130,7 @@ def _others(noun: Noun, value: str, record: Record) -> tuple[list[str], list[str
     colour = value.partition(" ")[0]
     tables: dict[Noun, tuple[list[str], list[str]]] = {
         "": ([], []),
-        "part": ([part.name for part in record.parts], [f"{colour} {kind}" for kind in KINDS]),
+        "thing": ([part.name for part in record.parts], [f"{colour} {kind}" for kind in KINDS]),
         "belt": (belts, list(BELTS)),
         "way": (["left", "right"], []),
         "size": (list(SIZES), []),
@@ -196,10 +157,4 @@ def false_statements(record: Record, rng: np.random.Generator, count: int) -> li
     Returns:
         Up to `count` distinct claims, none of which the log bears out.
     """
-    sources = changeable(record)
-    wrong: list[Claim] = []
-    for place in rng.permutation(len(sources) * 4).tolist():
-        claim = falsify(sources[place % len(sources)], record, rng)
-        if claim is not None and claim not in wrong and len(wrong) < count:
-            wrong.append(claim)
-    return wrong
+    return false_ones(changeable(record), lambda claim: falsify(claim, record, rng), rng, count)

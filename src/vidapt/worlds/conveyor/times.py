@@ -6,9 +6,10 @@ import numpy as np
 
 from vidapt.worlds.asked import QA
 from vidapt.worlds.conveyor.events import Record
-from vidapt.worlds.conveyor.language import CLAIMS, Style
+from vidapt.worlds.conveyor.language import CLAIMS
 from vidapt.worlds.conveyor.line import END_S
 from vidapt.worlds.conveyor.physics import FALL_S, LIFT_S, PUSH_S, REACH_S
+from vidapt.worlds.phrases import Style
 
 WHEN = "when"
 
