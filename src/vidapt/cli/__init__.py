@@ -22,6 +22,7 @@ simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_a
 app.add_typer(simulate_app, name="simulate")
 simulate_app.command("billiards")(worlds.simulate_billiards)
 simulate_app.command("conveyor")(worlds.simulate_conveyor)
+simulate_app.command("shapes")(worlds.simulate_shapes)
 
 # In the order in which `vidapt --help` lists them.
 app.command()(training.train)

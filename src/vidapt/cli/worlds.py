@@ -46,6 +46,19 @@ def simulate_conveyor(
     _simulate("conveyor", out, clips=clips, seed=seed, workers=workers, **options)
 
 
+def simulate_shapes(
+    out: Out,
+    clips: Clips = 500,
+    venue: Annotated[str, typer.Option(help="mix or pond.")] = "mix",
+    seed: Seed = 0,
+    statements: Statements = 1,
+    workers: Workers = None,
+) -> None:
+    """Simulate shapes that move: real mp4 clips with labels, questions and the log of what happened."""
+    options = {"venue": venue, "statements": statements}
+    _simulate("shapes", out, clips=clips, seed=seed, workers=workers, **options)
+
+
 def _simulate(world: str, out: Path, **options: Any) -> None:
     from vidapt.locks import owned
     from vidapt.progress import progress

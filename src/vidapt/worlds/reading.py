@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from vidapt.worlds.phrases import NUMBERS, Claim, Noun, Style
@@ -44,6 +44,11 @@ class Reader:
         return claims, unparsed
 
     @cached_property
+    def _phrases(self) -> list[str]:
+        """How things are called in any style, without the article."""
+        return sorted({style.thing.removeprefix("the ") for style in self._styles})
+
+    @cached_property
     def _kinds(self) -> dict[str, str]:
         """What every word for a kind of thing means; the words for any thing mean no kind."""
         found = {word: kind for style in self._styles for kind, word in style.words["kind"].items()}
@@ -77,25 +82,31 @@ class Reader:
 
     def _slot(self, noun: Noun, letter: str) -> str:
         """The pattern of one word of a claim."""
-        if noun == "thing":
-            return rf"(?:the )?(?P<{letter}>(?:{_any(self._colours)}) (?:{_any(self._kinds)}))"
-        return f"(?P<{letter}>{_any(self._words[noun])})"
+        if noun != "thing":
+            return f"(?P<{letter}>{_any(self._words[noun])})"
+        phrases = []
+        for number, phrase in enumerate(self._phrases):
+            words = {"c": _any(self._colours), "k": _any(self._kinds)}
+            slots = {part: f"(?P<{letter}{part}{number}>{words[part]})" for part in words}
+            phrases.append(phrase.format(**slots))
+        return f"(?:the )?(?:{'|'.join(phrases)})"
 
     def _claim(self, sentence: str) -> Claim | None:
         for pattern, kind, (first, second) in self._patterns:
             match = pattern.fullmatch(sentence)
             if match is not None:
-                said = match.groupdict()
-                return Claim(kind, self._value(first, said.get("a")), self._value(second, said.get("b")))
+                said = {name: word for name, word in match.groupdict().items() if word}
+                return Claim(kind, self._value(first, "a", said), self._value(second, "b", said))
         return None
 
-    def _value(self, noun: Noun, word: str | None) -> str:
-        if not word:
+    def _value(self, noun: Noun, letter: str, said: Mapping[str, str]) -> str:
+        """What a word of a claim means, from the named groups of its pattern."""
+        if not noun:
             return ""
-        if noun == "thing":
-            colour, _, kind = word.partition(" ")
-            return f"{colour} {self._kinds[kind]}"
-        return self._words[noun][word]
+        if noun != "thing":
+            return self._words[noun][said[letter]]
+        number = next(k for k in range(len(self._phrases)) if f"{letter}c{k}" in said)
+        return f"{said[f'{letter}c{number}']} {self._kinds[said[f'{letter}k{number}']]}"
 
 
 def _any(words: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ FRAMES = 36
 END_S = (FRAMES - 1) / FPS
 
 COLOURS = ("white", "yellow", "blue", "red", "purple", "orange", "green", "black")
-"""No two things of a clip have one colour; a thing's slot is its colour's place, as with balls of billiards."""
+"""No two things of a clip have one colour; a thing's slot is its colour's place, as with billiard balls."""
 KINDS = (
     "disc",
     "square",
@@ -19,15 +19,17 @@ KINDS = (
     "bar",
     "diamond",
     "star",
-    "oval",
+    "lens",
     "half",
     "corner",
     "moon",
     "heart",
-    "arrow",
+    "dart",
 )
-TURNING = ("triangle", "cross", "bar", "star", "half", "corner", "arrow", "heart", "moon")
+TURNING = ("triangle", "cross", "bar", "star", "half", "corner", "dart", "heart", "moon")
 """Kinds of which a person sees that they turn."""
+THIN = ("ring", "cross", "bar", "corner", "moon")
+"""Kinds that have no room for a rim."""
 TEXTURES = ("plain", "striped", "spotted", "halved", "rimmed")
 SIZES = {"small": 0.075, "middling": 0.11, "large": 0.155}
 """Radius in metres."""

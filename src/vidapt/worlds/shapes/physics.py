@@ -39,7 +39,7 @@ class Moved:
     Attributes:
         places: [FRAMES, K, 2] float64, metres.
         angles: [FRAMES, K] radians.
-        seen: [FRAMES, K] bool.
+        seen: [FRAMES, K] bool, whether the thing is there, in the picture or not.
         log: In order of time.
     """
 
@@ -186,16 +186,7 @@ def move(things: Sequence[Thing]) -> Moved:
     seen = np.empty((FRAMES, count), bool)
     for frame in range(FRAMES):
         places[frame], angles[frame] = field.place, field.angle
-        inside = (field.place[:, 0] > -field.radius) & (field.place[:, 0] < WIDTH + field.radius)
-        seen[frame] = field.there & inside
+        seen[frame] = field.there
         for _ in range(_STEPS_PER_FRAME if frame < FRAMES - 1 else 0):
             field.step()
     return Moved(places, angles, seen, tuple(e for e in field.log if e.time_s <= END_S))
-
-
-def is_clear(moved: Moved) -> bool:
-    """Whether a person can tell what happened: each thing is long in view, and nothing is half done."""
-    sudden = any(entry.time_s > END_S - 0.3 for entry in moved.log)
-    edge = np.abs(moved.places[-1, :, 0] - WIDTH / 2) - WIDTH / 2
-    half_out = (np.abs(edge) < 0.05) & moved.seen[-1]
-    return bool((moved.seen.sum(0) >= 7).all()) and not sudden and not half_out.any()

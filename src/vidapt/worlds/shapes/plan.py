@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from vidapt.worlds.shapes.field import HEIGHT, SIZES, TURNING, WIDTH
+from vidapt.worlds.shapes.field import HEIGHT, SIZES, THIN, TURNING, WIDTH
 
 Motion = Literal["rest", "roll", "stop", "late", "circle", "turn", "appear", "vanish", "leave", "enter"]
 MOTIONS: tuple[Motion, ...] = (
@@ -25,6 +25,8 @@ MOTIONS: tuple[Motion, ...] = (
 )
 _SHARES = (0.19, 0.17, 0.1, 0.08, 0.06, 0.08, 0.06, 0.06, 0.12, 0.08)
 _MARGIN = 0.04
+_BEYOND = 0.4
+"""How far outside the field, in metres, whatever enters or leaves is out of every picture."""
 _STARTS_S = (0.4, 1.1, 1.8)
 """When things begin to move that do so one after the other."""
 
@@ -99,9 +101,10 @@ def _thing(
     rng: np.random.Generator, colour: str, kinds: Sequence[str], textures: Sequence[str], one_by_one: bool
 ) -> Thing:
     kind = kinds[int(rng.integers(len(kinds)))]
-    # A texture needs pixels: small things and thin ones are plain more often.
-    texture = textures[int(rng.integers(len(textures)))] if rng.random() < 0.5 else "plain"
     size = list(SIZES)[int(rng.integers(len(SIZES)))]
+    texture = textures[int(rng.integers(len(textures)))] if rng.random() < 0.6 else "plain"
+    if size == "small" or (texture == "rimmed" and kind in THIN):
+        texture = "plain"  # a texture needs pixels
     motion = MOTIONS[int(rng.choice(len(MOTIONS), p=_SHARES))]
     if one_by_one:
         motion = "late" if rng.random() < 0.6 else "rest"
@@ -152,9 +155,9 @@ def _across(rng: np.random.Generator, thing: Thing, speed: float) -> Thing:
     if thing.motion == "leave":
         way = thing.place[0] if speed < 0 else WIDTH - thing.place[0]
         return replace(
-            thing, speed=(round(np.sign(speed) * max(abs(speed), (way + 0.25) / 2.8), 3), sideways)
+            thing, speed=(round(np.sign(speed) * max(abs(speed), (way + _BEYOND) / 2.8), 3), sideways)
         )
-    outside = -thing.radius - 0.05 if speed > 0 else WIDTH + thing.radius + 0.05
+    outside = -_BEYOND if speed > 0 else WIDTH + _BEYOND
     return replace(thing, place=(round(outside, 3), thing.place[1]), speed=(round(speed * 0.7, 3), sideways))
 
 
