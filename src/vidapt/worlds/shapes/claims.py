@@ -133,8 +133,8 @@ def falsify(claim: Claim, record: Record, rng: np.random.Generator) -> Claim | N
 def _open(claim: Claim, record: Record) -> bool:
     """Whether a claim is neither clearly true nor clearly false.
 
-    Things may be in the middle or one above the other; what moves from the beginning has started, somehow, and
-    what never moves rests.
+    Things may be in the middle or one above the other; what moves from the beginning has started, somehow,
+    and what never moves rests.
     """
     if claim.kind in ("start", "stop"):
         return (claim.subject in record.moved) == (claim.kind == "start")
