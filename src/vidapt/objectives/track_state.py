@@ -36,8 +36,8 @@ class Part(nn.Module):
 
         Attributes:
             things: Things whose state is known, such as balls; they take the first slots.
-            window: Look at this many neighbouring frames only, which is cheaper, and learn places and looks but
-                not events; None looks at whole clips.
+            window: Look at this many neighbouring frames only, which is cheaper, and learn places and looks
+                but not events; None looks at whole clips.
             place: Weight of the regression inside the cell.
             events: Weight of what happened.
             actor: Whether somebody acts on them (`player`, `shirt`), who takes the next slot.
@@ -97,10 +97,10 @@ class Part(nn.Module):
         Args:
             model: With a `track` connector.
             batch: N clips, all stacked: views [N, T, 3, H, W] with a `window`, else features [N, T, h, w, C].
-                Its truth, of K things at R recorded moments: `tracks` [N, R, K, 3] (there or not, then x and y
-                in 0..1); with an actor `player` [N, 2] (x, y) and `shirt` [N]; `looks` and `states` [N, K] of
-                class numbers; without a window also `picks` [N], `pairs` [N, K, K], `marks` [N, K, n] and
-                `facts` [N].
+                Its truth, of K things at R recorded moments: `tracks` [N, R, K, 3] (there or not, then x
+                and y in 0..1); with an actor `player` [N, 2] (x, y) and `shirt` [N]; `looks` [N, K], class
+                numbers; without a window also `states` [N, K], `picks` [N], `pairs` [N, K, K], `marks`
+                [N, K, n] and `facts` [N].
 
         Returns:
             The loss, a scalar, and each of its terms.
