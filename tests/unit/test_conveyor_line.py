@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vidapt.worlds.conveyor.clips import is_clear
 from vidapt.worlds.conveyor.line import (
     BELT_WIDTH,
     COLOURS,
@@ -18,7 +19,7 @@ from vidapt.worlds.conveyor.line import (
     WIDTH,
     belt_centres,
 )
-from vidapt.worlds.conveyor.physics import Ran, is_clear, run
+from vidapt.worlds.conveyor.physics import Ran, run
 from vidapt.worlds.conveyor.plan import Belt, Incident, Part, Plan, draw
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from vidapt.worlds.asked import QA
 from vidapt.worlds.conveyor.events import Record, record_of
-from vidapt.worlds.conveyor.physics import Ran, is_clear, run
+from vidapt.worlds.conveyor.line import END_S, FPS, WIDTH
+from vidapt.worlds.conveyor.physics import Ran, run
 from vidapt.worlds.conveyor.plan import Plan, draw
 from vidapt.worlds.conveyor.questions import ask
 from vidapt.worlds.conveyor.render import render, tracks
@@ -87,6 +88,17 @@ def _clear(rng: np.random.Generator, venue: Venue) -> tuple[Plan, Ran]:
         ran = run(plan)
         if is_clear(plan, ran):
             return plan, ran
+
+
+def is_clear(plan: Plan, ran: Ran) -> bool:
+    """Whether a person can tell what happened: each part is long in view, and nothing is half done."""
+    if (ran.seen.sum(0) < FPS).any():
+        return False
+    edge = np.abs(ran.places[-1, :, 0] - WIDTH / 2) - WIDTH / 2
+    half_out = (np.abs(edge) < np.array([part.radius for part in plan.parts]) * 0.8) & ran.seen[-1]
+    late = any(entry.time_s > END_S - 0.4 and entry.kind not in ("enter", "leave") for entry in ran.log)
+    taken = any(one.kind in ("push", "pick") for one in plan.incidents) and not np.isnan(ran.arm[-1]).any()
+    return not (half_out.any() or late or taken)
 
 
 def sample_clip(seed: int, index: int, venue: str = "works") -> tuple[np.ndarray, Record]:

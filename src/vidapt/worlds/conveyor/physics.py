@@ -291,14 +291,3 @@ def _gate_x(plan: Plan, belt: int, gone: float | None) -> float:
     if gone is None:
         return float("nan")
     return gone if plan.belts[belt].direction > 0 else WIDTH - gone
-
-
-def is_clear(plan: Plan, ran: Ran) -> bool:
-    """Whether a person can tell what happened: each part is long in view, and nothing is half done."""
-    if (ran.seen.sum(0) < FPS).any():
-        return False
-    edge = np.abs(ran.places[-1, :, 0] - WIDTH / 2) - WIDTH / 2
-    half_out = (np.abs(edge) < np.array([part.radius for part in plan.parts]) * 0.8) & ran.seen[-1]
-    late = any(entry.time_s > END_S - 0.4 and entry.kind not in ("enter", "leave") for entry in ran.log)
-    taken = any(one.kind in ("push", "pick") for one in plan.incidents) and not np.isnan(ran.arm[-1]).any()
-    return not (half_out.any() or late or taken)
