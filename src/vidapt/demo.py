@@ -7,7 +7,6 @@ that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import importlib.resources
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from vidapt.models.generate import Decoding
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, load_recipe
+from vidapt.recipe.shipped import recipe_path
 from vidapt.training.run import train
 from vidapt.worlds.billiards import simulate
 
@@ -182,19 +182,3 @@ def _recipe(learn: Path, size: Size) -> Recipe:
     labels = (learn / "labels.jsonl").resolve()
     given = {f"stages.{stage}.data.0.path": labels for stage in (0, 1)}
     return load_recipe(recipe_path(RECIPE), size.changes, given=given)
-
-
-def recipe_path(name: str) -> Path:
-    """A recipe that comes with vidapt: in the installed package, or in a checkout's `recipes`.
-
-    Args:
-        name: Of the file.
-
-    Raises:
-        ConfigError: If there is none of this name.
-    """
-    package = Path(str(importlib.resources.files("vidapt")))
-    for folder in (package / "recipes", package.parents[1] / "recipes"):
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigError(name, "the recipe is not part of this installation", "install vidapt again")

@@ -72,11 +72,11 @@ def llava(**changes: Any) -> LlavaForConditionalGeneration:
     return shake(LlavaForConditionalGeneration(LlavaConfig(**{**fields, **changes})))
 
 
-def next_video() -> LlavaNextVideoForConditionalGeneration:
+def next_video(**text: Any) -> LlavaNextVideoForConditionalGeneration:
     torch.manual_seed(0)
     config = LlavaNextVideoConfig(
         vision_config=vision_config(),
-        text_config=text_config(),
+        text_config=text_config(**text),
         image_token_index=IMAGE,
         video_token_index=VIDEO,
         image_grid_pinpoints=[[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE], [3 * SIDE, SIDE]],

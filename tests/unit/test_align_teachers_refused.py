@@ -21,6 +21,7 @@ from vidapt.nouns import Clip
 from vidapt.recipe import Cache, DualBlueprint, Recipe, load_recipe
 from vidapt.towers import long_clip
 from vidapt.training.align import teachers as taught
+from vidapt.training.align.batch import PairBatch
 from vidapt.training.align.teachers import evenly, mean_and_deviation
 from vidapt.video import Uniform, decode, write_mp4
 
@@ -191,3 +192,10 @@ def test_paths_are_taken_from_the_recipes_folder(labels: Path, tmp_path: Path) -
     (only,) = load_recipe(tmp_path / "recipe.yaml").stages
     (term,) = only.objective["terms"]
     assert term["teachers"] == {"a": {"path": str(tmp_path / "beside")}, "b": {"path": "elsewhere"}}
+
+
+def test_a_teacher_nobody_named_teaches_nothing() -> None:
+    batch = object.__new__(PairBatch)
+    batch._lessons = {}
+    with pytest.raises(ConfigError, match="teacher nobody: teaches nothing in this stage"):
+        batch.taught("nobody")

@@ -190,3 +190,15 @@ def test_another_folders_clips_of_the_same_names_are_replaced_only_when_asked(
         caption(engine, other, out)
     assert caption(engine, other, out, overwrite=True).captioned == 1
     assert [row.clip for row in read_rows(out)] == ["0.mp4"]
+
+
+def test_a_question_that_leaves_no_room_for_a_clip_costs_its_row(films: Path, tmp_path: Path) -> None:
+    long = "what is it? " * 20
+    room = Engine(video_lm(language={"vocab_size": len(LETTERS)}), LETTERS, "wide").text_tokens(long) + 6
+    sizes = {"vocab_size": len(LETTERS), "max_position_embeddings": room}
+    narrow = Engine(video_lm(language=sizes), LETTERS, "narrow")
+    assert caption(narrow, films, tmp_path / "short.jsonl", prompt="what is it?").captioned == 3
+    summary = caption(narrow, films, tmp_path / "long.jsonl", prompt=long)
+    assert (summary.captioned, summary.broken) == (0, 3)
+    assert summary.quarantine is not None
+    assert summary.quarantine.read_text(encoding="utf-8").count(f"this language model reads {room}") == 3

@@ -107,7 +107,7 @@ def test_hilight_begins_with_two_towers_and_gemma(made: Made, labels: Path, tmp_
 def test_pllava_is_llava_next_read_otherwise(made: Made, labels: Path, tmp_path: Path) -> None:
     (whole,) = made("llava_next")
     plan = shipped(
-        "pllava-compose",
+        "pllava-7b",
         labels,
         *begun(towers_0=whole, connector=whole, language=whole),
         "blueprint.frames.count=4",

@@ -14,7 +14,7 @@ from vidapt.errors import ConfigError
 from vidapt.models.folder import open_folder, save_model
 from vidapt.models.packed import Words, spell
 from vidapt.nouns import Moments
-from vidapt.recipe import Reads, Recipe, TimeText
+from vidapt.recipe import Reads, Recipe, TimeText, load_recipe
 from vidapt.training.align.aligning import Aligning
 from vidapt.training.run import train
 
@@ -73,3 +73,38 @@ def test_a_dual_encoder_reads_no_text_about_clips(start: Path, tmp_path: Path) -
     asked = adapted(start, labels, times="{seconds:.1f}")
     with pytest.raises(ConfigError, match="for models that speak"):
         Aligning().planned(asked)
+
+
+def test_a_stage_of_finer_views_begins_with_a_run_of_coarser_ones(start: Path, tmp_path: Path) -> None:
+    labels = write_clips(tmp_path / "clips")
+    framed = {"kind": "framed", "fit": "squash", "newline": "frame"}
+    first = adapted(start, labels, resolution=framed)
+    coarse = train(first.model_copy(update={"name": "one"}), tmp_path / "runs", silent, workers=0)
+    model, _ = open_folder(sorted(coarse.glob("*-*/model"))[-1])
+    assert model.blueprint.resolution == framed
+    learned = model.resolution.newline.detach().clone()
+
+    model.read_otherwise(Reads(resolution={**framed, "pool": "average"}, scenes={"image": {"kind": "whole"}}))
+    assert model.resolution.newline.equal(learned)  # what was learned stays
+    assert model.blueprint.scenes == {"image": {"kind": "whole"}}
+    assert [_visual(model, frames) for frames in (3, 1)] == [3 * (2 * 2 + 1), 4 * 4]
+    with pytest.raises(ConfigError, match="does not go with these towers"):
+        model.read_otherwise(Reads(resolution={"kind": "two_scale", "fine": 32}))
+
+
+def _visual(model: Any, frames: int) -> int:
+    """Visual tokens of a clip."""
+    spans = [piece for piece in model.plan((24, 32), frames)[1] if isinstance(piece, tuple)]
+    return sum(grid.cells + extra for grid, extra in spans)
+
+
+def test_what_is_read_otherwise_is_checked_before_work(start: Path, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        f"name: a\nstart: {start}\ndata: {write_clips(tmp_path / 'clips')}\n"
+        "reads: {resolution: {kind: framed, pol: average}, scenes: {video: {kind: hole}}}\n"
+        "stages: [{name: a, steps: 1}]\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError, match=r"(?s)reads\.resolution\.pol.*reads\.scenes\.video"):
+        load_recipe(file)

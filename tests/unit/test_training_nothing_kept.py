@@ -157,3 +157,17 @@ def test_a_step_with_a_clip_of_another_size_calls_a_trained_tower_once(
         recipe(stage(labels, train=train_all, steps=2, batching={"clips": 4, "blind": 0})), tmp_path / "runs"
     )
     assert calls == [4, 4]
+
+
+@pytest.mark.parametrize("keep", ["nothing", "frames"])
+def test_what_is_to_be_said_of_a_clip_stands_in_notes(tmp_path: Path, keep: str) -> None:
+    folder = write_clips(tmp_path / "clips", clips=2).parent
+    rows = [
+        {"video": "0.mp4", "end_s": 9.0, "question": "what is it?", "answer": "a"},
+        {"video": "1.mp4", "question": "what is it?", "answer": "b"},
+    ]
+    labels = folder / "long.jsonl"
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    trained(recipe(stage(labels, cache={"keep": keep}, steps=1)), tmp_path / "runs")
+    (note,) = (tmp_path / "runs" / "run" / "notes.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(note)["path"].endswith("0.mp4")

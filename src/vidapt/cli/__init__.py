@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from vidapt.cli import aligning, captioning, matching, measuring, models, parity, showing, training, worlds
+from vidapt.cli import (
+    aligning,
+    captioning,
+    matching,
+    measuring,
+    models,
+    parity,
+    planning,
+    recipes,
+    showing,
+    training,
+    worlds,
+)
 from vidapt.cli._show import plain_errors
 
 app = typer.Typer(
@@ -25,6 +37,8 @@ simulate_app.command("conveyor")(worlds.simulate_conveyor)
 simulate_app.command("shapes")(worlds.simulate_shapes)
 
 # In the order in which `vidapt --help` lists them.
+app.add_typer(recipes.app, name="recipes")
+app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)
 app.command()(captioning.caption)

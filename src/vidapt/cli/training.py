@@ -10,6 +10,7 @@ import typer
 
 from vidapt.cli._options import Device, Workers
 from vidapt.cli._show import plain_errors, remark, say
+from vidapt.cli.planning import Ignore, named, planner
 from vidapt.files import exists
 
 
@@ -30,6 +31,7 @@ def train(
     from_step: Annotated[
         int | None, typer.Option(min=1, help="With --resume: from this step's checkpoint, not the newest.")
     ] = None,
+    ignore: Ignore = None,
     workers: Workers = None,
     device: Device = "cpu",
 ) -> None:
@@ -38,7 +40,7 @@ def train(
     from vidapt.recipe import load_recipe
 
     with plain_errors("add --resume"):
-        options = {"data": data and os.path.realpath(data), "start": start and _named(start), "name": name}
+        options = {"data": data and os.path.realpath(data), "start": start and named(start), "name": name}
         given = {place: value for place, value in options.items() if value is not None}
         parsed = load_recipe(recipe, change or (), given=given)
         from vidapt.training.run import train as run_training
@@ -55,10 +57,6 @@ def train(
                 device=device,
                 changes=[text.partition("=")[0] for text in change or ()],
                 from_step=from_step,
+                look=planner(runs, device, ignore),
             )
     say(run)
-
-
-def _named(model: str) -> str:
-    """A model's name as it is; its folder as seen from here, not from the recipe."""
-    return os.path.realpath(model) if os.path.exists(model) else model  # noqa: PTH110 - `Path.exists` may raise

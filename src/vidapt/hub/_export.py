@@ -23,6 +23,7 @@ from vidapt.version import VERSION
 
 _SHARD = "5GB"
 READING = "vidapt_reading.json"
+_READ = {"frames", "times", "positions", "prompt", "resolution", "scenes"}
 """What a folder's weights were adapted to read; whoever serves them has to give them the same."""
 
 
@@ -75,7 +76,7 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
 
 def _reading(model: VideoLM, family: Any) -> dict[str, Any]:
     """How clips become what the model reads, and who else makes the same of them."""
-    read = model.blueprint.model_dump(mode="json", include={"frames", "times", "positions", "prompt"})
+    read = model.blueprint.model_dump(mode="json", include=_READ)
     told = {"compat": family.agrees(model.blueprint)} if hasattr(family, "agrees") else {}
     return {"version": VERSION, "family": family.FAMILY, **told, **read}
 

@@ -3,7 +3,13 @@
 Importing this imports no torch; `vidapt.loading.compose` does.
 """
 
-from vidapt.loading._opened import export_model, number_format, open_model, usable_device
+from vidapt.loading._opened import (
+    export_model,
+    number_format,
+    open_model,
+    outline_model,
+    usable_device,
+)
 from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, RUN, compares, locate, locate_dual, shipped
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "locate_dual",
     "number_format",
     "open_model",
+    "outline_model",
     "shipped",
     "usable_device",
 ]

@@ -47,9 +47,7 @@ def open_model(
     place = None if device == "auto" else usable_device(device)
     kept = getattr(torch, dtype) if isinstance(dtype, str) else dtype or number_format(device)
     if (folder / DUAL).is_file():
-        raise CheckpointError(
-            folder, "a dual encoder compares clips with texts and writes none", "match clips with it instead"
-        )
+        raise _compares(folder)
     if (folder / BLUEPRINT).is_file():
         from vidapt.models.folder import open_folder
 
@@ -64,6 +62,37 @@ def open_model(
         spread(model)
         return model, tokenizer
     return model.to(place), tokenizer
+
+
+def outline_model(name: str | Path) -> tuple[VideoLM, Any]:
+    """A model for its sizes alone, and its tokenizer: no weight of it is read.
+
+    Args:
+        name: See `locate`.
+
+    Returns:
+        The model; its weights are on `meta`, or mapped from the files of a published checkpoint, as stored.
+
+    Raises:
+        CheckpointError: If there is no such model, or its description cannot be read.
+    """
+    folder = locate(name)
+    if (folder / DUAL).is_file():
+        raise _compares(folder)
+    if not (folder / BLUEPRINT).is_file():
+        return open_published(folder, None)[:2]
+    from vidapt.models.assign import parameters_on_meta
+    from vidapt.models.folder import read_blueprint, read_tokenizer
+    from vidapt.models.video_lm import VideoLM
+
+    with parameters_on_meta():
+        return VideoLM(read_blueprint(folder)), read_tokenizer(folder)
+
+
+def _compares(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        folder, "a dual encoder compares clips with texts and writes none", "match clips with it instead"
+    )
 
 
 def open_published(folder: Path, dtype: torch.dtype | None) -> tuple[VideoLM, Any, LoadReport]:

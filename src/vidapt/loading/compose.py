@@ -20,7 +20,7 @@ from vidapt.errors import CheckpointError
 from vidapt.loading._fill import fill
 from vidapt.loading._mistaken import At, Mistakes
 from vidapt.loading._settle import WEIGHTS, FieldError, settled, settled_language
-from vidapt.loading._sources import empty
+from vidapt.loading._sources import empty as empty
 from vidapt.loading._taken import Sources as Sources
 from vidapt.loading._taken import Taken, only, take_tower
 from vidapt.models.lora import add_adapters

@@ -113,4 +113,10 @@ def _apart(tokens: Tokens) -> list[Tokens]:
 
 def _without_content(resolution: Any) -> Any:
     """A resolution whose weights, if it has any, are shapes alone."""
-    return copy.deepcopy(resolution).to("meta") if isinstance(resolution, nn.Module) else resolution
+    if not isinstance(resolution, nn.Module):
+        return resolution
+    memo: dict[int, Any] = {
+        id(weight): nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype, device="meta"))
+        for weight in resolution.parameters()
+    }
+    return copy.deepcopy(resolution, memo)

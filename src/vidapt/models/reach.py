@@ -190,7 +190,7 @@ class _ClipLengths:
     def reading(self, clip: Clip, index: int, together: int) -> Reading:
         """What is read of a clip; nothing of one that cannot be used, which is told elsewhere."""
         if clip not in self._shapes:
-            self._shapes[clip] = _shape(clip, self._model.blueprint.frames)
+            self._shapes[clip] = shape_of(clip, self._model.blueprint.frames)
         shape = self._shapes[clip]
         try:
             return () if shape is None else self._read(*shape, index, together)
@@ -202,7 +202,7 @@ class _ClipLengths:
         return spell(layout, index, self._tokenizer, moments)
 
 
-def _shape(clip: Clip, policy: Policy) -> tuple[tuple[int, int], Moments] | None:
+def shape_of(clip: Clip, policy: Policy) -> tuple[tuple[int, int], Moments] | None:
     """(height, width) of a clip and the moments of it that are read, by its headers."""
     try:
         described = probe(clip.path, rate=clip.rate)

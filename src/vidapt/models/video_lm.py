@@ -79,7 +79,15 @@ class VideoLM(VisualSide):
             ConfigError: If the language model has positions of other axes, or parts do not go together so.
         """
         times = {**self.blueprint.times, **reads.times}
-        changes = {"frames": reads.frames, "positions": reads.positions, "times": times}
+        scenes = None if reads.scenes is None else {**self.blueprint.scenes, **reads.scenes}
+        changes = {
+            "frames": reads.frames,
+            "positions": reads.positions,
+            "times": times,
+            "resolution": reads.resolution,
+            "scenes": scenes,
+            "prompt": reads.prompt,
+        }
         blueprint = self.blueprint.model_copy(update={k: v for k, v in changes.items() if v is not None})
         positions = parts.build("positions", blueprint.positions)
         if positions.axes != self.positions.axes:
@@ -89,7 +97,10 @@ class VideoLM(VisualSide):
                 f"use some like {self.blueprint.positions}",
             )
         self.blueprint, self.positions = blueprint, positions
-        self.check_reading()
+        if reads.resolution is not None or scenes is not None:
+            self.cut_otherwise(self.language.get_input_embeddings().embedding_dim)
+        else:
+            self.check_reading()
 
     def embed(self, ids: Tensor, slots: Tensor, visual: Tensor | None) -> Tensor:
         """Word embeddings with visual tokens in their slots.

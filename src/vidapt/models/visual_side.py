@@ -48,8 +48,13 @@ class VisualSide(nn.Module):
         Raises:
             ConfigError: If parts cannot be used, or do not go together.
         """
+        self.connector = _connector(self.blueprint, self.towers, width)
+        self._make_resolutions(width)
+        _check_levels(self.towers, self.depths)
+        self.check_reading()
+
+    def _make_resolutions(self, width: int) -> None:
         blueprint = self.blueprint
-        self.connector = _connector(blueprint, self.towers, width)
         self.resolution = parts.build("resolutions", blueprint.resolution, size=self.tower.size, width=width)
         self._scenes = {
             scene: parts.build("resolutions", spec, size=self.tower.size, width=width)
@@ -57,7 +62,23 @@ class VisualSide(nn.Module):
         }
         # Those that learn something are registered, so that it is trained and saved.
         self.scenes = nn.ModuleDict({k: v for k, v in self._scenes.items() if isinstance(v, nn.Module)})
-        _check_levels(self.towers, self.depths)
+
+    def cut_otherwise(self, width: int) -> None:
+        """Make the resolutions anew, as the blueprint has them now; a newline that was learned stays.
+
+        Args:
+            width: D, of the language model.
+
+        Raises:
+            ConfigError: If they do not go with the other parts.
+        """
+        learned = next((part.newline for part in self._resolutions if hasattr(part, "newline")), None)
+        del self.resolution  # it may be a module now, and none then
+        self._make_resolutions(width)
+        for part in self._resolutions:
+            if learned is not None and hasattr(part, "newline"):
+                part.newline = learned
+        self.share_newline()
         self.check_reading()
 
     def check_reading(self) -> None:

@@ -54,7 +54,8 @@ def part_problems(data: Any, lines: Lines) -> Iterator[str]:
     if not isinstance(data, dict):
         return
     outside = (*_in_sources(data.get("data"), ("data",)), *_in_stages(data.get("stages")))
-    for place in (*_in_blueprint(data.get("blueprint")), *_in_dual(data.get("dual")), *outside):
+    reads = _in_reading(data.get("reads"), "reads")
+    for place in (*_in_blueprint(data.get("blueprint")), *_in_dual(data.get("dual")), *reads, *outside):
         begun = "weights" in place.spec and place.family in ("towers", "connectors")
         yield from (_begun_problems if begun else _own_problems)(place, lines)
     blueprint = data.get("blueprint")
@@ -108,13 +109,20 @@ def _in_blueprint(blueprint: Any) -> Iterator[_Place]:
     for index, tower in enumerate(towers if isinstance(towers, list) else ()):
         if isinstance(tower, dict):
             yield _place("towers", tower, ("blueprint", "towers", index))
+    yield from _in_reading(blueprint, "blueprint")
+
+
+def _in_reading(data: Any, name: str) -> Iterator[_Place]:
+    """Parts that say how clips are read, of a blueprint or of `reads`."""
+    if not isinstance(data, dict):
+        return
     for family, key in _SINGLE:
-        if isinstance(blueprint.get(key), dict):
-            yield _place(family, blueprint[key], ("blueprint", key))
-    scenes = blueprint.get("scenes")
+        if isinstance(data.get(key), dict):
+            yield _place(family, data[key], (name, key))
+    scenes = data.get("scenes")
     for scene, resolution in (scenes if isinstance(scenes, dict) else {}).items():
         if isinstance(resolution, dict):
-            yield _place("resolutions", resolution, ("blueprint", "scenes", scene))
+            yield _place("resolutions", resolution, (name, "scenes", scene))
 
 
 def _in_dual(dual: Any) -> Iterator[_Place]:

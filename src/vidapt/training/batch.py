@@ -49,7 +49,7 @@ class StageBatch:
     ) -> None:
         self._model, self._footage = model, footage
         self._tokenizer, self._shared, self._flex = tokenizer, batching.shared_prefix, batching.flex
-        self._shown = [_shown(clips[visit.clip], visit, model, tokenizer) for visit in visits]
+        self._shown = [shown(clips[visit.clip], visit, model, tokenizer) for visit in visits]
         rows = [visit.clip for visit in visits]
         self.truth = {name: column[rows].to(model.device) for name, column in truth.items()}
 
@@ -113,7 +113,7 @@ class StageBatch:
         return packed.to(self._model.device)
 
 
-def _shown(clip: ClipSamples, visit: Visit, model: VideoLM, tokenizer: Any) -> _Shown:
+def shown(clip: ClipSamples, visit: Visit, model: VideoLM, tokenizer: Any) -> _Shown:
     """What a visit reads: its clips, unless it is blind, and its samples."""
     if visit.blind:
         prompt = model.blueprint.prompt

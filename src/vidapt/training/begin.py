@@ -14,10 +14,10 @@ from pydantic import BaseModel
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import write_json
 from vidapt.hub import LoadReport, read_tokenizer
-from vidapt.loading import RUN, compose, locate, open_model
-from vidapt.loading.compose import Plan, Sources
+from vidapt.loading import RUN, compose, locate, open_model, outline_model
+from vidapt.loading.compose import Plan, Sources, empty
 from vidapt.models.video_lm import VideoLM
-from vidapt.recipe import Recipe
+from vidapt.recipe import Blueprint, Recipe
 from vidapt.training.tokenizer import learn_tokenizer
 
 LOAD_REPORT = "load_report.json"
@@ -65,6 +65,37 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) ->
         for report in told:
             keep_report(run, report.to_dict(), model.blueprint, tokenizer)
         return model, tokenizer
+    blueprint, tokenizer = _settled(recipe, texts, plan)
+    if plan is None:
+        torch.manual_seed(recipe.seed)
+        return VideoLM(blueprint), tokenizer
+    model, made = plan.make(blueprint, seed=recipe.seed)
+    keep_report(run, made, model.blueprint, tokenizer)
+    return model, tokenizer
+
+
+def outline(recipe: Recipe, texts: Iterable[str], plan: Plan | None) -> tuple[VideoLM, Any]:
+    """What `begin` makes, for its sizes alone: its weights are nowhere, or still in their files.
+
+    Args:
+        recipe: The recipe.
+        texts: What a tokenizer is learned from, if one has to be.
+        plan: As `planned` gave it.
+
+    Raises:
+        CheckpointError: If the model to start from cannot be described.
+    """
+    if recipe.start is not None:
+        model, tokenizer = outline_model(recipe.start)
+        if recipe.reads is not None:
+            model.read_otherwise(recipe.reads)
+        return model, tokenizer
+    blueprint, tokenizer = _settled(recipe, texts, plan)
+    return empty(blueprint), tokenizer
+
+
+def _settled(recipe: Recipe, texts: Iterable[str], plan: Plan | None) -> tuple[Blueprint, Any]:
+    """What a new model is made of, and its tokenizer."""
     assert recipe.blueprint is not None
     blueprint = plan.blueprint if plan is not None else recipe.blueprint
     tokenizer = plan.tokenizer if plan is not None else None
@@ -74,12 +105,7 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) ->
         own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         own |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
         blueprint = blueprint.model_copy(update={"language": {**blueprint.language, **own}})
-    if plan is None:
-        torch.manual_seed(recipe.seed)
-        return VideoLM(blueprint), tokenizer
-    model, made = plan.make(blueprint, seed=recipe.seed)
-    keep_report(run, made, model.blueprint, tokenizer)
-    return model, tokenizer
+    return blueprint, tokenizer
 
 
 def given_tokenizer(recipe: Recipe) -> Any | None:

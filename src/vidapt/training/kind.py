@@ -91,6 +91,14 @@ class Kind(Protocol):
         """
         ...
 
+    def outline(self, recipe: Recipe, texts: Iterable[str], plan: Any) -> tuple[Any, Any]:
+        """What `begin` makes, for its sizes alone: its weights need not be there.
+
+        Raises:
+            CheckpointError: If a model cannot be described.
+        """
+        ...
+
     def resume(self, run: Path) -> tuple[Any, Any]:
         """The model that the last finished stage of a run left, and its tokenizer."""
         ...

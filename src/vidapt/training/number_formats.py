@@ -30,13 +30,31 @@ def settle_formats(model: Any, stages: Sequence[Stage]) -> None:
         model: Of any kind; only a video-language model has such matrices.
         stages: Those it is to be ready for.
     """
-    small = set()
-    if isinstance(model, VideoLM) and all(map(_leaves_language, stages)):
-        small = {id(weight) for weight in _matrices(model)}
+    small = _may_be_small(model, stages)
     for weight in model.parameters():
         kept = _small(weight) if id(weight) in small else _trainable(weight)
         if kept is not weight:
             weight.data = kept
+
+
+def planned_formats(model: Any, stages: Sequence[Stage]) -> dict[int, torch.dtype]:
+    """Number formats of weights under `settle_formats` by their `id`; the weights need not be there.
+
+    Matrices that may be small are, where they are stored so.
+    """
+    small = _may_be_small(model, stages)
+    return {
+        id(weight): torch.float32
+        for weight in model.parameters()
+        if weight.dtype in SMALL and id(weight) not in small
+    }
+
+
+def _may_be_small(model: Any, stages: Sequence[Stage]) -> set[int]:
+    """The `id` of every weight that may be kept in sixteen bits."""
+    if isinstance(model, VideoLM) and all(map(_leaves_language, stages)):
+        return {id(weight) for weight in _matrices(model)}
+    return set()
 
 
 def _leaves_language(stage: Stage) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,18 @@ import torch
 
 from vidapt.errors import ConfigError, VidaptError
 from vidapt.files import check_folder, remove, write_text
-from vidapt.formats import check, fingerprint
+from vidapt.formats import fingerprint
 from vidapt.loading import usable_device
 from vidapt.locks import owned
-from vidapt.nouns import Sample
-from vidapt.parts import import_modules, outside
 from vidapt.progress import Reporter
-from vidapt.recipe import Recipe, Stage, missing_files
+from vidapt.recipe import Recipe, Stage
 from vidapt.training.align import teachers
-from vidapt.training.align.aligning import Aligning
 from vidapt.training.checkpoint import checkpoints, choose_checkpoint, step_of
 from vidapt.training.footprints import Footprint, unchanged, write_footprints
 from vidapt.training.kind import Kind
 from vidapt.training.number_formats import settle_formats
-from vidapt.training.ready import LabelFiles, Labels, StageData, aligns
+from vidapt.training.outlook import Outlook, checked, made_ready, texts_of
+from vidapt.training.ready import Labels
 from vidapt.training.stage import DivergedError
 from vidapt.training.stage_run import StageRun
 from vidapt.training.state import (
@@ -34,12 +32,10 @@ from vidapt.training.state import (
     RunState,
     check_model,
     gone_on,
-    has_finished,
     note_forks,
     read_state,
     stage_folder,
 )
-from vidapt.training.talking import Talking
 
 
 @dataclass(frozen=True)
@@ -72,6 +68,11 @@ class _Begun:
         return {name: one for name, one in named.items() if name not in self.state.finished}
 
 
+def _unseen(outlook: Outlook) -> None:
+    """Nobody looks."""
+    del outlook
+
+
 def train(
     recipe: Recipe,
     runs: Path,
@@ -82,6 +83,7 @@ def train(
     device: str = "cpu",
     changes: Collection[str] = (),
     from_step: int | None = None,
+    look: Callable[[Outlook], object] = _unseen,
 ) -> Path:
     """Carry out a recipe.
 
@@ -99,6 +101,7 @@ def train(
         changes: Places of the recipe that differ from the run's on purpose, such as `stages.0.save_every`. Of
             a stage that is not finished may be changed what `forks.CHANGEABLE` lists; it is written down.
         from_step: Go on from this checkpoint of the stage under way, and delete newer ones.
+        look: Called once all is checked, before anything is done; it may raise.
 
     Returns:
         The run's folder.
@@ -117,38 +120,17 @@ def train(
     check_folder(run)
     if from_step is not None and not resume:
         raise ConfigError("from_step", "is for a run that goes on", "add --resume")
-    kind, plan, data = _checked(recipe, run)
+    kind, plan, data = checked(recipe, run)
     place = _place(device, recipe)
     count = os.cpu_count() or 1 if workers is None else workers
     with owned(run):
         begun = _begun(kind, recipe, run, plan, data, report, changes, from_step, resume=resume)
         try:
-            _carry_out(begun, report, place, count)
+            _carry_out(begun, report, place, count, look)
         except DivergedError as error:
             options = {"--device": device if device != "cpu" else None, "--workers": workers}
             raise _diverged(error, begun, runs, options) from error
     return run
-
-
-def _checked(recipe: Recipe, run: Path) -> tuple[Kind, Any, list[Labels]]:
-    """What kind of model a recipe trains, what its parts begin with, and the labels of its stages.
-
-    Nothing it names is missing.
-    """
-    absent = missing_files(recipe)
-    if absent:
-        raise ConfigError(
-            "recipe",
-            "files are missing:\n  " + "\n  ".join(map(str, absent)),
-            "mend the paths or give --data",
-        )
-    import_modules(outside(recipe.model_dump()))
-    kind: Kind = Aligning() if aligns(recipe) else Talking()
-    plan = None if has_finished(run) else kind.planned(recipe)
-    files = LabelFiles()
-    data = [files.labels(recipe, stage) for stage in recipe.stages]
-    check(sample for one in data for sample in one.everything())
-    return kind, plan, data
 
 
 def _place(device: str, recipe: Recipe) -> torch.device:
@@ -215,13 +197,16 @@ def _check_length(stage: Stage, index: int, done: int) -> None:
         )
 
 
-def _carry_out(begun: _Begun, report: Reporter, place: torch.device, workers: int) -> None:
+def _carry_out(
+    begun: _Begun, report: Reporter, place: torch.device, workers: int, look: Callable[[Outlook], object]
+) -> None:
     run, state, recipe, left = begun.run, begun.state, begun.recipe, begun.left()
     contents = {path: one.content for path, one in begun.footage.items() if one.content is not None}
     model, tokenizer = _starting_point(begun)
     settle_formats(model, [stage for _, stage in left.values()])
     model.to(place)
-    stages = _ready(begun, left, model, tokenizer, report)
+    stages = made_ready(begun.kind, begun.data, left, model, tokenizer, report)
+    look(Outlook(begun.kind, recipe, model, tokenizer, left, stages))
     taught = {
         name: teachers.open_teachers(stage.objective, model.blueprint.frames, place)
         for name, (_, stage) in left.items()
@@ -249,28 +234,12 @@ def _carry_out(begun: _Begun, report: Reporter, place: torch.device, workers: in
         _drop_checkpoints(run / name)
 
 
-def _ready(
-    begun: _Begun, left: Mapping[str, tuple[int, Stage]], model: Any, tokenizer: Any, report: Reporter
-) -> dict[str, StageData]:
-    """Texts of unfinished stages as ids; stages that read the same of them share it."""
-    made: dict[Any, StageData] = {}
-    found: dict[str, StageData] = {}
-    for name, (index, stage) in left.items():
-        key = begun.kind.reads(begun.data[index], stage)
-        if key not in made:
-            made[key] = begun.kind.ready(begun.data[index], stage, model, tokenizer, report)
-        found[name] = made[key]
-    return found
-
-
 def _starting_point(begun: _Begun) -> tuple[Any, Any]:
     """The model the next stage begins with, and its tokenizer."""
     if begun.state.finished:
         check_model(begun.state, begun.run)
         return begun.kind.resume(begun.run)
-    samples: dict[int, Sequence[Sample]] = {id(one.samples): one.samples for one in begun.data}
-    texts = (turn.text for some in samples.values() for sample in some for turn in sample.turns)
-    return begun.kind.begin(begun.recipe, texts, begun.run, begun.plan)
+    return begun.kind.begin(begun.recipe, texts_of(begun.data), begun.run, begun.plan)
 
 
 def _diverged(error: DivergedError, begun: _Begun, runs: Path, options: Mapping[str, object]) -> VidaptError:

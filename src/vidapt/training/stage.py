@@ -30,6 +30,7 @@ from vidapt.training.checkpoint import (
     save_checkpoint,
 )
 from vidapt.training.optimizer import Model, make_optimizer, set_rates, trainable, training_mode
+from vidapt.training.order import Visit
 from vidapt.training.portions import learn_from
 
 LOG_EVERY = 10
@@ -62,6 +63,7 @@ class StageWork:
         steps: How many there are.
         batches: What a step sees, counted from 0, in portions; none if nothing can be learned from it.
         objective: Built and prepared.
+        visits: Who takes part in a step, counted from 0, if no clip is broken.
         measure: Further numbers for the log after so many steps, asked for before the first step and whenever
             a checkpoint is due; it may put the model into evaluation mode.
         watch: Told of every logged step's numbers; returns more of them.
@@ -77,6 +79,7 @@ class StageWork:
     steps: int
     batches: Callable[[int], list[Any]]
     objective: nn.Module
+    visits: Callable[[int], Sequence[Visit]]
     measure: Callable[[int], Numbers] | None = None
     watch: Callable[[Numbers], Numbers] = _nothing
     note: Callable[[], str] = str

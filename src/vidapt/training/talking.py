@@ -44,6 +44,10 @@ class Talking:
         """The model and the tokenizer that a recipe begins with."""
         return begin.begin(recipe, texts, run, plan)
 
+    def outline(self, recipe: Recipe, texts: Iterable[str], plan: Plan | None) -> tuple[VideoLM, Any]:
+        """What `begin` makes, for its sizes alone."""
+        return begin.outline(recipe, texts, plan)
+
     def resume(self, run: Path) -> tuple[VideoLM, Any]:
         """What the last finished stage of a run left."""
         return open_model(run)
@@ -109,6 +113,7 @@ class Talking:
             steps,
             batches,
             prepared.objective,
+            order.step,
             told={"blind": blind},
         )
 

@@ -34,6 +34,10 @@ class Aligning:
         """The model and the tokenizer that a recipe begins with."""
         return begin.begin(recipe, texts, run, plan)
 
+    def outline(self, recipe: Recipe, texts: Iterable[str], plan: DualPlan | None) -> tuple[DualEncoder, Any]:
+        """What `begin` makes, for its sizes alone."""
+        return begin.outline(recipe, texts, plan)
+
     def resume(self, run: Path) -> tuple[DualEncoder, Any]:
         """What the last finished stage of a run left."""
         return begin.resume(run)
@@ -89,6 +93,7 @@ class Aligning:
             pairs.steps,
             pairs.batches,
             objective,
+            pairs.order.step,
             measure_of(
                 stage, model, prepared.tokenizer, footage, prepared.data.sets, prepared.folder, prepared.card
             ),

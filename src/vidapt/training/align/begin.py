@@ -13,6 +13,7 @@ from vidapt.hub import open_dual_encoder
 from vidapt.loading import compose_dual, locate_dual
 from vidapt.loading.compose import Sources
 from vidapt.loading.compose_dual import DualPlan
+from vidapt.models.assign import parameters_on_meta
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.recipe import DualBlueprint, Recipe
 from vidapt.training.begin import given_tokenizer, keep_report
@@ -51,34 +52,44 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan | None
         CheckpointError: If the model to start from cannot be opened.
         ConfigError: If it has no tokenizer and the recipe gives none, or one that is too large.
     """
-    if plan is not None:
-        return _composed(recipe, texts, run, plan)
-    if recipe.dual is not None:
-        tokenizer = given_tokenizer(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
+    if recipe.start is not None:
+        model, tokenizer, told = _opened(recipe, recipe.start)
+        keep_report(run, told, model.blueprint, tokenizer)
+        return model, tokenizer
+    blueprint, tokenizer = _settled(recipe, texts, plan)
+    if plan is None:
         torch.manual_seed(recipe.seed)
-        return DualEncoder(
-            _fitted(DualBlueprint.model_validate(recipe.dual.model_dump()), tokenizer)
-        ), tokenizer
-    assert recipe.start is not None
-    model, own, told = open_dual_encoder(locate_dual(recipe.start), accept=recipe.accept, seed=recipe.seed)
-    tokenizer = _known(recipe, own, recipe.start, model.text.net.config.vocab_size)
-    keep_report(run, told.to_dict(), model.blueprint, tokenizer)
-    return model, tokenizer
-
-
-def _composed(recipe: Recipe, texts: Iterable[str], run: Path, plan: DualPlan) -> tuple[DualEncoder, Any]:
-    """A dual encoder out of parts of others."""
-    blueprint, reading = plan.blueprint, plan.reading
-    if reading is None:
-        tokenizer = given_tokenizer(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
-        blueprint = _fitted(blueprint, tokenizer)
-    else:
-        source = reading.source
-        own = None if source.tokenizer is None else source.tokenizer()
-        tokenizer = _known(recipe, own, source.name, int(blueprint.text.arch["vocab_size"]))
+        return DualEncoder(blueprint), tokenizer
     model, report = plan.make(blueprint, seed=recipe.seed)
     keep_report(run, report, model.blueprint, tokenizer)
     return model, tokenizer
+
+
+def outline(recipe: Recipe, texts: Iterable[str], plan: DualPlan | None) -> tuple[DualEncoder, Any]:
+    """What `begin` makes, for its sizes alone; a dual encoder to start from is small enough to be opened."""
+    if recipe.start is not None:
+        return _opened(recipe, recipe.start)[:2]
+    blueprint, tokenizer = _settled(recipe, texts, plan)
+    with parameters_on_meta():
+        return DualEncoder(blueprint), tokenizer
+
+
+def _opened(recipe: Recipe, start: str) -> tuple[DualEncoder, Any, dict[str, Any]]:
+    model, own, told = open_dual_encoder(locate_dual(start), accept=recipe.accept, seed=recipe.seed)
+    return model, _known(recipe, own, start, model.text.net.config.vocab_size), told.to_dict()
+
+
+def _settled(recipe: Recipe, texts: Iterable[str], plan: DualPlan | None) -> tuple[DualBlueprint, Any]:
+    """What a new dual encoder is made of, and its tokenizer."""
+    assert recipe.dual is not None
+    blueprint = DualBlueprint.model_validate(recipe.dual.model_dump()) if plan is None else plan.blueprint
+    reading = None if plan is None else plan.reading
+    if reading is None:
+        tokenizer = given_tokenizer(recipe) or learn_caption_tokenizer(texts, recipe.vocabulary)
+        return _fitted(blueprint, tokenizer), tokenizer
+    source = reading.source
+    own = None if source.tokenizer is None else source.tokenizer()
+    return blueprint, _known(recipe, own, source.name, int(blueprint.text.arch["vocab_size"]))
 
 
 def _known(recipe: Recipe, own: Any | None, name: str, rows: int) -> Any:

@@ -1,0 +1,101 @@
+"""`vidapt plan`: what a recipe will cost, and what those who did it before would say to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidapt.cli._options import Json, Workers
+from vidapt.cli._show import plain_errors, remark, say, table
+
+if TYPE_CHECKING:
+    from vidapt.planning.numbers import RecipePlan
+
+Ignore = Annotated[
+    list[str] | None, typer.Option("--ignore", metavar="ID", help="Advice that is not wanted.")
+]
+
+
+def plan(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).")],
+    data: Annotated[Path | None, typer.Option(help="Label file (or folder) to learn from.")] = None,
+    start: Annotated[str | None, typer.Option(help="Model to begin with: name, run or checkpoint.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2: YAML.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Where the run's folder would be made.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="cpu, h100, a100-80g, l40s, rtx4090, ...")] = "cpu",
+    devices: Annotated[int, typer.Option(min=1, max=100_000, help="How many of them.")] = 1,
+    utilisation: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Share of their highest speed that is reached.")
+    ] = 0.35,
+    price: Annotated[float | None, typer.Option(min=0, help="Of one device for an hour.")] = None,
+    calibrate: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Take so many steps here and throw them away: 20 will do.")
+    ] = 0,
+    exact: Annotated[bool, typer.Option("--exact", help="Count the tokens of every step.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 if something stands against it.")
+    ] = False,
+    ignore: Ignore = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what a recipe will cost, before anything is spent: tokens, memory, time, disk; and advice."""
+    from vidapt.recipe import load_recipe
+
+    with plain_errors():
+        given = {"data": data and os.path.realpath(data), "start": start and named(start)}
+        parsed = load_recipe(recipe, change or (), given={k: v for k, v in given.items() if v is not None})
+        from vidapt.planning.calibration import calibrate as take_steps
+        from vidapt.planning.plan import Means, plan_recipe
+        from vidapt.progress import progress
+        from vidapt.training.outlook import outlook
+
+        with progress() as report:
+            rates = None
+            if calibrate:
+                rates = take_steps(parsed, max(3, calibrate), device="cpu", workers=workers, report=report)
+            means = Means(device, devices, utilisation, price, runs, rates)
+            ahead = outlook(parsed, report)
+            found = plan_recipe(ahead, means, every_step=exact, ignore=ignore or (), report=report)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+    else:
+        show(found)
+    if check and found.errors:
+        raise typer.Exit(1)
+
+
+def show(found: RecipePlan) -> None:
+    """Print a plan for a person."""
+    from vidapt.planning.page import HEAD, advice_lines, rows, summary
+
+    table(HEAD, rows(found))
+    say(summary(found))
+    for line in advice_lines(found):
+        remark(line)
+
+
+def named(model: str) -> str:
+    """A model's name as it is; its folder as seen from here, not from the recipe."""
+    return os.path.realpath(model) if os.path.exists(model) else model  # noqa: PTH110 - `Path.exists` may raise
+
+
+def planner(runs: Path, device: str, ignore: list[str] | None) -> Any:
+    """What `train` calls before its work: the plan is told, and what stands against it ends the command."""
+    from vidapt.planning.page import advice_lines, brief
+    from vidapt.planning.plan import Means, plan_recipe, refuse
+    from vidapt.training.outlook import Outlook
+
+    def look(ahead: Outlook) -> None:
+        found = plan_recipe(ahead, Means("cpu", runs=runs), ignore=ignore or ())
+        for line in (*brief(found, timed=device == "cpu"), *advice_lines(found)):
+            remark(line)
+        refuse(found)
+
+    return look
