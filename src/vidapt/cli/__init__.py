@@ -34,6 +34,8 @@ app = typer.Typer(
 simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_args_is_help=True)
 app.add_typer(simulate_app, name="simulate")
 simulate_app.command("billiards")(worlds.simulate_billiards)
+simulate_app.command("conveyor")(worlds.simulate_conveyor)
+simulate_app.command("shapes")(worlds.simulate_shapes)
 data_app = typer.Typer(help="Check, count and divide labels.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 data_app.command("check")(data.check_data)
