@@ -207,6 +207,8 @@ class Batching(Strict):
         blind: Share of a clip's visits in which its questions are asked without it, where the language model
             learns to answer. What a model says blind is then something it was trained to say, and the control
             of `vidapt eval` proves something.
+        ahead: Steps that are made ready in the background while one is computed: clips are decoded, read from
+            the cache and cut, and texts laid out. It changes no result; 0 makes none.
         max_answer_tokens: Longer answers are refused when the data is read.
         media: Whether text alone, stills and footage are `mixed` in a step, or kept `apart` in steps of their
             own.
@@ -224,6 +226,7 @@ class Batching(Strict):
     shared_prefix: bool = True
     share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({})
     blind: float = Field(0.05, ge=0, lt=1)
+    ahead: int = Field(2, ge=0, le=1000)
     max_answer_tokens: int = Field(1024, ge=1)
     media: Literal["mixed", "apart"] = "mixed"
     bucket: Literal["random", "length"] = "random"

@@ -25,12 +25,16 @@ from vidapt.training.kind import Kind, Prepared
 from vidapt.training.number_formats import settle_formats
 from vidapt.training.pace import TRIED, kept_pace, timed_pace
 from vidapt.training.picture_sizes import grouped_sizes
+from vidapt.training.prefetch import Prefetch
 from vidapt.training.ready import StageData
 from vidapt.training.stage import fit, make_objective
 from vidapt.training.state import stage_folder
 from vidapt.training.streamed_clips import StreamedClips
 from vidapt.training.work import StageWork
 from vidapt.version import VERSION
+
+_TOLD = 0.05
+"""Share of the time for which a device waits for data, from which on it is told."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,10 @@ class StageRun:
             if stage.hours is not None:
                 prepared = replace(prepared, stage=self._in_steps(prepared, stage.hours))
             work = self._work(prepared)
-            result = fit(model, work, self._show(work.note, lambda: footage.note))
+            with closing(Prefetch(work.batches, work.steps, stage.batching.ahead)) as prefetch:
+                notes = self._show(work.note, lambda: footage.note, lambda: _waited(prefetch))
+                result = fit(model, replace(work, batches=prefetch), notes)
+                result |= {} if prefetch.share is None else {"waited": round(prefetch.share, 4)}
         result |= {**work.told, **({"adapters": told} if told else {})}
         result |= {"base": stage.train.base} if stage.train.base != "stored" else {}
         result |= {"texts": dict(data.counts)} if data.counts else {}
@@ -219,3 +226,9 @@ class StageRun:
                 "python": platform.python_version(),
             },
         }
+
+
+def _waited(prefetch: Prefetch) -> str:
+    """For how much of the time the device waited for data, where that is worth telling."""
+    share = prefetch.share or 0.0
+    return f"waited {share:.0%} for data" if share >= _TOLD else ""
