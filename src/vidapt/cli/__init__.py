@@ -18,6 +18,7 @@ from vidapt.cli import (
     parity,
     planning,
     recipes,
+    runs,
     showing,
     training,
     worlds,
@@ -44,6 +45,7 @@ data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(runs.app, name="runs")
 app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)
