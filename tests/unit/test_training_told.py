@@ -59,7 +59,7 @@ def test_cards_tell_stage_seed_result_and_versions_and_checkpoints_go(labels: Pa
     for folder, name, steps in (("01-a", "a", 2), ("02-b", "b", 3)):
         card = card_of(run, folder)
         result = state["stages"][folder]
-        assert result == {key: card[key] for key in ("steps", "seconds", "loss", "blind")}
+        assert result == {key: card[key] for key in ("steps", "seconds", "loss", "blind", "waited")}
         assert result["steps"] == steps
         assert (card["recipe"], card["stage"], card["seed"]) == ("run", name, 7)
         assert card["versions"] == {
