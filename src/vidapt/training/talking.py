@@ -137,8 +137,10 @@ class Talking:
         order = arranged(stage, prepared.data, seed, blind, model, tokenizer)
         truth = read_truth(clips, getattr(prepared.objective, "columns", ()))
 
-        shared = stage.batching.shared_prefix
-        steps = total_steps(stage, order, TokensOf(model, tokenizer, clips, shared=shared))
+        sizes = grouped_sizes(stage.batching.sizes, clips)
+        lengths = Lengths(model, tokenizer, sizes.side)
+        tokens = TokensOf(model, tokenizer, clips, lengths, shared=stage.batching.shared_prefix)
+        steps = total_steps(stage, order, tokens)
         folder = prepared.folder / "work"
         room = Room(folder, stage.batching.at_once) if stage.batching.memory == "auto" else None
 
