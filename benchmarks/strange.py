@@ -1,7 +1,7 @@
 """How well a start adapts to domains it has never seen: 200 clips each, a few minutes of one CPU core.
 
-    python benchmarks/strange.py [--start billiards-home] [--recipe recipes/small-domain.yaml] [--only plant ...]
-                                 [--set stages.0.epochs=4 ...] [--out scratch/strange] [--name NAME]
+    python benchmarks/strange.py [--start billiards-home] [--recipe recipes/small-domain.yaml]
+        [--only plant ...] [--set stages.0.epochs=4 ...] [--out scratch/strange] [--name NAME]
 
 The domains are a venue of the conveyor and one of the shapes that no start learned from, and another pool
 hall. For each: simulate, adapt, measure 120 held-out clips beside the majority answer, and count CPU seconds.
