@@ -17,7 +17,7 @@ from _machine import describe
 from vidapt.files import write_json
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
-from vidapt.measure.evaluate import billiards_judge, evaluate
+from vidapt.measure.evaluate import evaluate, world_judge
 from vidapt.models.generate import Decoding
 from vidapt.worlds.billiards import simulate
 
@@ -42,7 +42,7 @@ def main() -> None:
         out=options.out / "measured",
         decoding=Decoding(max_new_tokens=128),
         train_samples=list(open_samples(learn / "labels.jsonl")),
-        judge=billiards_judge(test),
+        judge=world_judge(test),
         overwrite=True,
     )
     arms = evaluation.to_dict()["arms"]

@@ -28,7 +28,7 @@ from vidapt.files import write_json
 from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
-from vidapt.measure.evaluate import billiards_judge, evaluate
+from vidapt.measure.evaluate import evaluate, world_judge
 from vidapt.models.generate import Decoding
 from vidapt.worlds.billiards import simulate
 
@@ -77,7 +77,7 @@ def main() -> None:
         out=options.out / "measured",
         decoding=Decoding(max_new_tokens=96),
         train_samples=list(open_samples(learn / "labels.jsonl")),
-        judge=billiards_judge(test),
+        judge=world_judge(test),
         overwrite=True,
     )
     told = evaluation.to_dict()

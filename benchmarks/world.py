@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +25,10 @@ import numpy as np
 from _machine import describe
 from vidapt.worlds.billiards import VENUES, Venue
 from vidapt.worlds.billiards.clips import play
-from vidapt.worlds.billiards.encode import encode
 from vidapt.worlds.billiards.physics import Shot, roll
 from vidapt.worlds.billiards.shots import plan
+from vidapt.worlds.billiards.table import FPS
+from vidapt.worlds.encode import encode
 
 SEED = 0
 BATCH = 64
@@ -58,7 +60,7 @@ def one_round(venue: Venue, clips: int) -> tuple[dict[str, float], int]:
         timed(costs, "physics", roll, timed(costs, "plan", plan_all, numbers))
         for played in play(SEED, numbers, venue):
             film = timed(costs, "render", played.film, venue)
-            size += len(timed(costs, "encode", encode, film))
+            size += len(timed(costs, "encode", partial(encode, fps=FPS), film))
             timed(costs, "label", played.questions, venue)
     return {step: 1000 * seconds / clips for step, seconds in costs.items()}, size
 

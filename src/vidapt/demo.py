@@ -18,7 +18,7 @@ from vidapt.formats import open_samples
 from vidapt.inference.engine import CAPTION_PROMPT, Engine
 from vidapt.inference.load import load
 from vidapt.measure.compare import Comparison, compare
-from vidapt.measure.evaluate import Evaluation, billiards_judge, evaluate
+from vidapt.measure.evaluate import Evaluation, evaluate, world_judge
 from vidapt.measure.report import write_report
 from vidapt.models.generate import Decoding
 from vidapt.nouns import Sample
@@ -157,7 +157,7 @@ class _Bench:
             out=out,
             decoding=Decoding(max_new_tokens=LONGEST_ANSWER),
             train_samples=list(open_samples(self.learn / "labels.jsonl")),
-            judge=billiards_judge(self.test),
+            judge=world_judge(self.test),
             workers=self.workers,
             report=lambda _, done, total, note="": self.report(task, done, total, note),
         )

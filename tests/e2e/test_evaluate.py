@@ -15,7 +15,7 @@ from caption_tools import save_tiny_model
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
 from vidapt.measure.command import evaluate_model
-from vidapt.measure.evaluate import billiards_judge, evaluate
+from vidapt.measure.evaluate import evaluate, world_judge
 from vidapt.measure.evaluation import read_evaluation
 from vidapt.models.generate import Decoding
 from vidapt.worlds.billiards import simulate
@@ -85,7 +85,7 @@ def test_a_stopped_evaluation_of_a_real_model_ends_with_the_same_verdicts(made: 
             out=out,
             decoding=Decoding(max_new_tokens=4),
             workers=0,
-            judge=billiards_judge(labels.parent),
+            judge=world_judge(labels.parent),
             report=report,
             questions_at_once=8,  # two clips a portion
         )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import anyres_tools
 import compose_tools
 import dual_tools
 import parity_tools
@@ -22,7 +23,7 @@ from vidapt.recipe import Recipe, load_recipe
 from vidapt.recipe.shipped import copy_recipe, recipes
 from vidapt.training.outlook import outlook
 from vidapt.training.run import train
-from vidapt.worlds.billiards import simulate
+from vidapt.worlds.known import find_world
 
 SHIPPED = {one.name: one for one in recipes()}
 
@@ -38,6 +39,12 @@ def next_video(folder: Path) -> Path:
 def qwen2_vl(folder: Path) -> Path:
     """Qwen2-VL in the hub's layout."""
     return qwen2_vl_tools.save(qwen2_vl_tools.oracle_of(512), folder)
+
+
+def interleave(folder: Path) -> Path:
+    """LLaVA-NeXT-Interleave in the hub's layout."""
+    anyres_tools.save(anyres_tools.interleave_model(), anyres_tools.siglip_processor(), folder)
+    return folder
 
 
 def chatml(folder: Path) -> Path:
@@ -73,6 +80,7 @@ NAMES: dict[str, Callable[[Path], Path]] = {
     "llava-hf/LLaVA-NeXT-Video-7B-hf": next_video,
     "/models/LLaVA-NeXT-Video-7B-hf": next_video,
     "Qwen/Qwen2-VL-7B-Instruct": qwen2_vl,
+    "llava-hf/llava-interleave-qwen-7b-hf": interleave,
     "/models/clip_vip_base_16.pt": clip_vip,
     "/models/longclip-B.pt": compose_tools.long_clip,
     "/models/clip-vit-base-patch16": clips_words,
@@ -100,6 +108,8 @@ SIZES: dict[str, tuple[str, ...]] = {
     "billiards-clip": ("stages.0.retrieval={}",),
 }
 """Sizes of pictures and clips that tiny towers see, and sets that nothing is measured on here."""
+WORLDS = {"billiards": "billiards", "align_distill": "billiards", "shapes-mix": "shapes"}
+"""Whose clips a recipe learns from, by what stands in its name; all others learn from any."""
 
 
 class Workshop:
@@ -145,12 +155,11 @@ class Workshop:
         return place if place.exists() else make(place)
 
     def _data(self, recipe: Recipe, name: str) -> Path:
-        if "billiards" in name or name == "align_distill":
-            pool = self.folder / "pool"
+        world = next((world for mark, world in WORLDS.items() if mark in name), None)
+        if world is not None:
+            pool = self.folder / world
             if not pool.exists():
-                simulate(
-                    pool, clips=6, venue="home", seed=1, statements=1, workers=1, progress=lambda *_: None
-                )
+                find_world(world).simulate(pool, clips=6, seed=1, workers=1)
             return pool / "labels.jsonl"
         kind, write = (
             ("captioned", write_captioned)
@@ -190,7 +199,9 @@ def test_recipe_says_what_it_does_and_whom_it_follows(name: str) -> None:
     assert len(one.title) > 20
     assert one.stages
     text = one.path.read_text(encoding="utf-8")
-    own = name.startswith(("billiards", "align_billiards", "align_distill", "my-clips", "small-domain"))
+    own = name.startswith(
+        ("billiards", "align_billiards", "align_distill", "my-clips", "small-domain", "shapes")
+    )
     assert own or "Source" in text or one.papers
     assert f"recipes/{name}.yaml" in text
     assert max(map(len, text.splitlines())) <= 120

@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidapt.worlds.asked import normalise
 from vidapt.worlds.billiards import STYLES, VENUES, Claim, Event, Record, judge, parse
 from vidapt.worlds.billiards.claims import story, true_claims
-from vidapt.worlds.billiards.language import normalise
 from vidapt.worlds.billiards.questions import summarise, tell
 from vidapt.worlds.billiards.table import FRAMES, POCKETS, SIDES
 

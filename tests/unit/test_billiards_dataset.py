@@ -17,8 +17,8 @@ from vidapt.errors import ConfigError, VidaptError
 from vidapt.worlds.billiards import find_venue, load_records, simulate
 from vidapt.worlds.billiards.clips import play
 from vidapt.worlds.billiards.dataset import truth_of
-from vidapt.worlds.billiards.encode import encode
 from vidapt.worlds.billiards.table import FRAMES, POCKETS, SIDES, SLOTS
+from vidapt.worlds.encode import encode
 
 CLIPS, SEED, VENUE = 5, 12, "hall"
 FILES = ["clips", "dataset.json", "events.jsonl", "labels.jsonl", "truth.safetensors"]
@@ -74,7 +74,7 @@ def test_clips_are_the_encoded_films_and_events_the_records(whole):
     venue = find_venue(VENUE)
     played = play(SEED, range(CLIPS), venue)
     assert load_records(whole / "events.jsonl") == [shot.record for shot in played]
-    assert (whole / "clips" / "000003.mp4").read_bytes() == encode(played[3].film(venue))
+    assert (whole / "clips" / "000003.mp4").read_bytes() == encode(played[3].film(venue), 10)
 
 
 def test_truth_says_in_numbers_what_the_events_say_in_words(whole):
@@ -167,7 +167,8 @@ WORKER_DIES = """
 import os, signal, sys
 from pathlib import Path
 from vidapt.errors import VidaptError
-from vidapt.worlds.billiards import dataset
+from vidapt.worlds import dataset
+from vidapt.worlds.billiards import simulate
 
 def die(*job):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -175,7 +176,7 @@ def die(*job):
 if __name__ == "__main__":
     dataset._make = die
     try:
-        dataset.simulate(Path(sys.argv[1]), clips=4, workers=2)
+        simulate(Path(sys.argv[1]), clips=4, workers=2)
     except VidaptError as error:
         print(error)
 """

@@ -9,9 +9,8 @@ import pytest
 
 from vidapt.errors import ConfigError
 from vidapt.worlds.billiards import VENUES, find_venue, sample_clip
-from vidapt.worlds.billiards.cameras import homography, project, scale_at
+from vidapt.worlds.billiards.cameras import homography
 from vidapt.worlds.billiards.clips import Played, play
-from vidapt.worlds.billiards.encode import encode
 from vidapt.worlds.billiards.table import (
     BALL_RADIUS,
     FPS,
@@ -23,6 +22,8 @@ from vidapt.worlds.billiards.table import (
     WIDTH,
 )
 from vidapt.worlds.billiards.venues import Rgb, Venue
+from vidapt.worlds.cameras import project, scale_at
+from vidapt.worlds.encode import encode
 
 SEED, CLIPS = 31, 4
 FLOOR_DB = 29.0
@@ -192,7 +193,7 @@ def test_the_scale_is_that_of_a_small_square_on_the_cloth(scene):
 
 def test_an_encoded_clip_decodes_to_all_its_frames_close_to_the_film(scene):
     film = scene.films[0]
-    data = encode(film)
+    data = encode(film, FPS)
     with av.open(io.BytesIO(data)) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
@@ -213,7 +214,7 @@ def test_the_same_film_gives_the_same_bytes_whatever_lies_in_memory(scene):
         for size in (100_000, 1_500_000, 300_000):
             litter = [rng.integers(0, 255, size + 977 * k, dtype=np.uint8) for k in range(12)]
             del litter
-            files.add(encode(film))
+            files.add(encode(film, FPS))
         assert len(files) == 1
 
 

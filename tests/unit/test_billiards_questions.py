@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from vidapt.metrics.match import is_match
+from vidapt.worlds.asked import normalise
 from vidapt.worlds.billiards import QUESTION_TYPES, STYLES, VENUES, false_statements
 from vidapt.worlds.billiards.clips import play
-from vidapt.worlds.billiards.language import NUMBERS, Style, normalise
+from vidapt.worlds.billiards.language import NUMBERS, Style
 from vidapt.worlds.billiards.questions import ask
 from vidapt.worlds.billiards.table import POCKETS, SIDES
 

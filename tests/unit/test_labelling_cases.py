@@ -11,7 +11,8 @@ import pytest
 from vidapt.errors import ConfigError, FormatError
 from vidapt.formats import vidapt_jsonl
 from vidapt.labelling.cases import Case, read_cases, samples
-from vidapt.worlds.billiards import judge, load_records, simulate
+from vidapt.worlds import billiards, conveyor
+from vidapt.worlds.known import World
 
 
 def labels(folder: Path, *rows: dict[str, Any]) -> Path:
@@ -57,15 +58,17 @@ def test_false_ones_are_made_by_rule_where_there_are_none(tmp_path: Path) -> Non
     assert read_cases(path, by_rule=3, lexicon=mine)[0].false == ("a red cube.",)
 
 
-def test_a_worlds_folder_gives_exact_statements_that_survive_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("world", [billiards, conveyor], ids=["billiards", "conveyor"])
+def test_a_worlds_folder_gives_exact_statements_that_survive_a_file(tmp_path: Path, world: World) -> None:
     pool = tmp_path / "pool"
-    simulate(pool, clips=4, seed=3, workers=1)
+    world.simulate(pool, clips=4, seed=3, workers=1)
     cases = read_cases(pool, count=2)
-    records = {f"{record.index:06d}": record for record in load_records(pool / "events.jsonl")}
+    records = {f"{record.index:06d}": record for record in world.load_records(pool / "events.jsonl")}
+    assert len({case.clip.id for case in cases}) >= 3
     for case in cases:
         record = records[case.clip.id]
-        assert not judge(case.true[0], record).false
-        assert len(judge(case.false[0], record).false) == 1
+        assert not world.judge(case.true[0], record).false
+        assert len(world.judge(case.false[0], record).false) == 1
     path = pool / "statements.jsonl"
     assert vidapt_jsonl.write(path, samples(cases)) == len(cases)
 
@@ -99,6 +102,6 @@ def test_a_damaged_world_says_so(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").touch()
     with pytest.raises(ConfigError, match=r"dataset\.json"):
         read_cases(tmp_path)
-    (tmp_path / "dataset.json").write_text('{"venue": "home"}')
+    (tmp_path / "dataset.json").write_text('{"world": "billiards", "venue": "home"}')
     with pytest.raises(FormatError, match="nothing happens"):
         read_cases(tmp_path)

@@ -12,6 +12,7 @@ from vidapt.errors import ConfigError
 from vidapt.labelling.facts import LENGTH, all_pairs, exact_pairs, short_and_long
 from vidapt.labelling.falsify import Change, changes, falsify
 from vidapt.labelling.lexicon import Lexicon, read_lexicon
+from vidapt.worlds import billiards
 from vidapt.worlds.billiards import STYLES, VENUES, Record, judge
 from vidapt.worlds.billiards.clips import play
 
@@ -146,8 +147,8 @@ def test_a_worlds_pairs_are_right_by_its_log(records: list[Record]) -> None:
     kinds = set()
     for record in records:
         style = STYLES[styled(record)]
-        pairs = list(all_pairs(record, style, seed=1))
-        assert pairs == list(all_pairs(record, style, seed=1))
+        pairs = list(all_pairs(billiards, record, style, seed=1))
+        assert pairs == list(all_pairs(billiards, record, style, seed=1))
         for pair in pairs:
             kinds.add(pair.kind)
             true, false = judge(pair.true, record), judge(pair.false, record)
@@ -161,7 +162,7 @@ def test_a_worlds_pairs_are_right_by_its_log(records: list[Record]) -> None:
 
 def test_pairs_are_as_many_as_asked_and_none_where_nothing_happened(records: list[Record]) -> None:
     style = STYLES[styled(records[0])]
-    assert all(len(exact_pairs(record, style, count=2)) <= 2 for record in records)
+    assert all(len(exact_pairs(billiards, record, style, count=2)) <= 2 for record in records)
     idle = Record(0, records[0].venue, "pot", ("red",), ("red", "blue"), "red", ())
-    assert exact_pairs(idle, style) == []
-    assert short_and_long(idle, style) is None
+    assert exact_pairs(billiards, idle, style) == []
+    assert short_and_long(billiards, idle, style) is None

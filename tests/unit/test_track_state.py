@@ -59,7 +59,7 @@ def prepared(**options: Any) -> tuple[Any, Part]:
 def test_every_term_is_reported_and_the_total_is_their_sum() -> None:
     lm, part = prepared()
     loss = part(lm, batch())
-    events = {"pocket", "first_hit", "hits", "cushions", "cue", "shirt_token"}
+    events = {"pocket", "first_hit", "hits", "cushions", "facts", "shirt_token"}
     assert set(loss.parts) == {"cell", "place", "shirt", *events}
     assert float(loss.total.detach()) == pytest.approx(sum(loss.parts.values()), rel=1e-5)
     assert loss.weight == 2

@@ -15,7 +15,7 @@ from vidapt.nouns import Features
 from vidapt.objectives.track_state import Part
 
 BALLS, SLOTS, FRAMES, ROWS, COLUMNS, RECORDED, WIDTH, LOOKS = 3, 5, 3, 2, 5, 7, 6, 4
-EVENTS = {"pocket", "first_hit", "hits", "cushions", "cue", "shirt_token"}
+EVENTS = {"pocket", "first_hit", "hits", "cushions", "facts", "shirt_token"}
 
 
 class Model:
@@ -133,17 +133,17 @@ def events(model: Model, made: Part, columns: dict[str, Tensor]) -> dict[str, fl
     for clip, tokens in enumerate(model.visual.tolist()):
         known = {name: column[clip].tolist() for name, column in columns.items()}
         balls, player = tokens[:BALLS], tokens[BALLS]
-        first = [0.0] + [linear(heads.struck_first, ball)[0] for ball in balls[1:]]
+        first = [0.0] + [linear(heads.picks["first_hit"], ball)[0] for ball in balls[1:]]
         cost["first_hit"] += surprise(first, known["first_hit"])
         cost["shirt_token"] += surprise(linear(heads.shirt, player), known["shirt"])
-        cue = zip(linear(heads.cue, balls[0]), (known["broken"], known["cushion_first"]), strict=True)
-        cost["cue"] += math.fsum(doubt(*one) for one in cue)
+        facts = zip(linear(heads.facts, balls[0]), (known["broken"], known["cushion_first"]), strict=True)
+        cost["facts"] += math.fsum(doubt(*one) for one in facts)
         for ball, token in enumerate(balls):
-            cost["pocket"] += surprise(linear(heads.pocket, token), known["pocket"][ball] + 1)
-            sides = zip(linear(heads.cushions, token), known["cushions"][ball], strict=True)
+            cost["pocket"] += surprise(linear(heads.states["pocket"], token), known["pocket"][ball] + 1)
+            sides = zip(linear(heads.marks["cushions"], token), known["cushions"][ball], strict=True)
             cost["cushions"] += 0.5 * math.fsum(doubt(*one) for one in sides)
-            hitter = linear(heads.hitter, token)
-            for other, struck in enumerate(linear(heads.struck, one) for one in balls):
+            hitter = linear(heads.by["hits"], token)
+            for other, struck in enumerate(linear(heads.of["hits"], one) for one in balls):
                 score = math.fsum(a * b for a, b in zip(hitter, struck, strict=True)) / math.sqrt(32)
                 cost["hits"] += 0.5 * doubt(score, known["hits"][ball][other])
     return cost
@@ -189,6 +189,70 @@ def test_a_window_of_the_whole_clip_begins_at_its_first_frame() -> None:
     assert model.asked[-1][0, :, 0].tolist() == [0, 1, 2]
 
 
+def of_shapes() -> dict[str, Tensor]:
+    """Columns of a world without an actor: looks that may be unknown, fates, touches, who was first."""
+    generator = torch.Generator().manual_seed(6)
+    return {
+        "tracks": truth()["tracks"],
+        "kind": torch.tensor([[-1, 3, 0], [2, -1, 1]], dtype=torch.int8),
+        "size": torch.tensor([[-1, 1, 0], [0, -1, 1]], dtype=torch.int8),
+        "fate": torch.tensor([[-1, 2, 0], [1, -1, 1]], dtype=torch.int8),
+        "touches": torch.randint(0, 2, (2, BALLS, BALLS), generator=generator),
+        "first": torch.randint(0, 2, (2, BALLS, 1), generator=generator),
+    }
+
+
+SHAPES = {
+    "actor": False,
+    "looks": {"kind": 4, "size": 2},
+    "states": {"fate": 4},
+    "picks": (),
+    "pairs": ("touches",),
+    "marks": {"first": 1},
+    "facts": (),
+}
+
+
+def test_a_world_may_have_columns_of_its_own_and_no_actor() -> None:
+    model, columns = Model(slots=BALLS), of_shapes()
+    made = part(model, **SHAPES)
+    assert made.columns == ("tracks", "kind", "size", "fate", "touches", "first")
+    loss = made(model, batch(columns))
+    heads: Any = made.heads
+    wanted = dict.fromkeys(("looks", "look_tokens", "fate", "touches", "first"), 0.0)
+    for clip in range(2):
+        tokens = model.visual[clip].tolist()
+        rows = columns["tracks"][clip][moments(FRAMES)].tolist()
+        for thing in range(BALLS):
+            seen = [frame for frame in range(FRAMES) if rows[frame][thing][0] > 0.5]
+            looks = model.found.looks[clip, seen, thing].sum(0) / max(1, len(seen))
+            for name in SHAPES["looks"]:
+                right = int(columns[name][clip, thing])
+                if right >= 0:
+                    wanted["looks"] += surprise(linear(made.looks[name], looks.tolist()), right)
+                    wanted["look_tokens"] += surprise(linear(heads.looks[name], tokens[thing]), right)
+            right = int(columns["fate"][clip, thing]) + 1
+            wanted["fate"] += surprise(linear(heads.states["fate"], tokens[thing]), right)
+            (first,) = linear(heads.marks["first"], tokens[thing])
+            wanted["first"] += 0.5 * doubt(first, float(columns["first"][clip, thing, 0]))
+            for other in range(BALLS):
+                pair = (
+                    linear(heads.by["touches"], tokens[thing]),
+                    linear(heads.of["touches"], tokens[other]),
+                )
+                score = math.fsum(a * b for a, b in zip(*pair, strict=True)) / math.sqrt(32)
+                wanted["touches"] += 0.5 * doubt(score, float(columns["touches"][clip, thing, other]))
+    assert {name: loss.parts[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+    assert set(loss.parts) == {*wanted, "cell", "place"}
+
+
+def test_looks_are_learned_through_a_window_too() -> None:
+    model = Model(2, slots=BALLS)
+    made = part(model, window=2, **SHAPES)
+    assert made.columns == ("tracks", "kind", "size")
+    assert set(made(model, batch(of_shapes(), 5)).parts) == {"looks", "cell", "place"}
+
+
 def test_what_is_kept_has_a_shape_for_each_question() -> None:
     made = part(Model())
     assert made.columns == (
@@ -199,13 +263,13 @@ def test_what_is_kept_has_a_shape_for_each_question() -> None:
     shapes = {name: (m.out_features, m.in_features) for name, m in made.named_modules() if _linear(m)}
     assert shapes == {
         "shirt": (6, LOOKS),
-        "heads.pocket": (8, WIDTH),
-        "heads.cushions": (4, WIDTH),
-        "heads.struck_first": (1, WIDTH),
-        "heads.cue": (2, WIDTH),
+        "heads.states.pocket": (8, WIDTH),
+        "heads.marks.cushions": (4, WIDTH),
+        "heads.picks.first_hit": (1, WIDTH),
+        "heads.facts": (2, WIDTH),
         "heads.shirt": (6, WIDTH),
-        "heads.hitter": (32, WIDTH),
-        "heads.struck": (32, WIDTH),
+        "heads.by.hits": (32, WIDTH),
+        "heads.of.hits": (32, WIDTH),
     }
 
 

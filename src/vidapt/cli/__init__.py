@@ -19,6 +19,7 @@ from vidapt.cli import (
     parity,
     planning,
     recipes,
+    runs,
     showing,
     training,
     worlds,
@@ -35,6 +36,8 @@ app = typer.Typer(
 simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_args_is_help=True)
 app.add_typer(simulate_app, name="simulate")
 simulate_app.command("billiards")(worlds.simulate_billiards)
+simulate_app.command("conveyor")(worlds.simulate_conveyor)
+simulate_app.command("shapes")(worlds.simulate_shapes)
 data_app = typer.Typer(help="Check, count and divide labels.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 data_app.command("check")(data.check_data)
@@ -43,6 +46,7 @@ data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(runs.app, name="runs")
 app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)

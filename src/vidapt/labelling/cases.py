@@ -15,7 +15,7 @@ from vidapt.labelling.facts import all_pairs
 from vidapt.labelling.falsify import falsify
 from vidapt.labelling.lexicon import Lexicon, read_lexicon
 from vidapt.nouns import Clip, Sample, Turn
-from vidapt.worlds.billiards import STYLES, find_venue, load_records
+from vidapt.worlds.known import find_world
 
 _EVENTS, _ABOUT, _CLIPS = "events.jsonl", "dataset.json", "clips"
 
@@ -116,16 +116,17 @@ def _with_false(case: Case, words: Lexicon, seed: int, count: int) -> Iterator[C
 def _of_world(folder: Path, seed: int, count: int) -> list[Case]:
     try:
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        style = STYLES[find_venue(about["venue"]).style]
+        world = find_world(about["world"])
+        style = world.STYLES[world.find_venue(about["venue"]).style]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             folder / _ABOUT, f"does not describe a simulated world: {error!r}", "name a label file"
         ) from error
     cases = []
-    for record in load_records(folder / _EVENTS):
+    for record in world.load_records(folder / _EVENTS):
         name = f"{record.index:06d}"
         clip = Clip(name, folder / _CLIPS / f"{name}.mp4")
-        for number, pair in enumerate(all_pairs(record, style, seed=seed, count=count)):
+        for number, pair in enumerate(all_pairs(world, record, style, seed=seed, count=count)):
             cases.append(Case(f"{name}/{number}", clip, (pair.true,), (pair.false,), pair.kind))
     if not cases:
         raise FormatError(folder, "nothing happens in these clips", "simulate more of them")

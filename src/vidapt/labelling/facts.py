@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from vidapt.worlds.billiards.claims import Claim, falsify, story
-from vidapt.worlds.billiards.events import WHITE, Record
-from vidapt.worlds.billiards.language import Style
+from vidapt.worlds.known import World
 
 # Streams of random numbers of their own; the world's clips use lower ones.
 _PAIRS, _LENGTHS = 101, 102
@@ -23,7 +22,7 @@ class Pair:
     """A true statement and a false one.
 
     Attributes:
-        kind: The fact in which they differ: `colour`, `pocket`, `side`, `order`; or `length`.
+        kind: The fact in which they differ, such as `colour`, `pocket`, `side`, `order`; or `length`.
         true: Borne out by the log.
         false: Not borne out.
     """
@@ -33,30 +32,32 @@ class Pair:
     false: str
 
 
-def exact_pairs(record: Record, style: Style, *, seed: int = 0, count: int = 4) -> list[Pair]:
+def exact_pairs(world: World, record: Any, style: Any, *, seed: int = 0, count: int = 4) -> list[Pair]:
     """Pairs of statements that differ in one word.
 
     Args:
+        world: Whose clip it is.
         record: What happened in the clip.
         style: How it is said.
         seed: The same clip, style and seed give the same pairs.
         count: How many are wanted at most.
     """
     rng = np.random.default_rng([seed, record.index, _PAIRS])
-    told = _told(record)
+    told = world.changeable(record)
     pairs = []
     for place in rng.permutation(len(told)).tolist():
-        wrong = falsify(told[place], record, rng)
+        wrong = world.falsify(told[place], record, rng)
         if wrong is not None:
-            kind = _fact(told[place], wrong)
+            kind = world.difference(told[place], wrong)
             pairs.append(Pair(kind, _sentence(told[place], style), _sentence(wrong, style)))
     return pairs[:count]
 
 
-def short_and_long(record: Record, style: Style, *, seed: int = 0) -> Pair | None:
+def short_and_long(world: World, record: Any, style: Any, *, seed: int = 0) -> Pair | None:
     """A short true statement, and a long description that is true but for one word.
 
     Args:
+        world: Whose clip it is.
         record: What happened in the clip.
         style: How it is said.
         seed: As for `exact_pairs`.
@@ -65,42 +66,25 @@ def short_and_long(record: Record, style: Style, *, seed: int = 0) -> Pair | Non
         None where too little happened to be described at length.
     """
     rng = np.random.default_rng([seed, record.index, _LENGTHS])
-    told = story(record)
+    told = world.story(record)
     if len(told) < 2:
         return None
     short = told[int(rng.integers(len(told)))]
     for place in rng.permutation(len(told)).tolist():
-        wrong = falsify(told[place], record, rng) if told[place].subject else None
+        wrong = world.falsify(told[place], record, rng) if told[place].subject else None
         if wrong is not None:
             said = [*told[:place], wrong, *told[place + 1 :]]
             return Pair(LENGTH, _sentence(short, style), " ".join(_sentence(claim, style) for claim in said))
     return None
 
 
-def all_pairs(record: Record, style: Style, *, seed: int = 0, count: int = 4) -> Iterator[Pair]:
+def all_pairs(world: World, record: Any, style: Any, *, seed: int = 0, count: int = 4) -> Iterator[Pair]:
     """`exact_pairs`, then `short_and_long` where there is one."""
-    yield from exact_pairs(record, style, seed=seed, count=count)
-    pair = short_and_long(record, style, seed=seed)
+    yield from exact_pairs(world, record, style, seed=seed, count=count)
+    pair = short_and_long(world, record, style, seed=seed)
     if pair is not None:
         yield pair
 
 
-def _told(record: Record) -> list[Claim]:
-    """Claims of which one word can be changed."""
-    told = [claim for claim in story(record) if claim.subject]
-    if record.first_hit and not record.broken:
-        told.append(Claim("first_hit", WHITE, record.first_hit))
-    return told
-
-
-def _fact(true: Claim, false: Claim) -> str:
-    """The fact in which two claims differ."""
-    if true.kind == "first_hit":
-        return "order"
-    if true.subject == false.subject and true.kind in ("pocket", "cushion"):
-        return {"pocket": "pocket", "cushion": "side"}[true.kind]
-    return "colour"
-
-
-def _sentence(claim: Claim, style: Style) -> str:
+def _sentence(claim: Any, style: Any) -> str:
     return f"{claim.say(style)}."

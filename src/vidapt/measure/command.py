@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
-from vidapt.measure.evaluate import CONTROLS, Evaluation, billiards_judge, evaluate
+from vidapt.measure.evaluate import CONTROLS, Evaluation, evaluate, world_judge
 from vidapt.measure.report import write_report
 from vidapt.models.generate import Decoding
 from vidapt.progress import Reporter, silent
@@ -51,7 +51,7 @@ def evaluate_model(
         train_samples=None if train_data is None else list(open_samples(train_data, kind)),
         controls=CONTROLS if controls else (),
         workers=workers,
-        judge=billiards_judge(data if data.is_dir() else data.parent),
+        judge=world_judge(data if data.is_dir() else data.parent),
         report=report,
     )
     run = Path(model) if (Path(model) / "run.json").is_file() else None

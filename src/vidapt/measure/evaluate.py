@@ -30,7 +30,7 @@ from vidapt.measure.asking import (
     portions,
 )
 from vidapt.measure.evaluation import Evaluation, read_evaluation
-from vidapt.measure.judging import ClaimJudge, billiards_judge, marked
+from vidapt.measure.judging import ClaimJudge, marked, world_judge
 from vidapt.measure.verdicts import (
     BLIND,
     MAJORITY,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from vidapt.inference.watch import SeenClip
     from vidapt.models.generate import Decoding
 
-__all__ = ["CONTROLS", "METRICS", "Evaluation", "billiards_judge", "evaluate"]
+__all__ = ["CONTROLS", "METRICS", "Evaluation", "evaluate", "world_judge"]
 
 METRICS = "metrics.json"
 CONTROLS: tuple[Control, ...] = ("blind", "shuffled")

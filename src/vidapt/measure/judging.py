@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 from vidapt.errors import FormatError
 from vidapt.metrics.claims import ClaimCounts
 from vidapt.nouns import Clip
-from vidapt.worlds.billiards import Record, judge, load_records
+from vidapt.worlds.dataset import EVENTS
+from vidapt.worlds.known import World, world_of
 
 Mark = Literal["true", "false", "mixed", "unread"]
 """A sentence whose claims are all true, all false or some of each, or that holds none the judge can read."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-
-EVENTS, ABOUT = "events.jsonl", "dataset.json"
 
 
 class ClaimJudge(Protocol):
@@ -44,12 +41,12 @@ def _mark(counts: ClaimCounts) -> Mark:
     return "true" if counts.supported else "unread"
 
 
-class _BilliardsJudge:
+class _WorldJudge:
     """Checks texts against the log of a simulated data set, whose clips are named by their numbers."""
 
-    def __init__(self, events: Path, records: Sequence[Record]) -> None:
-        self._events = events
-        self._records = {f"{record.index:06d}": record for record in records}
+    def __init__(self, world: World, events: Path) -> None:
+        self._world, self._events = world, events
+        self._records = {f"{record.index:06d}": record for record in world.load_records(events)}
 
     def __call__(self, clip: Clip, text: str) -> ClaimCounts:
         record = self._records.get(clip.path.stem)
@@ -57,7 +54,7 @@ class _BilliardsJudge:
             raise FormatError(
                 self._events, f"has no events of the clip {clip.path.name}", "simulate the data again"
             )
-        verdict = judge(text, record)
+        verdict = self._world.judge(text, record)
         return ClaimCounts(
             supported=len(verdict.supported),
             contradicted=len(verdict.false),
@@ -67,25 +64,17 @@ class _BilliardsJudge:
         )
 
 
-def billiards_judge(folder: Path) -> ClaimJudge | None:
-    """Return a judge of texts about simulated billiards, from the log in a data set's folder.
+def world_judge(folder: Path) -> ClaimJudge | None:
+    """Return a judge of texts about a simulated world, from the log in a data set's folder.
 
     Args:
         folder: Where the labels lie.
 
     Returns:
-        None if the folder holds no simulated billiards; then nothing is known of what happened in its clips.
+        None if the folder holds no simulated world; then nothing is known of what happened in its clips.
 
     Raises:
         FormatError: If the log cannot be read.
     """
-    events, about = folder / EVENTS, folder / ABOUT
-    if not events.is_file() or not about.is_file():
-        return None
-    try:
-        described = json.loads(about.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FormatError(about, f"is not JSON: {error}") from error
-    if not isinstance(described, dict) or described.get("world") != "billiards":
-        return None
-    return _BilliardsJudge(events, load_records(events))
+    world = world_of(folder)
+    return None if world is None else _WorldJudge(world, folder / EVENTS)

@@ -201,12 +201,17 @@ class Batching(Strict):
         questions: At most this many samples of one clip in a step, drawn anew at each visit.
         apart: Take conversations about one clip apart: each question is learned as one that is asked alone,
             and not behind the questions before it.
+        placement: Where several clips of one conversation are read: where its text names them, or all in
+            `front` of it, with `Image 1` and so on where they stood; `mixed` is one or the other, by what the
+            clips are.
         shared_prefix: All samples of a clip behind one copy of its visual tokens; False gives each
             sample its own copy (same loss, more work).
         share: Probability that a sample of the named question type takes part in a visit (default 1).
         blind: Share of a clip's visits in which its questions are asked without it, where the language model
             learns to answer. What a model says blind is then something it was trained to say, and the control
             of `vidapt eval` proves something.
+        ahead: Steps that are made ready in the background while one is computed: clips are decoded, read from
+            the cache and cut, and texts laid out. It changes no result; 0 makes none.
         max_answer_tokens: Longer answers are refused when the data is read.
         media: Whether text alone, stills and footage are `mixed` in a step, or kept `apart` in steps of their
             own.
@@ -221,9 +226,11 @@ class Batching(Strict):
     memory: Literal["given", "auto"] = "given"
     questions: int | None = Field(None, ge=1, le=1_000_000)
     apart: bool = False
+    placement: Literal["as_written", "front", "mixed"] = "as_written"
     shared_prefix: bool = True
     share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({})
     blind: float = Field(0.05, ge=0, lt=1)
+    ahead: int = Field(2, ge=0, le=1000)
     max_answer_tokens: int = Field(1024, ge=1)
     media: Literal["mixed", "apart"] = "mixed"
     bucket: Literal["random", "length"] = "random"

@@ -33,8 +33,8 @@ def arranged(
         tokenizer: The model's.
 
     Raises:
-        ConfigError: If a source or a group of sizes would never be visited, or groups are to come one after another
-            in a stage whose length is that of what it sees.
+        ConfigError: If a source or a group of sizes would never be visited, or groups are to come one after
+            another in a stage whose length is that of what it sees.
     """
     lengths = None
     if stage.batching.bucket == "length":

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vidapt.models.clip_rows import each_tensor
@@ -72,13 +73,23 @@ class StageBatch:
         """The clips in the order in which they are read, each with the number it is read together with."""
         return [(clip, len(media)) for media, _ in self._shown for clip in media]
 
+    def ready(self) -> None:
+        """Have at hand all that depends on no weight that learns."""
+        _ = self._once if self._footage.keeps == "features" else self._cut
+        _ = self.packed
+
+    @cached_property
+    def _cut(self) -> list[Views]:
+        """The clips as they are cut, on the CPU."""
+        return [pinned(cut, self._model.device) for cut in self._footage.views(self.media)]
+
     @cached_property
     def views(self) -> list[Views]:
         """The clips as they are cut."""
         device = self._model.device
         return [
-            replace(cut, tensors=tuple(tensor.to(device) for tensor in cut.tensors))
-            for cut in self._footage.views(self.media)
+            replace(cut, tensors=tuple(tensor.to(device, non_blocking=True) for tensor in cut.tensors))
+            for cut in self._cut
         ]
 
     @cached_property
@@ -109,7 +120,7 @@ class StageBatch:
         """The text behind its prefixes."""
         # Of clips as they are cut, where they are: text is laid out before anything is computed.
         kept = self._footage.keeps == "features"
-        shapes: Sequence[Seen | Views] = self._once if kept else self.views
+        shapes: Sequence[Seen | Views] = self._once if kept else self._cut
         layouts = [
             (self._model.layout(one.plan, one.together), when)
             for one in shapes
@@ -128,6 +139,13 @@ class StageBatch:
         packed = pack(groups, self._model.positions, flex=self._flex)
         refuse_packed(self._model, packed)
         return packed.to(self._model.device)
+
+
+def pinned(cut: Views, device: torch.device) -> Views:
+    """Views in memory from which a GPU fetches while it computes; the same for other devices."""
+    if device.type != "cuda":
+        return cut
+    return replace(cut, tensors=tuple(tensor.pin_memory() for tensor in cut.tensors))
 
 
 def _rows(clips: Seen | Views) -> int:

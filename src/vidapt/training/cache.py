@@ -9,6 +9,7 @@ What cannot be read, or is not what was written, is not there, and is computed a
 from __future__ import annotations
 
 import json
+import threading
 import time
 import zlib
 from collections import OrderedDict
@@ -76,6 +77,8 @@ class TensorStore:
         self._notes: dict[str, Any] = {}
         self._pending_bytes = 0
         self._put_count = self._put_bytes = 0
+        # The next steps are read in the background while what is measured is read in front.
+        self._lock = threading.RLock()
         self._bytes = 0
         self._read_shards()
 
@@ -136,6 +139,10 @@ class TensorStore:
             BudgetError: If the store would become larger than it may.
         """
         kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        with self._lock:
+            self._keep(key, kept, note)
+
+    def _keep(self, key: str, kept: dict[str, Tensor], note: Any) -> None:
         self._pending[key], self._notes[key] = kept, note
         size = sum(t.numel() * t.element_size() for t in kept.values())
         self._pending_bytes += size
@@ -147,8 +154,11 @@ class TensorStore:
 
     def flush(self) -> None:
         """Write what is pending as one shard."""
-        if not self._pending:
-            return
+        with self._lock:
+            if self._pending:
+                self._write()
+
+    def _write(self) -> None:
         name = f"{digest(sorted(self._pending))}.safetensors"
         flat = {f"{key}/{part}": t for key, parts in self._pending.items() for part, t in parts.items()}
         now = time.time_ns()
@@ -172,8 +182,10 @@ class TensorStore:
             LostError: If it was there when the store was opened, and cannot be read or is damaged. It is
                 not there any more then, and can be put again.
         """
-        if key in self._pending:
-            return dict(self._pending[key])
+        with self._lock:
+            return dict(self._pending[key]) if key in self._pending else self._read(key)
+
+    def _read(self, key: str) -> dict[str, Tensor]:
         row = self._index[key]
         path = self.folder / row.shard
         try:

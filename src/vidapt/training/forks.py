@@ -24,6 +24,7 @@ CHANGEABLE = (
     "save_every",
     "save_minutes",
     "batching.at_once",
+    "batching.ahead",
     "batching.memory",
     "recompute",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,17 @@ from vidapt.training.kind import Kind, Prepared
 from vidapt.training.number_formats import settle_formats
 from vidapt.training.pace import TRIED, kept_pace, timed_pace
 from vidapt.training.picture_sizes import grouped_sizes
+from vidapt.training.prefetch import Prefetch
 from vidapt.training.ready import StageData
 from vidapt.training.stage import fit, make_objective
 from vidapt.training.state import stage_folder
 from vidapt.training.streamed_clips import StreamedClips
+from vidapt.training.tracking import Tracked, Trackers, open_trackers
 from vidapt.training.work import StageWork
 from vidapt.version import VERSION
+
+_TOLD = 0.05
+"""Share of the time for which a device waits for data, from which on it is told."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class StageRun:
         forks: What was changed while the stage was under way.
         done: Steps that were done before.
         teachers: Those of its objective, by name.
+        track: Names of the trackers that get its numbers.
     """
 
     kind: Kind
@@ -63,6 +69,7 @@ class StageRun:
     forks: Sequence[Fork]
     done: int
     teachers: Mapping[str, teachers.Teacher]
+    track: Sequence[str] = ()
 
     @property
     def stage(self) -> Stage:
@@ -113,7 +120,10 @@ class StageRun:
             if stage.hours is not None:
                 prepared = replace(prepared, stage=self._in_steps(prepared, stage.hours))
             work = self._work(prepared)
-            result = fit(model, work, self._show(work.note, lambda: footage.note))
+            with closing(Prefetch(work.batches, work.steps, stage.batching.ahead)) as prefetch:
+                notes = self._show(work.note, lambda: footage.note, lambda: _waited(prefetch))
+                result = fit(model, replace(work, batches=prefetch), notes)
+                result |= {} if prefetch.share is None else {"waited": round(prefetch.share, 4)}
         result |= {**work.told, **({"adapters": told} if told else {})}
         result |= {"base": stage.train.base} if stage.train.base != "stored" else {}
         result |= {"texts": dict(data.counts)} if data.counts else {}
@@ -121,7 +131,13 @@ class StageRun:
         return result
 
     def _work(self, prepared: Prepared) -> StageWork:
-        return replace(self.kind.work(prepared), changed=self._changed(), tell=self._tell)
+        work = self.kind.work(prepared)
+        return replace(work, changed=self._changed(), tell=self._tell, trackers=self._trackers)
+
+    def _trackers(self, done: int) -> AbstractContextManager[Trackers]:
+        recipe = self.recipe.model_dump(mode="json", exclude_defaults=True)
+        tracked = Tracked(self.run.name, self.folder.name, self.folder / "work", recipe, done)
+        return open_trackers(self.track, tracked, self._tell)
 
     def _in_steps(self, prepared: Prepared, hours: float) -> Stage:
         """The stage with as many steps as fit into its hours, which are timed once."""
@@ -230,3 +246,9 @@ class StageRun:
                 "python": platform.python_version(),
             },
         }
+
+
+def _waited(prefetch: Prefetch) -> str:
+    """For how much of the time the device waited for data, where that is worth telling."""
+    share = prefetch.share or 0.0
+    return f"waited {share:.0%} for data" if share >= _TOLD else ""

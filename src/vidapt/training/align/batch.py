@@ -54,6 +54,10 @@ class PairBatch:
     def _long(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.long, device=self._device)
 
+    def ready(self) -> None:
+        """Have at hand all that depends on no weight that learns."""
+        _ = self.features if self._footage.keeps == "features" else self.views
+
     @cached_property
     def features(self) -> Features | None:
         """What a frozen tower saw, where it is kept."""

@@ -5,13 +5,24 @@
 
 from __future__ import annotations
 
-from vidapt.worlds.billiards.claims import Claim, Verdict, false_statements, judge, parse
+from vidapt.worlds.asked import QA
+from vidapt.worlds.billiards.claims import (
+    Claim,
+    changeable,
+    difference,
+    false_statements,
+    falsify,
+    judge,
+    parse,
+    story,
+)
 from vidapt.worlds.billiards.clips import sample_clip
 from vidapt.worlds.billiards.dataset import load_records, simulate
 from vidapt.worlds.billiards.events import Event, Record
-from vidapt.worlds.billiards.questions import QA, QUESTION_TYPES, ask
+from vidapt.worlds.billiards.questions import QUESTION_TYPES, ask
 from vidapt.worlds.billiards.styles import STYLES
 from vidapt.worlds.billiards.venues import VENUES, Venue, find_venue
+from vidapt.worlds.verdict import Verdict
 
 __all__ = [
     "QA",
@@ -24,11 +35,15 @@ __all__ = [
     "Venue",
     "Verdict",
     "ask",
+    "changeable",
+    "difference",
     "false_statements",
+    "falsify",
     "find_venue",
     "judge",
     "load_records",
     "parse",
     "sample_clip",
     "simulate",
+    "story",
 ]

@@ -14,6 +14,7 @@ from vidapt.worlds.billiards.language import Style
 from vidapt.worlds.billiards.styles import STYLES
 from vidapt.worlds.billiards.table import POCKETS, SIDES
 from vidapt.worlds.billiards.venues import VENUES
+from vidapt.worlds.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,36 +36,6 @@ class Claim:
         if self.kind == "absent":
             return style.sentences["absent"].format(c=self.subject)
         return style.sentence(self.kind, self.subject, self.where)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of a text's claims.
-
-    Attributes:
-        supported: Claims that the log bears out.
-        false: Claims that it does not.
-        unparsed: Sentences that are no claim in any style.
-        salient: Claims that a full description makes.
-        recalled: Those among them that the text makes too.
-    """
-
-    supported: tuple[Claim, ...]
-    false: tuple[Claim, ...]
-    unparsed: tuple[str, ...]
-    salient: tuple[Claim, ...]
-    recalled: tuple[Claim, ...]
-
-    @property
-    def precision(self) -> float:
-        """Share of all sentences that are true claims; 1 if nothing is said."""
-        said = len(self.supported) + len(self.false) + len(self.unparsed)
-        return len(self.supported) / said if said else 1.0
-
-    @property
-    def recall(self) -> float:
-        """Share of the salient claims that are made; 1 if there is none."""
-        return len(self.recalled) / len(self.salient) if self.salient else 1.0
 
 
 _SPLIT = re.compile(
@@ -202,7 +173,7 @@ def _implied(claims: Sequence[Claim]) -> set[Claim]:
     return all_said
 
 
-def judge(text: str, record: Record) -> Verdict:
+def judge(text: str, record: Record) -> Verdict[Claim]:
     """Check every claim of a text against the whole log.
 
     Args:
@@ -214,13 +185,7 @@ def judge(text: str, record: Record) -> Verdict:
     """
     claims, unparsed = parse(text)
     truth, salient, said = true_claims(record), story(record), _implied(claims)
-    return Verdict(
-        supported=tuple(claim for claim in claims if claim in truth),
-        false=tuple(claim for claim in claims if claim not in truth),
-        unparsed=tuple(unparsed),
-        salient=tuple(salient),
-        recalled=tuple(claim for claim in salient if claim in said),
-    )
+    return Verdict.of(claims, truth.__contains__, unparsed=unparsed, salient=salient, said=said)
 
 
 def falsify(claim: Claim, record: Record, rng: np.random.Generator) -> Claim | None:
@@ -261,12 +226,27 @@ def false_statements(record: Record, rng: np.random.Generator, count: int) -> li
     Returns:
         Up to `count` distinct claims, none of which the log bears out.
     """
-    sources = [claim for claim in story(record) if claim.subject]
-    if record.first_hit and not record.broken:
-        sources.append(Claim("first_hit", WHITE, record.first_hit))
+    sources = changeable(record)
     wrong: list[Claim] = []
     for place in rng.permutation(len(sources) * 4).tolist():
         claim = falsify(sources[place % len(sources)], record, rng)
         if claim is not None and claim not in wrong and len(wrong) < count:
             wrong.append(claim)
     return wrong
+
+
+def changeable(record: Record) -> list[Claim]:
+    """True claims of which one word can be changed so that a person sees that they are false."""
+    told = [claim for claim in story(record) if claim.subject]
+    if record.first_hit and not record.broken:
+        told.append(Claim("first_hit", WHITE, record.first_hit))
+    return told
+
+
+def difference(true: Claim, false: Claim) -> str:
+    """The fact in which a claim and its false copy differ."""
+    if true.kind == "first_hit":
+        return "order"
+    if true.subject == false.subject and true.kind in ("pocket", "cushion"):
+        return {"pocket": "pocket", "cushion": "side"}[true.kind]
+    return "colour"

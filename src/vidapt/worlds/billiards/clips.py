@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vidapt.worlds.asked import QA
 from vidapt.worlds.billiards.events import Record, name_contacts
 from vidapt.worlds.billiards.physics import Shot, roll
-from vidapt.worlds.billiards.questions import QA, ask
+from vidapt.worlds.billiards.questions import ask
 from vidapt.worlds.billiards.render import player_place, render, tracks
 from vidapt.worlds.billiards.shots import plan
 from vidapt.worlds.billiards.styles import STYLES

@@ -1,52 +1,46 @@
-"""Writes data sets: clips, labels, events and tensors of truth in one folder.
-
-Clip i depends on (seed, i, venue) alone, so a data set can be made in any order, by any number of workers,
-interrupted and resumed, or made longer later, with the same result.
-"""
+"""Data sets of billiards: what they say about themselves, and the truth about their clips in numbers."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
 
-from vidapt.errors import ConfigError, FormatError, VidaptError
-from vidapt.files import check_folder, disk_errors, write_file
+from vidapt.worlds.asked import QA
 from vidapt.worlds.billiards.clips import Played, play
-from vidapt.worlds.billiards.encode import encode
 from vidapt.worlds.billiards.events import Record
-from vidapt.worlds.billiards.questions import QA
 from vidapt.worlds.billiards.table import FPS, FRAMES, POCKETS, SIDES, SLOTS
 from vidapt.worlds.billiards.venues import Venue, find_venue
+from vidapt.worlds.dataset import About, check_numbers, read_records, write_dataset
 
 VERSION = 1
 """Grows whenever the same seed would give other pixels or labels."""
 
-_CHUNK = 64
-_SEEDS = 2**32
-"""Seeds below this are one word of a generator's entropy; a longer one could repeat another seed's clips."""
-_CLIPS, _LABELS, _EVENTS = "clips", "labels.jsonl", "events.jsonl"
-_TRUTH, _ABOUT = "truth.safetensors", "dataset.json"
-
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """What a worker sends back about its clips."""
+class _Scene:
+    """A shot where it is played, and what is asked about it."""
 
-    first: int
-    labels: list[str]
-    events: list[str]
-    truth: dict[str, np.ndarray]
+    played: Played
+    venue: Venue
+    statements: int
+    when: bool
+
+    @property
+    def index(self) -> int:
+        return self.played.record.index
+
+    def film(self) -> np.ndarray:
+        return self.played.film(self.venue)
+
+    def asked(self) -> list[QA]:
+        return self.played.questions(self.venue, self.statements, when=self.when)
+
+    def to_json(self) -> dict[str, Any]:
+        return self.played.record.to_json()
 
 
 def simulate(
@@ -60,10 +54,7 @@ def simulate(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a data set; if it was begun before, finish or extend it.
-
-    The folder then holds `clips/000000.mp4` and so on, `labels.jsonl` (vidapt JSONL, one question a line),
-    `events.jsonl` (one clip a line), `truth.safetensors` (see `truth_of`) and `dataset.json`.
+    """Write a data set; if it was begun before, finish or extend it. See `worlds.dataset.write_dataset`.
 
     Args:
         out: The folder; made if missing.
@@ -82,21 +73,9 @@ def simulate(
             is kept, and the same call goes on from there.
     """
     place = find_venue(venue)
-    if min(clips, statements, 1 if workers is None else workers) < 1 or not 0 <= seed < _SEEDS:
-        found = f"clips={clips}, seed={seed}, statements={statements}, workers={workers}"
-        remedy = f"clips, statements and workers must be at least 1, the seed 0 to {_SEEDS - 1}"
-        raise ConfigError("simulate", found, remedy)
+    check_numbers(clips, seed, statements, workers)
     about = _describe(place, seed, clips, statements, when=when)
-    _claim_folder(out, about)
-    _write(out / _ABOUT, json.dumps(about, indent=2).encode())
-    with disk_errors(out):
-        (out / _CLIPS).mkdir(exist_ok=True)
-    made: list[_Made] = []
-    for part in _work(out, about, workers or os.cpu_count() or 1):
-        made.append(part)
-        if progress is not None:
-            progress(sum(len(p.events) for p in made), clips)
-    _finish(out, sorted(made, key=lambda part: part.first))
+    write_dataset(out, about, _play, workers=workers, progress=progress)
 
 
 def load_records(path: Path) -> list[Record]:
@@ -105,21 +84,17 @@ def load_records(path: Path) -> list[Record]:
     Raises:
         FormatError: If the file or one of its lines cannot be read.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        remedy = "name the events.jsonl of a data set"
-        raise FormatError(path, f"cannot be read: {error.strerror}", remedy) from error
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(Record.from_json(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{path}:{number}", f"not an event record: {error!r}") from error
-    return records
+    return read_records(path, Record.from_json)
 
 
-def _describe(venue: Venue, seed: int, clips: int, statements: int, *, when: bool) -> dict[str, Any]:
+def _play(about: About, indices: Sequence[int]) -> tuple[list[_Scene], dict[str, np.ndarray]]:
+    place = find_venue(about["venue"])
+    played = play(about["seed"], indices, place)
+    scenes = [_Scene(shot, place, about["statements"], about["when"]) for shot in played]
+    return scenes, truth_of(played, place)
+
+
+def _describe(venue: Venue, seed: int, clips: int, statements: int, *, when: bool) -> About:
     return {
         "world": "billiards",
         "version": VERSION,
@@ -138,108 +113,6 @@ def _describe(venue: Venue, seed: int, clips: int, statements: int, *, when: boo
         "sides": list(SIDES),
         "shirts": [name for name, _ in venue.shirts],
     }
-
-
-def _claim_folder(out: Path, wanted: dict[str, Any]) -> None:
-    """Refuse a folder that cannot be written, or is neither empty nor the beginning of this data set."""
-    check_folder(out)
-    if not out.exists():
-        return
-    # A run that was killed while it wrote its very first file has left nothing but a part of that.
-    if all(path.name.startswith(f".{_ABOUT}.") for path in out.iterdir()):
-        return
-    remedy = "name a new or an empty folder"
-    try:
-        found = json.loads((out / _ABOUT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(out, "holds other files", remedy) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(out / _ABOUT, f"cannot be read: {error}", remedy) from error
-    if not isinstance(found, dict) or not isinstance(found.get("clips"), int):
-        raise ConfigError(out / _ABOUT, "does not describe a data set", remedy)
-    found = {"when": False, **found}  # earlier versions did not ask when
-    other = [key for key in wanted if key != "clips" and found.get(key) != wanted[key]]
-    if other:
-        remedy = "name a new folder, or ask for the same data set"
-        raise ConfigError(out, f"holds a data set that differs in: {', '.join(other)}", remedy)
-    if found["clips"] > wanted["clips"]:
-        more = f"was begun with {found['clips']} clips, more than {wanted['clips']}"
-        raise ConfigError(out, more, "ask for as many or more, or name a new folder")
-
-
-def _work(out: Path, about: dict[str, Any], workers: int) -> Iterator[_Made]:
-    """Make all chunks, in any order.
-
-    Raises:
-        VidaptError: If a worker was killed.
-    """
-    clips = about["clips"]
-    chunk = max(1, min(_CHUNK, -(-clips // workers)))
-    starts = range(0, clips, chunk)
-    jobs = [(out, about, start, min(start + chunk, clips)) for start in starts]
-    if workers == 1 or len(jobs) == 1:
-        yield from (_make(*job) for job in jobs)
-        return
-    context = get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_follow_parent)
-    try:
-        waiting: set[Future[_Made]] = {pool.submit(_make, *job) for job in jobs}
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-    except BrokenExecutor as error:
-        remedy = "run it again, with fewer workers if memory was short; finished clips are kept"
-        raise VidaptError(out, "a worker process ended before its clips were done", remedy) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    """Make a worker leave Ctrl-C to its parent, and end at once if the parent is killed.
-
-    A worker would otherwise go on writing into a folder in which a resumed run already writes.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _make(out: Path, about: dict[str, Any], first: int, end: int) -> _Made:
-    """Make the clips `first` to `end` - 1; a clip whose file is there is not filmed again."""
-    place = find_venue(about["venue"])
-    played = play(about["seed"], range(first, end), place)
-    labels = []
-    for shot in played:
-        path = out / _CLIPS / f"{shot.record.index:06d}.mp4"
-        if not path.exists():
-            _write(path, encode(shot.film(place)))
-        labels += _label_lines(shot, shot.questions(place, about["statements"], when=about["when"]))
-    events = [json.dumps(shot.record.to_json()) for shot in played]
-    return _Made(first, labels, events, truth_of(played, place))
-
-
-def _label_lines(shot: Played, asked: Sequence[QA]) -> list[str]:
-    name = f"{shot.record.index:06d}"
-    counts: dict[str, int] = {}
-    lines = []
-    for qa in asked:
-        number = counts[qa.type] = counts.get(qa.type, -1) + 1
-        row = {
-            "id": f"{name}/{qa.type}/{number}",
-            "video": f"{_CLIPS}/{name}.mp4",
-            "question": qa.question,
-            "answer": qa.answer,
-            "facts": qa.facts(),
-        }
-        lines.append(json.dumps(row))
-    return lines
 
 
 def truth_of(played: Sequence[Played], venue: Venue) -> dict[str, np.ndarray]:
@@ -281,21 +154,3 @@ def truth_of(played: Sequence[Played], venue: Venue) -> dict[str, np.ndarray]:
             else:
                 truth["pocket"][i, slot] = 1 + POCKETS.index(event.other)
     return truth
-
-
-def _finish(out: Path, made: Sequence[_Made]) -> None:
-    truth = {key: np.concatenate([part.truth[key] for part in made]) for key in made[0].truth}
-    _write(out / _TRUTH, save(truth))
-    for name, lines in (
-        (_EVENTS, [line for part in made for line in part.events]),
-        (_LABELS, [line for part in made for line in part.labels]),
-    ):
-        _write(out / name, "".join(f"{line}\n" for line in lines).encode())
-    for folder, names in ((out, (_TRUTH, _EVENTS, _LABELS, _ABOUT)), (out / _CLIPS, ("[0-9]*.mp4",))):
-        for name in names:
-            for left_by_a_killed_run in folder.glob(f".{name}.*"):
-                left_by_a_killed_run.unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    write_file(path, lambda part: part.write_bytes(data))

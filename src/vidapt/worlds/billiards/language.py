@@ -5,7 +5,6 @@ A style changes words, never facts: the same claim can be said, and is understoo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,8 +53,3 @@ class Style:
         """Fill the answer template `key`; several words are joined as the style lists balls."""
         listed = " and ".join(self.answers["one"].format(c=word) for word in words)
         return self.answers[key].format(w=self.place(words[0]) if words else "", all=listed)
-
-
-def normalise(text: str) -> str:
-    """Lower-case words with single spaces, without punctuation: the form in which answers are compared."""
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 
+from vidapt.worlds.asked import QA, normalise
 from vidapt.worlds.billiards.claims import Claim, falsify, story
 from vidapt.worlds.billiards.events import WHITE, Record
-from vidapt.worlds.billiards.language import NUMBERS, Style, normalise
+from vidapt.worlds.billiards.language import NUMBERS, Style
 from vidapt.worlds.billiards.styles import STYLES
 
 QUESTION_TYPES = (
@@ -34,29 +33,6 @@ QUESTION_TYPES = (
 _ABSENT_SHARE = 0.6
 """How often a false premise is about an absent ball where one is absent; a full table (17 % of clips) has
 none, so this makes both answers about equally frequent."""
-
-
-@dataclass(frozen=True, slots=True)
-class QA:
-    """A question and its answer.
-
-    Attributes:
-        type: One of `QUESTION_TYPES`.
-        question: As the venue's people ask it.
-        answer: As they answer it.
-        value: The answer without any style, such as `red`, `top left`, `yes`, `3`, `absent`.
-        accept: Every normalised answer that counts as right, whatever the style.
-    """
-
-    type: str
-    question: str
-    answer: str
-    value: str
-    accept: tuple[str, ...]
-
-    def facts(self) -> dict[str, Any]:
-        """The `facts` of a label line."""
-        return {"type": self.type, "value": self.value, "accept": list(self.accept)}
 
 
 class _Asker:

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from vidapt.worlds.billiards.cameras import homography, project, scale_at
+from vidapt.worlds.billiards.cameras import homography
 from vidapt.worlds.billiards.table import (
     BALL_RADIUS,
     FPS,
@@ -23,6 +23,7 @@ from vidapt.worlds.billiards.table import (
     WIDTH,
 )
 from vidapt.worlds.billiards.venues import Rgb, Venue
+from vidapt.worlds.cameras import project, scale_at
 
 _RAIL_M = 0.075
 _HOLE_M = 0.062

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from vidapt.worlds.asked import QA
 from vidapt.worlds.billiards.events import Record
 from vidapt.worlds.billiards.language import Style
-from vidapt.worlds.billiards.questions import QA
 
 WHEN = "when"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidapt.errors import ConfigError, nearest
+from vidapt.worlds.cameras import Corners
+from vidapt.worlds.venues import venue_called
 
 Rgb = tuple[int, int, int]
-Corners = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,4 @@ def find_venue(name: str) -> Venue:
     Raises:
         ConfigError: If there is none; the nearest name is offered.
     """
-    for venue in VENUES:
-        if venue.name == name:
-            return venue
-    names = [venue.name for venue in VENUES]
-    raise ConfigError("venue", f"no venue is called {name!r}", nearest(name, names))
+    return venue_called(name, VENUES)
