@@ -19,7 +19,7 @@ from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.inference.watch import SeenClip
-from vidapt.measure.evaluate import billiards_judge, evaluate
+from vidapt.measure.evaluate import evaluate, world_judge
 from vidapt.measure.evaluation import Evaluation
 from vidapt.measure.gains import gained, per_question
 from vidapt.measure.sections import ends_of, percent_of, points
@@ -222,7 +222,7 @@ def sweep_scales(
                 decoding=decoding,
                 controls=(),
                 workers=workers,
-                judge=billiards_judge(path if path.is_dir() else path.parent),
+                judge=world_judge(path if path.is_dir() else path.parent),
                 report=report,
             )
             for scale in chosen

@@ -327,8 +327,10 @@ class Footage:
     def _views(self, item: Item) -> Views:
         if self.store is not None:
             return self._sound(item, lambda store: self._kept_views(store, item))
-        if item in self._step:
-            return self._step[item]
+        # Read once: while something is measured, a later step is made ready in another thread.
+        at_hand = self._step.get(item)
+        if at_hand is not None:
+            return at_hand
         clip, together = item
         frames = decode(clip, self.model.blueprint.frames, size=self.model.decode_size)
         return self.cut(self._sizes.resized(clip, frames), together)

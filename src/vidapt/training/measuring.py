@@ -197,7 +197,7 @@ class Questions:
             sums[owner] += loss
         return [(total, of.count(owner)) for owner, total in enumerate(sums)]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _see(self, some: Sequence[ClipSamples]) -> list[list[SeenClip]]:
         """The clips of each conversation as the language model reads them."""
         items = [(clip, len(one.media)) for one in some for clip in one.media]
