@@ -159,6 +159,7 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
             "share": {},
             "blind": 0.05,
             "ahead": 2,
+            "placement": "as_written",
             "max_answer_tokens": 1024,
             "flex": False,
             "media": "mixed",
