@@ -67,7 +67,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes on disk: features or frames of clips, the checkpoints at hand, and the stage's model."""
+    """Bytes on disk: features or frames of clips, the checkpoints at hand, and the stage's models: its own, and the best by each set."""
 
     cache: int
     checkpoints: int
