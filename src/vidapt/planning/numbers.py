@@ -67,7 +67,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes on disk: of clips, of checkpoints, and of the stage's models: its own, and the best by each set."""
+    """Bytes on disk: clips, checkpoints, and the stage's models: its own, and the best by each set."""
 
     cache: int
     checkpoints: int
