@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli import (
+    adapting,
     aligning,
     captioning,
     data,
@@ -43,6 +44,7 @@ data_app.command("stats")(data.data_stats)
 data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
+app.command()(adapting.adapt)
 app.add_typer(recipes.app, name="recipes")
 app.command()(planning.plan)
 app.command()(training.train)
