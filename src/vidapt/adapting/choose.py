@@ -28,7 +28,7 @@ _MOST_OFTEN = 3
 """Times so many epochs as a recipe has, at most."""
 
 _ENOUGH_FOR_EYES = 1000
-"""Clips from which on a tower that was trained at a price is tuned, too (HiLight 2024: fewer made it forget)."""
+"""Clips from which on a large model's tower is tuned, too: with fewer it forgot (HiLight 2024)."""
 
 _SPARSE_S, _CLOSE_S, _MOST_FRAMES = 4.0, 2.0, 64
 """Seconds between two frames: too many, and wanted then. And how many frames there are at most."""

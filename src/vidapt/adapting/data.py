@@ -29,8 +29,8 @@ _FEW, _SOME = 100, 1000
 _LABEL_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".gz")
 
 HOW_TO_LABEL = (
-    "write a text beside each clip (`0001.txt`: its caption; `0001.json`: question and answer), or, for --labels, "
-    'a file of rows such as {"video": "0001.mp4", "question": "...", "answer": "..."}; '
+    "write a text beside each clip (`0001.txt`: its caption; `0001.json`: question and answer), or, for "
+    '--labels, a file of rows such as {"video": "0001.mp4", "question": "...", "answer": "..."}; '
     "LLaVA JSON, ShareGPT and VideoInstruct are read as well"
 )
 

@@ -53,6 +53,12 @@ class Decisions:
     def __iter__(self) -> Iterator[Decision]:
         return iter(self._made.values())
 
+    def forget(self, about: str | None = None) -> None:
+        """Drop a decision and all behind it, or all there are: what follows from them is decided anew."""
+        names = list(self._made)
+        first = 0 if about is None else names.index(about) if about in names else len(names)
+        self._made = {name: self._made[name] for name in names[:first]}
+
     def make(self, about: str, what: str, why: str) -> None:
         """Decide something, tell it if it is new, and keep it."""
         decision = Decision(about, what, why)

@@ -149,6 +149,7 @@ class _Job:
         if claimed(file, asked):
             return
         found = examine(source, self.request, self.talk.report, self.means.workers)
+        self.decisions.forget()
         tell_found(found, source, self.request, self.decisions)
         divide(
             source, samples, self.request, self.places, self.decisions, self.talk.report, self.means.workers
@@ -160,6 +161,7 @@ class _Job:
         file, asked = self.places.root / "job.json", self.request.of_recipe()
         if claimed(file, asked):
             return load_recipe(self.places.recipe)
+        self.decisions.forget("base")
         base = choose_base(self.request.start, self.device, self.decisions)
         recipe = choose_recipe(self.request, base, self.facts, self.device, self.places, self.decisions)
         if not self.talk.agree(self._plan(recipe)):
