@@ -86,6 +86,12 @@ def test_a_base_that_is_not_there(given: tuple[Path, Path], tmp_path: Path) -> N
     assert "billiards-home" in said
 
 
+def test_a_device_that_is_not_there(given: tuple[Path, Path], tmp_path: Path) -> None:
+    said = refused(tmp_path / "out", given[0], "--labels", given[1], "--device", "cuda:97")
+    assert "cuda:97" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_holds_something_else(given: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     assert "thesis.tex" in refused(tmp_path, given[0], "--labels", given[1])

@@ -10,7 +10,7 @@ import torch
 
 from vidapt.adapting.decisions import Decisions
 from vidapt.adapting.job import where_of
-from vidapt.loading import outline_model, shipped
+from vidapt.loading import outline_model, shipped, usable_device
 
 LARGE = 200_000_000
 """Parameters; a language model of a larger one was trained at a price, and is adapted by LoRA."""
@@ -96,5 +96,11 @@ def memory_of(device: str) -> int:
 
 
 def choose_device(asked: str | None) -> str:
-    """The device that was asked for; else a GPU, if there is one."""
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    """The device that was asked for; else a GPU, if there is one.
+
+    Raises:
+        ConfigError: If it cannot be used.
+    """
+    device = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    usable_device(device)
+    return device

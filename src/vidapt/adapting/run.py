@@ -101,7 +101,9 @@ def adapt(
     check_folder(out)
     refuse_strangers(out)
     with owned(out):
-        return _Job(request, Places(out), means or Means(), talk or Talk()).carry_out()
+        given = means or Means()
+        device = choose_device(given.device)
+        return _Job(request, Places(out), device, given.workers, talk or Talk()).carry_out()
 
 
 @dataclass
@@ -110,7 +112,8 @@ class _Job:
 
     request: Request
     places: Places
-    means: Means
+    device: str
+    workers: int | None
     talk: Talk
 
     def carry_out(self) -> Adapted | None:
@@ -120,17 +123,12 @@ class _Job:
         recipe = self._recipe()
         if recipe is None:
             return None
-        report, workers = self.talk.report, self.means.workers
+        report, workers = self.talk.report, self.workers
         run = train(recipe, self.places.runs, report, resume=True, workers=workers, device=self.device)
         model = self._kept(recipe, run)
         before = self._measured(str(recipe.start), "before")
         after = self._measured(str(model), "after")
         return self._ended(source, run, model, before, after)
-
-    @cached_property
-    def device(self) -> str:
-        """Where everything computes."""
-        return choose_device(self.means.device)
 
     @cached_property
     def decisions(self) -> Decisions:
@@ -148,12 +146,10 @@ class _Job:
         file, asked = self.places.data / "job.json", self.request.of_data(samples)
         if claimed(file, asked):
             return
-        found = examine(source, self.request, self.talk.report, self.means.workers)
+        found = examine(source, self.request, self.talk.report, self.workers)
         self.decisions.forget()
         tell_found(found, source, self.request, self.decisions)
-        divide(
-            source, samples, self.request, self.places, self.decisions, self.talk.report, self.means.workers
-        )
+        divide(source, samples, self.request, self.places, self.decisions, self.talk.report, self.workers)
         claim(file, asked)
 
     def _recipe(self) -> Recipe | None:
@@ -214,7 +210,7 @@ class _Job:
         labels_of = self.request.labels
         judge = world_judge(self.request.clips if labels_of is None else labels_of.parent)
         samples, learned = list(open_samples(labels)), list(open_samples(self.places.train))
-        return Bench(samples, learned, judge, self.means.workers, self.talk.report)
+        return Bench(samples, learned, judge, self.workers, self.talk.report)
 
     def _measured(self, model: str, name: str) -> Evaluation:
         out = self.places.root / "test" / name
@@ -236,7 +232,7 @@ class _Job:
             out,
             prompt=prompt or CAPTION_PROMPT,
             decoding=Decoding(max_new_tokens=LONGEST_ANSWER),
-            workers=self.means.workers,
+            workers=self.workers,
             report=self.talk.report,
         )
         return out
