@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from adapt_tools import footage
+from adapt_tools import clips_in, footage, llava
+from curation_tools import write
 from hypothesis import given
 from hypothesis import strategies as st
 from measure_tools import Decoding, FakeEngine, pool, truth
@@ -181,3 +182,37 @@ def test_the_better_of_two_stages_is_kept_and_the_reason_told(tmp_path: Path) ->
     kept = keep_best(models, opened, bench, tmp_path / "val", decisions, large=False)
     assert kept == tmp_path / "01-words"
     assert told[0].startswith("kept: 01-words, not 02-eyes (on 8 held-out clips")
+
+
+def test_captions_are_asked_for_as_the_labels_ask_for_most(tmp_path: Path) -> None:
+    clips_in(tmp_path, 4)
+    told = "the red ball runs over the whole table, meets a cushion and stops beside the blue one."
+    rows = [
+        {"video": f"{number:03d}.mp4", "question": question, "answer": answer}
+        for number in range(4)
+        for question, answer in (
+            ("was it a break?", "no, the rack was never opened in it."),
+            ("was it a break?", "no, nobody has opened the rack in it."),
+            ("what happens?", f"{told} {number}"),
+            ("red or blue?", "red"),
+        )
+    ]
+    rows.append({"video": "000.mp4", "question": "once?", "answer": " ".join([told] * 20)})
+    facts = facts_of(write(tmp_path / "labels.jsonl", rows), silent)
+    assert (facts.caption, facts.question) == ("what happens?", "was it a break?")
+    short = facts_of(write(tmp_path / "short.jsonl", [one for one in rows if one["answer"] == "red"]), silent)
+    assert short.caption is None
+
+
+def test_a_test_set_of_its_own_is_measured_on_whole(tmp_path: Path) -> None:
+    clips, labels = footage(tmp_path, 10)
+    clips_in(clips, 3, 10)
+    test = llava(tmp_path / "test.json", ["010.mp4", "011.mp4", "012.mp4"])
+    request, places = Request(clips, labels, test=test), Places(tmp_path / "out")
+    source, samples = open_source(request)
+    assert [path.name for path in source.unlabelled] == []
+    told: list[str] = []
+    divide(source, samples, request, places, Decisions(places.decisions, told.append), silent, 0)
+    assert {s.media[0].path.name for s in open_samples(places.test)} == {"010.mp4", "011.mp4", "012.mp4"}
+    assert sum(1 for part in (places.train, places.val) for _ in open_samples(part)) == 10
+    assert any(line.startswith("test: 3 rows") for line in told)

@@ -81,6 +81,11 @@ def test_a_test_set_that_shares_a_clip(given: tuple[Path, Path], tmp_path: Path)
     assert "004.mp4" in said
 
 
+def test_a_test_set_in_another_form(given: tuple[Path, Path], tmp_path: Path) -> None:
+    said = refused(tmp_path / "out", given[0], "--labels", given[1], "--test", given[0])
+    assert "in another form" in said
+
+
 def test_a_base_that_is_not_there(given: tuple[Path, Path], tmp_path: Path) -> None:
     said = refused(tmp_path / "out", given[0], "--labels", given[1], "--start", "billiards-hone")
     assert "billiards-home" in said

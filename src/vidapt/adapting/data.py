@@ -83,10 +83,29 @@ def open_source(request: Request) -> tuple[Source, list[Sample]]:
         )
     here = {path.resolve() for path in clips}
     named = {clip.path.resolve() for sample in samples for clip in sample.media}
+    known = named | _tested(request, options)
     unlabelled = [
-        path for path in clips if path.resolve() not in named and path.suffix.lower() in VIDEO_SUFFIXES
+        path for path in clips if path.resolve() not in known and path.suffix.lower() in VIDEO_SUFFIXES
     ]
     return Source(path, kind, options, unlabelled, len(named - here), len(named)), samples
+
+
+def _tested(request: Request, options: dict[str, Any]) -> set[Path]:
+    """Clips that a test set of its own names.
+
+    Raises:
+        ConfigError: If it cannot be read in the way in which the labels are.
+    """
+    if request.test is None:
+        return set()
+    if _options(detect(request.test), request) != options:
+        raise ConfigError(
+            request.test,
+            f"is in another form than {request.labels or request.clips}",
+            "give two label files, or two folders of clips with texts beside them",
+        )
+    found = (one for one in each_sample(request.test, **options) if not isinstance(one, FormatError))
+    return {clip.path.resolve() for sample in found for clip in sample.media}
 
 
 def _options(kind: str, request: Request) -> dict[str, Any]:
@@ -194,15 +213,10 @@ def divide(
     why = f"clips of one session ({found.sessions}), of equal content or nearly the same look stay together"
     decisions.make("division", parts, why)
     if request.test is not None:
-        held = write(places.test, open_samples(request.test, **_test_options(request)))
+        held = write(places.test, (one for one in open_samples(request.test, **source.options) if one.turns))
         decisions.make(
             "test", f"{held} rows of {request.test}", "given; no clip of it is among those learned from"
         )
-
-
-def _test_options(request: Request) -> dict[str, Any]:
-    assert request.test is not None
-    return _options(detect(request.test), request)
 
 
 def shares(count: int, *, held_out: bool) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from vidapt.curation import stats
 from vidapt.formats import is_conversation, open_samples, single_questions
 from vidapt.metrics.question_types import question_types
+from vidapt.metrics.text import words
 from vidapt.nouns import MEDIA, Sample
 from vidapt.progress import Reporter
 
@@ -27,7 +28,8 @@ class Facts:
         most: Questions of the clip that has most.
         conversations: Rows that ask several questions.
         seconds: Length of a clip in the middle, and of one that is longer than 95 of 100.
-        caption: The usual question whose answers are texts; None if there is none.
+        caption: Of the usual questions that texts answer, the one whose answers tell most; None if
+            there is none.
         question: The most common question of all.
     """
 
@@ -54,18 +56,21 @@ def facts_of(labels: Path, report: Reporter) -> Facts:
         conversations=sum(map(is_conversation, samples)),
         seconds=middle,
         caption=_usual_caption(alone, len(per_clip)),
-        question=_common(alone)[0][0],
+        question=Counter(map(_asked, alone)).most_common(1)[0][0],
     )
 
 
 def _usual_caption(samples: Sequence[Sample], clips: int) -> str | None:
     types = question_types(samples)
     free = [sample for sample in samples if types.is_free(sample)]
-    if not free:
-        return None
-    text, count = _common(free)[0]
-    return text if count >= max(2, _USUAL * clips) else None
+    asked = Counter(map(_asked, free))
+    told: Counter[str] = Counter()
+    for sample in free:
+        told[_asked(sample)] += len(words(sample.answer))
+    usual = [text for text, _ in told.most_common() if asked[text] >= max(2, _USUAL * clips)]
+    return usual[0] if usual else None
 
 
-def _common(samples: Sequence[Sample]) -> list[tuple[str, int]]:
-    return Counter(" ".join(one.question.replace(MEDIA, " ").split()) for one in samples).most_common(1)
+def _asked(sample: Sample) -> str:
+    """A question as it stands, without marks of its clip."""
+    return " ".join(sample.question.replace(MEDIA, " ").split())

@@ -225,7 +225,11 @@ class _Job:
             why = "no question of the labels is answered by texts, so captions are not what it learned"
             self.decisions.make("captions", f"asked {CAPTION_PROMPT!r}", why)
         else:
-            self.decisions.make("captions", f"asked {prompt!r}", "the labels' usual question for a text")
+            self.decisions.make(
+                "captions",
+                f"asked {prompt!r}",
+                "of the labels' usual questions, the one whose answers tell most",
+            )
         caption_folder(
             self._engine(str(model)),
             clips,
