@@ -1,7 +1,7 @@
 """How well a start adapts to domains it has never seen: 200 clips each, a few minutes of one CPU core.
 
-    python benchmarks/strange.py [--start shapes-mix] [--recipe recipes/small-domain.yaml] [--only plant ...]
-                                 [--set stages.0.epochs=4 ...] [--out scratch/strange] [--name NAME]
+    python benchmarks/strange.py [--start billiards-home] [--recipe recipes/small-domain.yaml]
+        [--only plant ...] [--set stages.0.epochs=4 ...] [--out scratch/strange] [--name NAME]
 
 The domains are a venue of the conveyor and one of the shapes that no start learned from, and another pool
 hall. For each: simulate, adapt, measure 120 held-out clips beside the majority answer, and count CPU seconds.
@@ -38,7 +38,7 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "small-domain.yaml"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--start", default="shapes-mix")
+    parser.add_argument("--start", default="billiards-home")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--only", nargs="+", choices=DOMAINS, default=list(DOMAINS))
     parser.add_argument("--set", dest="changes", nargs="+", default=[])

@@ -101,6 +101,17 @@ def owned(path: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def owner_of(path: Path) -> Owner | None:
+    """Who writes a file or a folder now; None if nobody does, as far as can be seen without asking for it."""
+    place = path.resolve()
+    file = place.parent / f".{place.name}.owner"
+    for one in (file, _alone(file)):
+        there = _read(one)
+        if there is not None and _alive(there, one):
+            return there
+    return None
+
+
 def _take(path: Path, file: Path) -> tuple[int, Owner]:
     """The owner's file, open and, where that can be, locked; and who owns it now."""
     for _ in range(_ATTEMPTS):

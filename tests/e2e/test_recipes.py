@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import anyres_tools
 import compose_tools
 import dual_tools
 import parity_tools
@@ -38,6 +39,12 @@ def next_video(folder: Path) -> Path:
 def qwen2_vl(folder: Path) -> Path:
     """Qwen2-VL in the hub's layout."""
     return qwen2_vl_tools.save(qwen2_vl_tools.oracle_of(512), folder)
+
+
+def interleave(folder: Path) -> Path:
+    """LLaVA-NeXT-Interleave in the hub's layout."""
+    anyres_tools.save(anyres_tools.interleave_model(), anyres_tools.siglip_processor(), folder)
+    return folder
 
 
 def chatml(folder: Path) -> Path:
@@ -73,6 +80,7 @@ NAMES: dict[str, Callable[[Path], Path]] = {
     "llava-hf/LLaVA-NeXT-Video-7B-hf": next_video,
     "/models/LLaVA-NeXT-Video-7B-hf": next_video,
     "Qwen/Qwen2-VL-7B-Instruct": qwen2_vl,
+    "llava-hf/llava-interleave-qwen-7b-hf": interleave,
     "/models/clip_vip_base_16.pt": clip_vip,
     "/models/longclip-B.pt": compose_tools.long_clip,
     "/models/clip-vit-base-patch16": clips_words,

@@ -1,119 +1,89 @@
-"""Quantised and spread models answer nearly, or exactly, as the whole one does."""
+"""Several clips are read where the text names them or in front of it, and the words tell which is which."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
-from training_tools import random_features, tokenizer, video_lm
+from training_tools import PROMPT, assert_equal, recipe, stage, tokenizer, trained, write_clips
 
-from vidapt.inference.engine import Engine
-from vidapt.loading import number_format
-from vidapt.models.generate import _Rows
-from vidapt.models.packed import Group, pack
-from vidapt.models.placement import quantize, spread
-from vidapt.models.text import Encoded
-from vidapt.models.video_lm import VideoLM
-
-QUESTION = (5, 6, 7, 8)
+from vidapt.formats import placed
+from vidapt.nouns import MEDIA, Clip, Sample, Turn
+from vidapt.training.data import group_by_clip
 
 
-def logits(model: VideoLM) -> torch.Tensor:
-    features = random_features(3, torch.float32, 0)
-    encoded = Encoded((0,), QUESTION, (True,) * len(QUESTION))
-    group = Group((encoded,), ((model.connector.plan(features.grid),),))
-    with torch.no_grad():
-        return model(pack([group], model.positions), model.connect(features).x[0])
+def sample(*names: str, text: str = f"compare {MEDIA} with {MEDIA}, then say") -> Sample:
+    turns = (Turn("system", "be brief"), Turn("user", text), Turn("assistant", "they differ"))
+    return Sample("1", tuple(Clip(name, Path(name)) for name in names), turns)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.filterwarnings("ignore")
-def test_quantised_layers_take_less_and_say_nearly_the_same(bits: int) -> None:
-    pytest.importorskip("bitsandbytes")
-    whole = logits(video_lm())
-    model = video_lm()
-    before = sum(w.numel() * w.element_size() for w in model.language.model.layers.parameters())
-    quantize(model, bits)  # type: ignore[arg-type]
-    model.to("cpu")
-    after = sum(w.numel() * w.element_size() for w in model.language.model.layers.parameters())
-    assert after < before * (bits + 2) / 32
-    off = (logits(model) - whole).norm() / whole.norm()
-    assert 0 < off < (0.5 if bits == 4 else 0.05)
+def test_in_front_words_name_them() -> None:
+    found = placed(sample("a", "b"), "front")
+    assert (
+        found.turns[1].text == f"Image 1: {MEDIA}\nImage 2: {MEDIA}\ncompare Image 1 with Image 2, then say"
+    )
+    assert [turn.text for turn in found.turns[::2]] == ["be brief", "they differ"]
+    assert found.media == sample("a", "b").media
 
 
-def places(words: str, *layers: str) -> dict[str, str]:
-    """Where word embeddings (and the output layer) and each of the language model's layers lie."""
-    found = {f"model.layers.{index}": place for index, place in enumerate(layers)}
-    return found | {
-        "model.embed_tokens": words,
-        "lm_head": words,
-        "model.norm": "cpu",
-        "model.rotary_emb": "cpu",
+def test_clips_of_later_turns_come_to_the_first() -> None:
+    turns = (
+        Turn("user", f"{MEDIA} what?"),
+        Turn("assistant", "one"),
+        Turn("user", f"and {MEDIA}?"),
+        Turn("assistant", "two"),
+    )
+    found = placed(Sample("1", (Clip("a", Path("a")), Clip("b", Path("b"))), turns), "front")
+    assert found.turns[0].text == f"Image 1: {MEDIA}\nImage 2: {MEDIA}\nImage 1 what?"
+    assert found.turns[2].text == "and Image 2?"
+
+
+@pytest.mark.parametrize("how", ["front", "mixed"])
+def test_one_clip_and_clips_without_a_place_stay(how: str) -> None:
+    alone, unplaced = sample("a", text=f"{MEDIA} what?"), sample("a", "b", text="what?")
+    assert placed(alone, how) is alone  # type: ignore[arg-type]
+    assert placed(unplaced, how) is unplaced  # type: ignore[arg-type]
+    both = sample("a", "b")
+    assert placed(both, "as_written") is both
+
+
+def test_mixed_is_half_of_them_and_depends_on_the_clips_alone() -> None:
+    many = [sample(f"{number}", "b") for number in range(200)]
+    front = [placed(one, "mixed") is not one for one in many]
+    assert 70 < sum(front) < 130
+    again = [sample(f"{number}", "b", text=f"{MEDIA} or {MEDIA}?") for number in range(200)]
+    assert [placed(one, "mixed") is not one for one in again] == front
+
+
+def test_samples_of_one_pair_share_what_is_in_front() -> None:
+    asks = [sample("a", "b", text=f"is {MEDIA} like {MEDIA} in {what}?") for what in ("size", "colour")]
+    apart = group_by_clip(asks, PROMPT, tokenizer(), 64)
+    together = group_by_clip(asks, PROMPT, tokenizer(), 64, placement="front")
+    assert len(together) == 1
+    assert len(together[0].samples) == 2
+    assert len(apart[0].encoded[0].prefix) == len(together[0].encoded[0].prefix)
+
+
+def test_it_is_trained_with(tmp_path: Path) -> None:
+    folder = write_clips(tmp_path / "clips", clips=2).parent
+    said = [("human", "is <video> like <video>?"), ("gpt", "no")]
+    row = {
+        "id": "1",
+        "video": ["0.mp4", "1.mp4"],
+        "conversations": [{"from": f, "value": v} for f, v in said],
     }
+    labels = folder / "pairs.json"
+    labels.write_text(json.dumps([row]), encoding="utf-8")
+    found = {
+        how: trained(recipe(stage(labels, batching={"placement": how, "blind": 0}, steps=1)), tmp_path / how)
+        for how in ("as_written", "front", "mixed")
+    }
+    with pytest.raises(AssertionError):
+        assert_equal(found["as_written"], found["front"])
+    same = [how for how in ("as_written", "front") if _equal(found["mixed"], found[how])]
+    assert len(same) == 1
 
 
-PLACES = [places("cpu", "cpu", "disk"), places("disk", "disk", "cpu")]
-
-
-@pytest.mark.parametrize("where", PLACES, ids=["last layers", "word embeddings"])
-def test_layers_on_several_places_give_the_same(tmp_path: Path, where: dict[str, str]) -> None:
-    whole = logits(video_lm())
-    model = video_lm()
-    spread(model, where, str(tmp_path / "offload"))
-    assert list((tmp_path / "offload").iterdir())
-    assert model.device.type == "cpu"
-    torch.testing.assert_close(logits(model), whole)
-
-
-@pytest.mark.parametrize("where", PLACES, ids=["last layers", "word embeddings"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
-def test_a_model_is_known_again_wherever_its_weights_lie(
-    tmp_path: Path, where: dict[str, str], dtype: torch.dtype, *, tied: bool
-) -> None:
-    words = tokenizer()
-
-    def engine(change: float = 0.0) -> Engine:
-        model = video_lm(dtype, language={"tie_word_embeddings": tied})
-        with torch.no_grad():
-            model.language.model.layers[1].self_attn.q_proj.weight[0, 0] += change
-        return Engine(model, words, "tiny")
-
-    whole, other = engine(), engine(change=1.0)
-    assert whole.fingerprint != other.fingerprint
-    for index, (one, expected) in enumerate([(engine(), whole), (engine(change=1.0), other)]):
-        spread(one.model, where, str(tmp_path / f"offload{index}"))
-        assert any(weight.is_meta for weight in one.model.parameters())
-        assert one.fingerprint == expected.fingerprint
-        assert any(weight.is_meta for weight in one.model.parameters())
-    assert whole.fingerprint == Engine(whole.model, words, "tiny").fingerprint
-
-
-class Layer:
-    """A cache's layer on a device of its own, which remembers where it was asked from."""
-
-    def __init__(self, device: str) -> None:
-        self.keys = torch.empty(2, 1, 1, 1, device=device)
-        self.asked: list[str] = []
-
-    def batch_select_indices(self, index: torch.Tensor) -> None:
-        self.asked.append(index.device.type)
-
-
-def test_rows_of_a_cache_are_chosen_where_each_layer_lies() -> None:
-    cache = SimpleNamespace(layers=[Layer("cpu"), Layer("meta")])
-    rows = _Rows(cache, torch.ones(2, 3, dtype=torch.long), torch.zeros(1, 2, 3), done=3)
-    rows.keep(torch.tensor([1]))
-    assert [layer.asked for layer in cache.layers] == [["cpu"], ["meta"]]
-    assert rows.mask.shape == (1, 3)
-
-
-def test_a_gpu_that_computes_in_bfloat16_answers_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert number_format("cpu") == number_format("auto") == torch.float32
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able: able)
-        assert number_format("cuda:1") == number_format("auto") == expected
-        assert number_format("cpu") == torch.float32
+def _equal(one: dict, other: dict) -> bool:  # type: ignore[type-arg]
+    return all(one[name].equal(other[name]) for name in one)

@@ -166,7 +166,7 @@ def test_training_learns(labels: Path, tmp_path: Path) -> None:
 
     def report(task: str, done: int, total: int, note: str = "") -> None:
         if task == "a":
-            heard.append(float(note.removeprefix("loss ")))
+            heard.append(float(note.partition(";")[0].removeprefix("loss ")))
 
     plan = recipe(stage(labels, steps=40, batching={"clips": 3}))
     trained(plan, tmp_path / "runs", report=report)

@@ -45,7 +45,7 @@ def test_progress_is_told_by_clips_and_by_steps_and_a_broken_clip_is_not_waited_
     assert read == sorted(read)
     steps = [(done, total, note) for task, done, total, note in heard if task == "a"]
     assert [(done, total) for done, total, _ in steps] == [(1, 3), (2, 3), (3, 3)]
-    losses = [float(note.removeprefix("loss ")) for *_, note in steps]
+    losses = [float(note.partition(";")[0].removeprefix("loss ")) for *_, note in steps]
     state = json.loads((tmp_path / "runs" / "run" / "run.json").read_text(encoding="utf-8"))
     assert losses[-1] == round(state["stages"]["01-a"]["loss"], 3)
 
@@ -59,7 +59,7 @@ def test_cards_tell_stage_seed_result_and_versions_and_checkpoints_go(labels: Pa
     for folder, name, steps in (("01-a", "a", 2), ("02-b", "b", 3)):
         card = card_of(run, folder)
         result = state["stages"][folder]
-        assert result == {key: card[key] for key in ("steps", "seconds", "loss", "blind")}
+        assert result == {key: card[key] for key in ("steps", "seconds", "loss", "blind", "waited")}
         assert result["steps"] == steps
         assert (card["recipe"], card["stage"], card["seed"]) == ("run", name, 7)
         assert card["versions"] == {

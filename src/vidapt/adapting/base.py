@@ -10,13 +10,17 @@ import torch
 
 from vidapt.adapting.decisions import Decisions
 from vidapt.adapting.job import where_of
-from vidapt.loading import outline_model, shipped, usable_device
+from vidapt.loading import outline_model, usable_device
+from vidapt.recipe.shipped import recipe_path
+from vidapt.yaml_lines import parse_yaml
 
 LARGE = 200_000_000
 """Parameters; a language model of a larger one was trained at a price, and is adapted by LoRA."""
 
-SHIPPED, FALLBACK = "shapes-mix", "billiards-home"
-"""Knows shapes and motions of any domain; knows pool tables alone."""
+SMALL = "small-domain"
+"""Recipe for small models, which says what it begins with."""
+
+_KNOWS = {"billiards-home": "pool tables, and nothing else"}
 
 _BETTER = {"Qwen/Qwen3-VL-4B-Instruct": 4.4e9, "Qwen/Qwen3-VL-2B-Instruct": 2.1e9}
 """Parameters of published models that are small and good, larger ones first."""
@@ -57,17 +61,22 @@ def choose_base(start: str | None, device: str, decisions: Decisions) -> Base:
     Raises:
         CheckpointError: If there is no such model, or it writes no text.
     """
-    known = shipped()
-    name = where_of(start) if start is not None else SHIPPED if SHIPPED in known else FALLBACK
+    name = _shipped() if start is None else where_of(start)
     model, _ = outline_model(name)
     base = Base(name, sum(weight.numel() for weight in model.parameters()), model.blueprint.frames)
     if start is not None:
         decisions.make("base", name, f"given; {base.parameters / 1e6:,.0f} million parameters")
         return base
-    knows = "shapes and motions" if name == SHIPPED else "pool tables, and nothing else"
-    decisions.make("base", name, f"it comes with vidapt and learns in minutes; it knows {knows}")
+    knows = f"; it knows {_KNOWS[name]}" if name in _KNOWS else ""
+    decisions.make("base", name, f"it comes with vidapt and learns in minutes{knows}")
     decisions.make("a better base", *_better(device))
     return base
+
+
+def _shipped() -> str:
+    """What the recipe for small models begins with."""
+    recipe, _ = parse_yaml(recipe_path(SMALL))
+    return str(recipe["start"])
 
 
 def _better(device: str) -> tuple[str, str]:

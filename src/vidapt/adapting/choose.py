@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from vidapt.adapting.base import Base
+from vidapt.adapting.base import SMALL, Base
 from vidapt.adapting.decisions import Decision, Decisions
 from vidapt.adapting.facts import Facts
 from vidapt.adapting.job import Places, Request
@@ -19,7 +19,8 @@ from vidapt.recipe.shipped import recipe_path
 from vidapt.video import Uniform
 from vidapt.yaml_lines import Lines, apply_overrides, parse_yaml
 
-SMALL, LARGE = "small-domain", "my-clips-lora"
+LARGE = "my-clips-lora"
+"""Recipe for models that were trained at a price."""
 
 REFERENCE = 200
 """Clips for which the epochs of both recipes are meant."""

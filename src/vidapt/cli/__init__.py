@@ -19,6 +19,7 @@ from vidapt.cli import (
     parity,
     planning,
     recipes,
+    runs,
     showing,
     training,
     worlds,
@@ -46,6 +47,7 @@ data_app.command("split")(data.split_data)
 # In the order in which `vidapt --help` lists them.
 app.command()(adapting.adapt)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(runs.app, name="runs")
 app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)

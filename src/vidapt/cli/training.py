@@ -32,6 +32,10 @@ def train(
         int | None, typer.Option(min=1, help="With --resume: from this step's checkpoint, not the newest.")
     ] = None,
     ignore: Ignore = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard (the default), wandb, mlflow, trackio."),
+    ] = None,
     workers: Workers = None,
     device: Device = "cpu",
 ) -> None:
@@ -43,6 +47,7 @@ def train(
         options = {"data": data and os.path.realpath(data), "start": start and named(start), "name": name}
         given = {place: value for place, value in options.items() if value is not None}
         parsed = load_recipe(recipe, change or (), given=given)
+        from vidapt.training.run import TRACKED
         from vidapt.training.run import train as run_training
 
         if resume and not exists(runs / parsed.name):
@@ -58,5 +63,6 @@ def train(
                 changes=[text.partition("=")[0] for text in change or ()],
                 from_step=from_step,
                 look=planner(runs, device, ignore),
+                track=track or TRACKED,
             )
     say(run)

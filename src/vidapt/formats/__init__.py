@@ -9,12 +9,14 @@ from vidapt.formats._conversations import is_conversation, single_questions
 from vidapt.formats._detect import check, detect, open_samples
 from vidapt.formats._fingerprint import fingerprint
 from vidapt.formats._outline import MEDIUMS, medium_of
+from vidapt.formats._placement import Placement, placed
 from vidapt.formats._shards import shards_of
 from vidapt.formats._tables import Table, open_tables, wants_index
 from vidapt.formats._tolerant import each_sample
 
 __all__ = [
     "MEDIUMS",
+    "Placement",
     "Table",
     "check",
     "detect",
@@ -25,6 +27,7 @@ __all__ = [
     "numbered",
     "open_samples",
     "open_tables",
+    "placed",
     "shards_of",
     "single_questions",
     "wants_index",

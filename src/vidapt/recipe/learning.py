@@ -201,6 +201,9 @@ class Batching(Strict):
         questions: At most this many samples of one clip in a step, drawn anew at each visit.
         apart: Take conversations about one clip apart: each question is learned as one that is asked alone,
             and not behind the questions before it.
+        placement: Where several clips of one conversation are read: where its text names them, or all in
+            `front` of it, with `Image 1` and so on where they stood; `mixed` is one or the other, by what the
+            clips are.
         shared_prefix: All samples of a clip behind one copy of its visual tokens; False gives each
             sample its own copy (same loss, more work).
         share: Probability that a sample of the named question type takes part in a visit (default 1).
@@ -223,6 +226,7 @@ class Batching(Strict):
     memory: Literal["given", "auto"] = "given"
     questions: int | None = Field(None, ge=1, le=1_000_000)
     apart: bool = False
+    placement: Literal["as_written", "front", "mixed"] = "as_written"
     shared_prefix: bool = True
     share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({})
     blind: float = Field(0.05, ge=0, lt=1)

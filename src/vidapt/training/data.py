@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.errors import ConfigError, FormatError
-from vidapt.formats import open_samples, single_questions
+from vidapt.formats import Placement, open_samples, placed, single_questions
 from vidapt.metrics.spans import stretch_of
 from vidapt.models.text import Encoded, encode
 from vidapt.nouns import MEDIA, Clip, Sample
@@ -91,6 +91,7 @@ def group_by_clip(
     max_answer_tokens: int,
     *,
     apart: bool = False,
+    placement: Placement = "as_written",
     origins: Sequence[int] | None = None,
 ) -> list[ClipSamples]:
     """Samples with equal clips and an equal prefix, together, in order of first appearance.
@@ -103,6 +104,7 @@ def group_by_clip(
         tokenizer: A transformers tokenizer.
         max_answer_tokens: Longer answers are refused.
         apart: Take conversations about one clip apart.
+        placement: Where several clips of a conversation are read.
         origins: Of every sample, the source it comes from; samples of two of them stay apart.
 
     Raises:
@@ -111,7 +113,9 @@ def group_by_clip(
     groups: dict[Any, tuple[list[Sample], Encodings, int]] = {}
     remembering = Remembering(tokenizer)
     for number, (sample, source) in enumerate(zip(samples, origins or itertools.repeat(0), strict=False)):
-        for one, encoded in learnable(sample, prompt, remembering, max_answer_tokens, apart=apart):
+        for one, encoded in learnable(
+            sample, prompt, remembering, max_answer_tokens, apart=apart, placement=placement
+        ):
             about = stretches(one) or number
             key = (source, about, encoded.prefix, encoded.early)
             if key not in groups:
@@ -125,13 +129,20 @@ def group_by_clip(
 
 
 def learnable(
-    sample: Sample, prompt: Prompt, tokenizer: Any, max_answer_tokens: int, *, apart: bool
+    sample: Sample,
+    prompt: Prompt,
+    tokenizer: Any,
+    max_answer_tokens: int,
+    *,
+    apart: bool,
+    placement: Placement = "as_written",
 ) -> Iterator[tuple[Sample, Encoded]]:
     """What is learned of a sample, as ids: each of n answers to its last question, of a weight of 1/n.
 
     Raises:
         FormatError: If an answer is longer than `max_answer_tokens`, there is none, or one comes first.
     """
+    sample = placed(sample, placement)
     for question in single_questions([sample]) if apart else [sample]:
         answers = responses(question)
         for one in answers:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from vidapt.files import disk_errors, write_text
 from vidapt.training.faults import Fault
 from vidapt.training.optimizer import rates_of
+from vidapt.training.tracking import Trackers
 
 Numbers = Mapping[str, float]
 
@@ -21,14 +21,15 @@ METRICS, FAULTS = "metrics.jsonl", "faults.jsonl"
 
 @contextmanager
 def stage_log(
-    folder: Path, done: int, watch: Callable[[Numbers], Numbers]
+    folder: Path, done: int, watch: Callable[[Numbers], Numbers], trackers: Trackers
 ) -> Iterator[Callable[[int, Numbers, torch.optim.Optimizer], None]]:
-    """Numbers of steps as JSON lines and for TensorBoard; lines after the checkpoint resumed from are cut.
+    """Numbers of steps as JSON lines and for trackers; lines after the checkpoint resumed from are cut.
 
     Args:
         folder: Of the stage's work.
         done: Steps that are done.
         watch: Told of every logged step's numbers; returns more of them.
+        trackers: Get them, too.
     """
     path = folder / METRICS
     with disk_errors(folder):
@@ -36,22 +37,17 @@ def stage_log(
         _cut(folder / FAULTS, done)
         for line in _cut(path, done):
             watch(json.loads(line))
-        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
-        try:
-            with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8") as file:
 
-                def log(step: int, numbers: Numbers, optimizer: torch.optim.Optimizer) -> None:
-                    values = {**numbers, **watch(numbers)}
-                    rates = {f"rate/{part}": rate for part, rate in rates_of(optimizer).items()}
-                    for name, value in (values | rates).items():
-                        writer.add_scalar(name, value, step)
-                    row = {"step": step, **{k: _short(k, v) for k, v in values.items()}, **rates}
-                    file.write(json.dumps(row) + "\n")
-                    file.flush()
+            def log(step: int, numbers: Numbers, optimizer: torch.optim.Optimizer) -> None:
+                values = {**numbers, **watch(numbers)}
+                rates = {f"rate/{part}": rate for part, rate in rates_of(optimizer).items()}
+                trackers.log(values | rates, step)
+                row = {"step": step, **{k: _short(k, v) for k, v in values.items()}, **rates}
+                file.write(json.dumps(row) + "\n")
+                file.flush()
 
-                yield log
-        finally:
-            writer.close()
+            yield log
 
 
 def log_fault(folder: Path, step: int, fault: Fault) -> None:

@@ -36,6 +36,7 @@ from vidapt.training.state import (
     read_state,
     stage_folder,
 )
+from vidapt.training.tracking import check_trackers
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class _Begun:
         return {name: one for name, one in named.items() if name not in self.state.finished}
 
 
+TRACKED = ("tensorboard",)
+"""Where numbers go by default."""
+
+
 def _unseen(outlook: Outlook) -> None:
     """Nobody looks."""
     del outlook
@@ -84,6 +89,7 @@ def train(
     changes: Collection[str] = (),
     from_step: int | None = None,
     look: Callable[[Outlook], object] = _unseen,
+    track: Sequence[str] = TRACKED,
 ) -> Path:
     """Carry out a recipe.
 
@@ -102,6 +108,7 @@ def train(
             a stage that is not finished may be changed what `forks.CHANGEABLE` lists; it is written down.
         from_step: Go on from this checkpoint of the stage under way, and delete newer ones.
         look: Called once all is checked, before anything is done; it may raise.
+        track: Trackers that get the numbers of steps beside the run's own files; see `tracking`.
 
     Returns:
         The run's folder.
@@ -118,6 +125,7 @@ def train(
     """
     run = runs / recipe.name
     check_folder(run)
+    check_trackers(track)
     if from_step is not None and not resume:
         raise ConfigError("from_step", "is for a run that goes on", "add --resume")
     kind, plan, data = checked(recipe, run, report)
@@ -126,7 +134,7 @@ def train(
     with owned(run):
         begun = _begun(kind, recipe, run, plan, data, report, changes, from_step, resume=resume)
         try:
-            _carry_out(begun, report, place, count, look)
+            _carry_out(begun, report, place, count, look, track)
         except DivergedError as error:
             options = {"--device": device if device != "cpu" else None, "--workers": workers}
             raise _diverged(error, begun, runs, options) from error
@@ -198,7 +206,12 @@ def _check_length(stage: Stage, index: int, done: int) -> None:
 
 
 def _carry_out(
-    begun: _Begun, report: Reporter, place: torch.device, workers: int, look: Callable[[Outlook], object]
+    begun: _Begun,
+    report: Reporter,
+    place: torch.device,
+    workers: int,
+    look: Callable[[Outlook], object],
+    track: Sequence[str],
 ) -> None:
     run, state, recipe, left = begun.run, begun.state, begun.recipe, begun.left()
     contents = {path: one.content for path, one in begun.footage.items() if one.content is not None}
@@ -230,6 +243,7 @@ def _carry_out(
             forks=state.forks_of(name),
             done=begun.done if number == 0 else 0,
             teachers=taught[name],
+            track=track,
         )
         state.finish(name, work.carry_out(model, tokenizer), run)
         state.write(run)

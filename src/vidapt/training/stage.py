@@ -75,7 +75,11 @@ def fit(model: Model, work: StageWork, report: Callable[[int, int, float], None]
     torch.manual_seed(work.seed * 1009 + work.index)
     at = _resumed(model, work, optimizer, average)
     stepper = Stepper(model, work, optimizer)
-    with stage_log(work.folder, at.step, work.watch) as log, between_steps() as interrupted:
+    with (
+        work.trackers(at.step) as trackers,
+        stage_log(work.folder, at.step, work.watch, trackers) as log,
+        between_steps() as interrupted,
+    ):
         if not at.step and work.measure is not None:
             log(0, work.measure(0), optimizer)
         training_mode(model, stage.train, recompute=stage.recompute)

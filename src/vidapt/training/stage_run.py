@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from vidapt.training.ready import StageData
 from vidapt.training.stage import fit, make_objective
 from vidapt.training.state import stage_folder
 from vidapt.training.streamed_clips import StreamedClips
+from vidapt.training.tracking import Tracked, Trackers, open_trackers
 from vidapt.training.work import StageWork
 from vidapt.version import VERSION
 
@@ -53,6 +54,7 @@ class StageRun:
         forks: What was changed while the stage was under way.
         done: Steps that were done before.
         teachers: Those of its objective, by name.
+        track: Names of the trackers that get its numbers.
     """
 
     kind: Kind
@@ -66,6 +68,7 @@ class StageRun:
     forks: Sequence[Fork]
     done: int
     teachers: Mapping[str, teachers.Teacher]
+    track: Sequence[str] = ()
 
     @property
     def stage(self) -> Stage:
@@ -127,7 +130,13 @@ class StageRun:
         return result
 
     def _work(self, prepared: Prepared) -> StageWork:
-        return replace(self.kind.work(prepared), changed=self._changed(), tell=self._tell)
+        work = self.kind.work(prepared)
+        return replace(work, changed=self._changed(), tell=self._tell, trackers=self._trackers)
+
+    def _trackers(self, done: int) -> AbstractContextManager[Trackers]:
+        recipe = self.recipe.model_dump(mode="json", exclude_defaults=True)
+        tracked = Tracked(self.run.name, self.folder.name, self.folder / "work", recipe, done)
+        return open_trackers(self.track, tracked, self._tell)
 
     def _in_steps(self, prepared: Prepared, hours: float) -> Stage:
         """The stage with as many steps as fit into its hours, which are timed once."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
 from vidapt.errors import ConfigError, FormatError
+from vidapt.formats import Placement
 from vidapt.models.text import Encoded
 from vidapt.nouns import Sample
 from vidapt.recipe import Prompt
@@ -34,6 +35,7 @@ class StreamedClips(Sequence[ClipSamples]):
         tokenizer: A transformers tokenizer.
         max_answer_tokens: Longer answers are left out.
         apart: Take conversations about one clip apart.
+        placement: Where several clips of a conversation are read.
         too_long: Indices of a clip's samples that cannot be read, each with the reason.
     """
 
@@ -46,11 +48,12 @@ class StreamedClips(Sequence[ClipSamples]):
         max_answer_tokens: int,
         *,
         apart: bool,
+        placement: Placement,
         too_long: Callable[[ClipSamples], list[tuple[int, str]]],
     ) -> None:
         self.streamed, self.groups = streamed, groups
         self._prompt, self._tokenizer, self._most = prompt, Remembering(tokenizer), max_answer_tokens
-        self._apart, self._too_long = apart, too_long
+        self._apart, self._placement, self._too_long = apart, placement, too_long
         self._made: OrderedDict[int, ClipSamples] = OrderedDict()
 
     def __len__(self) -> int:
@@ -95,7 +98,10 @@ class StreamedClips(Sequence[ClipSamples]):
 
     def _learnable(self, row: int) -> list[_Pair]:
         sample = self.streamed.sample(row)
-        return list(learnable(sample, self._prompt, self._tokenizer, self._most, apart=self._apart))
+        found = learnable(
+            sample, self._prompt, self._tokenizer, self._most, apart=self._apart, placement=self._placement
+        )
+        return list(found)
 
     def _readable(self, clip: ClipSamples) -> ClipSamples:
         """A clip without samples that are longer than the language model reads."""

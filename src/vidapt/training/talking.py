@@ -61,7 +61,8 @@ class Talking:
         """Samples, and how conversations are taken apart."""
         batching, mixed = stage.batching, stage.mix.by != "size"
         sizes = None if batching.sizes is None else batching.sizes.model_dump_json()
-        return labels.identity, batching.apart, batching.max_answer_tokens, mixed, sizes
+        ways = batching.apart, batching.placement, batching.max_answer_tokens
+        return labels.identity, ways, mixed, sizes
 
     def ready(
         self, labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any, report: Reporter
@@ -91,6 +92,7 @@ class Talking:
             tokenizer,
             stage.batching.max_answer_tokens,
             apart=stage.batching.apart,
+            placement=stage.batching.placement,
             origins=origins,
         )
         refuse_longer(model, tokenizer, clips, grouped_sizes(sizes, clips).side)
@@ -113,6 +115,7 @@ class Talking:
             tokenizer,
             batching.max_answer_tokens,
             apart=batching.apart,
+            placement=batching.placement,
             too_long=lengths.too_long,
         )
         return StageData(clips, sources=labels.sources)
@@ -134,8 +137,10 @@ class Talking:
         order = arranged(stage, prepared.data, seed, blind, model, tokenizer)
         truth = read_truth(clips, getattr(prepared.objective, "columns", ()))
 
-        shared = stage.batching.shared_prefix
-        steps = total_steps(stage, order, TokensOf(model, tokenizer, clips, shared=shared))
+        sizes = grouped_sizes(stage.batching.sizes, clips)
+        lengths = Lengths(model, tokenizer, sizes.side)
+        tokens = TokensOf(model, tokenizer, clips, lengths, shared=stage.batching.shared_prefix)
+        steps = total_steps(stage, order, tokens)
         folder = prepared.folder / "work"
         room = Room(folder, stage.batching.at_once) if stage.batching.memory == "auto" else None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vidapt.models.packed import reading_length, spell
-from vidapt.models.reach import shape_of
+from vidapt.models.packed import reading_length
+from vidapt.models.reach import Lengths, text_length
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip
 from vidapt.training.batch import shown
@@ -23,27 +23,32 @@ class TokensOf:
         model: Tells what is read of a clip.
         tokenizer: The model's.
         clips: All clips of the stage.
+        lengths: Of the clips.
         shared: Whether the samples of a visit share one copy of their clips.
     """
 
-    def __init__(self, model: VideoLM, tokenizer: Any, clips: Sequence[ClipSamples], *, shared: bool) -> None:
-        self._model, self._tokenizer, self._clips, self._shared = model, tokenizer, clips, shared
+    def __init__(
+        self,
+        model: VideoLM,
+        tokenizer: Any,
+        clips: Sequence[ClipSamples],
+        lengths: Lengths,
+        *,
+        shared: bool,
+    ) -> None:
+        self._model, self._tokenizer, self._clips = model, tokenizer, clips
+        self._lengths, self._shared = lengths, shared
         self._known: dict[tuple[Clip, int, int], int] = {}
 
     def __call__(self, visit: Visit) -> int:
         """Tokens of a visit."""
         media, encoded = shown(self._clips[visit.clip], visit, self._model, self._tokenizer)
         prefix = sum(self._clip(clip, index, len(media)) for index, clip in enumerate(media))
-        prefix += sum(len(piece) for piece in encoded[0].prefix if not isinstance(piece, int))
+        prefix += text_length(encoded[0]) - len(encoded[0].ids)
         return prefix * (1 if self._shared else len(encoded)) + sum(len(one.ids) for one in encoded)
 
     def _clip(self, clip: Clip, index: int, together: int) -> int:
         key = clip, index, together
         if key not in self._known:
-            shape = shape_of(clip, self._model.blueprint.frames)
-            self._known[key] = 0  # of one that cannot be used, which is told elsewhere
-            if shape is not None:
-                size, moments = shape
-                layout = self._model.plan(size, len(moments.seconds), together)[1]
-                self._known[key] = reading_length(spell(layout, index, self._tokenizer, moments))
+            self._known[key] = reading_length(self._lengths.reading(clip, index, together))
         return self._known[key]

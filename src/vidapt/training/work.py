@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vidapt.training.log import Numbers
 from vidapt.training.order import Visit
 from vidapt.training.ranks import Ranks
 from vidapt.training.room import Room
+from vidapt.training.tracking import Trackers
 
 
 def _nothing(numbers: Numbers) -> Numbers:
@@ -25,6 +27,12 @@ def _nothing(numbers: Numbers) -> Numbers:
 def _nobody(told: str) -> None:
     """Tell nobody."""
     del told
+
+
+def _untracked(done: int) -> AbstractContextManager[Trackers]:
+    """Track nowhere."""
+    del done
+    return nullcontext(Trackers(_nobody))
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class StageWork:
         room: How many clips are computed together, where that is to be found; every batch then has a length.
         tell: Told of what a user should know at once.
         ranks: This process among others.
+        trackers: Opens where numbers go beside the stage's own log, told of how many steps are done.
     """
 
     stage: Stage
@@ -68,3 +77,4 @@ class StageWork:
     room: Room | None = None
     tell: Callable[[str], None] = _nobody
     ranks: Ranks = field(default_factory=Ranks)
+    trackers: Callable[[int], AbstractContextManager[Trackers]] = _untracked
