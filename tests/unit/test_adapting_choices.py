@@ -15,18 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measure_tools import Decoding, FakeEngine, pool, truth
 
-from vidapt.adapting.base import Base
+from vidapt.adapting.base import Base, sheet_of
 from vidapt.adapting.choose import choose_recipe, epochs_of
 from vidapt.adapting.data import FEWEST, divide, open_source, shares
 from vidapt.adapting.decisions import Decisions
 from vidapt.adapting.facts import Facts, facts_of
 from vidapt.adapting.job import Places, Request
 from vidapt.adapting.keep import judged, keep_best
+from vidapt.cli.adapting import _Agreement
 from vidapt.errors import ConfigError
 from vidapt.formats import open_samples
 from vidapt.measure.evaluate import evaluate
 from vidapt.measure.evaluation import Evaluation
-from vidapt.progress import silent
+from vidapt.planning.numbers import RecipePlan
+from vidapt.progress import progress, silent
 from vidapt.recipe import Recipe
 from vidapt.video import Uniform
 
@@ -216,3 +218,36 @@ def test_a_test_set_of_its_own_is_measured_on_whole(tmp_path: Path) -> None:
     assert {s.media[0].path.name for s in open_samples(places.test)} == {"010.mp4", "011.mp4", "012.mp4"}
     assert sum(1 for part in (places.train, places.val) for _ in open_samples(part)) == 10
     assert any(line.startswith("test: 3 rows") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes", "sheet"),
+    [
+        ("NVIDIA H200", 140, "h200"),
+        ("NVIDIA A100-SXM4-40GB", 40, "a100-40g"),
+        ("NVIDIA A100-SXM4-80GB", 79, "a100-80g"),
+        ("NVIDIA GeForce RTX 4090", 24, "rtx4090"),
+        ("NVIDIA A10G", 22, "cpu"),
+        ("Quadro T1000", 4, "cpu"),
+    ],
+)
+def test_a_gpu_is_planned_by_its_sheet(name: str, gigabytes: int, sheet: str) -> None:
+    assert sheet_of(name, gigabytes << 30) == sheet
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_somebody_at_a_terminal_is_asked(answer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str, **_: object) -> bool:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("typer.confirm", confirm)
+    plan = RecipePlan("mine", ())
+    with progress() as report:
+        assert _Agreement(report, asks=True, goes_on=True, quiet=True)(plan) is answer
+        assert len(asked) == 1
+        assert _Agreement(report, asks=False, goes_on=True, quiet=True)(plan)
+        assert not _Agreement(report, asks=True, goes_on=False, quiet=True)(plan)
+    assert len(asked) == 1

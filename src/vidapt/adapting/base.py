@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from vidapt.adapting.decisions import Decisions
 from vidapt.adapting.job import where_of
 from vidapt.loading import outline_model, usable_device
+from vidapt.planning.devices import DEVICES
 from vidapt.recipe.shipped import recipe_path
 from vidapt.yaml_lines import parse_yaml
 
@@ -102,6 +105,30 @@ def memory_of(device: str) -> int:
     if device.startswith("cuda"):
         return int(torch.cuda.get_device_properties(torch.device(device)).total_memory)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def sheet_of(name: str, memory: int) -> str:
+    """Name in `planning.devices` of a GPU by what it calls itself; `cpu` if nothing is known of it.
+
+    >>> sheet_of("NVIDIA A100-SXM4-80GB", 80 << 30)
+    'a100-80g'
+
+    Args:
+        name: As its driver has it.
+        memory: Bytes it has.
+    """
+    words = re.split(r"[\s-]+", name.lower())
+    words += [one + other for one, other in itertools.pairwise(words)]  # `RTX 4090`
+    known = [device for device in DEVICES.values() if device.name.partition("-")[0] in words]
+    nearest = sorted(known, key=lambda device: abs((device.memory or 0) - memory))
+    return nearest[0].name if nearest else "cpu"
+
+
+def planned_on(device: str) -> str:
+    """What the plan's times are told for."""
+    if not device.startswith("cuda"):
+        return "cpu"
+    return sheet_of(torch.cuda.get_device_name(torch.device(device)), memory_of(device))
 
 
 def choose_device(asked: str | None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from vidapt.adapting.base import choose_base, choose_device, memory_of
+from vidapt.adapting.base import choose_base, choose_device, memory_of, planned_on
 from vidapt.adapting.bench import LONGEST_ANSWER, Bench
 from vidapt.adapting.choose import choose_recipe
 from vidapt.adapting.data import Source, divide, examine, open_source, tell_found
@@ -171,7 +171,9 @@ class _Job:
         Raises:
             BudgetError: If it would not fit on the disk or into memory.
         """
-        plan = plan_recipe(outlook(recipe, self.talk.report), PlanMeans(runs=self.places.runs))
+        plan = plan_recipe(
+            outlook(recipe, self.talk.report), PlanMeans(planned_on(self.device), runs=self.places.runs)
+        )
         refuse(plan)
         need = max((stage.memory.total for stage in plan.stages if stage.memory is not None), default=0)
         have = memory_of(self.device)
