@@ -106,6 +106,13 @@ def test_many_clips_try_the_tower_of_a_published_base_too_more_slowly(tmp_path: 
     assert "tenth" in decided["eyes"]
 
 
+def test_more_clips_than_the_recipes_are_meant_for_are_told(tmp_path: Path) -> None:
+    _, decided = chosen(tmp_path, facts=replace(FACTS, clips=10_001))
+    assert "by hand" in decided["another recipe"]
+    _, decided = chosen(tmp_path, facts=replace(FACTS, clips=10_000))
+    assert "another recipe" not in decided
+
+
 def test_long_clips_are_read_in_more_frames_where_the_base_can(tmp_path: Path) -> None:
     long = replace(FACTS, seconds=(60.0, 90.0))
     recipe, _ = chosen(tmp_path, LARGE, long)

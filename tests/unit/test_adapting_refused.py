@@ -152,3 +152,23 @@ def test_texts_beside_some_of_the_clips_are_enough(tmp_path: Path) -> None:
     assert decided["clips without labels"] == "1 are not learned from"
     rows = [(out / "data" / f"{part}.jsonl").read_text().splitlines() for part in ("train", "val", "test")]
     assert sum(map(len, rows)) == 11
+
+
+def test_broken_clips_and_clips_elsewhere_are_told_and_cost_no_more(tmp_path: Path) -> None:
+    clips, _ = footage(tmp_path, 11)
+    (clips / "004.mp4").write_bytes(b"no film at all" * 100)
+    (elsewhere,) = clips_in(tmp_path / "usb", 1, 20)
+    names = [f"{number:03d}.mp4" for number in range(11)]
+    labels = llava(tmp_path / "labels.json", [*names, str(elsewhere)])
+    out = tmp_path / "out"
+    words = ["adapt", str(clips), "--labels", str(labels), "--out", str(out), "--workers", "0", "--plan-only"]
+    shown = RUN.invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    decided = {one["about"]: one for one in json.loads((out / "decisions.json").read_text())}
+    assert decided["broken clips"]["what"] == "1 are left out"
+    assert "004.mp4" in decided["broken clips"]["why"]
+    assert decided["clips elsewhere"]["what"] == "1 are used"
+    for path in clips.glob("*.mp4"):
+        path.write_bytes(b"no film at all" * 100)
+    elsewhere.write_bytes(b"")
+    assert "cannot be used" in refused(tmp_path / "other", clips, "--labels", labels)

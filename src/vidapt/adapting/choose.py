@@ -25,6 +25,9 @@ LARGE = "my-clips-lora"
 REFERENCE = 200
 """Clips for which the epochs of both recipes are meant."""
 
+_MANY = 10_000
+"""Clips above which these recipes are no good start, and a person should choose."""
+
 _MOST_OFTEN = 3
 """Times so many epochs as a recipe has, at most."""
 
@@ -53,6 +56,9 @@ def choose_recipe(
         else "a small model learns in full: first the words, on features that are kept, then all of it"
     )
     decisions.make("recipe", source, why)
+    if facts.clips > _MANY:
+        advice = f"{facts.clips} clips are more than {source} is meant for: see `vidapt recipes`"
+        decisions.make("another recipe", "look for one by hand", advice)
     data |= {"name": request.name, "start": base.name, "data": "data/train.jsonl"}
     _set_frames(data, base, facts, decisions)
     _set_stages(data["stages"], base, facts, device, decisions)
