@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vidapt.adapting.bench import Bench, before_and_after
 from vidapt.captioning.bulk import caption_folder
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
 from vidapt.formats import open_samples
-from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.engine import CAPTION_PROMPT
 from vidapt.inference.load import load
 from vidapt.measure.compare import Comparison, compare
-from vidapt.measure.evaluate import Evaluation, evaluate, world_judge
+from vidapt.measure.evaluate import Evaluation, world_judge
 from vidapt.measure.report import write_report
-from vidapt.models.generate import Decoding
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, load_recipe
@@ -30,7 +30,6 @@ from vidapt.worlds.billiards import simulate
 
 HOME, VENUE, RECIPE = "billiards-home", "club", "billiards-adapt.yaml"
 TRAIN_SEED, TEST_SEED = 2, 902
-LONGEST_ANSWER = 128
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,7 @@ class DemoResult:
 
     def rows(self) -> list[list[str]]:
         """A table: measure, before, after, and the controls of the adapted model."""
-        before = {row[0]: row[2] for row in self.before.rows()}
-        return [[row[0], before.get(row[0], ""), row[2], *row[4:]] for row in self.after.rows()]
+        return before_and_after(self.before, self.after)
 
 
 def run_demo(
@@ -111,7 +109,7 @@ def run_demo(
     recipe = _recipe(learn, size)
     _film(learn, size.train_clips, TRAIN_SEED, "film the new venue", workers, report)
     _film(test, size.test_clips, TEST_SEED, "film held-out clips", workers, report)
-    bench = _Bench(learn, test, workers, report)
+    bench = _bench(learn, test, workers, report)
     before = bench.measure(load(HOME), out / "before", "measure before")
     run = train(recipe, out / "runs", report, resume=True, workers=workers)
     adapted = load(run)
@@ -140,27 +138,10 @@ NOTES = (
 )
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """The same measurement for both models."""
-
-    learn: Path
-    test: Path
-    workers: int | None
-    report: Reporter
-
-    def measure(self, engine: Engine, out: Path, task: str) -> Evaluation:
-        """Accuracy with controls, and claims held against the log."""
-        return evaluate(
-            engine,
-            [_plainly_asked(sample) for sample in open_samples(self.test / "labels.jsonl")],
-            out=out,
-            decoding=Decoding(max_new_tokens=LONGEST_ANSWER),
-            train_samples=list(open_samples(self.learn / "labels.jsonl")),
-            judge=world_judge(self.test),
-            workers=self.workers,
-            report=lambda _, done, total, note="": self.report(task, done, total, note),
-        )
+def _bench(learn: Path, test: Path, workers: int | None, report: Reporter) -> Bench:
+    """The same measurement for both models: accuracy with controls, and claims held against the log."""
+    asked = [_plainly_asked(sample) for sample in open_samples(test / "labels.jsonl")]
+    return Bench(asked, list(open_samples(learn / "labels.jsonl")), world_judge(test), workers, report)
 
 
 def _plainly_asked(sample: Sample) -> Sample:

@@ -62,6 +62,15 @@ class ProgressReporter:
             self._tasks[task] = self._bars.add_task(task, total=total, note=note)
         self._bars.update(self._tasks[task], completed=done, total=total, note=note)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Draw nothing meanwhile, so that a question can be asked."""
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
+
     def _print(self, task: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
         if done == total or now - self._printed.get(task, 0.0) >= PLAIN_SECONDS:

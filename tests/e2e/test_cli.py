@@ -16,6 +16,7 @@ from vidapt.worlds.billiards import simulate
 
 RUN = CliRunner()
 COMMANDS = (
+    "adapt",
     "train",
     "eval",
     "caption",

@@ -10,6 +10,7 @@ import typer
 
 from vidapt.cli import (
     ablating,
+    adapting,
     aligning,
     captioning,
     data,
@@ -45,6 +46,7 @@ data_app.command("stats")(data.data_stats)
 data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
+app.command()(adapting.adapt)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.command()(planning.plan)

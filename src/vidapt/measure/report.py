@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vidapt.errors import ConfigError
@@ -18,6 +19,15 @@ TEMPLATE = "report.html.j2"
 CLIPS = 6
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table of texts to be told beside the numbers: its heading, names of columns, and rows."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 def write_report(
     path: Path,
     evaluations: Mapping[str, Evaluation],
@@ -26,6 +36,7 @@ def write_report(
     clips: int | Sequence[str] = CLIPS,
     run: Path | None = None,
     notes: Sequence[str] = (),
+    sections: Sequence[Section] = (),
     commands: Sequence[str] = (),
 ) -> None:
     """Write `report.html`.
@@ -38,6 +49,7 @@ def write_report(
         clips: Ids of the clips to show, or how many.
         run: Folder of the training run that led to the last model; its curves are drawn.
         notes: What else a reader must know.
+        sections: Tables of texts beside the numbers.
         commands: What was typed to get here.
 
     Raises:
@@ -63,6 +75,7 @@ def write_report(
         curves=curves(run) if run is not None else [],
         facts=facts(evaluations, run),
         notes=[*last.notes, *([SIMULATOR_NOTE] if simulated else []), *notes],
+        sections=sections,
         broken=last.broken,
         commands=commands,
         ruler=ruler,
