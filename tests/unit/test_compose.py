@@ -385,7 +385,7 @@ def test_what_training_left_beside_a_model_makes_no_dual_encoder_of_it(made: Mad
 def test_the_page_names_recipes_and_their_sources() -> None:
     root = Path(__file__).parents[2]
     page = (root / "docs" / "compose.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`([\w-]+\.yaml)`", page))
+    named = set(re.findall(r"`([\w.-]+\.yaml)`", page))
     composed = {path.name for path in (root / "recipes").glob("*.yaml") if "{weights: " in path.read_text()}
     assert named == composed - {"billiards-clip.yaml"}
     for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
