@@ -1,12 +1,9 @@
-"""What interpolation refuses to stand between."""
+"""What interpolation takes to stand between which models."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from vidapt.errors import ConfigError
 from vidapt.loading import RUN
 from vidapt.recipe import load_recipe
 from vidapt.training.align.ends import ends_of
@@ -15,9 +12,10 @@ from vidapt.training.state import RECIPE
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_run_of_a_language_model_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_run_of_a_language_model_knows_its_kind_and_its_start(tmp_path: Path) -> None:
     recipe = load_recipe(ROOT / "recipes" / "my-clips.yaml")
     (tmp_path / RECIPE).write_text(recipe.model_dump_json(), encoding="utf-8")
     (tmp_path / RUN).write_text("{}", encoding="utf-8")
-    with pytest.raises(ConfigError, match="is a language model"):
-        ends_of([str(tmp_path)])
+    ends = ends_of([str(tmp_path)])
+    assert ends.talk
+    assert ends.start == recipe.start

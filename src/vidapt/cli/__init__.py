@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli import (
+    ablating,
     adapting,
     aligning,
     captioning,
@@ -51,6 +52,7 @@ app.add_typer(runs.app, name="runs")
 app.command()(planning.plan)
 app.command()(training.train)
 app.command("eval")(measuring.evaluate)
+app.command()(ablating.ablate)
 app.command()(captioning.caption)
 app.command()(captioning.ask)
 app.command()(measuring.look)

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from vidapt.errors import VidaptError, readable
+from vidapt.errors import ConfigError, VidaptError, readable
 from vidapt.interrupt import Terminated, terminable
 
 
@@ -58,3 +58,15 @@ def remark(text: str) -> None:
 def tell(report: Any) -> None:
     """Say on the error stream what became of a published checkpoint's tensors."""
     remark(report.line())
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Numbers between commas.
+
+    Raises:
+        ConfigError: If they are none.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(option, f"{text!r} is no list of numbers", "such as 0,0.25,0.5,0.75,1") from None

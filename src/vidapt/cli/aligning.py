@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidapt.cli._options import Device, Json, LabelFormat, Workers
-from vidapt.cli._show import plain_errors, remark, say, table
+from vidapt.cli._show import numbers, plain_errors, remark, say, table
 from vidapt.errors import ConfigError
 
 if TYPE_CHECKING:
     from vidapt.recipe import DataSource
     from vidapt.training.align.ends import Ends
     from vidapt.training.align.sweep import Swept
+    from vidapt.training.talk_sweep import TalkSwept
 
 HALF = 0.5
 PAGE = "report.html"
-HEAD = ["share", "set", "way", "R@1", "R@5", "R@10", "median rank", "mean rank"]
 
 
 class Lacks(StrEnum):
@@ -62,11 +62,11 @@ def interpolate(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Average a tuned dual encoder with the one it began as; measure what is gained and lost (WiSE-FT)."""
+    """Average a tuned model with the one it began as; measure what is gained and lost (WiSE-FT)."""
     from vidapt.progress import progress
 
     with plain_errors():
-        shares = None if sweep is None else _shares(sweep)
+        shares = None if sweep is None else numbers("--sweep", sweep)
         if shares is not None and share is not None:
             raise ConfigError("interpolate", "--share and --sweep exclude one another", "give one of them")
         if shares is None and out is None:
@@ -78,7 +78,10 @@ def interpolate(
             assert out is not None
             _write(ends, out, HALF if share is None else share, as_json=as_json)
             return
-        from vidapt.training.align.sweep import sweep as measure
+        if ends.talk:
+            from vidapt.training.talk_sweep import sweep as measure
+        else:
+            from vidapt.training.align.sweep import sweep as measure  # type: ignore[assignment]
 
         given = _given({"in_domain": in_domain, "general": general}, types, limit, labels)
         with progress() as report:
@@ -88,15 +91,22 @@ def interpolate(
 
 
 def report_run(
-    run: Annotated[Path, typer.Argument(help="The folder of a run that aligned a tower.")],
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     out: Annotated[
         Path | None, typer.Option(help="FILE.html; report.html in the run's folder by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw what an alignment run gained in its domain and lost elsewhere, and how its terms fared."""
+    """Draw what a run gained in its domain and lost elsewhere, and how its losses fared."""
     with plain_errors():
-        from vidapt.files import check_file
+        from vidapt.files import check_file, exists
+        from vidapt.loading import RUN
+        from vidapt.training.align.ends import read_recipe
+        from vidapt.training.ready import aligns
+
+        if exists(run / RUN) and not aligns(read_recipe(run)):
+            _report_course(run, out or run / PAGE, as_json=as_json)
+            return
         from vidapt.measure.alignment import read_alignment
         from vidapt.measure.alignment_page import write_alignment
 
@@ -113,11 +123,19 @@ def report_run(
     say(page)
 
 
-def _shares(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError("--sweep", f"{text!r} is no list of numbers", "such as 0,0.25,0.5,0.75,1") from None
+def _report_course(run: Path, page: Path, *, as_json: bool) -> None:
+    """The same of a run that trained a language model."""
+    from vidapt.files import check_file
+    from vidapt.measure.course import HEAD, read_course, write_course
+
+    course = read_course(run)
+    check_file(page)
+    write_course(page, course)
+    if as_json:
+        typer.echo(json.dumps(course.to_dict()))
+        return
+    table(HEAD, course.rows())
+    say(page)
 
 
 def _given(
@@ -149,30 +167,34 @@ def _write(ends: Ends, out: Path, share: float, *, as_json: bool) -> None:
     say(out)
 
 
-def _write_page(swept: Swept, page: Path | None) -> Path | None:
+def _write_page(swept: Swept | TalkSwept, page: Path | None) -> Path | None:
     """Draw a sweep; a run's page shows its training as well."""
-    from vidapt.measure.alignment import alignment_of
-    from vidapt.measure.alignment_page import write_alignment
-
     run = swept.ends.run
     if page is None and run is not None:
         page = run / PAGE
-    if page is not None:
+    if page is None:
+        return None
+    if swept.ends.talk:
+        from vidapt.measure.course import course_of, write_course
+
+        write_course(page, course_of(run, swept.to_dict()))
+    else:
+        from vidapt.measure.alignment import alignment_of
+        from vidapt.measure.alignment_page import write_alignment
+
         write_alignment(page, alignment_of(run, swept.to_dict()))
     return page
 
 
-def _show(swept: Swept, page: Path | None, out: Path | None, *, as_json: bool) -> None:
+def _show(swept: Swept | TalkSwept, page: Path | None, out: Path | None, *, as_json: bool) -> None:
     if as_json:
         places = {"out": out and str(out), "page": page and str(page)}
         typer.echo(json.dumps(swept.to_dict() | places, ensure_ascii=False))
         return
-    from vidapt.training.align.sweep import RULE
-
-    table(HEAD, swept.rows())
+    table(list(swept.head), swept.rows())
     for clip, reason in swept.broken.items():
         remark(f"left out: {clip.path}: {reason}")
-    say(f"best share: {swept.best:g} ({RULE})")
+    say(f"best share: {swept.best:g} ({swept.rule})")
     for place in (out, page):
         if place is not None:
             say(place)

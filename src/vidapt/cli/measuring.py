@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import DEFAULT_MODEL, Device, Json, LabelFormat, Workers
-from vidapt.cli._show import plain_errors, say, table
+from vidapt.cli._show import numbers, plain_errors, say, table
+from vidapt.errors import ConfigError
 
 
 def evaluate(
@@ -20,6 +21,13 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.json and report.html.")],
     train_data: Annotated[Path | None, typer.Option(help="Labels the majority answer is taken from.")] = None,
     controls: Annotated[bool, typer.Option(help="Also ask without the video, and with another.")] = True,
+    lora_scale: Annotated[
+        str | None,
+        typer.Option(help="Ask with adapters at these scales instead, such as 0,0.03,0.06,0.125,0.25,1."),
+    ] = None,
+    general: Annotated[
+        Path | None, typer.Option(help="With --lora-scale: labels of what should not be forgotten.")
+    ] = None,
     labels: LabelFormat = None,
     workers: Workers = None,
     device: Device = "cpu",
@@ -28,7 +36,12 @@ def evaluate(
     """Measure what a model sees and what it makes up, with controls and intervals."""
     from vidapt.progress import progress
 
+    if lora_scale is not None:
+        scales(model, data, out, lora_scale, general, train_data, labels, workers, device, as_json=as_json)
+        return
     with plain_errors():
+        if general is not None:
+            raise ConfigError("--general", "goes with --lora-scale", "evaluate it by itself: --data GENERAL")
         from vidapt.files import check_folder
         from vidapt.locks import owned
 
@@ -54,6 +67,55 @@ def evaluate(
         ["question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled"],
         evaluation.rows(),
     )
+    say(out / "report.html")
+
+
+def scales(
+    model: str,
+    data: Path,
+    out: Path,
+    listed: str,
+    general: Path | None,
+    train_data: Path | None,
+    labels: str | None,
+    workers: int | None,
+    device: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Ask with adapters at several scales, and say which is best and why."""
+    from vidapt.progress import progress
+
+    with plain_errors():
+        from vidapt.files import check_folder
+        from vidapt.locks import owned
+
+        check_folder(out)
+        if train_data is not None:
+            raise ConfigError("--train-data", "is of no use with --lora-scale", "leave it out")
+        from vidapt.measure.scales import checked_scales, sweep_scales
+        from vidapt.measure.scales_page import HEAD, write_scales
+
+        wanted = checked_scales(numbers("--lora-scale", listed))
+        with owned(out), progress() as report:
+            found = sweep_scales(
+                model,
+                data,
+                out,
+                wanted,
+                general=general,
+                kind=labels,
+                workers=workers,
+                device=device,
+                report=report,
+            )
+            write_scales(out / "report.html", found)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    table(HEAD, found.rows())
+    say(f"{found.reason()} ({found.to_dict()['best']['rule']})")
+    say(f"vidapt export {model} --to merged --lora-scale {found.best:g} --out FOLDER")
     say(out / "report.html")
 
 

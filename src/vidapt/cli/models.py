@@ -41,6 +41,12 @@ def export(
         ExportTo, typer.Option(help="hf: the layout it was published in; merged: vidapt's, without adapters.")
     ] = ExportTo.hf,
     dtype: Annotated[NumberFormat, typer.Option(help="Number format of the weights.")] = NumberFormat.float32,
+    lora_scale: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=10, help="How much of the adapters is merged, as `eval --lora-scale` chose it."
+        ),
+    ] = None,
 ) -> None:
     """Write a model for other tools: transformers (and so vLLM) opens what `--to hf` writes."""
     with plain_errors():
@@ -49,5 +55,5 @@ def export(
         check_folder(out)  # before a model is opened
         from vidapt.loading import export_model
 
-        export_model(model, out, to=to.value, dtype=dtype.value)
+        export_model(model, out, to=to.value, dtype=dtype.value, lora_scale=lora_scale)
     say(out)

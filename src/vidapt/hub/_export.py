@@ -16,8 +16,8 @@ from vidapt.hub._authors import is_authors, tower_described
 from vidapt.hub._chat import JINJA
 from vidapt.hub._open import CONFIG, families
 from vidapt.hub._tokenizer import PIECES
-from vidapt.models.adapters import merged_state
-from vidapt.models.folder import save_model
+from vidapt.models.adapters import merged_model
+from vidapt.models.folder import save_model, untied
 from vidapt.models.video_lm import VideoLM
 from vidapt.version import VERSION
 
@@ -40,7 +40,8 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
         dtype: Store weights in this format; None keeps theirs.
 
     Raises:
-        CheckpointError: If the folder exists, or the model has no published layout.
+        CheckpointError: If the folder exists, the model has no published layout, or a layer of it computes
+            something else once its adapters are merged.
     """
     _refuse_existing(folder)
     origin = model.origin
@@ -60,7 +61,7 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
     config = origin.read(CONFIG)
     theirs = is_authors(config) or (hasattr(family, "is_authors") and family.is_authors(config))
     rename = family.to_authors if theirs else family.to_hub
-    tensors = rename(merged_state(model) if state is None else state)
+    tensors = rename(untied(merged_model(model, tokenizer)) if state is None else state)
     with write_folder(folder) as temporary:
         save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)
         if PIECES not in origin.files:
@@ -96,16 +97,10 @@ def export_merged(
     """Write a vidapt model whose adapters are part of its weights.
 
     Raises:
-        CheckpointError: If the folder exists.
+        CheckpointError: If the folder exists, or a layer computes something else once adapters are merged.
     """
     _refuse_existing(folder)
-    blueprint = model.blueprint.model_copy(update={"adapters": None, "tower_adapters": None})
-    with torch.device("meta"):
-        plain = VideoLM(blueprint)
-    plain.load_state_dict(merged_state(model), strict=False, assign=True)
-    plain.tie_weights()
-    plain.origin = model.origin
-    save_model(folder, plain, tokenizer, card, dtype)
+    save_model(folder, merged_model(model, tokenizer), tokenizer, card, dtype)
 
 
 def _stored_as(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -53,8 +53,10 @@ def _curve(path: Path) -> Curve | None:
 
 
 def _logged(path: Path) -> Iterator[tuple[int, float]]:
-    """Steps and losses."""
+    """Steps and losses; where sets were measured and no step was taken, there is none."""
     for number, row in logged_rows(path):
+        if "loss" not in row and any("/" in key for key in row):
+            continue
         try:
             yield int(row["step"]), float(row["loss"])
         except (ValueError, KeyError, TypeError) as error:

@@ -67,7 +67,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes on disk: features or frames of clips, the checkpoints at hand, and the stage's model."""
+    """Bytes on disk: features or frames of clips, the checkpoints at hand, the stage's models.
+
+    These are its own, and the best by each set that it measures.
+    """
 
     cache: int
     checkpoints: int

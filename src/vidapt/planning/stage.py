@@ -242,7 +242,8 @@ def _disk(
     if footage.keeps != "nothing":
         some = _some(items, 16)
         kept = float(np.mean([_kept_bytes(footage, item, stage) for item in some])) * count if some else 0.0
-    return Disk(round(kept), KEEP * 3 * learning, size_of(list(model.parameters())))
+    models = 1 + (len(stage.sets) if stage.train.base == "stored" else 0)
+    return Disk(round(kept), KEEP * 3 * learning, models * size_of(list(model.parameters())))
 
 
 def _kept_bytes(footage: ImaginedFootage, item: Item, stage: Stage) -> int:

@@ -141,9 +141,10 @@ def _in_stages(stages: Any) -> Iterator[_Place]:
             yield _place("objectives", stage["objective"], where)
             yield from _in_terms(stage["objective"].get("terms"), (*where, "terms"))
         yield from _in_sources(stage.get("data"), ("stages", index, "data"))
-        sets = stage.get("retrieval")
-        for name, sources in (sets if isinstance(sets, dict) else {}).items():
-            yield from _in_sources(sources, ("stages", index, "retrieval", name))
+        for kind in ("retrieval", "measure"):
+            sets = stage.get(kind)
+            for name, sources in (sets if isinstance(sets, dict) else {}).items():
+                yield from _in_sources(sources, ("stages", index, kind, name))
 
 
 def _in_terms(terms: Any, where: Where) -> Iterator[_Place]:

@@ -59,8 +59,10 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         return tuple(s.model_copy(update={"path": _under(folder, s.path)}) for s in sources)
 
     def settled(stage: Stage) -> Stage:
-        sets = {name: absolute(sources) for name, sources in stage.retrieval.items()}
-        update: dict[str, Any] = {"data": absolute(stage.data), "retrieval": sets}
+        update: dict[str, Any] = {"data": absolute(stage.data)}
+        for kind in ("retrieval", "measure"):
+            sets = getattr(stage, kind)
+            update[kind] = {name: absolute(sources) for name, sources in sets.items()}
         if stage.pairs.lexicon is not None:
             lexicon = _under(folder, stage.pairs.lexicon)
             update["pairs"] = stage.pairs.model_copy(update={"lexicon": lexicon})
@@ -132,7 +134,7 @@ def _model_under(folder: Path, name: str) -> str:
 def missing_files(recipe: Recipe) -> list[Path]:
     """Files the recipe names that do not exist: labels, lexicons, a tokenizer."""
     paths = [source.path for stage in recipe.stages for source in recipe.sources(stage)]
-    sets = [sources for stage in recipe.stages for sources in stage.retrieval.values()]
+    sets = [sources for stage in recipe.stages for sources in stage.sets.values()]
     paths += [source.path for sources in sets for source in sources]
     paths += [stage.pairs.lexicon for stage in recipe.stages if stage.pairs.lexicon is not None]
     if recipe.tokenizer is not None:

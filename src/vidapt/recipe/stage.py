@@ -80,6 +80,10 @@ class Stage(Strict):
     `average` makes its model the mean of the weights over its steps. A step whose loss or gradient is not
     finite is left out, and after `guard` of them in a row training stops.
 
+    On each set of `measure` a model that answers is asked up to `measure_questions` questions, the same ones
+    every `save_every` steps: what it gains in its domain, and what it keeps elsewhere. The best model by each
+    set is kept.
+
     Alignment also reads `pairs`, and measures `retrieval` on each set every `save_every` steps; the best
     model by each set is kept.
     """
@@ -93,6 +97,8 @@ class Stage(Strict):
     pairs: Pairing = Pairing()
     mix: Mix = Mix()
     retrieval: dict[RetrievalSet, Sources] = Field({})
+    measure: dict[FolderName, Sources] = Field({})
+    measure_questions: int = Field(64, ge=1, le=1_000_000)
     cache: Cache = Cache()
     epochs: float | None = Field(None, gt=0, le=1_000_000)
     steps: int | None = Field(None, ge=1, le=1_000_000_000)
@@ -105,6 +111,11 @@ class Stage(Strict):
     save_minutes: float | None = Field(None, gt=0, le=100_000)
     precision: Literal["float32", "bfloat16"] = "float32"
     recompute: bool = False
+
+    @property
+    def sets(self) -> dict[str, Sources]:
+        """What is measured while it trains, by the set's name."""
+        return {**{str(name): sources for name, sources in self.retrieval.items()}, **self.measure}
 
     @property
     def lengths(self) -> list[str]:

@@ -165,6 +165,14 @@ class Footage:
         reasons = {self.key(item): reason for item, reason in broken.items()}
         return {item[0]: reasons[self.key(item)] for item in items if reasons and self.key(item) in reasons}
 
+    def prepare_beside(self, items: Sequence[Item], progress: Told) -> dict[Clip, str]:
+        """The same of clips that are only measured, where steps make their own ready one by one."""
+        prepared = self._prepared
+        try:
+            return self.prepare(items, progress, whole=items)
+        finally:
+            self._prepared = prepared
+
     def notes(self, items: Iterable[Item]) -> dict[Clip, tuple[str, ...]]:
         """What is to be said of prepared clips that can be used, such as an end before their stretch's."""
         if self.store is not None:
@@ -319,8 +327,10 @@ class Footage:
     def _views(self, item: Item) -> Views:
         if self.store is not None:
             return self._sound(item, lambda store: self._kept_views(store, item))
-        if item in self._step:
-            return self._step[item]
+        # Read once: while something is measured, a later step is made ready in another thread.
+        at_hand = self._step.get(item)
+        if at_hand is not None:
+            return at_hand
         clip, together = item
         frames = decode(clip, self.model.blueprint.frames, size=self.model.decode_size)
         return self.cut(self._sizes.resized(clip, frames), together)

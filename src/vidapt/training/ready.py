@@ -26,7 +26,7 @@ class Labels:
 
     Attributes:
         samples: What it learns from; none where it is streamed.
-        sets: What it measures retrieval on, by the set's name.
+        sets: What it is measured on, by the set's name.
         origins: Of every sample, the index of its source.
         sources: Those sources.
         streamed: What it learns from, where that is read row by row.
@@ -62,7 +62,7 @@ class StageData:
 
     Attributes:
         clips: Each with its `media` and `samples`.
-        sets: The same of what it measures retrieval on.
+        sets: The same of what it is measured on.
         counts: What became of the texts, where some may be left out.
         sources: Where they come from.
     """
@@ -107,6 +107,12 @@ def aligns(recipe: Recipe) -> bool:
                 f"stage {stage.name}",
                 "`pairs` and `retrieval` belong to the objective `align`",
                 "remove them",
+            )
+        if answer and stage.measure:
+            raise ConfigError(
+                f"stage {stage.name}, measure",
+                "a dual encoder answers no questions",
+                "measure it by `retrieval`: {in_domain: LABELS, general: LABELS}",
             )
         if answer:
             _refuse_mixing(stage)
@@ -156,7 +162,7 @@ class LabelFiles:
             ConfigError: If a source yields nothing, or has a weight that nothing asks for.
             FormatError: Naming file and line of what cannot be read.
         """
-        sets = {str(name): self._samples(sources)[0] for name, sources in stage.retrieval.items()}
+        sets = {str(name): self._samples(sources)[0] for name, sources in stage.sets.items()}
         sources = recipe.sources(stage)
         _check_weights(stage, sources)
         if self._streams_any(stage, sources):

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from vidapt.errors import ConfigError
+from vidapt.nouns import Clip
 from vidapt.progress import Reporter
 from vidapt.recipe import Recipe, Stage
 from vidapt.training import quarantine
@@ -190,21 +191,9 @@ class StageRun:
     def _usable(self, footage: Footage, data: StageData, why: str = "") -> StageData:
         """Clips without the broken ones, which are written down with their reasons.
 
-        Those of streamed labels are looked at when a step comes to them.
+        Those of streamed labels are looked at when a step comes to them, but for what is measured.
         """
-        if isinstance(data.clips, StreamedClips):
-            return data
-        in_sets = (clip for clips in data.sets.values() for clip in clips)
-        measured = dict.fromkeys((clip, len(c.media)) for c in in_sets for clip in c.media)
-        media = list(dict.fromkeys((clip, len(c.media)) for c in data.clips for clip in c.media) | measured)
-        task = f"{self.stage.name}: read clips{why}"
-        broken = footage.prepare(
-            media, lambda done, total: self.report(task, done, total, footage.note), whole=measured
-        )
-        if noted := footage.notes(media):
-            quarantine.add_notes(self.run / quarantine.NOTES, noted)
-            told = f"of {len(noted)} there is something to know, see {self.run / quarantine.NOTES}"
-            self.report(task, len(media), len(media), told)
+        broken = self._read(footage, data, f"{self.stage.name}: read clips{why}")
         if not broken:
             return data
         file = self.run / quarantine.QUARANTINE
@@ -217,7 +206,29 @@ class StageRun:
             return kept
 
         sets = {name: whole(clips) for name, clips in data.sets.items()}
-        return replace(data, clips=whole(data.clips), sets=sets)
+        clips = data.clips if isinstance(data.clips, StreamedClips) else whole(data.clips)
+        return replace(data, clips=clips, sets=sets)
+
+    def _read(self, footage: Footage, data: StageData, task: str) -> dict[Clip, str]:
+        """Make clips ready; those that are broken, with their reasons."""
+
+        def progress(done: int, total: int) -> None:
+            self.report(task, done, total, footage.note)
+
+        in_sets = (clip for clips in data.sets.values() for clip in clips)
+        measured = dict.fromkeys((clip, len(c.media)) for c in in_sets for clip in c.media)
+        if isinstance(data.clips, StreamedClips):
+            media = list(measured)
+            broken = footage.prepare_beside(media, progress) if media else {}
+        else:
+            learned = dict.fromkeys((clip, len(c.media)) for c in data.clips for clip in c.media)
+            media = list(learned | measured)
+            broken = footage.prepare(media, progress, whole=measured)
+        if noted := footage.notes(media):
+            quarantine.add_notes(self.run / quarantine.NOTES, noted)
+            told = f"of {len(noted)} there is something to know, see {self.run / quarantine.NOTES}"
+            self.report(task, len(media), len(media), told)
+        return broken
 
     def _card(self, result: Mapping[str, Any], data: StageData) -> dict[str, Any]:
         return {

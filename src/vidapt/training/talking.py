@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from vidapt.training import begin
 from vidapt.training.ahead import Item
 from vidapt.training.arranged import arranged
 from vidapt.training.batch import StageBatch
-from vidapt.training.data import group_by_clip
+from vidapt.training.data import ClipSamples, group_by_clip
 from vidapt.training.freeze import PARTS, learning
 from vidapt.training.kind import Prepared
+from vidapt.training.measuring import Measure, Questions, asked_of
 from vidapt.training.order import total_steps
 from vidapt.training.picture_sizes import PictureSizes, grouped_sizes
 from vidapt.training.portions import portions
@@ -61,8 +62,9 @@ class Talking:
         """Samples, and how conversations are taken apart."""
         batching, mixed = stage.batching, stage.mix.by != "size"
         sizes = None if batching.sizes is None else batching.sizes.model_dump_json()
-        ways = batching.apart, batching.placement, batching.max_answer_tokens
-        return labels.identity, ways, mixed, sizes
+        sets = tuple((name, id(samples)) for name, samples in labels.sets.items())
+        ways = batching.apart, batching.placement, batching.max_answer_tokens, stage.measure_questions
+        return labels.identity, ways, mixed, sizes, sets
 
     def ready(
         self, labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any, report: Reporter
@@ -83,8 +85,12 @@ class Talking:
                 f"this model resizes all frames to {model.decode_size[0]}x{model.decode_size[1]} itself",
                 "leave it out, or choose a resolution that reads clips of any size",
             )
+        sets = {
+            name: asked_of(samples, stage.measure_questions, model, tokenizer, sizes)
+            for name, samples in labels.sets.items()
+        }
         if labels.streamed is not None:
-            return self._streamed(labels, stage, model, tokenizer)
+            return self._streamed(labels, stage, model, tokenizer, sets)
         origins = labels.origins if stage.mix.by != "size" else None
         clips = group_by_clip(
             labels.samples,
@@ -96,9 +102,16 @@ class Talking:
             origins=origins,
         )
         refuse_longer(model, tokenizer, clips, grouped_sizes(sizes, clips).side)
-        return StageData(clips, sources=labels.sources)
+        return StageData(clips, sets, sources=labels.sources)
 
-    def _streamed(self, labels: Labels, stage: Stage, model: VideoLM, tokenizer: Any) -> StageData:
+    def _streamed(
+        self,
+        labels: Labels,
+        stage: Stage,
+        model: VideoLM,
+        tokenizer: Any,
+        sets: Mapping[str, Sequence[ClipSamples]],
+    ) -> StageData:
         """Conversations that become ids when a step comes to them."""
         assert labels.streamed is not None
         batching, prompt = stage.batching, model.blueprint.prompt
@@ -118,7 +131,7 @@ class Talking:
             placement=batching.placement,
             too_long=lengths.too_long,
         )
-        return StageData(clips, sources=labels.sources)
+        return StageData(clips, sets, sources=labels.sources)
 
     def learning(self, stage: Stage) -> list[str]:
         """Parts that are not frozen."""
@@ -167,6 +180,7 @@ class Talking:
             batches,
             prepared.objective,
             order.step,
+            measure=_measure(prepared),
             told={"blind": blind},
             room=room,
         )
@@ -181,3 +195,17 @@ def blind_share(stage: Stage, model: VideoLM, objective: nn.Module) -> float:
     learns = stage.train.language != "frozen" and getattr(objective, "answers", False)
     asks = "{text}" in model.blueprint.prompt.user
     return stage.batching.blind if learns and asks else 0.0
+
+
+def _measure(prepared: Prepared) -> Measure | None:
+    """What is measured every `save_every` steps; None if the stage names no sets."""
+    if not prepared.data.sets:
+        return None
+
+    def save(best: Path, numbers: Mapping[str, Any]) -> None:
+        save_model(best, prepared.model, prepared.tokenizer, prepared.card(numbers))
+
+    questions = Questions(prepared.model, prepared.tokenizer, prepared.footage)
+    # In few bits the model is never written: what its matrices were waits on the disk until the stage ends.
+    kept = save if prepared.stage.train.base == "stored" else None
+    return Measure(prepared.model, questions, prepared.data.sets, prepared.folder, kept)

@@ -1,4 +1,4 @@
-"""The two models that are interpolated between: a run knows the one it began with."""
+"""The two models that are interpolated between, of either kind: a run knows the one it began with."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from vidapt import parts
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import exists
 from vidapt.hub import Lack, open_dual_encoder
-from vidapt.loading import RUN, locate_dual
-from vidapt.models.dual_encoder import DualEncoder
+from vidapt.loading import RUN, compares, locate_dual, open_model
+from vidapt.models.adapters import merged_model
 from vidapt.recipe import Recipe, Stage
+from vidapt.training.freeze import Model
 from vidapt.training.ready import aligns
 from vidapt.training.state import RECIPE
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Two dual encoders by name.
+    """Two dual encoders, or two video-language models, by name.
 
     Attributes:
         start: The one that was, named as in a recipe's `start`.
-        tuned: What training made of it: a run, or a saved dual encoder.
+        tuned: What training made of it: a run, or a saved model.
         accept: What `start` may lack; see `recipe.Recipe`.
         run: Folder of the run that tuned it; None if it is in none.
         recipe: That run's.
@@ -38,22 +39,42 @@ class Ends:
     run: Path | None = None
     recipe: Recipe | None = None
 
-    def open(self) -> tuple[DualEncoder, DualEncoder, Any]:
+    @property
+    def talk(self) -> bool:
+        """Whether they answer in words.
+
+        Raises:
+            CheckpointError: If the tuned one is not there.
+        """
+        return not compares(self.tuned) if self.recipe is None else not aligns(self.recipe)
+
+    def open(self) -> tuple[Model, Model, Any]:
         """Both models in evaluation mode, and the tuned one's tokenizer, which may be None.
+
+        Adapters of language models are merged: what they add is part of what was learned.
 
         Raises:
             CheckpointError: If one of them cannot be opened.
         """
+        if self.talk:
+            return self._opened_to_talk()
         seed = 0 if self.recipe is None else self.recipe.seed
         first, _, _ = open_dual_encoder(locate_dual(self.start), accept=self.accept, seed=seed)
         second, tokenizer, _ = open_dual_encoder(locate_dual(self.tuned))
         return first, second, tokenizer
 
+    def _opened_to_talk(self) -> tuple[Model, Model, Any]:
+        first, words = open_model(self.start)
+        if self.recipe is not None and self.recipe.reads is not None:
+            first.read_otherwise(self.recipe.reads)
+        second, tokenizer = open_model(self.tuned)
+        return merged_model(first, words), merged_model(second, tokenizer), tokenizer
+
     @property
     def stage(self) -> Stage | None:
-        """The run's last stage that measured retrieval."""
+        """The run's last stage that was measured on sets."""
         stages = () if self.recipe is None else self.recipe.stages
-        return next((stage for stage in reversed(stages) if stage.retrieval), None)
+        return next((stage for stage in reversed(stages) if stage.sets), None)
 
 
 def ends_of(models: Sequence[str], accept: Collection[Lack] = ()) -> Ends:
@@ -72,10 +93,6 @@ def ends_of(models: Sequence[str], accept: Collection[Lack] = ()) -> Ends:
     tuned = models[-1]
     run = _run_of(Path(tuned))
     recipe = None if run is None else read_recipe(run)
-    if recipe is not None and not aligns(recipe):
-        raise ConfigError(
-            tuned, "is a language model, and interpolate averages dual encoders", "give an alignment run"
-        )
     accepted = {*accept, *(() if recipe is None else recipe.accept)}
     start = models[0] if len(models) == 2 else _start_of(tuned, recipe)
     return Ends(start, tuned, accepted, run, recipe)

@@ -1,4 +1,4 @@
-"""Between the tower that was and the one that was tuned: most of what is gained, little of what is lost.
+"""Between the model that was and the one that was tuned: most of what is gained, little of what is lost.
 
 Source: WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903): weights of
 both models are averaged one by one.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,17 +17,21 @@ from torch import Tensor
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.files import check_folder
 from vidapt.hub import Lack
-from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.dual_folder import save_dual
+from vidapt.models.folder import save_model
+from vidapt.models.video_lm import VideoLM
 from vidapt.training.align.ends import Ends
+from vidapt.training.freeze import Model
 from vidapt.version import VERSION
+
+M = TypeVar("M", bound=Model)
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Those of the paper's curves."""
 
 
-def interpolated(start: DualEncoder, tuned: DualEncoder, share: float) -> DualEncoder:
-    """A new model between two, the temperature's logarithm included.
+def interpolated(start: M, tuned: M, share: float) -> M:
+    """A new model between two of one kind, a temperature's logarithm included.
 
     Args:
         start: The one that was.
@@ -41,15 +45,17 @@ def interpolated(start: DualEncoder, tuned: DualEncoder, share: float) -> DualEn
     check_share(share)
     ours, theirs = start.state_dict(), tuned.state_dict()
     _refuse_others(ours, theirs)
-    if start.tower.cfg != tuned.tower.cfg:
-        raise CheckpointError("interpolate", "the models' towers are described in two ways", _PAIR)
+    for part, one, other in zip(_PARTS, _described(start), _described(tuned), strict=True):
+        if one != other:
+            raise CheckpointError("interpolate", f"the models' {part} are described in two ways", _PAIR)
     between = copy.deepcopy(tuned)
     with torch.no_grad():
         for name, tensor in between.state_dict().items():
             if tensor.is_floating_point():
                 # As a weighted sum, both ends are met bit for bit.
                 tensor.copy_((1 - share) * ours[name].to(tensor) + share * theirs[name])
-    return between.eval()
+    between.eval()
+    return between
 
 
 def check_share(share: float) -> None:
@@ -62,9 +68,7 @@ def check_share(share: float) -> None:
         raise ConfigError("share", f"{share} is not from 0 to 1", "0 is the start, 1 the tuned model")
 
 
-def along(
-    start: DualEncoder, tuned: DualEncoder, shares: Sequence[float] = SHARES
-) -> Iterator[tuple[float, DualEncoder]]:
+def along(start: M, tuned: M, shares: Sequence[float] = SHARES) -> Iterator[tuple[float, M]]:
     """Models between two, one at a time, for the curve of what is gained against what is lost."""
     for share in shares:
         yield share, interpolated(start, tuned, share)
@@ -122,7 +126,7 @@ def check_new(out: Path) -> None:
 
 def save_between(
     out: Path,
-    model: DualEncoder,
+    model: Model,
     tokenizer: Any,
     ends: Ends,
     share: float,
@@ -135,10 +139,22 @@ def save_between(
         **(numbers or {}),
         "versions": {"vidapt": VERSION, "torch": torch.__version__},
     }
-    save_dual(out, model, tokenizer, card)
+    if isinstance(model, VideoLM):
+        save_model(out, model, tokenizer, card)
+    else:
+        save_dual(out, model, tokenizer, card)
 
 
 _PAIR = "give a model and its start"
+_PARTS = ("towers", "other parts")
+
+
+def _described(model: Model) -> tuple[Any, Any]:
+    """What a model computes with its weights: its towers, and what stands behind them."""
+    if not isinstance(model, VideoLM):
+        return model.tower.cfg, None
+    blueprint = model.blueprint
+    return blueprint.towers, (blueprint.connector, blueprint.positions, blueprint.language.get("model_type"))
 
 
 def _refuse_others(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
@@ -37,6 +37,8 @@ RULE = (
     "ranks, then the smallest share"
 )
 
+HEAD = ("share", "set", "way", "R@1", "R@5", "R@10", "median rank", "mean rank")
+
 Sets = Mapping[str, Sequence[ClipCaptions]]
 
 
@@ -55,6 +57,8 @@ class Swept:
     sizes: Mapping[str, tuple[int, int]]
     found: Mapping[float, Mapping[str, BothWays]]
     broken: Mapping[Clip, str] = field(default_factory=dict)
+    head: ClassVar = HEAD
+    rule: ClassVar = RULE
 
     @property
     def best(self) -> float:
@@ -123,10 +127,12 @@ def sweep(
         ConfigError: If there are no sets, or no shares from 0 to 1, or no tokenizer, or no usable clip.
         FormatError: If a label file is unsound, or media are missing.
     """
-    _check(shares, out)
-    samples = {name: read_samples(listed) for name, listed in _sources(ends, given).items()}
+    check_sweep(shares, out)
+    samples = {name: read_samples(listed) for name, listed in sources_of(ends, given).items()}
     check([sample for listed in samples.values() for sample in listed])
     first, second, tokenizer = ends.open()
+    assert isinstance(first, DualEncoder)
+    assert isinstance(second, DualEncoder)
     if tokenizer is None:
         raise ConfigError(ends.tuned, "has no tokenizer", "give the run that tuned it")
     pairing = Pairing() if ends.stage is None else ends.stage.pairs
@@ -149,20 +155,31 @@ def sweep(
     return swept
 
 
-def _sources(ends: Ends, given: Mapping[str, Sequence[DataSource]]) -> dict[str, Sequence[DataSource]]:
+def sources_of(ends: Ends, given: Mapping[str, Sequence[DataSource]]) -> dict[str, Sequence[DataSource]]:
+    """What is measured on: the run's sets, and those that are given beside them or in their place.
+
+    Raises:
+        ConfigError: If there are none.
+    """
     sources: dict[str, Sequence[DataSource]] = dict(given)
     if ends.stage is not None:
-        sources = {**{str(name): listed for name, listed in ends.stage.retrieval.items()}, **given}
+        sources = {**ends.stage.sets, **given}
     if not sources:
         raise ConfigError(
             ends.tuned,
-            "there is nothing to measure on: its run, if any, measured no retrieval",
+            "there is nothing to measure on: its run, if any, was measured on no sets",
             "give --in-domain and --general",
         )
     return sources
 
 
-def _check(shares: Sequence[float], out: Path | None) -> None:
+def check_sweep(shares: Sequence[float], out: Path | None) -> None:
+    """See that there are shares, and a place for the best.
+
+    Raises:
+        ConfigError: If there are none, or one is not from 0 to 1.
+        CheckpointError: If the place is taken.
+    """
     if not shares:
         raise ConfigError("shares", "there are none", "such as 0, 0.5 and 1")
     for share in shares:

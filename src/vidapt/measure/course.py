@@ -1,0 +1,227 @@
+"""The report of a run that trains a language model: what its sets said while it learned, and its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidapt.errors import CheckpointError, ConfigError
+from vidapt.files import exists
+from vidapt.measure.curves import LARGE, Line, percent, plot, step_ends
+from vidapt.measure.logs import LOG, logged_rows
+from vidapt.measure.provenance import CARD, RUN, curves, read_object, run_facts
+from vidapt.measure.sections import Figure, PlainTable, Section, write_sections
+from vidapt.training.align.names import BEST, SWEEP
+from vidapt.training.measuring import PREFIX
+from vidapt.training.talk_sweep import HEAD as SWEEP_HEAD
+from vidapt.training.talk_sweep import RULE, sweep_rows
+
+HEAD = ["stage and set", "at first", "at last", "best kept", "at step"]
+
+NOTES = (
+    "Each set is a fixed sample of its questions, asked before the first step and at every checkpoint. Short "
+    "answers are written greedily and compared; the loss is that of the labels' answers, and all that is "
+    "measured of longer ones.",
+    "These are single numbers. The best of many checkpoints is better by luck, too: judge it on questions "
+    "that were not used to choose it.",
+)
+_KINDS = ("last", "first", "mean", "raw")
+
+
+@dataclass(frozen=True)
+class SetCourse:
+    """A set of a stage while it was trained.
+
+    Attributes:
+        stage: Name of the stage's folder.
+        name: Of the set.
+        steps: When it was asked.
+        accuracy: Share of right answers then; None where answers are texts.
+        loss: Cross-entropy of a label's token then.
+        best: Place of the checkpoint that is kept as the best.
+    """
+
+    stage: str
+    name: str
+    steps: tuple[int, ...]
+    accuracy: tuple[float, ...] | None
+    loss: tuple[float, ...]
+    best: int
+
+    def written(self, place: int) -> str:
+        """What was found at one time."""
+        loss = f"loss {self.loss[place]:.3f}"
+        return loss if self.accuracy is None else f"{100 * self.accuracy[place]:.1f} %, {loss}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        best = {"step": self.steps[self.best], "loss": self.loss[self.best]}
+        if self.accuracy is not None:
+            best["accuracy"] = self.accuracy[self.best]
+        kept = {"steps": self.steps, "accuracy": self.accuracy, "loss": self.loss}
+        return {"stage": self.stage, "set": self.name, **kept, "best": best}
+
+
+@dataclass(frozen=True)
+class Course:
+    """A run.
+
+    Attributes:
+        run: Its folder; None for a sweep alone.
+        sets: Of all stages.
+        sweep: What `training.talk_sweep` found between its start and what it made of it; None if nothing was.
+    """
+
+    run: Path | None
+    sets: Sequence[SetCourse]
+    sweep: Mapping[str, Any] | None
+
+    def rows(self) -> list[list[str]]:
+        """Stage and set, what was found at first, at last and at best, and its step."""
+        return [
+            [
+                f"{one.stage}: {one.name.replace('_', ' ')}",
+                *(one.written(place) for place in (0, -1, one.best)),
+                f"{one.steps[one.best]}",
+            ]
+            for one in self.sets
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "run": self.run and str(self.run),
+            "sets": [one.to_dict() for one in self.sets],
+            "sweep": self.sweep,
+        }
+
+
+def read_course(run: Path) -> Course:
+    """What a run logged.
+
+    Raises:
+        CheckpointError: If the folder is no run's.
+        ConfigError: If no stage was measured on a set.
+        FormatError: If a log or a card cannot be read.
+    """
+    if not exists(run / RUN):
+        raise CheckpointError(run, f"holds no {RUN}", "give a run's folder")
+    found = course_of(run, read_object(run / SWEEP) or None)
+    if not found.sets:
+        raise ConfigError(
+            run,
+            "no stage of it was measured on a set",
+            "give a stage `measure: {in_domain: LABELS, general: LABELS}` and train again",
+        )
+    return found
+
+
+def course_of(run: Path | None, sweep: Mapping[str, Any] | None) -> Course:
+    """What a run logged, if there is one, with a sweep."""
+    logs = [] if run is None else sorted(run.glob(f"*/{LOG}"))
+    return Course(run, [one for path in logs for one in _sets(path)], sweep)
+
+
+def _sets(path: Path) -> list[SetCourse]:
+    rows = [row for _, row in logged_rows(path)]
+    names = dict.fromkeys(
+        key.removeprefix(PREFIX).removesuffix("/loss")
+        for row in rows
+        for key in row
+        if key.startswith(PREFIX) and key.endswith("/loss")
+    )
+    return [
+        _set(path.parent.parent, name, [row for row in rows if f"{PREFIX}{name}/loss" in row])
+        for name in names
+    ]
+
+
+def _set(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> SetCourse:
+    steps = tuple(int(row["step"]) for row in rows)
+    loss = tuple(float(row[f"{PREFIX}{name}/loss"]) for row in rows)
+    right = [row.get(f"{PREFIX}{name}/accuracy") for row in rows]
+    accuracy = None if None in right else tuple(float(value or 0.0) for value in right)
+    kept = read_object(folder / f"{BEST}{name}" / CARD).get("step")
+    # Where none was kept, such as of a model in few bits, it follows from the log.
+    place = max(range(len(steps)), key=lambda at: ((accuracy or loss)[at] if accuracy else 0.0, -loss[at]))
+    return SetCourse(folder.name, name, steps, accuracy, loss, steps.index(kept) if kept in steps else place)
+
+
+def write_course(path: Path, course: Course) -> None:
+    """Write the page.
+
+    Raises:
+        VidaptError: If the file cannot be written.
+    """
+    sections = [_measured(course)] if course.sets else []
+    if course.sweep is not None:
+        sections.append(_swept(course.sweep))
+    losses = [] if course.run is None else curves(course.run)
+    if losses:
+        figures = [Figure(one.drawing, f"{one.stage}: {one.words}") for one in losses]
+        sections.append(Section("Training", "Loss by step.", figures))
+    name = (
+        course.run.resolve().name if course.run is not None else Path(str((course.sweep or {})["tuned"])).name
+    )
+    facts = [] if course.run is None else run_facts(course.run)
+    if course.sweep is not None:
+        facts.append(("Between", f"{course.sweep['start']} and {course.sweep['tuned']}"))
+        facts += [(f"Left out: {one['path']}", one["reason"]) for one in course.sweep["broken"]]
+    write_sections(path, f"Run: {name}", _verdict(course), sections, notes=NOTES, facts=facts)
+
+
+def _verdict(course: Course) -> str:
+    said = [
+        f"{one.stage}, {one.name.replace('_', ' ')}: {one.written(0)} at first, {one.written(-1)} at last"
+        for one in course.sets
+    ]
+    if course.sweep is not None:
+        share = course.sweep["best"]["share"]
+        said.append(f"of the models between start and tuned, that of share {share:g} is best over all sets")
+    return "; ".join(said) + "."
+
+
+def _measured(course: Course) -> Section:
+    figures = []
+    for stage in dict.fromkeys(one.stage for one in course.sets):
+        sets = [one for one in course.sets if one.stage == stage]
+        for label, write, span in (("accuracy", percent, (0.0, 1.0)), ("loss", None, None)):
+            lines = [
+                Line(kind, one.steps, values, [one.best])
+                for one, kind in zip(sets, _KINDS * len(sets), strict=False)
+                if (values := getattr(one, label)) is not None
+            ]
+            if lines and len(sets[0].steps) > 1:
+                names = ", ".join(
+                    one.name.replace("_", " ") for one in sets if getattr(one, label) is not None
+                )
+                options = {} if write is None else {"write": write}
+                words = f"{stage}: {label} of {names}"
+                drawing = plot(lines, words, step_ends(sets[0].steps), span=span, size=LARGE, **options)
+                figures.append(Figure(drawing, words))
+    table = PlainTable(
+        "At checkpoints; what is kept lies in the stage's folder as best-NAME.", HEAD, course.rows()
+    )
+    return Section(
+        "What was gained, and what was kept", "Marks are the checkpoints kept as best.", figures, [table]
+    )
+
+
+def _swept(swept: Mapping[str, Any]) -> Section:
+    shares = [one["share"] for one in swept["shares"]]
+    place = shares.index(swept["best"]["share"])
+    lines = [
+        Line(kind, shares, [one[name]["accuracy"] for one in swept["shares"]], [place])
+        for name, kind in zip(swept["sets"], _KINDS * len(swept["sets"]), strict=False)
+        if "accuracy" in swept["shares"][0][name]
+    ]
+    figures = []
+    if lines and len(shares) > 1:
+        names = ", ".join(name.replace("_", " ") for name in swept["sets"])
+        words = f"accuracy of {names} by share of the tuned model"
+        ends = (f"{shares[0]:g}", f"share {shares[-1]:g}")
+        figures.append(Figure(plot(lines, words, ends, span=(0.0, 1.0), size=LARGE, write=percent), words))
+    table = PlainTable(f"Best: {RULE}.", SWEEP_HEAD, sweep_rows(swept), (f"{swept['best']['share']:g}",))
+    return Section("Between the model it began with and what it became", "", figures, [table])
