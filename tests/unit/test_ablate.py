@@ -118,6 +118,7 @@ def test_the_same_again_trains_and_asks_nothing(
     monkeypatch.setattr(carry_out, "load", never)
     again = carried_out(folder, out, RATE)
     assert [arm.score for arm in again.arms] == [arm.score for arm in found.arms]
+    assert [arm.reused for arm in again.arms] == [0, 2, 2]
 
 
 @pytest.mark.parametrize("at", ["base-seed0", "set-seed1", "drop-seed1"])

@@ -23,7 +23,7 @@ from vidapt.hub import (
 )
 from vidapt.loading._opened import open_published
 from vidapt.loading._places import ADAPTER, BLUEPRINT, is_dual, locate_dual
-from vidapt.models.adapters import merged_state
+from vidapt.models.adapters import merged_model
 from vidapt.models.assign import parameters_on_meta
 from vidapt.models.folder import WEIGHTS, open_folder, read_blueprint, read_tokenizer, untied
 from vidapt.models.video_lm import VideoLM
@@ -170,9 +170,10 @@ def _own(name: str, place: Path) -> Source:
     whole = read_blueprint(place)
 
     def read(dtype: torch.dtype) -> Contents:
-        model, _ = open_folder(place, dtype)
+        model, tokenizer = open_folder(place, dtype)
         held = len(untied(model))
-        return Contents(OWN, merged_state(model), (WEIGHTS,), held, merged=_adapters(model.state_dict()))
+        plain = untied(merged_model(model, tokenizer))
+        return Contents(OWN, plain, (WEIGHTS,), held, merged=_adapters(model.state_dict()))
 
     return _speaks(name, place, whole, read, lambda: read_tokenizer(place), lambda: empty(whole))
 
@@ -182,7 +183,7 @@ def _published(name: str, place: Path) -> Source:
 
     def read(dtype: torch.dtype) -> Contents:
         del dtype
-        return _told(report, merged_state(model))
+        return _told(report, untied(merged_model(model, tokenizer)))
 
     return _speaks(name, place, model.blueprint, read, lambda: tokenizer, lambda: model)
 

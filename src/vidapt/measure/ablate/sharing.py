@@ -7,12 +7,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidapt.files import write_folder
+from vidapt.files import write_folder, write_json
 from vidapt.loading import RUN
 from vidapt.measure.ablate.arms import stage_keys
+from vidapt.measure.provenance import read_object
 from vidapt.recipe import Recipe
 from vidapt.training.begin import LOAD_REPORT
 from vidapt.training.state import RunState, read_state, stage_folder
+
+SHARED = "shared.json"
+"""File of a run: which one it has its first stages from, and how many."""
 
 
 def begin_with_finished(recipe: Recipe, runs: Path, others: Sequence[Recipe]) -> int:
@@ -34,7 +38,7 @@ def begin_with_finished(recipe: Recipe, runs: Path, others: Sequence[Recipe]) ->
     """
     run = runs / recipe.name
     if (run / RUN).is_file():
-        return 0
+        return int(read_object(run / SHARED).get("stages", 0))
     found = [(_shared(recipe, other, runs), other) for other in others if (runs / other.name / RUN).is_file()]
     count, donor = max(found, key=lambda one: one[0], default=(0, recipe))
     if count:
@@ -58,6 +62,7 @@ def _take(recipe: Recipe, runs: Path, donor: Recipe, count: int) -> None:
     with write_folder(runs / recipe.name) as folder:
         for name in names:
             shutil.copytree(source / name, folder / name, copy_function=_linked)
+        write_json(folder / SHARED, {"from": donor.name, "stages": count})
         if (source / LOAD_REPORT).is_file():
             shutil.copy2(source / LOAD_REPORT, folder / LOAD_REPORT)
         RunState(
