@@ -11,11 +11,13 @@ import pytest
 from training_tools import blueprint, recipe, silent, stage, write_clips
 
 import vidapt.planning.advice as advice
+from vidapt.cli.planning import planner
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.planning.numbers import RecipePlan
 from vidapt.planning.plan import Means, plan_recipe, refuse
 from vidapt.recipe import Recipe
 from vidapt.training.outlook import outlook
+from vidapt.training.run import train
 
 
 @pytest.fixture
@@ -136,3 +138,26 @@ def test_ignored_and_unknown(labels: Path) -> None:
 
 def test_every_rule_has_a_source() -> None:
     assert all(rule.source for rule in advice.RULES.values())
+
+
+def test_training_goes_on_where_a_plan_cannot_be_made(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr("vidapt.planning.plan.plan_recipe", fails)
+    run = train(
+        recipe(stage(labels, steps=1)), tmp_path, silent, workers=0, look=planner(tmp_path, "cpu", None)
+    )
+    assert (run / "01-a" / "model").is_dir()
+    assert "plan: not known: no such operation" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="no advice called 'x'"):
+        planner(tmp_path, "cpu", ["x"])
+
+
+def test_clips_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    labels = write_clips(tmp_path / "clips", clips=1)
+    (tmp_path / "clips" / "0.mp4").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match=r"(?s)no clip can be read.*vidapt data check --decode"):
+        of(recipe(stage(labels, steps=1)))

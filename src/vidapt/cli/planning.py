@@ -88,12 +88,20 @@ def named(model: str) -> str:
 
 def planner(runs: Path, device: str, ignore: list[str] | None) -> Any:
     """What `train` calls before its work: the plan is told, and what stands against it ends the command."""
+    from vidapt.planning.advice import known
     from vidapt.planning.page import advice_lines, brief
     from vidapt.planning.plan import Means, plan_recipe, refuse
     from vidapt.training.outlook import Outlook
 
+    unwanted = known(ignore or ())
+
     def look(ahead: Outlook) -> None:
-        found = plan_recipe(ahead, Means("cpu", runs=runs), ignore=ignore or ())
+        try:
+            found = plan_recipe(ahead, Means("cpu", runs=runs), ignore=unwanted)
+        # What cannot be planned can still be trained, or training says better what is wrong.
+        except Exception as error:  # noqa: BLE001
+            remark(f"plan: not known: {error}")
+            return
         for line in (*brief(found, timed=device == "cpu"), *advice_lines(found)):
             remark(line)
         refuse(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from vidapt.errors import ConfigError
 from vidapt.models.reach import shape_of
 from vidapt.nouns import Clip, Moments
 from vidapt.training.ahead import Item
@@ -49,7 +50,7 @@ class Shapes:
         """A clip's shape, or that of one that stands for it.
 
         Raises:
-            LookupError: If no clip at all can be read.
+            ConfigError: If no clip at all can be read.
         """
         clip, _ = item
         side, (size, moments) = self._side_of(clip), self._shape(clip)
@@ -62,4 +63,6 @@ class Shapes:
 
 
 def _nothing() -> Shape:
-    raise LookupError("no clip can be read")
+    raise ConfigError(
+        "data", "no clip can be read", "`vidapt data check --decode` tells what is wrong with each"
+    )
