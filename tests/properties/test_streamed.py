@@ -105,7 +105,9 @@ def test_both_ways_of_reading_give_the_same(
         whole = group_by_clip(samples, prompt, WORDS, 99, apart=apart, origins=origins)
         streamed = Streamed(sources, tables, None)
         groups = streamed.groups(apart=apart, clips_first=prompt.compat == "published", separate=mixed)
-        clips = StreamedClips(streamed, groups, prompt, WORDS, 99, apart=apart, too_long=lambda clip: [])
+        clips = StreamedClips(
+            streamed, groups, prompt, WORDS, 99, apart=apart, placement="as_written", too_long=lambda clip: []
+        )
         found = [one if mixed else ClipSamples(one.media, one.samples, one.encoded, 0) for one in clips]
         assert shown(found) == shown(whole)
         assert streamed.count == len(samples)

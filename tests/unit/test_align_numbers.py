@@ -69,12 +69,12 @@ def test_rows_of_a_sweep_are_told_in_percent() -> None:
 
 def test_nothing_to_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shares: there are none"):
-        sweep_module._check([], None)
+        sweep_module.check_sweep([], None)
     with pytest.raises(ConfigError, match=r"1\.5 is not from 0 to 1"):
-        sweep_module._check([0.5, 1.5], None)
+        sweep_module.check_sweep([0.5, 1.5], None)
     with pytest.raises(CheckpointError, match="exists"):
-        sweep_module._check([0.5], tmp_path)
-    sweep_module._check([0.0, 1.0], tmp_path / "new")
+        sweep_module.check_sweep([0.5], tmp_path)
+    sweep_module.check_sweep([0.0, 1.0], tmp_path / "new")
 
 
 def test_shares_are_from_nothing_to_all_in_tenths(tmp_path: Path) -> None:
