@@ -29,7 +29,7 @@ class Head:
 
     @property
     def batch(self) -> Any:
-        return SimpleNamespace(packed=SimpleNamespace(labels=self.labels), seen=[])
+        return SimpleNamespace(packed=SimpleNamespace(labels=self.labels, weights=None), seen=[])
 
     def visual(self, seen: Any) -> None:
         """Nothing is seen."""

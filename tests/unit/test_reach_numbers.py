@@ -17,8 +17,8 @@ from vidapt.errors import BudgetError, ConfigError
 from vidapt.models.generate import Decoding
 from vidapt.models.packed import Words
 from vidapt.models.reach import (
+    Lengths,
     Reach,
-    _ClipLengths,
     most_frames,
     reach_of,
     refuse_longer,
@@ -213,7 +213,7 @@ def number_of(text: str, add_special_tokens: bool) -> Any:
 
 def test_no_clip_is_expected_to_take_more_than_the_most_of_common_shapes() -> None:
     cutter = Cutter(None, Uniform(count=4))
-    lengths = _ClipLengths(cutter, number_of)
+    lengths = Lengths(cutter, number_of)
     assert lengths.most(2) == 1.5 * (4 * 11 * 20 + 1)
     shapes = {size for size, _, _ in cutter.planned}
     assert shapes == {(1080, 1920), (1920, 1080), (1080, 1080), (480, 1920), (1920, 480), (240, 320)}
@@ -227,7 +227,7 @@ def test_no_clip_is_expected_to_take_more_than_the_most_of_common_shapes() -> No
 
 def test_where_all_clips_become_one_size_none_is_spared() -> None:
     cutter = Cutter((200, 300), Uniform(count=4))
-    assert _ClipLengths(cutter, number_of).most(1) == 4 * 2 * 3 + 1
+    assert Lengths(cutter, number_of).most(1) == 4 * 2 * 3 + 1
     assert {size for size, _, _ in cutter.planned} == {(1080, 1920)}
 
 
@@ -247,7 +247,7 @@ def test_of_a_clip_its_own_shape_and_frames_are_read(tmp_path: Path, policy: Any
     file = tmp_path / "clip.mp4"
     write_mp4(file, np.zeros((6, 120, 310, 3), dtype=np.uint8), 2)
     cutter = Cutter(None, policy)
-    lengths, clip = _ClipLengths(cutter, number_of), Clip("c", file)
+    lengths, clip = Lengths(cutter, number_of), Clip("c", file)
     span, text = lengths.reading(clip, 3, 1)
     assert text == Words((103,))
     assert not isinstance(span, Words)
@@ -261,4 +261,4 @@ def test_of_a_clip_its_own_shape_and_frames_are_read(tmp_path: Path, policy: Any
 def test_a_clip_that_the_tower_cannot_take_is_told_elsewhere(tmp_path: Path) -> None:
     file = tmp_path / "clip.mp4"
     write_mp4(file, np.zeros((6, 64, 310, 3), dtype=np.uint8), 2)
-    assert _ClipLengths(Cutter(None, Uniform(count=4)), number_of).reading(Clip("c", file), 0, 1) == ()
+    assert Lengths(Cutter(None, Uniform(count=4)), number_of).reading(Clip("c", file), 0, 1) == ()

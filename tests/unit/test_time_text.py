@@ -18,7 +18,7 @@ from vidapt.inference.engine import Engine
 from vidapt.models.clip_rows import visual_tokens
 from vidapt.models.layout import marked
 from vidapt.models.packed import Words, reading_length, spell
-from vidapt.models.reach import _ClipLengths
+from vidapt.models.reach import Lengths
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Grid, Moments, Plan, Stamp, Tokens
 from vidapt.recipe import Blueprint, Cache, TimeText
@@ -240,7 +240,7 @@ def test_kept_clips_keep_their_moments(labels: Path, tmp_path: Path, keep: str) 
 def test_the_tokens_of_a_clip_are_counted_before_it_is_decoded(labels: Path) -> None:
     eyes = model()
     engine = Engine(eyes, LETTERS, "tiny")
-    lengths = _ClipLengths(eyes, LETTERS)
+    lengths = Lengths(eyes, LETTERS)
     for clip in clips(labels):
         ((seen,),) = engine.watch_batches([[clip]], workers=0)
         said = spell(seen.layout, 0, LETTERS, seen.moments)  # type: ignore[union-attr]

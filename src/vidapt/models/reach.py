@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from vidapt.errors import BrokenClip, BudgetError
@@ -180,9 +181,12 @@ class Lengths:
         self, model: Any, tokenizer: Any, side_of: Callable[[Clip], int | None] = lambda clip: None
     ) -> None:
         self._model, self._tokenizer, self._side_of = model, tokenizer, side_of
-        self._reach = reach_of(model)
         self._most: dict[int, float] = {}
         self._shapes: dict[Clip, tuple[tuple[int, int], Moments] | None] = {}
+
+    @cached_property
+    def _reach(self) -> Reach:
+        return reach_of(self._model)
 
     def too_long(self, one: Conversation) -> list[tuple[int, str]]:
         """Indices of samples that cannot be read, with what is too much of each."""
