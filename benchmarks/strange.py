@@ -32,7 +32,7 @@ from vidapt.worlds.known import find_world
 RESULTS = Path(__file__).parent / "results" / "strange.json"
 DOMAINS = {"plant": "conveyor", "pond": "shapes", "club": "billiards"}
 CLIPS, TEST_CLIPS, TRAIN_SEED, TEST_SEED = 200, 120, 2, 9
-TEXTS = ("trajectory", "caption")
+TEXTS = ("inventory", "trajectory", "caption")
 RECIPE = Path(__file__).parents[1] / "recipes" / "small-domain.yaml"
 
 

@@ -25,7 +25,7 @@ from vidapt.worlds.shapes import (
     sample_clip,
     simulate,
 )
-from vidapt.worlds.shapes.claims import changeable, falsify, holds, story, true_claims
+from vidapt.worlds.shapes.claims import changeable, falsify, holds, inventory, story, true_claims
 from vidapt.worlds.shapes.clips import Played, play
 from vidapt.worlds.shapes.dataset import FATES, truth_of
 from vidapt.worlds.shapes.events import Seen
@@ -132,9 +132,13 @@ def test_false_statements_are_false_and_none_is_a_matter_of_opinion() -> None:
 def test_what_is_told_of_a_clip_is_true_in_every_style(played: list[Played]) -> None:
     for one in played:
         for style in STYLES.values():
-            text = " ".join(f"{claim.say(style)}." for claim in story(one.record))
-            verdict = judge(text, one.record)
-            assert (verdict.false, verdict.unparsed, verdict.recall) == ((), (), 1.0)
+            told, listed = (
+                judge(" ".join(f"{claim.say(style)}." for claim in tell(one.record)), one.record)
+                for tell in (story, inventory)
+            )
+            assert (told.false, told.unparsed, told.recall) == ((), (), 1.0)
+            assert (listed.false, listed.unparsed) == ((), ())
+            assert len(listed.supported) == len(inventory(one.record)) >= 3 * len(one.things)
         assert Record.from_json(json.loads(json.dumps(one.to_json()))) == one.record
 
 
@@ -153,7 +157,7 @@ def test_every_type_is_asked_answered_and_not_given_away(played: list[Played]) -
                 )
     assert set(answers) == set(QUESTION_TYPES)
     for kind, counts in answers.items():
-        if kind not in ("trajectory", "caption", "left"):
+        if kind not in ("inventory", "trajectory", "caption", "left"):
             assert max(counts.values()) / sum(counts.values()) < 0.9, kind
     assert answers["true_false"]["yes"] == answers["true_false"]["no"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from vidapt.worlds.changing import change, false_ones
 from vidapt.worlds.phrases import Claim, Noun, is_called, named
 from vidapt.worlds.shapes.events import ALONE, Event, Record
-from vidapt.worlds.shapes.field import KINDS, SIDES, SIZES, TEXTURES
+from vidapt.worlds.shapes.field import COLOURS, KINDS, SIDES, SIZES, TEXTURES
 
 CLAIMS: dict[str, tuple[Noun, Noun]] = {
     "start": ("thing", ""),
@@ -107,6 +107,27 @@ def story(record: Record, limit: int = 6) -> list[Claim]:
         Claim("moves", c.subject) if c.kind == "stays" and c.subject in record.moved else c for c in still
     ]
     return [told[place] for place in kept] or still[:limit]
+
+
+def inventory(record: Record) -> list[Claim]:
+    """Each thing in turn, in the order of their colours: its size, surface, way of moving, and where it ends.
+
+    What is said of a thing begins with its name, so that who learns the text learns to look a thing up by its
+    colour and to read what is known of it.
+    """
+    truth = true_claims(record)
+    told: list[Claim] = []
+    for thing in sorted(record.things, key=lambda thing: COLOURS.index(thing.colour)):
+        ways = ("circle", "turn", "moves", "stays")
+        way = next(claim for kind in ways if (claim := Claim(kind, thing.name)) in truth)
+        ends = [claim for claim in sorted(truth) if claim.kind == "ends" and claim.subject == thing.name]
+        told += [
+            Claim("size", thing.name, thing.size),
+            Claim("texture", thing.name, thing.texture),
+            way,
+            *ends,
+        ]
+    return told
 
 
 def changeable(record: Record) -> list[Claim]:

@@ -13,7 +13,7 @@ from vidapt.worlds.shapes.events import Record
 from vidapt.worlds.shapes.field import COLOURS, FPS, FRAMES, KINDS, SIDES, SIZES, TEXTURES
 from vidapt.worlds.shapes.venues import find_venue
 
-VERSION = 1
+VERSION = 2
 """Grows whenever the same seed would give other pixels or labels."""
 
 FATES = ("absent", "stays", "moves", "circles", "turns", "appears", "vanishes", "leaves", "enters")

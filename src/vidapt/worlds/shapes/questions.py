@@ -11,7 +11,7 @@ from vidapt.worlds.asked import QA
 from vidapt.worlds.asking import Asker
 from vidapt.worlds.changing import pairs
 from vidapt.worlds.phrases import Claim, Style
-from vidapt.worlds.shapes.claims import APART, changeable, falsify, half, story
+from vidapt.worlds.shapes.claims import APART, changeable, falsify, half, inventory, story
 from vidapt.worlds.shapes.events import Record
 from vidapt.worlds.shapes.styles import STYLES
 
@@ -34,6 +34,7 @@ QUESTION_TYPES = (
     "exists",
     "true_false",
     "false_premise",
+    "inventory",
     "trajectory",
     "caption",
 )
@@ -155,7 +156,10 @@ _WRITERS: tuple[Callable[[Asker, Record], list[QA]], ...] = (
     _places,
     _coming_and_going,
     _premises,
-    lambda asker, record: [asker.text("trajectory", story(record)), asker.text("caption", summary(record))],
+    lambda asker, record: [
+        asker.text(kind, told(record))
+        for kind, told in (("inventory", inventory), ("trajectory", story), ("caption", summary))
+    ],
 )
 
 
