@@ -80,6 +80,7 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
     (Pairing, "tokens", ([None, 3], [2])),
     (Pairing, "similar", ([TINY, 1.0], [0.0, ABOVE_ONE])),
     (Recipe, "vocabulary", ([257, 10_000_000], [256, 10_000_001])),
+    (Recipe, "new_tokens", ([0, 1_000_000], [-1, 1_000_001])),
     (Recipe, "seed", ([0, 2**63 - 1], [-1, 2**63])),
 ]
 STAGE: dict[str, Any] = {"name": "a", "steps": 1}
@@ -183,7 +184,7 @@ def test_what_is_not_said_is_what_the_documents_promise() -> None:
         "recompute": False,
     }
     recipe = Recipe.model_validate(NEEDED[Recipe])
-    assert (recipe.vocabulary, recipe.seed, recipe.accept) == (1024, 0, ())
+    assert (recipe.vocabulary, recipe.new_tokens, recipe.seed, recipe.accept) == (1024, 0, 0, ())
 
 
 @pytest.mark.parametrize("parts", [("towers", "connector", "language"), ("towers", "text", "projections")])

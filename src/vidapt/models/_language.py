@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModelForCausalLM
@@ -124,3 +126,14 @@ def _from_config(config: Any) -> Any:
         model = AutoModelForCausalLM.from_config(config, attn_implementation=SHARED_PREFIX)
     continue_from_states(model)
     return model
+
+
+def extend(model: Any, pieces: Sequence[tuple[int, int]]) -> None:
+    """Give a language model a row behind its last for each pair of rows, which is their mean; in order."""
+    rows = model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(rows + len(pieces), mean_resizing=False)
+    tables = {id(table): table for table in (model.get_input_embeddings(), model.get_output_embeddings())}
+    with torch.no_grad():
+        for table in tables.values():
+            for row, (left, right) in enumerate(pieces, start=rows):
+                table.weight[row] = (table.weight[left] + table.weight[right]) / 2

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidapt import parts
 from vidapt.errors import ConfigError
-from vidapt.models._language import language_model
+from vidapt.models._language import extend, language_model
 from vidapt.models.depths import inject, passed, split, spread_out
 from vidapt.models.lora import AdaptedPart, add_adapters, add_tower_adapters
 from vidapt.models.origin import Origin
@@ -124,6 +124,27 @@ class VideoLM(VisualSide):
             self.cut_otherwise(self.language.get_input_embeddings().embedding_dim)
         else:
             self.check_reading()
+
+    def add_tokens(self, pieces: Sequence[tuple[int, int]]) -> None:
+        """Give the language model rows for more tokens, each the mean of its two pieces' rows, in order.
+
+        Args:
+            pieces: Ids of the pieces of each new token; the first of them has the id behind the last row's.
+
+        Raises:
+            ConfigError: If the model is a published one, whose format fixes its tokens.
+        """
+        if self.origin is not None:
+            raise ConfigError(
+                "new_tokens",
+                "is for models that vidapt made; a published one's tokens belong to its format",
+                "leave `new_tokens` out: its tokenizer was learned from far more text",
+            )
+        extend(self.language, pieces)
+        rows = self.language.get_input_embeddings().num_embeddings
+        language = {**self.blueprint.language, "vocab_size": rows}
+        self.blueprint = self.blueprint.model_copy(update={"language": language})
+        self.tie_weights()
 
     def embed(self, ids: Tensor, slots: Tensor, visual: Tensor | None) -> Tensor:
         """Word embeddings with visual tokens in their slots.

@@ -33,6 +33,8 @@ class Recipe(Strict):
             weights the language model (or the text tower) begins with; if there is neither, one of
             `vocabulary` entries is learned from the labels.
         vocabulary: Size of a learned tokenizer.
+        new_tokens: With a `start` that vidapt made: so many tokens more are learned from the labels, so that
+            the words of a domain are whole.
         data: What stages learn from that have no `data` of their own.
         stages: What is done, in order.
         seed: Fixes initial weights, order of data and dropout.
@@ -46,6 +48,7 @@ class Recipe(Strict):
     dual: DualParts | None = None
     tokenizer: Place | None = None
     vocabulary: int = Field(1024, ge=257, le=10_000_000)
+    new_tokens: int = Field(0, ge=0, le=1_000_000)
     data: Sources = ()
     stages: tuple[Stage, ...] = Field(min_length=1)
     seed: int = Field(0, ge=0, lt=2**63)
@@ -59,6 +62,8 @@ class Recipe(Strict):
             raise ValueError("give either `start` (an existing model) or `blueprint` or `dual` (a new one)")
         if self.reads is not None and self.start is None:
             raise ValueError("`reads` goes with `start`; a `blueprint` says itself what is read")
+        if self.new_tokens and self.start is None:
+            raise ValueError("`new_tokens` goes with `start`; a `blueprint` has a `vocabulary` of its own")
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stage names must differ, got {names}")

@@ -18,6 +18,7 @@ from vidapt.loading import RUN, compose, locate, open_model, outline_model
 from vidapt.loading.compose import Plan, Sources, empty
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Blueprint, Recipe
+from vidapt.training.more_tokens import grow_tokenizer
 from vidapt.training.tokenizer import learn_tokenizer
 
 LOAD_REPORT = "load_report.json"
@@ -60,8 +61,7 @@ def begin(recipe: Recipe, texts: Iterable[str], run: Path, plan: Plan | None) ->
     if recipe.start is not None:
         told: list[LoadReport] = []
         model, tokenizer = open_model(recipe.start, tell=told.append)
-        if recipe.reads is not None:
-            model.read_otherwise(recipe.reads)
+        tokenizer = _changed(model, tokenizer, recipe, texts)
         for report in told:
             keep_report(run, report.to_dict(), model.blueprint, tokenizer)
         return model, tokenizer
@@ -87,11 +87,20 @@ def outline(recipe: Recipe, texts: Iterable[str], plan: Plan | None) -> tuple[Vi
     """
     if recipe.start is not None:
         model, tokenizer = outline_model(recipe.start)
-        if recipe.reads is not None:
-            model.read_otherwise(recipe.reads)
-        return model, tokenizer
+        return model, _changed(model, tokenizer, recipe, texts)
     blueprint, tokenizer = _settled(recipe, texts, plan)
     return empty(blueprint), tokenizer
+
+
+def _changed(model: VideoLM, tokenizer: Any, recipe: Recipe, texts: Iterable[str]) -> Any:
+    """Change an existing model in what its recipe says that it reads otherwise; returns its tokenizer."""
+    if recipe.reads is not None:
+        model.read_otherwise(recipe.reads)
+    if not recipe.new_tokens:
+        return tokenizer
+    grown, pieces = grow_tokenizer(tokenizer, texts, recipe.new_tokens)
+    model.add_tokens(pieces)
+    return grown
 
 
 def _settled(recipe: Recipe, texts: Iterable[str], plan: Plan | None) -> tuple[Blueprint, Any]:
