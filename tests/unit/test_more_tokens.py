@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from align_tools import recipe, stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from align_tools import recipe, stage
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -23,32 +24,33 @@ BEFORE = ["the red ball is potted.", "which ball is red?", "the cue ball hits th
 LABELS = ["the crate is cracked.", "is the crate on the belt?", "the belt stops.", "a crate comes."] * 3
 
 
+BASE = learn_tokenizer(BEFORE, Prompt(user="{text}", answer="{text}"), 320)
+
+
 def test_words_of_the_domain_become_whole_and_all_else_is_as_it_was() -> None:
-    base = learn_tokenizer(BEFORE, Prompt(user="{text}", answer="{text}"), 320)
-    grown, pieces = grow_tokenizer(base, LABELS, 200)
-    assert len(grown) == len(base) + len(pieces) <= len(base) + 200
+    grown, pieces = grow_tokenizer(BASE, LABELS, 200)
+    assert len(grown) == len(BASE) + len(pieces) <= len(BASE) + 200
     for text in BEFORE:
-        assert grown(text).input_ids == base(text).input_ids or len(grown(text).input_ids) < len(
-            base(text).input_ids
+        assert grown(text).input_ids == BASE(text).input_ids or len(grown(text).input_ids) < len(
+            BASE(text).input_ids
         )
     assert [grown.decode(one) for one in grown(" crate belt").input_ids] == [" crate", " belt"]
-    assert len(base(" crate belt").input_ids) > 4
+    assert len(BASE(" crate belt").input_ids) > 4
     vocabulary = grown.get_vocab()
     spelled = {number: piece for piece, number in vocabulary.items()}
-    for token, (left, right) in enumerate(pieces, start=len(base)):
+    for token, (left, right) in enumerate(pieces, start=len(BASE)):
         assert spelled[token] == spelled[left] + spelled[right]
-    assert {piece: vocabulary[piece] for piece in base.get_vocab()} == base.get_vocab()
+    assert {piece: vocabulary[piece] for piece in BASE.get_vocab()} == BASE.get_vocab()
     marks = ("bos_token_id", "eos_token_id", "pad_token_id")
-    assert [getattr(grown, one) for one in marks] == [getattr(base, one) for one in marks]
+    assert [getattr(grown, one) for one in marks] == [getattr(BASE, one) for one in marks]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.text(max_size=60), st.lists(st.text(max_size=20), max_size=5))
 def test_every_text_comes_back(text: str, labels: list[str]) -> None:
-    base = learn_tokenizer(BEFORE, Prompt(user="{text}", answer="{text}"), 300)
-    grown, _ = grow_tokenizer(base, labels * 3, 50)
+    grown, _ = grow_tokenizer(BASE, labels * 3, 50)
     options = {"clean_up_tokenization_spaces": False}
-    assert grown.decode(grown(text).input_ids, **options) == base.decode(base(text).input_ids, **options)
+    assert grown.decode(grown(text).input_ids, **options) == BASE.decode(BASE(text).input_ids, **options)
 
 
 def naive(words: list[list[int]], times: list[int], first: int, count: int) -> list[tuple[int, int]]:
@@ -101,7 +103,7 @@ def test_what_cannot_grow_says_so() -> None:
     with pytest.raises(ConfigError, match="no byte-pair encoding"):
         grow_tokenizer(words, LABELS, 3)
     with pytest.raises(ValueError, match="`new_tokens` goes with `start`"):
-        recipe(stage(), new_tokens=5)
+        recipe(stage(Path("labels.jsonl")), new_tokens=5)
     model, _ = open_model("billiards-home")
     model.origin = object()  # type: ignore[assignment]
     with pytest.raises(ConfigError, match="a published one's tokens belong to its format"):

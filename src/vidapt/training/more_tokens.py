@@ -35,7 +35,7 @@ def grow_tokenizer(tokenizer: Any, texts: Iterable[str], count: int) -> tuple[An
         count: Fewer are added where no pair stands in the texts `LEAST_SEEN` times.
 
     Returns:
-        It, and of each new token, in the order of their ids, the ids of its two pieces, which may be new, too.
+        It, and in the order of ids the two pieces of each new token, by their ids; a piece may be new, too.
 
     Raises:
         ConfigError: If the tokenizer is of another kind.
