@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapt_tools import conversation, footage
+from adapt_tools import clips_in, conversation, footage, llava
 from killed_tools import one_thread, silent, start, stop_when
 from typer.testing import CliRunner
 
@@ -40,7 +40,7 @@ def words(clips: Path, labels: Path, out: Path) -> list[str]:
         "--device",
         "cpu",
     ]
-    return [*given, "--yes", *TINY]
+    return [*given, "--general", str(labels.parent / "general.json"), "--yes", *TINY]
 
 
 def losses(out: Path) -> list[float]:
@@ -51,9 +51,10 @@ def losses(out: Path) -> list[float]:
 def result(out: Path) -> dict[str, Any]:
     """What came out, without times and places."""
     found: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    for name in ("before", "after"):
-        del found[name]["provenance"]["started"]
-    return {name: found[name] for name in ("before", "after")}
+    measured = {name: found[name] for name in ("before", "after")}
+    for one in (*measured.values(), *found["general"].values()):
+        del one["provenance"]["started"]
+    return {**measured, "general": found["general"]}
 
 
 def captions(out: Path) -> dict[str, str]:
@@ -65,6 +66,8 @@ def captions(out: Path) -> dict[str, str]:
 @pytest.mark.timeout(900)  # it starts four processes, which import torch; that takes long on a busy machine
 def test_one_command_killed_twice_ends_as_one_that_was_not(tmp_path: Path) -> None:
     clips, labels = footage(tmp_path, 12)
+    others = clips_in(tmp_path / "labels" / "others", 3, first=40)
+    llava(tmp_path / "labels" / "general.json", [f"others/{path.name}" for path in others])
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     run = cut / "runs" / "my-clips"
 
@@ -95,6 +98,12 @@ def test_one_command_killed_twice_ends_as_one_that_was_not(tmp_path: Path) -> No
         one["about"] for one in decided
     }
     assert "What was decided, and why" in page
+    assert "What it was to keep" in page
+    assert set(result(whole)["general"]) == {"before", "after"}
+    asked = [
+        json.loads(line) for line in (run / "02-eyes" / "work" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert any(key.startswith("general/") for row in asked for key in row)
     assert "tell what happens." in page
     assert page.count("conversations") > 1
 

@@ -38,12 +38,17 @@ LARGE = Base("/models/a", 7_000_000_000, Uniform(count=8))
 
 
 def chosen(
-    folder: Path, base: Base = SMALL, facts: Facts = FACTS, device: str = "cpu", changes: tuple[str, ...] = ()
+    folder: Path,
+    base: Base = SMALL,
+    facts: Facts = FACTS,
+    device: str = "cpu",
+    changes: tuple[str, ...] = (),
+    general: Path | None = None,
 ) -> tuple[Recipe, dict[str, str]]:
     told: list[str] = []
     decisions = Decisions(folder / "decisions.json", told.append)
     decisions.forget()
-    request = Request(folder, name="mine", changes=changes)
+    request = Request(folder, name="mine", changes=changes, general=general)
     recipe = choose_recipe(request, base, facts, device, Places(folder), decisions)
     assert told == [str(one) for one in decisions]
     return recipe, {one.about: one.what for one in decisions}
@@ -82,6 +87,16 @@ def test_every_decision_stands_in_the_recipe_with_its_reason(tmp_path: Path) -> 
     comment = " ".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
     for one in Decisions(Places(tmp_path).decisions, print):
         assert " ".join(str(one).split()) in comment
+
+
+def test_what_is_to_be_kept_is_measured_in_every_stage(tmp_path: Path) -> None:
+    recipe, decided = chosen(tmp_path, general=tmp_path / "old.json")
+    sets = [stage.measure["general"] for stage in recipe.stages]
+    assert [[source.path for source in sources] for sources in sets] == [[tmp_path / "old.json"]] * 2
+    assert decided["general"] == "old.json"
+    recipe, decided = chosen(tmp_path)
+    assert "general" not in decided
+    assert not any(stage.measure for stage in recipe.stages)
 
 
 def test_single_questions_need_not_be_taken_apart(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -62,6 +64,8 @@ def choose_recipe(
     data |= {"name": request.name, "start": base.name, "data": "data/train.jsonl"}
     _set_frames(data, base, facts, decisions)
     _set_stages(data["stages"], base, facts, device, decisions)
+    if request.general is not None:
+        _watch_general(data["stages"], request.general, decisions)
     apply_overrides(data, request.changes, Lines())
     if request.changes:
         decisions.make("changes", ", ".join(request.changes), "given by --set")
@@ -90,6 +94,15 @@ def _set_stages(
         decisions.make(
             "memory", f"{precision}, states computed again, as many clips at once as fit", f"on {device}"
         )
+
+
+def _watch_general(stages: list[dict[str, Any]], labels: Path, decisions: Decisions) -> None:
+    """Ask what is to be kept at every checkpoint, so that the run shows when something is forgotten."""
+    for stage in stages:
+        stage["measure"] = {"general": os.path.realpath(labels)}
+    decisions.make(
+        "general", labels.name, "asked at every checkpoint and at the end: what is forgotten shows"
+    )
 
 
 def _eyes(words: Mapping[str, Any]) -> dict[str, Any]:

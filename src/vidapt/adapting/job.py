@@ -30,6 +30,7 @@ class Request:
         test: Labels to measure on, which nothing is learned from; None holds some back.
         by: What names a session in a clip's path; see `curation.split`.
         changes: Changes to the recipe, such as `stages.0.epochs=2`.
+        general: Labels of what the model is to go on knowing; measured, never learned from.
     """
 
     clips: Path
@@ -39,6 +40,7 @@ class Request:
     test: Path | None = None
     by: str | None = None
     changes: tuple[str, ...] = ()
+    general: Path | None = None
 
     def of_data(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """What the divided labels depend on, for JSON; paths are whole.
@@ -53,7 +55,8 @@ class Request:
     def of_recipe(self) -> dict[str, Any]:
         """What the recipe depends on beside the labels, for JSON."""
         start = None if self.start is None else where_of(self.start)
-        return {"start": start, "name": self.name, "changes": list(self.changes)}
+        asked = {"start": start, "name": self.name, "changes": list(self.changes)}
+        return asked if self.general is None else {**asked, "general": os.path.realpath(self.general)}
 
 
 @dataclass(frozen=True)

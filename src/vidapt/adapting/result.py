@@ -28,6 +28,7 @@ class Adapted:
         captions: Captions of some clips.
         before: What the base answers.
         after: What the adapted model answers.
+        general: The same of what was to be kept, before and after, if it was named.
         next: Commands that go on from here.
     """
 
@@ -37,17 +38,25 @@ class Adapted:
     captions: Path
     before: Evaluation
     after: Evaluation
+    general: tuple[Evaluation, Evaluation] | None
     next: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         paths = {name: str(getattr(self, name)) for name in ("model", "report", "recipe", "captions")}
-        measured = {"before": self.before.to_dict(), "after": self.after.to_dict()}
+        measured: dict[str, Any] = {"before": self.before.to_dict(), "after": self.after.to_dict()}
+        if self.general is not None:
+            names = ("before", "after")
+            measured["general"] = {name: one.to_dict() for name, one in zip(names, self.general, strict=True)}
         return {**paths, **measured, "next": list(self.next)}
 
     def rows(self) -> list[list[str]]:
         """A table: measure, before, after, and the controls of the adapted model."""
         return before_and_after(self.before, self.after)
+
+    def kept_rows(self) -> list[list[str]]:
+        """A table of what was to be kept: measure, before, after; empty if nothing was named."""
+        return [] if self.general is None else [row[:3] for row in before_and_after(*self.general)]
 
 
 def commands(request: Request, model: Path, facts: Facts, clip: Path) -> list[str]:
@@ -73,7 +82,7 @@ def commands(request: Request, model: Path, facts: Facts, clip: Path) -> list[st
 def write_result_page(
     places: Places,
     request: Request,
-    evaluations: tuple[Evaluation, Evaluation],
+    adapted: Adapted,
     *,
     run: Path,
     decisions: Iterable[Decision],
@@ -81,7 +90,6 @@ def write_result_page(
     typed: Sequence[str],
 ) -> None:
     """Write the report: before and after with controls, captions, and all that was decided."""
-    before, after = evaluations
     decided = Section(
         "What was decided, and why",
         ("about", "decision", "reason"),
@@ -92,11 +100,13 @@ def write_result_page(
         ("clip", "caption"),
         [(Path(row.clip).name, row.caption) for row in captions],
     )
+    kept = Section("What it was to keep: the general set", ("", "before", "after"), adapted.kept_rows())
+    sections = [section for section in (kept, told, decided) if section.rows]
     write_report(
         places.report,
-        {"before": before, "after": after},
+        {"before": adapted.before, "after": adapted.after},
         title=f"{request.name}: before and after",
         run=run,
-        sections=[told, decided] if captions else [decided],
+        sections=sections,
         commands=typed,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -126,9 +126,10 @@ class _Job:
         report, workers = self.talk.report, self.workers
         run = train(recipe, self.places.runs, report, resume=True, workers=workers, device=self.device)
         model = self._kept(recipe, run)
-        before = self._measured(str(recipe.start), "before")
-        after = self._measured(str(model), "after")
-        return self._ended(source, run, model, before, after)
+        engines = {"before": str(recipe.start), "after": str(model)}
+        bench = self._bench(self.places.test)
+        before, after = (self._measured(bench, engine, name) for name, engine in engines.items())
+        return self._ended(source, run, model, before, after, self._general(engines))
 
     @cached_property
     def decisions(self) -> Decisions:
@@ -214,9 +215,22 @@ class _Job:
         samples, learned = list(open_samples(labels)), list(open_samples(self.places.train))
         return Bench(samples, learned, judge, self.workers, self.talk.report)
 
-    def _measured(self, model: str, name: str) -> Evaluation:
-        out = self.places.root / "test" / name
-        return self._bench(self.places.test).measure(self._engine(model), out, f"measure {name}")
+    def _measured(self, bench: Bench, model: str, name: str) -> Evaluation:
+        return bench.measure(self._engine(model), self.places.root / "test" / name, f"measure {name}")
+
+    def _general(self, models: Mapping[str, str]) -> tuple[Evaluation, Evaluation] | None:
+        """What both models know of what is to be kept; None if nothing was named."""
+        labels = self.request.general
+        if labels is None:
+            return None
+        samples = list(open_samples(labels))
+        bench = Bench(samples, samples, world_judge(labels.parent), self.workers, self.talk.report)
+        out = self.places.root / "general"
+        before, after = (
+            bench.measure(self._engine(model), out / name, f"general set, {name}", ())
+            for name, model in models.items()
+        )
+        return before, after
 
     def _captioned(self, source: Source, model: Path) -> Path:
         """Captions of some clips: of those without labels, and of some that were held back."""
@@ -244,7 +258,13 @@ class _Job:
         return out
 
     def _ended(
-        self, source: Source, run: Path, model: Path, before: Evaluation, after: Evaluation
+        self,
+        source: Source,
+        run: Path,
+        model: Path,
+        before: Evaluation,
+        after: Evaluation,
+        general: tuple[Evaluation, Evaluation] | None,
     ) -> Adapted:
         captions = self._captioned(source, model)
         rows = read_rows(captions)
@@ -256,12 +276,13 @@ class _Job:
             captions=captions,
             before=before,
             after=after,
+            general=general,
             next=commands(self.request, model, self.facts, clip),
         )
         write_result_page(
             self.places,
             self.request,
-            (before, after),
+            result,
             run=run,
             decisions=self.decisions,
             captions=rows,

@@ -36,6 +36,10 @@ def adapt(
     by: Annotated[
         str | None, typer.Option(help="A regular expression for what names a session in a clip's path.")
     ] = None,
+    general: Annotated[
+        Path | None,
+        typer.Option(help="Labels of what it is to go on knowing: measured before, during and after."),
+    ] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2: YAML.")
     ] = None,
@@ -56,7 +60,7 @@ def adapt(
         from vidapt.adapting import Means, Request, Talk
         from vidapt.adapting import adapt as carry_out
 
-        request = Request(clips, labels, start, name, test, by, tuple(change or ()))
+        request = Request(clips, labels, start, name, test, by, tuple(change or ()), general)
         with progress() as report:
             agree = _Agreement(
                 report, asks=not yes and sys.stdin.isatty(), goes_on=not plan_only, quiet=as_json
@@ -89,6 +93,8 @@ class _Agreement:
 
 def _show(adapted: Adapted) -> None:
     table(["", "before", "after", "majority", "blind", "shuffled"], adapted.rows())
+    if kept := adapted.kept_rows():
+        table(["general set", "before", "after"], kept)
     say(f"report: {adapted.report}")
     say(f"model: {adapted.model}")
     say("next:")
