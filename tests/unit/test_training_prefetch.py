@@ -22,6 +22,10 @@ class Portion:
     def __init__(self, number: int, log: list[str]) -> None:
         self.number, self._log = number, log
 
+    @property
+    def tokens(self) -> int:
+        return 10 * (self.number + 1)
+
     def ready(self) -> None:
         self._log.append(f"ready {self.number} in {threading.current_thread().name[:15]}")
 
@@ -46,7 +50,13 @@ def test_steps_come_in_order_and_some_ahead() -> None:
         while "made 2" not in log and time.monotonic() < deadline:
             time.sleep(0.001)
         assert [line for line in log if line.startswith("made")] == ["made 0", "made 1", "made 2"]
+        assert steps.tokens_s is None
         assert [steps(number)[0].number for number in range(1, 6)] == [1, 2, 3, 4, 5]
+        assert (
+            steps.read == 20 + 30 + 40 + 50 + 60
+        )  # the first step, behind which time is counted, is left out
+        assert steps.tokens_s is not None
+        assert steps.tokens_s > 0
     assert [line for line in log if line.startswith("made")] == [f"made {n}" for n in range(6)]
     assert {line.rpartition(" ")[2] for line in log if "ready" in line} == {"vidapt-prefetch"}
 

@@ -12,9 +12,18 @@ from typing import Any, Protocol
 class Batch(Protocol):
     """A portion of a step."""
 
+    @property
+    def tokens(self) -> int:
+        """How many are read, without padding."""
+        ...
+
     def ready(self) -> None:
         """Have at hand all that depends on no weight that learns."""
         ...
+
+
+_Made = tuple[list[Any], int]
+"""The batches of a step, and their tokens."""
 
 
 class Prefetch:
@@ -31,15 +40,17 @@ class Prefetch:
     Attributes:
         waited: Seconds for which was waited, but for the first step.
         watched: Seconds since the first step was there.
+        read: Tokens of the steps behind it.
     """
 
     def __init__(self, batches: Callable[[int], list[Any]], steps: int, ahead: int) -> None:
         self._batches, self._steps, self._ahead = batches, steps, ahead
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="vidapt-prefetch") if ahead else None
-        self._waiting: deque[tuple[int, Future[list[Any]]]] = deque()
+        self._waiting: deque[tuple[int, Future[_Made]]] = deque()
         self._next = 0
         self._since: float | None = None
         self.waited = 0.0
+        self.read = 0
 
     @property
     def watched(self) -> float:
@@ -51,15 +62,21 @@ class Prefetch:
         """Share of the time for which was waited; None before there is any."""
         return self.waited / self.watched if self.watched else None
 
+    @property
+    def tokens_s(self) -> float | None:
+        """Tokens a second; None before a second step was there."""
+        return self.read / self.watched if self.read else None
+
     def __call__(self, number: int) -> list[Any]:
         """Batches of a step; asked again about one, they are made anew, and so are those of later steps."""
         asked = time.monotonic()
-        found = self._made(number) if self._worker is None else self._from_worker(number)
+        found, tokens = self._made(number) if self._worker is None else self._from_worker(number)
         now = time.monotonic()
         if self._since is None:
             self._since = now
         else:
             self.waited += now - asked
+            self.read += tokens
         return found
 
     def close(self) -> None:
@@ -68,7 +85,7 @@ class Prefetch:
             self._forget()
             self._worker.shutdown()
 
-    def _from_worker(self, number: int) -> list[Any]:
+    def _from_worker(self, number: int) -> _Made:
         if not self._waiting or self._waiting[0][0] != number:
             self._forget()
             self._next = number
@@ -87,8 +104,8 @@ class Prefetch:
             future.cancel()
         self._waiting.clear()
 
-    def _made(self, number: int) -> list[Any]:
+    def _made(self, number: int) -> _Made:
         made = self._batches(number)
         for batch in made:
             batch.ready()
-        return made
+        return made, sum(batch.tokens for batch in made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from vidapt.training.footage import Footage
 from vidapt.training.forks import Fork
 from vidapt.training.freeze import Model, set_trainable
 from vidapt.training.kind import Kind, Prepared
+from vidapt.training.live import LiveLine
 from vidapt.training.number_formats import settle_formats
 from vidapt.training.pace import TRIED, kept_pace, timed_pace
 from vidapt.training.picture_sizes import grouped_sizes
@@ -34,9 +35,6 @@ from vidapt.training.streamed_clips import StreamedClips
 from vidapt.training.tracking import Tracked, Trackers, open_trackers
 from vidapt.training.work import StageWork
 from vidapt.version import VERSION
-
-_TOLD = 0.05
-"""Share of the time for which a device waits for data, from which on it is told."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,9 @@ class StageRun:
                 prepared = replace(prepared, stage=self._in_steps(prepared, stage.hours))
             work = self._work(prepared)
             with closing(Prefetch(work.batches, work.steps, stage.batching.ahead)) as prefetch:
-                notes = self._show(work.note, lambda: footage.note, lambda: _waited(prefetch))
-                result = fit(model, replace(work, batches=prefetch), notes)
+                line = LiveLine(self.report, stage, prefetch, work.note, lambda: footage.note)
+                work = replace(work, batches=prefetch, measure=line.measuring(work.measure))
+                result = fit(model, work, line)
                 result |= {} if prefetch.share is None else {"waited": round(prefetch.share, 4)}
         result |= {**work.told, **({"adapters": told} if told else {})}
         result |= {"base": stage.train.base} if stage.train.base != "stored" else {}
@@ -180,13 +179,6 @@ class StageRun:
 
     def _tell(self, told: str) -> None:
         self.report(f"{self.stage.name}: note", 1, 1, told)
-
-    def _show(self, *notes: Callable[[], str]) -> Callable[[int, int, float], None]:
-        def show(done: int, total: int, loss: float) -> None:
-            words = [f"loss {loss:.3f}", *(note() for note in notes)]
-            self.report(self.stage.name, done, total, "; ".join(word for word in words if word))
-
-        return show
 
     def _usable(self, footage: Footage, data: StageData, why: str = "") -> StageData:
         """Clips without the broken ones, which are written down with their reasons.
@@ -246,9 +238,3 @@ class StageRun:
                 "python": platform.python_version(),
             },
         }
-
-
-def _waited(prefetch: Prefetch) -> str:
-    """For how much of the time the device waited for data, where that is worth telling."""
-    share = prefetch.share or 0.0
-    return f"waited {share:.0%} for data" if share >= _TOLD else ""

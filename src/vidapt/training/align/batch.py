@@ -54,6 +54,11 @@ class PairBatch:
     def _long(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.long, device=self._device)
 
+    @cached_property
+    def tokens(self) -> int:
+        """How many of texts the text tower reads, without padding."""
+        return int(self.real.sum())
+
     def ready(self) -> None:
         """Have at hand all that depends on no weight that learns."""
         _ = self.features if self._footage.keeps == "features" else self.views
