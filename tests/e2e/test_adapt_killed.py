@@ -103,7 +103,7 @@ def test_one_command_killed_twice_ends_as_one_that_was_not(tmp_path: Path) -> No
     asked = [
         json.loads(line) for line in (run / "02-eyes" / "work" / "metrics.jsonl").read_text().splitlines()
     ]
-    assert any(key.startswith("general/") for row in asked for key in row)
+    assert any(key.startswith("measure/general/") for row in asked for key in row)
     assert "tell what happens." in page
     assert page.count("conversations") > 1
 

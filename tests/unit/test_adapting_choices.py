@@ -79,6 +79,14 @@ def test_a_small_base_learns_words_and_then_everything(tmp_path: Path) -> None:
     assert recipe.data[0].path == tmp_path / "data" / "train.jsonl"
     assert "reads" not in yaml.safe_load(Places(tmp_path).recipe.read_text())
     assert "apart" in decided["conversations"]
+    assert decided["words"] == f"up to {recipe.new_tokens} new tokens"
+    assert recipe.new_tokens > 0
+
+
+def test_the_tokens_of_a_small_published_base_belong_to_its_format(tmp_path: Path) -> None:
+    recipe, decided = chosen(tmp_path, replace(SMALL, name="/models/small", published=True))
+    assert recipe.new_tokens == 0
+    assert "words" not in decided
 
 
 def test_every_decision_stands_in_the_recipe_with_its_reason(tmp_path: Path) -> None:

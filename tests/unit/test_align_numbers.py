@@ -15,17 +15,17 @@ from vidapt.errors import CheckpointError, ConfigError
 from vidapt.metrics.retrieval import BothWays, Retrieval
 from vidapt.recipe import Batching, Pairing
 from vidapt.training.align import groups
-from vidapt.training.align import sweep as sweep_module
 from vidapt.training.align.captions import ClipCaptions, caption_clips
 from vidapt.training.align.ends import Ends
 from vidapt.training.align.groups import group_numbers, in_order
 from vidapt.training.align.interpolate import SHARES, check_new, check_share
 from vidapt.training.align.order import PairOrder
 from vidapt.training.align.retrieve import score_of
-from vidapt.training.align.sweep import Swept
 from vidapt.training.align.watch import ChanceWatch
 from vidapt.training.data import ClipSamples
 from vidapt.training.order import Order
+from vidapt.training.sweep.retrieval import Retrieving
+from vidapt.training.sweep.swept import Swept, check_sweep
 from vidapt.training.tokenizer import learn_caption_tokenizer
 
 
@@ -43,9 +43,10 @@ def test_a_score_is_the_mean_recall_of_both_ways_and_then_the_mean_rank() -> Non
     assert score_of(better_recall) > score_of(better_rank) > score_of(both((0.5, 0.5), (1.0, 2.0)))
 
 
-def swept(**found: dict[str, BothWays]) -> Swept:
+def swept(**found: dict[str, BothWays]) -> Swept[ClipCaptions, BothWays]:
     shares = {float(name[1:]) / 100: sets for name, sets in found.items()}
-    return Swept(Ends("start", "tuned"), {"general": (4, 8)}, shares)
+    ends = Ends("start", "tuned")
+    return Swept(ends, Retrieving(ends), {"general": {"clips": 4, "texts": 8}}, shares)
 
 
 def test_the_best_share_has_the_highest_sum_over_sets_then_the_lowest_ranks_then_is_smallest() -> None:
@@ -69,12 +70,12 @@ def test_rows_of_a_sweep_are_told_in_percent() -> None:
 
 def test_nothing_to_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shares: there are none"):
-        sweep_module.check_sweep([], None)
+        check_sweep([], None)
     with pytest.raises(ConfigError, match=r"1\.5 is not from 0 to 1"):
-        sweep_module.check_sweep([0.5, 1.5], None)
+        check_sweep([0.5, 1.5], None)
     with pytest.raises(CheckpointError, match="exists"):
-        sweep_module.check_sweep([0.5], tmp_path)
-    sweep_module.check_sweep([0.0, 1.0], tmp_path / "new")
+        check_sweep([0.5], tmp_path)
+    check_sweep([0.0, 1.0], tmp_path / "new")
 
 
 def test_shares_are_from_nothing_to_all_in_tenths(tmp_path: Path) -> None:

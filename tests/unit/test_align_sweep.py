@@ -17,21 +17,30 @@ from training_tools import assert_equal
 from vidapt.errors import CheckpointError, ConfigError, FormatError
 from vidapt.hub import clip_vip, open_dual_encoder
 from vidapt.loading import locate_dual
-from vidapt.metrics.retrieval import both_ways
+from vidapt.metrics.retrieval import BothWays, both_ways
 from vidapt.models.dual_folder import save_dual
 from vidapt.nouns import Clip
 from vidapt.recipe import Cache, DataSource
 from vidapt.training import footage
-from vidapt.training.align.captions import caption_clips
+from vidapt.training.align.captions import ClipCaptions, caption_clips
 from vidapt.training.align.ends import Ends, ends_of
 from vidapt.training.align.eyes import DualEyes
 from vidapt.training.align.interpolate import interpolated
+from vidapt.training.align.names import SWEEP
 from vidapt.training.align.retrieve import cosines
-from vidapt.training.align.sweep import SWEEP, Swept, sweep
 from vidapt.training.data import read_samples
 from vidapt.training.footage import Footage
+from vidapt.training.sweep.retrieval import Retrieving
+from vidapt.training.sweep.swept import Swept
+from vidapt.training.sweep.swept import sweep as measure
 
 WAYS = ("to_text", "to_video")
+
+Sweep = Swept[ClipCaptions, BothWays]
+
+
+def sweep(ends: Ends, *arguments: Any, **options: Any) -> Sweep:
+    return measure(Retrieving(ends), ends, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def swept(runs: Path, *shares: float, **options: Any) -> Swept:
+def swept(runs: Path, *shares: float, **options: Any) -> Sweep:
     return sweep(ends_of([str(runs / "second")]), shares, {}, workers=0, report=silent, **options)
 
 
@@ -147,7 +156,7 @@ def test_the_best_share_is_written_with_its_numbers_and_rule(runs: Path, tmp_pat
     card = json.loads((tmp_path / "best" / "card.json").read_text(encoding="utf-8"))
     assert card["share"] == done.best
     assert card["between"] == [str(runs / "first"), str(runs / "second")]
-    assert card["retrieval"]["general"] == done.found[done.best]["general"].to_dict()
+    assert card["measured"]["general"] == done.found[done.best]["general"].to_dict()
     assert json.loads((runs / "second" / SWEEP).read_text(encoding="utf-8")) == done.to_dict()
 
 

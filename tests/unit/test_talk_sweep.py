@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from vidapt.models.adapters import merged_model
 from vidapt.models.folder import read_card
 from vidapt.training.align.ends import ends_of
 from vidapt.training.align.interpolate import interpolated
-from vidapt.training.talk_sweep import sweep
+from vidapt.training.sweep.answers import Answers
+from vidapt.training.sweep.swept import sweep as measure
+
+sweep = partial(measure, Answers())
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +50,12 @@ def test_both_ends_are_what_training_logged_first_and_last(runs: Path) -> None:
     for share, line in ((0.0, log[0]), (1.0, log[-1])):
         row = json.loads(line)
         for name in ("in_domain", "general"):
-            assert swept.found[share][name].loss == pytest.approx(row[f"measure/{name}/loss"], abs=1e-4)
-            assert swept.found[share][name].accuracy == pytest.approx(
+            assert swept.found[share][name].marks.loss == pytest.approx(row[f"measure/{name}/loss"], abs=1e-4)
+            assert swept.found[share][name].marks.accuracy == pytest.approx(
                 row[f"measure/{name}/accuracy"], abs=1e-6
             )
-    assert swept.sizes["in_domain"][1] == 5
-    assert swept.found[0.5]["in_domain"].loss != swept.found[1.0]["in_domain"].loss
+    assert swept.sizes["in_domain"]["questions"] == 5
+    assert swept.found[0.5]["in_domain"].marks.loss != swept.found[1.0]["in_domain"].marks.loss
 
 
 def test_the_command_writes_the_best_and_draws_both_curves(runs: Path, tmp_path: Path) -> None:

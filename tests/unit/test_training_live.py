@@ -53,10 +53,10 @@ def test_speeds_are_short(speed: float, words: str) -> None:
 
 def test_what_was_measured_last_stays_in_the_line() -> None:
     told, shown = line(Handed())
-    numbers = iter(({"test/accuracy": 0.5, "test/loss": 1.0}, {"test/loss": 0.75}))
+    numbers = iter(({"measure/test/accuracy": 0.5, "measure/test/loss": 1.0}, {"test/loss": 0.75}))
     measure = told.measuring(lambda done: next(numbers))
     assert measure is not None
-    assert measure(0) == {"test/accuracy": 0.5, "test/loss": 1.0}
+    assert measure(0) == {"measure/test/accuracy": 0.5, "measure/test/loss": 1.0}
     told(1, 10, 2.0)
     told(2, 10, 2.0)
     measure(2)

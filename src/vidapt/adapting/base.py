@@ -46,11 +46,13 @@ class Base:
         name: A shipped model's name, or a folder.
         parameters: How many it has.
         frames: Which moments it looks at.
+        published: Whether it is a published one, of its authors' format.
     """
 
     name: str
     parameters: int
     frames: Any
+    published: bool = False
 
     @property
     def large(self) -> bool:
@@ -66,7 +68,8 @@ def choose_base(start: str | None, device: str, decisions: Decisions) -> Base:
     """
     name = _shipped() if start is None else where_of(start)
     model, _ = outline_model(name)
-    base = Base(name, sum(weight.numel() for weight in model.parameters()), model.blueprint.frames)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    base = Base(name, parameters, model.blueprint.frames, model.origin is not None)
     if start is not None:
         decisions.make("base", name, f"given; {base.parameters / 1e6:,.0f} million parameters")
         return base

@@ -62,6 +62,7 @@ def choose_recipe(
         advice = f"{facts.clips} clips are more than {source} is meant for: see `vidapt recipes`"
         decisions.make("another recipe", "look for one by hand", advice)
     data |= {"name": request.name, "start": base.name, "data": "data/train.jsonl"}
+    _set_words(data, base, decisions)
     _set_frames(data, base, facts, decisions)
     _set_stages(data["stages"], base, facts, device, decisions)
     if request.general is not None:
@@ -141,6 +142,15 @@ def _tell_batching(stages: list[dict[str, Any]], facts: Facts, decisions: Decisi
         decisions.make("conversations", "taken apart, each question alone", why)
     share = f"{100 * batching['blind']:g} % of visits without the clip"
     decisions.make("blind", share, "so that the control without video is an answer and no babble")
+
+
+def _set_words(data: dict[str, Any], base: Base, decisions: Decisions) -> None:
+    """The domain's words become tokens, but of a published model, whose tokens belong to its format."""
+    if base.published:
+        data.pop("new_tokens", None)
+    elif "new_tokens" in data:
+        why = "so that the labels' words are whole; a small model has to spell what it has no token for"
+        decisions.make("words", f"up to {data['new_tokens']} new tokens", why)
 
 
 def _set_frames(data: dict[str, Any], base: Base, facts: Facts, decisions: Decisions) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,7 @@ from vidapt.errors import ConfigError
 if TYPE_CHECKING:
     from vidapt.recipe import DataSource
     from vidapt.training.align.ends import Ends
-    from vidapt.training.align.sweep import Swept
-    from vidapt.training.talk_sweep import TalkSwept
+    from vidapt.training.sweep.swept import Gauge, Swept
 
 HALF = 0.5
 PAGE = "report.html"
@@ -78,14 +77,14 @@ def interpolate(
             assert out is not None
             _write(ends, out, HALF if share is None else share, as_json=as_json)
             return
-        if ends.talk:
-            from vidapt.training.talk_sweep import sweep as measure
-        else:
-            from vidapt.training.align.sweep import sweep as measure  # type: ignore[assignment]
+        from vidapt.training.sweep.swept import sweep as measure
 
         given = _given({"in_domain": in_domain, "general": general}, types, limit, labels)
+        gauge = _gauge(ends)
         with progress() as report:
-            swept = measure(ends, shares, given, out=out, workers=workers, device=device, report=report)
+            swept = measure(
+                gauge, ends, shares, given, out=out, workers=workers, device=device, report=report
+            )
         page = _write_page(swept, page)
     _show(swept, page, out, as_json=as_json)
 
@@ -167,7 +166,18 @@ def _write(ends: Ends, out: Path, share: float, *, as_json: bool) -> None:
     say(out)
 
 
-def _write_page(swept: Swept | TalkSwept, page: Path | None) -> Path | None:
+def _gauge(ends: Ends) -> Gauge[Any, Any]:
+    """How models of this kind are measured."""
+    if ends.talk:
+        from vidapt.training.sweep.answers import Answers
+
+        return Answers()
+    from vidapt.training.sweep.retrieval import Retrieving
+
+    return Retrieving(ends)
+
+
+def _write_page(swept: Swept[Any, Any], page: Path | None) -> Path | None:
     """Draw a sweep; a run's page shows its training as well."""
     run = swept.ends.run
     if page is None and run is not None:
@@ -186,15 +196,15 @@ def _write_page(swept: Swept | TalkSwept, page: Path | None) -> Path | None:
     return page
 
 
-def _show(swept: Swept | TalkSwept, page: Path | None, out: Path | None, *, as_json: bool) -> None:
+def _show(swept: Swept[Any, Any], page: Path | None, out: Path | None, *, as_json: bool) -> None:
     if as_json:
         places = {"out": out and str(out), "page": page and str(page)}
         typer.echo(json.dumps(swept.to_dict() | places, ensure_ascii=False))
         return
-    table(list(swept.head), swept.rows())
+    table(list(swept.gauge.head), swept.rows())
     for clip, reason in swept.broken.items():
         remark(f"left out: {clip.path}: {reason}")
-    say(f"best share: {swept.best:g} ({swept.rule})")
+    say(f"best share: {swept.best:g} ({swept.gauge.rule})")
     for place in (out, page):
         if place is not None:
             say(place)

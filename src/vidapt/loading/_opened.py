@@ -89,10 +89,13 @@ def outline_model(name: str | Path) -> tuple[VideoLM, Any]:
         return describe_checkpoint(folder) if published and not weights else open_published(folder, None)[:2]
     from vidapt.models.assign import parameters_on_meta
     from vidapt.models.folder import read_blueprint, read_tokenizer
+    from vidapt.models.origin import read_origin
     from vidapt.models.video_lm import VideoLM
 
     with parameters_on_meta():
-        return VideoLM(read_blueprint(folder)), read_tokenizer(folder)
+        model = VideoLM(read_blueprint(folder))
+    model.origin = read_origin(folder)
+    return model, read_tokenizer(folder)
 
 
 def _compares(folder: Path) -> CheckpointError:

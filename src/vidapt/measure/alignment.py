@@ -149,7 +149,7 @@ class Alignment:
     Attributes:
         run: The run's folder; None for a sweep alone.
         stages: Those that measured retrieval.
-        sweep: What `training.align.sweep` found, as JSON holds it; None if none was made.
+        sweep: What `training.sweep` found, as JSON holds it; None if none was made.
     """
 
     run: Path | None

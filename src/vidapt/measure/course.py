@@ -15,8 +15,8 @@ from vidapt.measure.provenance import CARD, RUN, curves, read_object, run_facts
 from vidapt.measure.sections import Figure, PlainTable, Section, write_sections
 from vidapt.training.align.names import BEST, SWEEP
 from vidapt.training.measuring import PREFIX
-from vidapt.training.talk_sweep import HEAD as SWEEP_HEAD
-from vidapt.training.talk_sweep import RULE, sweep_rows
+from vidapt.training.sweep.answers import Answers
+from vidapt.training.sweep.swept import rows_of
 
 HEAD = ["stage and set", "at first", "at last", "best kept", "at step"]
 
@@ -71,7 +71,7 @@ class Course:
     Attributes:
         run: Its folder; None for a sweep alone.
         sets: Of all stages.
-        sweep: What `training.talk_sweep` found between its start and what it made of it; None if nothing was.
+        sweep: What `training.sweep` found between its start and what it made of it; None if nothing was.
     """
 
     run: Path | None
@@ -223,5 +223,6 @@ def _swept(swept: Mapping[str, Any]) -> Section:
         words = f"accuracy of {names} by share of the tuned model"
         ends = (f"{shares[0]:g}", f"share {shares[-1]:g}")
         figures.append(Figure(plot(lines, words, ends, span=(0.0, 1.0), size=LARGE, write=percent), words))
-    table = PlainTable(f"Best: {RULE}.", SWEEP_HEAD, sweep_rows(swept), (f"{swept['best']['share']:g}",))
+    best = (f"{swept['best']['share']:g}",)
+    table = PlainTable(f"Best: {Answers.rule}.", Answers.head, rows_of(Answers(), swept), best)
     return Section("Between the model it began with and what it became", "", figures, [table])

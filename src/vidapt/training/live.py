@@ -61,7 +61,8 @@ class LiveLine:
         """What was measured last; a loss only where nothing else was."""
         told = {name: value for name, value in self._measured.items() if not name.endswith("loss")}
         return ", ".join(
-            f"{name} {value:.3g}" for name, value in list((told or self._measured).items())[:_GAUGES]
+            f"{name.removeprefix('measure/')} {value:.3g}"
+            for name, value in list((told or self._measured).items())[:_GAUGES]
         )
 
 

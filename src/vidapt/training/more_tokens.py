@@ -42,7 +42,7 @@ def grow_tokenizer(tokenizer: Any, texts: Iterable[str], count: int) -> tuple[An
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     state = {} if backend is None else json.loads(backend.to_str())
-    if state.get("model", {}).get("type") != "BPE":
+    if backend is None or state["model"]["type"] != "BPE":
         raise ConfigError(
             "new_tokens",
             "the model's tokenizer is no byte-pair encoding, and cannot go on learning",

@@ -1,0 +1,1 @@
+"""What is gained and what is lost along the way from one model to another."""
