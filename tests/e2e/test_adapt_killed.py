@@ -45,7 +45,8 @@ def words(clips: Path, labels: Path, out: Path) -> list[str]:
 
 def losses(out: Path) -> list[float]:
     files = sorted((out / "runs").rglob("metrics.jsonl"))
-    return [json.loads(line)["loss"] for file in files for line in file.read_text().splitlines()]
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
 
 
 def result(out: Path) -> dict[str, Any]:

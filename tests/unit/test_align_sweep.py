@@ -168,7 +168,10 @@ def test_of_equally_good_shares_the_smallest_is_taken(runs: Path) -> None:
 def test_sets_that_are_given_take_the_place_of_the_runs(runs: Path) -> None:
     given = {"general": [DataSource(path=runs / "here" / "labels.jsonl", limit=2)]}
     done = sweep(ends_of([str(runs / "second")]), (1.0,), given, workers=0, report=silent)
-    assert done.sizes == {"in_domain": (6, 12), "general": (2, 4)}
+    assert done.sizes == {
+        "in_domain": {"clips": 6, "texts": 12},
+        "general": {"clips": 2, "texts": 4},
+    }
 
 
 def test_a_kept_best_model_knows_its_run(runs: Path) -> None:
@@ -202,7 +205,7 @@ def test_a_broken_clip_is_left_out_and_told_of(runs: Path, tmp_path: Path) -> No
     (labels.parent / "1.mp4").write_bytes(b"not a video")
     given = {"in_domain": [DataSource(path=labels)]}
     done = sweep(ends_of([str(runs / "second")]), (1.0,), given, workers=0, report=silent)
-    assert done.sizes["in_domain"] == (2, 4)
+    assert done.sizes["in_domain"] == {"clips": 2, "texts": 4}
     assert [one["path"] for one in done.to_dict()["broken"]] == [str(labels.parent / "1.mp4")]
     for clip in (0, 2):
         (labels.parent / f"{clip}.mp4").write_bytes(b"nor this")

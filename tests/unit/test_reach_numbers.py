@@ -30,7 +30,7 @@ from vidapt.models.reach import text_length as tokens_of_text
 from vidapt.models.text import Encoded
 from vidapt.nouns import Clip, Grid, Sample
 from vidapt.positions.rope1d import Part as Rope
-from vidapt.video import Every, Keyframes, Times, Uniform, write_mp4
+from vidapt.video import Every, Keyframes, Motion, Near, Times, Uniform, write_mp4
 
 
 def reads(**fields: Any) -> float:
@@ -240,6 +240,8 @@ def test_where_all_clips_become_one_size_none_is_spared() -> None:
         (Every(rate=2.0, cap=2), 2),
         (Times(times=(0.0, 1.0)), 2),
         (Keyframes(cap=5), 5),
+        (Near(count=6), 6),
+        (Motion(count=7), 7),
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from vidapt.errors import BrokenClip
-from vidapt.video import Every, Keyframes, Policy, Probe, Times, Uniform, choose
+from vidapt.video import Every, Keyframes, Motion, Near, Policy, Probe, Times, Uniform, choose
 
 CLIP = Probe(Path("clip.mp4"), "video", 10.0, 25.0, 64, 48, 0, "h264", 250, False)
 STILL = Probe(Path("photo.png"), "still", 0.0, 0.0, 64, 48, 0, "png", 1, False)
@@ -20,7 +20,7 @@ def test_midpoints_lie_in_the_middle_of_equal_segments() -> None:
 
 def test_endpoints_name_the_frames_that_an_even_choice_of_indices_names() -> None:
     times = choose(Uniform(count=4, at="endpoints"), CLIP)
-    assert times != "keyframes"
+    assert times != "packets"
     assert [min(249, int(moment * 25 + 1e-6)) for moment in times] == [0, 83, 166, 249]
 
 
@@ -60,7 +60,8 @@ def test_given_times_keep_their_order() -> None:
 
 
 def test_key_frames_are_left_to_the_packets() -> None:
-    assert choose(Keyframes(cap=3), CLIP) == "keyframes"
+    for policy in (Keyframes(cap=3), Near(), Motion()):
+        assert choose(policy, CLIP) == "packets"
 
 
 @pytest.mark.parametrize(("start_s", "end_s"), [(10.0, None), (-1.0, None), (4.0, 3.0)])

@@ -18,7 +18,7 @@ from vidapt.models._language_check import window_of
 from vidapt.models.packed import Packed, Reading, prefix_layout, reading_length, spell
 from vidapt.models.text import Encoded
 from vidapt.nouns import Clip, Moments, Sample
-from vidapt.video import Policy, Times, Uniform, choose, probe
+from vidapt.video import Every, Keyframes, Policy, Times, choose, probe
 
 REMEDY = "use fewer frames, a shorter text, or a language model that reads further"
 
@@ -102,7 +102,7 @@ def most_frames(policy: Policy) -> int:
     """How many frames a policy takes of a clip at most."""
     if isinstance(policy, Times):
         return len(policy.times)
-    return policy.count if isinstance(policy, Uniform) else policy.cap
+    return policy.cap if isinstance(policy, Every | Keyframes) else policy.count
 
 
 def late(frames: int) -> Moments:

@@ -1,6 +1,17 @@
 """Footage in and out: probe, choose frames, decode only those, write."""
 
-from vidapt.video.choose import At, Every, Keyframes, Policy, Times, Uniform, choose, frame_indices
+from vidapt.video.choose import (
+    At,
+    Every,
+    Keyframes,
+    Motion,
+    Near,
+    Policy,
+    Times,
+    Uniform,
+    choose,
+    frame_indices,
+)
 from vidapt.video.decode import decode
 from vidapt.video.limits import DEFAULT, Limits
 from vidapt.video.pool import decode_ahead
@@ -13,6 +24,8 @@ __all__ = [
     "Every",
     "Keyframes",
     "Limits",
+    "Motion",
+    "Near",
     "Policy",
     "Probe",
     "Times",

@@ -107,6 +107,36 @@ class Keyframes(Known):
     cap: _Count = 64
 
 
+class Near(Known):
+    """Of the frames less than half an interval from each of evenly spread moments, the cheapest to decode.
+
+    That is a key frame, where there is one; else one that needs the fewest frames before it.
+
+    Attributes:
+        count: How many.
+        pad: As of `uniform`.
+    """
+
+    policy: Literal["near"] = "near"
+    count: _Count = 16
+    pad: bool = True
+
+
+class Motion(Known):
+    """More frames where much happens, as the sizes of coded pictures tell; nothing is decoded for it.
+
+    Attributes:
+        count: How many.
+        calm: Share of the frames that are spread evenly whatever happens; 1 is `uniform`.
+        pad: As of `uniform`.
+    """
+
+    policy: Literal["motion"] = "motion"
+    count: _Count = 16
+    calm: _Number = Field(default=0.5, ge=0, le=1)
+    pad: bool = True
+
+
 class Times(Known):
     """Given moments.
 
@@ -125,8 +155,12 @@ class Times(Known):
         return times
 
 
-Policy = Annotated[Uniform | Every | Keyframes | Times, Field(discriminator="policy")]
+Policy = Annotated[Uniform | Every | Keyframes | Near | Motion | Times, Field(discriminator="policy")]
 """Any policy; use it as the type of a pydantic field and write `{policy: uniform, count: 8}` in YAML."""
+
+
+ByPackets = Keyframes | Near | Motion
+"""Policies whose moments only the packets of a file tell."""
 
 
 def choose(
@@ -134,7 +168,7 @@ def choose(
     probe: Probe,
     start_s: float = 0.0,
     end_s: float | None = None,
-) -> tuple[float, ...] | Literal["keyframes"]:
+) -> tuple[float, ...] | Literal["packets"]:
     """Say which moments `policy` takes from a clip.
 
     Args:
@@ -144,15 +178,15 @@ def choose(
         end_s: Last moment used; None or anything after the end means the end.
 
     Returns:
-        Seconds from the first frame of the file, one per frame; or "keyframes", whose moments only the
-        packets of the file tell.
+        Seconds from the first frame of the file, one per frame; or "packets", where only those of the file
+        tell which (`video/by_packets.py`).
 
     Raises:
         BrokenClip: If the file ends before `start_s`, or `end_s` does not come after `start_s`.
     """
     start, end = span(probe, start_s, end_s)
-    if isinstance(policy, Keyframes):
-        return "keyframes"
+    if isinstance(policy, ByPackets):
+        return "packets"
     if isinstance(policy, Times):
         return policy.times
     if counts_frames(policy):
@@ -213,15 +247,17 @@ def frame_indices(
         One number per frame, counted from 0 in the order shown.
 
     Raises:
-        ConfigError: If there is no such file, or the policy asks for key frames, which only a file tells.
+        ConfigError: If there is no such file, or only a file tells which moments the policy takes.
         BrokenClip: If the part does not exist; see `choose`.
     """
     if frames < 1 or not (math.isfinite(fps) and fps > 0):
         raise ConfigError("frame_indices", f"{frames} frames at {fps} a second", "both must be above zero")
     known = Probe(Path("frames"), "video", frames / fps, fps, 1, 1, 0, "", frames, estimated=False)
     times = choose(policy, known, start_s, end_s)
-    if times == "keyframes":
-        raise ConfigError("frame_indices", "which frames are key frames, only a file tells", "decode it")
+    if times == "packets":
+        raise ConfigError(
+            "frame_indices", f"which frames {policy.policy!r} takes, only a file tells", "decode it"
+        )
     return shown_at(times, [index / fps for index in range(frames)])
 
 

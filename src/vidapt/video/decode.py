@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vidapt.errors import BrokenClip
 from vidapt.nouns import Clip, Frames
 from vidapt.video.bursts import in_bursts
-from vidapt.video.choose import Keyframes, Policy, by_number, choose, counts_frames, shown_at, span
+from vidapt.video.by_packets import Coded, moments_of
+from vidapt.video.choose import ByPackets, Policy, by_number, choose, counts_frames, shown_at, span
 from vidapt.video.container import Source, opened
 from vidapt.video.guard import guarded
 from vidapt.video.length import EARLY_S
@@ -23,7 +24,7 @@ from vidapt.video.pixels import Canvas, check_memory
 from vidapt.video.pose import Pose
 from vidapt.video.probe import Probe, of_album, of_headers
 from vidapt.video.published import Stretch
-from vidapt.video.stamps import evenly_spaced, stamps
+from vidapt.video.stamps import coded_pictures, evenly_spaced
 
 _HDR = {16: "PQ", 18: "HLG"}
 """Codings of light for screens brighter than most, by their numbers in ITU-T H.273."""
@@ -122,12 +123,11 @@ def _judge(described: Probe, times: Sequence[float], findings: Findings) -> tupl
 
 def _times(source: Source, described: Probe, clip: Clip, policy: Policy) -> tuple[float, ...]:
     chosen = choose(policy, described, clip.start_s, clip.end_s)
-    if chosen == "keyframes":
-        start, end = span(described, clip.start_s, clip.end_s)
-        moments = [moment for moment, key in stamps(source) if key]
-        return _thin([moment for moment in moments if start <= moment <= end] or [start], _cap(policy))
+    if isinstance(policy, ByPackets):
+        return moments_of(policy, coded_pictures(source), *span(described, clip.start_s, clip.end_s))
+    assert chosen != "packets"
     if counts_frames(policy) and not evenly_spaced(source, described):
-        shown = [moment for moment, _ in stamps(source)]
+        shown = [one.time_s for one in coded_pictures(source)]
         return _numbered(policy, shown, described.rate, clip) if shown else chosen
     return chosen
 
@@ -143,10 +143,11 @@ def _from_pictures(clip: Clip, policy: Policy, size: tuple[int, int] | None, lim
     album = describe(clip.path, limits, clip.rate)
     described = of_album(clip.path, album)
     chosen = choose(policy, described, clip.start_s, clip.end_s)
-    if chosen == "keyframes":  # every picture stands alone
-        start, end = span(described, clip.start_s, clip.end_s)
-        chosen = _thin([s for s in album.starts_s if start <= s <= end] or [start], _cap(policy))
-    elif counts_frames(policy):
+    if isinstance(policy, ByPackets):  # every picture stands alone
+        coded = [Coded(start_s, True, 1, k) for k, start_s in enumerate(album.starts_s)]
+        chosen = moments_of(policy, coded, *span(described, clip.start_s, clip.end_s))
+    assert chosen != "packets"
+    if counts_frames(policy):
         chosen = _numbered(policy, album.starts_s, described.rate, clip)
     _check_count(described, len(chosen), limits)
     if size is None:
@@ -176,14 +177,3 @@ def _length(described: Probe, clip: Clip) -> float:
 def _check_count(described: Probe, count: int, limits: Limits) -> None:
     if count > limits.frames:
         raise BrokenClip(described.path, f"{count} frames are wanted of it, the limit is {limits.frames}")
-
-
-def _cap(policy: Policy) -> int:
-    return policy.cap if isinstance(policy, Keyframes) else 1
-
-
-def _thin(moments: Sequence[float], cap: int) -> tuple[float, ...]:
-    """At most `cap` of the moments, evenly chosen, the first and last among them."""
-    if len(moments) <= cap:
-        return tuple(moments)
-    return tuple(moments[round(index * (len(moments) - 1) / max(1, cap - 1))] for index in range(cap))

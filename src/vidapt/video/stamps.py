@@ -1,28 +1,33 @@
-"""When the frames of a file are shown, from its index or its packets; at most one frame is decoded."""
+"""What the index and the packets of a file say about its frames; at most one frame is decoded."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+from vidapt.video.by_packets import Coded
 from vidapt.video.container import Source
 from vidapt.video.order import first_shown
 from vidapt.video.probe import Probe
 
 
-def stamps(source: Source) -> list[tuple[float, bool]]:
-    """Seconds from the first frame at which each frame is shown, ascending, and whether it is a key frame.
-
-    All packets of the file are read.
+def coded_pictures(source: Source) -> list[Coded]:
+    """The pictures of a file in the order they are shown. All packets are read.
 
     Args:
         source: The file, at whatever position; it is opened again.
     """
     with source.again() as again:
-        read = [(p.pts, p.is_keyframe) for p in again.packets() if p.pts is not None and not p.is_discard]
-    origin = first_shown(source)
-    if origin is None:
-        origin = min((pts for pts, _ in read), default=0)
-    return sorted((float((pts - origin) * source.time_base), key) for pts, key in read if pts >= origin)
+        packets = (packet for packet in again.packets() if not packet.is_discard)
+        read = [(p.pts, p.is_keyframe, p.size, k) for k, p in enumerate(packets) if p.pts is not None]
+    origin = min((pts for pts, *_ in read), default=0)
+    # Whether what is shown before the first key frame comes out, only decoding tells.
+    if read and (origin < read[0][0] or not read[0][1]):
+        first = first_shown(source)
+        origin = origin if first is None else first
+    shown = sorted(one for one in read if one[0] >= origin)
+    return [
+        Coded(float((pts - origin) * source.time_base), key, size, order) for pts, key, size, order in shown
+    ]
 
 
 def evenly_spaced(source: Source, described: Probe) -> bool:
