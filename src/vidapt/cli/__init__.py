@@ -33,36 +33,40 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Plain help: drawing boxes takes longer than all else together.
+    rich_markup_mode=None,
 )
-simulate_app = typer.Typer(help="Make clips whose truth is known exactly.", no_args_is_help=True)
+simulate_app = typer.Typer(
+    help="Make clips whose truth is known exactly.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(simulate_app, name="simulate")
 simulate_app.command("billiards")(worlds.simulate_billiards)
 simulate_app.command("conveyor")(worlds.simulate_conveyor)
 simulate_app.command("shapes")(worlds.simulate_shapes)
-data_app = typer.Typer(help="Check, count and divide labels.", no_args_is_help=True)
+data_app = typer.Typer(help="Check, count and divide labels.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 data_app.command("check")(data.check_data)
 data_app.command("stats")(data.data_stats)
 data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
-app.command()(adapting.adapt)
+app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
-app.command()(planning.plan)
+app.command(short_help="Tell what a recipe will cost, and what it could do better.")(planning.plan)
 app.command()(training.train)
-app.command("eval")(measuring.evaluate)
-app.command()(ablating.ablate)
-app.command()(captioning.caption)
-app.command()(captioning.ask)
-app.command()(measuring.look)
-app.command("match")(matching.match_statements)
-app.command()(aligning.interpolate)
-app.command("report")(aligning.report_run)
+app.command("eval", short_help="Measure what a model sees and what it makes up.")(measuring.evaluate)
+app.command(short_help="Train a recipe without a stage or with other settings; compare.")(ablating.ablate)
+app.command(short_help="Caption every clip of a folder: one row each.")(captioning.caption)
+app.command(short_help="Answer questions about a clip, or about several together.")(captioning.ask)
+app.command(short_help="Draw what models attend to over the frames.")(measuring.look)
+app.command("match", short_help="Score statements against a clip, or a whole set.")(matching.match_statements)
+app.command(short_help="Average a tuned model with its start; measure the way between.")(aligning.interpolate)
+app.command("report", short_help="Draw what a run gained and lost.")(aligning.report_run)
 app.command()(models.families)
-app.command()(models.export)
-app.command("parity")(parity.compare_with)
-app.command()(showing.demo)
+app.command(short_help="Write a model for other tools.")(models.export)
+app.command("parity", short_help="Compare prompts and answers with a server's.")(parity.compare_with)
+app.command(short_help="Adapt the shipped model to a venue it has never seen.")(showing.demo)
 
 
 def _tell_version(asked: bool) -> None:

@@ -11,7 +11,11 @@ import typer
 from vidapt.cli._options import Json
 from vidapt.cli._show import plain_errors, say, table
 
-app = typer.Typer(help="List the recipes that come with vidapt, and copy one.", invoke_without_command=True)
+app = typer.Typer(
+    help="List the recipes that come with vidapt, and copy one.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()

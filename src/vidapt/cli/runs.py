@@ -14,7 +14,9 @@ from vidapt.cli._show import plain_errors, remark, table
 if TYPE_CHECKING:
     from vidapt.measure.runs import RunListed
 
-app = typer.Typer(help="List runs and where they stand; compare two.", no_args_is_help=True)
+app = typer.Typer(
+    help="List runs and where they stand; compare two.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list")
