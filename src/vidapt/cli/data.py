@@ -1,4 +1,4 @@
-"""`vidapt data check|stats|split`: label files before anything is learned from them."""
+"""`vidapt data check|stats|split|dedup`: label files before anything is learned from them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ MediaRoot = Annotated[
     Path | None, typer.Option(help="Where the media lie, if not in the label file's folder.")
 ]
 Frames = Annotated[bool, typer.Option(help="Compare what clips show, to find near-duplicates.")]
+
+
+_SHOWN = 20
+"""Clips that a table tells of."""
 
 
 def _options(media_root: Path | None) -> dict[str, Path]:
@@ -153,6 +157,43 @@ def split_data(
             ["held-out clip", "part", "most like, of those learned", "likeness"],
             [[one.clip, one.part, one.nearest, one.likeness] for one in found.neighbours],
         )
+
+
+def dedup_data(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="Kept rows go here, the others beside it.")],
+    above: Annotated[float, typer.Option(help="Likeness of near-duplicates; 1 is the same.")] = 0.9,
+    frames: Frames = True,
+    labels: LabelFormat = None,
+    media_root: MediaRoot = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Set aside the labels of clips that show what another clip shows; nothing is deleted."""
+    from vidapt.progress import progress
+
+    with plain_errors():
+        from vidapt.curation import dedup
+
+        with progress() as report:
+            found = dedup(
+                files,
+                out,
+                above=above,
+                kind=labels,
+                options=_options(media_root),
+                frames=frames,
+                workers=workers,
+                report=report,
+            )
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    if found.twins:
+        rows = [[twin.clip, twin.like, f"{twin.likeness:.3f}", twin.rows] for twin in found.twins[:_SHOWN]]
+        table(["set aside", "is like", "likeness", "rows"], rows)
+    say(f"kept: {found.rows} rows, {found.clips} clips: {found.file}")
+    say(f"set aside: {len(found.twins)} clips: {found.aside}")
 
 
 def _shares(text: str) -> dict[str, float]:
