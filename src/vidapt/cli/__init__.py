@@ -14,6 +14,7 @@ from vidapt.cli import (
     aligning,
     captioning,
     data,
+    labelling,
     matching,
     measuring,
     models,
@@ -47,6 +48,7 @@ data_app.command("split")(data.split_data)
 
 # In the order in which `vidapt --help` lists them.
 app.command()(adapting.adapt)
+app.command()(labelling.label)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.command()(planning.plan)

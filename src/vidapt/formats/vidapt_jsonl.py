@@ -163,6 +163,16 @@ def write(path: Path, samples: Iterable[Sample]) -> int:
     return written[0]
 
 
+def refuse_unwritable(sample: Sample) -> None:
+    """See that `write` will take a sample.
+
+    Raises:
+        FormatError: If it could not be read back.
+    """
+    here = Path("labels.jsonl").absolute()
+    _json_line(sample, sample.id, here.parent, MediaFinder(here, root=None, look=False))
+
+
 def _write_rows(path: Path, part: Path, samples: Iterable[Sample]) -> int:
     taken: set[str] = set()
     finder = MediaFinder(path, root=None)
