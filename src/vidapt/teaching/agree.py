@@ -25,9 +25,8 @@ _NEAR_S = 1.0
 """Facts whose times are further apart than this are two."""
 
 _DENIALS = frozenset({"no", "not", "never", "none", "nobody", "nothing", "without"})
-_NUMBERS = frozenset(
-    ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-)
+_NUMBERS = frozenset(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])
+"""In words; "one" stands for things more often than for a number."""
 _T = TypeVar("_T")
 
 

@@ -164,7 +164,8 @@ def commit(places: Places, rows: list[LabelRow], broken: Mapping[str, Broken]) -
         write_lines(places.quarantine, told)
     else:
         places.quarantine.unlink(missing_ok=True)
-    vidapt_jsonl.write(places.labels, (sample for row in rows for sample in row.samples()))
+    folder = places.labels.parent
+    vidapt_jsonl.write(places.labels, (sample for row in rows for sample in row.samples(folder)))
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

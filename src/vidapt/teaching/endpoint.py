@@ -111,8 +111,8 @@ class EndpointTeacher:
             # Without a key of its own it would take what the environment has for another server.
             api_key=self._key or "none",
             base_url=self._cfg.url,
-            organization="",
-            project="",
+            # Nor are accounts of the environment told to others.
+            default_headers=dict.fromkeys(("OpenAI-Organization", "OpenAI-Project"), library.Omit()),
             timeout=self._cfg.timeout_s,
             max_retries=0,
             http_client=http,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vidapt.formats.vidapt_jsonl import as_written
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.teaching.agree import Fact
 
@@ -123,9 +124,9 @@ class LabelRow:
         """As JSON holds it."""
         return asdict(self)
 
-    def samples(self) -> Iterator[Sample]:
-        """Its labels as samples."""
-        clip = Clip(self.clip, Path(self.path), self.start_s, self.end_s, self.rate)
+    def samples(self, folder: Path) -> Iterator[Sample]:
+        """Its labels as samples of a label file in a folder."""
+        clip = as_written(Clip(self.clip, Path(self.path), self.start_s, self.end_s, self.rate), folder)
         for label in self.labels:
             turns = (Turn("user", label["question"]), Turn("assistant", label["text"]))
             kind = {"type": label["type"]} if label["type"] else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from vidapt.addresses import base_url, looks_like_key
 from vidapt.digests import digest
@@ -95,12 +95,21 @@ class Local(Strict):
         device: Where it runs.
     """
 
-    kind: Literal["local"]
+    kind: Literal["local"] = "local"
     model: ModelName
     device: str = Field("cpu", min_length=1)
 
 
-Teacher = Annotated[Endpoint | Local, Field(discriminator="kind")]
+def _kind(teacher: Any) -> str:
+    """Which of them is meant; a server where nothing is said."""
+    kind = teacher.get("kind", "endpoint") if isinstance(teacher, dict) else getattr(teacher, "kind", "")
+    return str(kind)
+
+
+# Not by the field's name: pydantic takes none that a validator of all fields sees first.
+Teacher = Annotated[
+    Annotated[Endpoint, Tag("endpoint")] | Annotated[Local, Tag("local")], Discriminator(_kind)
+]
 
 
 class Shown(Strict):

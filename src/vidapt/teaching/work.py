@@ -111,7 +111,7 @@ class Work:
         try:
             footage, labelled, rounds = await self._rounds(item, tally)
             row = self._row(key, footage, labelled, rounds, tally)
-            for sample in row.samples():
+            for sample in row.samples(self._book.path.parent):
                 refuse_unwritable(sample)
         except Stop:
             return
