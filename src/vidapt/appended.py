@@ -39,7 +39,9 @@ class Appended:
             self._held = held.pop_all()
 
     def close(self) -> None:
-        """Let others have it."""
+        """Let others have it; where nothing was written, nothing is left."""
+        if not self._end:
+            self.remove()
         self._held.close()
 
     def __exit__(
