@@ -9,8 +9,8 @@ import urllib.parse
 from vidapt.errors import ConfigError
 
 _KEYS = re.compile(
-    r"\b(?:sk|pk|rk)-[\w-]{16,}|\bBearer\s+\S{12,}|\bAIza[\w-]{20,}|\b(?:hf|gsk|ghp|gho|xai|r8|nvapi)[_-][\w-]{20,}"
-    r"|\bAKIA[A-Z0-9]{12,}|\beyJ[\w-]{10,}\.[\w-]{10,}",
+    r"\b(?:sk|pk|rk)-[\w-]{16,}|\bBearer\s+\S{12,}|\bAIza[\w-]{20,}|\b(?:hf|gsk|ghp|gho|r8)_[A-Za-z0-9]{20,}"
+    r"|\b(?:xai|nvapi)-[A-Za-z0-9]{16}[\w-]*|\bAKIA[A-Z0-9]{12,}|\beyJ[\w-]{10,}\.[\w-]{10,}",
     re.IGNORECASE,
 )
 """How the keys of well-known services look."""

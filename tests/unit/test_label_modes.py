@@ -67,7 +67,7 @@ def test_frames_and_their_times_are_shown(tmp_path: Path) -> None:
         ({"count": 3, "moving": 2, "moving_above": 1}, 6),
         ({"count": 3, "moving": 2, "moving_above": 255}, 3),
         ({"count": 1, "every_s": 0.5, "moving": 1}, 4),
-        ({"count": 4, "cap": 2}, 2),
+        ({"count": 2, "moving": 8, "moving_above": 1, "cap": 3}, 3),
     ],
 )
 def test_longer_and_livelier_clips_have_more_frames(

@@ -9,6 +9,8 @@ import importlib
 import json
 import math
 import time
+import urllib.parse
+import urllib.request
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +94,8 @@ class EndpointTeacher:
             raise self._unreached(error) from None
         except _TooLongError as error:
             raise Failed(self.name, str(error), paid=True) from None
+        except self._openai.OpenAIError as error:
+            raise Failed(self.name, self._shown(str(error)), paid=True) from None
         return self._said(raw.content, time.monotonic() - began)
 
     async def close(self) -> None:
@@ -103,7 +107,7 @@ class EndpointTeacher:
     def _connect(self) -> Any:
         library = self._openai
         http = library.DefaultAsyncHttpxClient(
-            transport=_bounded_transport(library),
+            transport=_bounded_transport(library, _proxy(self._cfg.url)),
             follow_redirects=False,
             headers={"Accept-Encoding": "identity"},
         )
@@ -203,7 +207,14 @@ def _client_library() -> Any:
         ) from None
 
 
-def _bounded_transport(library: Any) -> Any:
+def _proxy(url: str) -> str | None:
+    """What the environment says that requests to an address go through."""
+    parts = urllib.parse.urlsplit(url)
+    direct = urllib.request.proxy_bypass(parts.hostname or "")
+    return None if direct else urllib.request.getproxies().get(parts.scheme)
+
+
+def _bounded_transport(library: Any, proxy: str | None) -> Any:
     """What carries requests, and no more than `MOST_BYTES` of a reply, whatever its status."""
     base = next(one for one in library.DefaultAsyncHttpxClient.__mro__ if one.__name__ == "AsyncClient")
     http = importlib.import_module(base.__module__.partition(".")[0])  # the client's own httpx
@@ -232,7 +243,7 @@ def _bounded_transport(library: Any) -> Any:
             response.stream = Bounded(response.stream)
             return response
 
-    return Transport()
+    return Transport(proxy=proxy, limits=http.Limits(max_connections=None))
 
 
 def _content(asked: Asked) -> list[dict[str, Any]]:
@@ -253,16 +264,16 @@ def _count(value: Any) -> int | None:
 
 
 def _message(response: Any) -> str:
+    """What an error's body says."""
+    text = str(response.text)
     try:
-        text = response.text[: _TOLD * 16]
-        found = json.loads(response.text)
-        inner = found.get("error", found) if isinstance(found, dict) else found
-        if isinstance(inner, dict):
-            parts = (inner.get(name) for name in ("message", "code", "type"))
-            text = " ".join(str(part) for part in parts if part)
-    except (ValueError, RecursionError, RuntimeError):
-        return "" if not isinstance(getattr(response, "text", ""), str) else str(text)
-    return str(text)
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text[: _TOLD * 16]
+    inner = found.get("error", found) if isinstance(found, dict) else found
+    if isinstance(inner, dict):
+        return " ".join(str(inner[name]) for name in ("message", "code", "type") if inner.get(name))
+    return str(inner)
 
 
 def _wait(headers: Any) -> float | None:

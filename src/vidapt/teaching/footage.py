@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ class Look:
     """What is known of a clip before a teacher sees it.
 
     Attributes:
+        key: Of its row.
         clip: It.
         content: Its `video.identity`.
         length_s: Its length in seconds; 0 for a still.
@@ -38,6 +39,7 @@ class Look:
         movement: Mean difference of tiny frames that follow one another, 0 to 255.
     """
 
+    key: str
     clip: Clip
     content: str
     length_s: float
@@ -98,7 +100,7 @@ def look_at(
             steps = [difference(one, other) for one, other in pairwise(frames.pixels)]
             movement = round(sum(steps) / len(steps), 3) if steps else 0.0
             length = 0.0 if known.kind == "still" else float(frames.length_s or 0.0)
-            yield key, Look(clip, contents[key], length, (known.height, known.width), movement)
+            yield key, Look(key, clip, contents[key], length, (known.height, known.width), movement)
 
 
 def segments(length_s: float, facts: Facts) -> tuple[tuple[float, float], ...]:
@@ -139,22 +141,21 @@ def shown_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def show(
-    looks: Iterable[Look], recipe: Labelling, workers: int | None, ahead: int, times: float = 1.0
+    looks: Iterable[Look], recipe: Labelling, workers: int, ahead: int, times: float = 1.0
 ) -> Iterator[Footage | tuple[Look, BrokenClip]]:
     """Decode clips as they are shown, in order; of one that cannot be, what is wrong."""
-    given = list(looks)
-    wanted = (
-        Wanted(
-            look.clip,
-            Uniform(count=outline(look, recipe, times)[0], pad=False),
-            shown_size(look.size, recipe.frames.side),
-        )
-        for look in given
-    )
-    count = (os.cpu_count() or 1) if workers is None else workers
-    stream = decode_each(wanted, workers=count, ahead=ahead)
+    under_way: deque[Look] = deque()
+
+    def wanted() -> Iterator[Wanted]:
+        for look in looks:
+            under_way.append(look)
+            policy = Uniform(count=outline(look, recipe, times)[0], pad=False)
+            yield Wanted(look.clip, policy, shown_size(look.size, recipe.frames.side))
+
+    stream = decode_each(wanted(), workers=workers, ahead=ahead)
     with closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", stream)):
-        for look, (_, frames) in zip(given, stream, strict=True):
+        for _, frames in stream:
+            look = under_way.popleft()
             if isinstance(frames, BrokenClip):
                 yield look, frames
             else:

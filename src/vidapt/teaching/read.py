@@ -28,7 +28,7 @@ def read_labelling(
     Args:
         path: A YAML file; None is the shipped one, from which prompts come that a file leaves out.
         overrides: `a.b.0.c=value` entries, whose values are YAML.
-        given: Values by their top keys, which come in the place of the file's.
+        given: Values by their top keys, which come in the place of the file's, before the entries.
 
     Raises:
         ConfigError: Naming every mistake with its line; or where a key may stand, which is not shown.
@@ -37,8 +37,8 @@ def read_labelling(
     data, lines = parse_yaml(file)
     if not isinstance(data, dict):
         raise ConfigError(file, "is no recipe", "write `mode: ...` and so on; copy the shipped one")
-    apply_overrides(data, overrides, lines)
     data.update(given or {})
+    apply_overrides(data, overrides, lines)
     _refuse_keys(file, data, lines)
     prompts = data.get("prompts", {})
     if path is not None and isinstance(prompts, dict):

@@ -133,6 +133,12 @@ class Shown(Strict):
     side: int = Field(512, ge=32, le=4096)
     quality: int = Field(85, ge=1, le=95)
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Shown:
+        if self.count > self.cap:
+            raise ValueError(f"`count` is {self.count}, more than `cap`, which is {self.cap}")
+        return self
+
 
 class Decoded(Strict):
     """How answers about footage are sampled; texts from facts are always written greedily.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -68,22 +69,31 @@ class Work:
         self._desk = Desk(self._teachers, revisions, self._replies, self._purse, recipe.give_up)
         self._tell()
         try:
-            looks = list(self._looks())
-            await self._all(looks)
+            await self._all()
         finally:
             await self._desk.close()
             self._book.sync()
         return self._desk.reason
 
-    def _looks(self) -> Iterator[Look]:
-        for key, look in look_at(self._left, self._todo.contents, self._source.processes, self._report):
-            if isinstance(look, BrokenClip):
-                self._break(key, look.reason, Tally())
-            else:
-                yield look
+    def _shown(self) -> Generator[Footage | tuple[str, BrokenClip], None, None]:
+        """What is left, as it is shown, or what is wrong with it by key."""
+        count, broken = self._source.processes, deque[tuple[str, BrokenClip]]()
 
-    async def _all(self, looks: Sequence[Look]) -> None:
-        shown = show(looks, self._recipe, self._source.workers, ahead=self._at_once)
+        def looks() -> Iterator[Look]:
+            for key, look in look_at(self._left, self._todo.contents, count, self._report):
+                if isinstance(look, BrokenClip):
+                    broken.append((key, look))
+                else:
+                    yield look
+
+        for item in show(looks(), self._recipe, count, ahead=self._at_once):
+            while broken:
+                yield broken.popleft()
+            yield item if isinstance(item, Footage) else (item[0].key, item[1])
+        yield from broken
+
+    async def _all(self) -> None:
+        shown = self._shown()
         waiting: set[asyncio.Task[None]] = set()
         fetching: asyncio.Task[Any] | None = None
         try:
@@ -101,13 +111,13 @@ class Work:
             if fetching is not None and not fetching.done():
                 await asyncio.wait([fetching])  # a generator cannot be closed while it runs
             with contextlib.suppress(ValueError):
-                shown.close()  # type: ignore[attr-defined]
+                shown.close()
 
-    async def _one(self, item: Footage | tuple[Look, BrokenClip]) -> None:
+    async def _one(self, item: Footage | tuple[str, BrokenClip]) -> None:
         if not isinstance(item, Footage):
-            self._break(self._key(item[0]), item[1].reason, Tally())
+            self._break(item[0], item[1].reason, Tally())
             return
-        tally, key = Tally(), self._key(item.look)
+        tally, key = Tally(), item.look.key
         try:
             footage, labelled, rounds = await self._rounds(item, tally)
             row = self._row(key, footage, labelled, rounds, tally)
@@ -148,9 +158,6 @@ class Work:
         if not isinstance(found, Footage):
             raise found[1]
         return found
-
-    def _key(self, look: Look) -> str:
-        return self._todo.keys[look.clip.id]
 
     def _row(self, key: str, footage: Footage, labelled: Labelled, rounds: int, tally: Tally) -> LabelRow:
         look, clip = footage.look, footage.look.clip
