@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vidapt.captioning.found import order
 from vidapt.errors import ConfigError, FormatError
 from vidapt.files import write_file
 from vidapt.formats import vidapt_jsonl
+from vidapt.nouns import Sample
 from vidapt.teaching.rows import Broken, LabelRow
 
 
@@ -51,6 +53,32 @@ class Places:
         return cls(out, provenance, quarantine, partial, replies or kept)
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is kept in memory of a row.
+
+    Attributes:
+        key: As the row has it.
+        clip: Likewise.
+        folder: Likewise.
+        settings: Likewise.
+        labels: How many it has.
+        read: Gives all of it, as JSON holds it.
+    """
+
+    key: str
+    clip: str
+    folder: str
+    settings: str
+    labels: int
+    read: Callable[[], dict[str, Any]]
+
+    @classmethod
+    def of(cls, row: LabelRow, read: Callable[[], dict[str, Any]]) -> Head:
+        """Of a row."""
+        return cls(row.key, row.clip, row.folder, row.settings, len(row.labels), read)
+
+
 class Book(Appended):
     """The journal of a job: a line for every clip that is done or broken.
 
@@ -64,10 +92,10 @@ class Book(Appended):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.rows: dict[str, LabelRow] = {}
+        self.rows: dict[str, Head] = {}
         self.broken: dict[str, Broken] = {}
-        for _, line in self.lines():
-            self._take(line)
+        for place, line in self.lines():
+            self._take(line, place)
 
     def __enter__(self) -> Book:
         return self
@@ -81,28 +109,31 @@ class Book(Appended):
     def add(self, entry: LabelRow | Broken) -> None:
         """Add one line; it survives the death of this process."""
         line = {"row": entry.to_dict()} if isinstance(entry, LabelRow) else {"broken": asdict(entry)}
-        self.write(line)
-        self._take(line)
+        self._take(line, self.write(line))
 
     def clear(self) -> None:
         """Forget everything."""
         super().clear()
         self.rows, self.broken = {}, {}
 
-    def _take(self, line: Any) -> None:
+    def _take(self, line: Any, place: tuple[int, int]) -> None:
         try:
             if "row" in line:
-                row = LabelRow(**line["row"])
-                self.rows[row.key] = row
-                self.broken.pop(row.key, None)  # it was given another chance
+                head = Head.of(LabelRow(**line["row"]), partial(self._row_at, place))
+                self.rows[head.key] = head
+                self.broken.pop(head.key, None)  # it was given another chance
             else:
                 broken = Broken(**line["broken"])
                 self.broken[broken.key] = broken
         except (TypeError, KeyError):
             return  # damaged by a loss of power; its clip is labelled again, from the replies
 
+    def _row_at(self, place: tuple[int, int]) -> dict[str, Any]:
+        row: dict[str, Any] = self.at(place)["row"]
+        return row
 
-def old_rows(places: Places, settings: str) -> list[LabelRow]:
+
+def old_rows(places: Places, settings: str) -> list[Head]:
     """The rows of a finished job of the same kind.
 
     Raises:
@@ -117,10 +148,13 @@ def old_rows(places: Places, settings: str) -> list[LabelRow]:
                 "write to another file, or overwrite",
             )
         return []
-    rows = []
+    rows, start = [], 0
     try:
-        with places.provenance.open(encoding="utf-8") as file:
-            rows = [LabelRow(**json.loads(line)) for line in file]
+        with places.provenance.open("rb") as file:
+            for line in file:
+                read = partial(_line_at, places.provenance, start, len(line))
+                rows.append(Head.of(LabelRow(**json.loads(line)), read))
+                start += len(line)
     except (ValueError, TypeError) as error:
         raise FormatError(
             places.provenance, f"holds something other than rows of labels ({error})", "overwrite"
@@ -134,7 +168,14 @@ def old_rows(places: Places, settings: str) -> list[LabelRow]:
     return rows
 
 
-def refuse_namesakes(out: Path, rows: Iterable[LabelRow], keys: Mapping[str, str], folder: str) -> None:
+def _line_at(path: Path, start: int, size: int) -> dict[str, Any]:
+    with path.open("rb") as file:
+        file.seek(start)
+        row: dict[str, Any] = json.loads(file.read(size))
+    return row
+
+
+def refuse_namesakes(out: Path, rows: Iterable[Head], keys: Mapping[str, str], folder: str) -> None:
     """Refuse to drop labels of another folder's clips for clips of the same names and other content.
 
     Raises:
@@ -149,23 +190,28 @@ def refuse_namesakes(out: Path, rows: Iterable[LabelRow], keys: Mapping[str, str
             )
 
 
-def merged(rows: Iterable[LabelRow], keys: Mapping[str, str]) -> list[LabelRow]:
+def merged(rows: Iterable[Head], keys: Mapping[str, str]) -> list[Head]:
     """One row per clip in natural order, none whose clip has changed since."""
     current = {row.clip: row for row in rows if keys.get(row.clip, row.key) == row.key}
     return sorted(current.values(), key=lambda row: order(row.clip))
 
 
-def commit(places: Places, rows: list[LabelRow], broken: Mapping[str, Broken]) -> None:
+def commit(places: Places, rows: list[Head], broken: Mapping[str, Broken]) -> None:
     """Put everything in place, the labels last."""
-    write_lines(places.provenance, (row.to_dict() for row in rows))
+    write_lines(places.provenance, (row.read() for row in rows))
     if broken:
         named = sorted(broken.values(), key=lambda one: order(one.clip))
         told = ({"clip": one.clip, "reason": one.reason, **one.usage} for one in named)
         write_lines(places.quarantine, told)
     else:
         places.quarantine.unlink(missing_ok=True)
-    folder = places.labels.parent
-    vidapt_jsonl.write(places.labels, (sample for row in rows for sample in row.samples(folder)))
+    vidapt_jsonl.write(places.labels, _samples(places))
+
+
+def _samples(places: Places) -> Iterator[Sample]:
+    with places.provenance.open("rb") as file:
+        for line in file:
+            yield from LabelRow(**json.loads(line)).samples(places.labels.parent)
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

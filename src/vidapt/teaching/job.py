@@ -16,9 +16,9 @@ from vidapt.errors import BudgetError, ConfigError
 from vidapt.files import check_file
 from vidapt.progress import Reporter, silent
 from vidapt.teaching.asked import Teacher
-from vidapt.teaching.book import Book, Places, commit, merged, old_rows, refuse_namesakes
+from vidapt.teaching.book import Book, Head, Places, commit, merged, old_rows, refuse_namesakes
 from vidapt.teaching.replies import Replies, Spent
-from vidapt.teaching.rows import Broken, LabelRow
+from vidapt.teaching.rows import Broken
 from vidapt.teaching.settings import Endpoint, Labelling
 from vidapt.teaching.todo import Source, Todo, find_todo
 from vidapt.teaching.work import Work
@@ -154,7 +154,7 @@ def label_folder(
 
 def _summary(
     places: Places,
-    rows: Sequence[LabelRow],
+    rows: Sequence[Head],
     broken: Mapping[str, Broken],
     todo: Todo,
     spent: Spent,
@@ -167,7 +167,7 @@ def _summary(
         out=places.labels,
         labelled=len(made),
         kept=len(rows) - len(made),
-        labels=sum(len(row.labels) for row in rows),
+        labels=sum(row.labels for row in rows),
         broken=len(broken),
         quarantine=places.quarantine if broken else None,
         left=len(missing),
@@ -195,8 +195,8 @@ def _check_book(book: Book, settings: str, *, overwrite: bool) -> None:
 
 
 def _outcome(
-    todo: Todo, old: Sequence[LabelRow], book: Book, settings: str
-) -> tuple[list[LabelRow], dict[str, Broken]]:
+    todo: Todo, old: Sequence[Head], book: Book, settings: str
+) -> tuple[list[Head], dict[str, Broken]]:
     """The rows there are to be, and by name the clips that have none."""
     keys = todo.keys
     rows = merged([*old, *book.rows.values()], keys)
