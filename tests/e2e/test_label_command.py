@@ -15,7 +15,9 @@ from label_tools import KEY, KEY_ENV, film_all, lines, provenance, recipe_file, 
 from served_tools import serving
 
 from vidapt.cli import app
+from vidapt.digests import digest
 from vidapt.formats import open_samples
+from vidapt.formats._base import CAPTION_PROMPT
 
 
 def run(*words: str | Path) -> tuple[int, str, str]:
@@ -37,6 +39,8 @@ def test_a_shipped_model_is_a_teacher(tmp_path: Path) -> None:
     assert [len(row["voices"]) for row in rows] == [2, 2]
     assert all(call["told"] and 0 < call["written"] <= 16 for row in rows for call in row["calls"])
     assert rows[0]["teachers"] == ["billiards-home"]
+    # It is asked what it was trained on.
+    assert {call["prompt_hash"] for row in rows for call in row["calls"]} == {digest(CAPTION_PROMPT, 16)}
 
 
 def test_a_dry_run_asks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -245,3 +246,16 @@ def test_what_is_foreseen_is_what_is_asked(mode: str, tmp_path: Path) -> None:
 
 def _bound_of(replies: Path) -> float:
     return float(next(line["money"] for line in lines(replies) if "asked" in line))
+
+
+@pytest.mark.parametrize("change", [{"revision": "2"}, {"model": "other"}, {"extra": {"top_k": 5}}])
+def test_another_model_or_way_of_sampling_is_asked_anew(change: dict[str, Any], tmp_path: Path) -> None:
+    clips, replies = film_all(tmp_path / "clips", 1), tmp_path / "replies.jsonl"
+    with serving(teacher) as fake, serving(teacher) as elsewhere:
+        label(recipe(fake), clips, tmp_path / "a.jsonl", replies=replies)
+        label(recipe(elsewhere), clips, tmp_path / "b.jsonl", replies=replies)
+        assert elsewhere.heard == [], "where a model is served is no matter"
+        label(recipe(fake, endpoint=change), clips, tmp_path / "c.jsonl", replies=replies)
+        assert len(fake.heard) == 2
+        with pytest.raises(ConfigError, match="another recipe"):
+            label(recipe(fake, endpoint=change), clips, tmp_path / "a.jsonl", replies=replies)

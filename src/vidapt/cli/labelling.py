@@ -121,10 +121,14 @@ def _settled(
     max_cost: float | None,
     max_tokens: int | None,
 ) -> Labelling:
+    from vidapt.formats._base import CAPTION_PROMPT
     from vidapt.teaching.read import read_labelling
 
     given: dict[str, Any] = {} if teachers is None else {"teachers": teachers}
     given |= {} if mode is None else {"mode": mode}
+    if recipe is None and teachers is not None and teachers[0]["kind"] == "local":
+        # A model of vidapt's own was trained on this question, and a small one understands no other.
+        changes = [f"prompts.caption={CAPTION_PROMPT}", *changes]
     limits = {"budget.money": max_cost, "budget.tokens": max_tokens}
     changes = [*changes, *(f"{place}={value}" for place, value in limits.items() if value is not None)]
     return read_labelling(recipe, changes, given)

@@ -112,6 +112,10 @@ class Teacher(Protocol):
     name: str
     limits: Limits
 
+    @property
+    def identity(self) -> list[object]:
+        """What tells its answers from those of others, beside the questions, as plain values."""
+
     def sees(self, asked: Asked) -> list[object]:
         """What of a question's footage its answer depends on, as plain values."""
 

@@ -31,7 +31,6 @@ class Desk:
 
     Args:
         teachers: Who is asked.
-        revisions: What tells their answers apart from those of others of their name.
         replies: Where answers are kept.
         purse: What may be spent.
         give_up: Questions in a row that come to nothing before all ends.
@@ -40,13 +39,12 @@ class Desk:
     def __init__(
         self,
         teachers: Sequence[Teacher],
-        revisions: Sequence[str],
         replies: Replies,
         purse: Purse,
         give_up: int,
     ) -> None:
         self.teachers = teachers
-        self._revisions, self._replies, self._purse, self._give_up = revisions, replies, purse, give_up
+        self._replies, self._purse, self._give_up = replies, purse, give_up
         self._lanes = [_Lane(teacher) for teacher in teachers]
         self._under_way: dict[str, asyncio.Task[Kept]] = {}
         self._vain = 0
@@ -94,7 +92,7 @@ class Desk:
         """Of an answer: digest of all that it depends on."""
         teacher = self.teachers[number]
         how = [asked.schema, asked.temperature, asked.top_p, asked.max_tokens, asked.seed]
-        return digest([teacher.name, self._revisions[number], asked.prompt, teacher.sees(asked), how], 32)
+        return digest([teacher.identity, asked.prompt, teacher.sees(asked), how], 32)
 
     async def _paid(self, key: str, lane: _Lane, asked: Asked) -> Kept:
         async with lane.room:

@@ -56,6 +56,11 @@ class EndpointTeacher:
         self._openai = _client_library()
         self._client: Any = None
 
+    @property
+    def identity(self) -> list[object]:
+        """The model by its name, and how it is asked; where the server stands is not part of it."""
+        return [self.name, self._cfg.revision, self._cfg.extra, self._cfg.json_by]
+
     def sees(self, asked: Asked) -> list[object]:
         """The pictures and their times."""
         return [[one.digest, seconds(one.seconds)] for one in asked.pictures]
@@ -127,12 +132,15 @@ class EndpointTeacher:
             "model": self._cfg.model,
             "messages": [{"role": "user", "content": _content(asked)}],
             self._cfg.limit: asked.max_tokens,
-            "top_p": asked.top_p,
-            "seed": asked.seed,
             "extra_body": dict(self._cfg.extra) or None,
         }
+        # What need not be said is left out: there are models that refuse it.
         if asked.temperature is not None:
             request["temperature"] = asked.temperature
+        if asked.top_p < 1:
+            request["top_p"] = asked.top_p
+        if self._cfg.seeded:
+            request["seed"] = asked.seed
         if asked.schema is not None and self._cfg.json_by == "object":
             request["response_format"] = {"type": "json_object"}
         if asked.schema is not None and self._cfg.json_by == "schema":

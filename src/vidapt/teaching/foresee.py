@@ -166,8 +166,9 @@ def foresee(
         ConfigError: As the job does.
     """
     places = Places.of(out)
-    todo = find_todo(source, recipe.settings, report)
-    done = set() if overwrite else {row.key for row in old_rows(places, recipe.settings)}
+    settings = recipe.settings([teacher.identity for teacher in teachers])
+    todo = find_todo(source, settings, report)
+    done = set() if overwrite else {row.key for row in old_rows(places, settings)}
     if places.partial.exists():
         with Book(places.partial) as book:
             done |= book.rows.keys()

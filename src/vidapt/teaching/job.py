@@ -130,14 +130,14 @@ def label_folder(
     for place in asdict(places).values():
         check_file(place)
     teachers = open_teachers(recipe)
-    folder = folder_of(source.path)
+    settings, folder = recipe.settings([one.identity for one in teachers]), folder_of(source.path)
     with (
         Book(places.partial) as book,
-        Replies(places.replies, digest([recipe.settings, folder])) as kept_replies,
+        Replies(places.replies, digest([settings, folder])) as kept_replies,
     ):
-        _check_book(book, recipe.settings, overwrite=overwrite)
-        old = [] if overwrite else old_rows(places, recipe.settings)
-        todo = find_todo(source, recipe.settings, report)
+        _check_book(book, settings, overwrite=overwrite)
+        old = [] if overwrite else old_rows(places, settings)
+        todo = find_todo(source, settings, report)
         before = {row.key for row in (*old, *book.rows.values())}
         if not overwrite:
             refuse_namesakes(places.labels, [*old, *book.rows.values()], todo.keys, folder)
@@ -145,7 +145,7 @@ def label_folder(
         reason = asyncio.run(work.carry_out())
         if reason is not None and not isinstance(reason, BudgetError):
             raise reason
-        rows, broken = _outcome(todo, old, book, recipe.settings)
+        rows, broken = _outcome(todo, old, book)
         commit(places, rows, broken)
         book.remove()
     made = {row.key for row in rows}
@@ -194,9 +194,7 @@ def _check_book(book: Book, settings: str, *, overwrite: bool) -> None:
     book.clear()
 
 
-def _outcome(
-    todo: Todo, old: Sequence[Head], book: Book, settings: str
-) -> tuple[list[Head], dict[str, Broken]]:
+def _outcome(todo: Todo, old: Sequence[Head], book: Book) -> tuple[list[Head], dict[str, Broken]]:
     """The rows there are to be, and by name the clips that have none."""
     keys = todo.keys
     rows = merged([*old, *book.rows.values()], keys)
@@ -207,5 +205,5 @@ def _outcome(
         if keys.get(one.clip) == one.key and one.key not in labelled
     }
     for name, reason in todo.unreadable.items():
-        broken[name] = Broken("", name, reason, settings)
+        broken[name] = Broken("", name, reason, todo.settings)
     return rows, broken

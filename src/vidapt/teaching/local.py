@@ -31,11 +31,15 @@ class LocalTeacher:
         self.name = self._engine.name
         self.limits = Limits()
 
+    @property
+    def identity(self) -> list[object]:
+        """The model's weights, and all else that its answers depend on."""
+        return [self._engine.fingerprint]
+
     def sees(self, asked: Asked) -> list[object]:
-        """The stretch of the file, and the model's weights."""
+        """The stretch of the file."""
         clip = asked.clip
-        place = [] if clip is None else [asked.content, clip.start_s, clip.end_s, clip.rate]
-        return [self._engine.fingerprint, *place]
+        return [] if clip is None else [asked.content, clip.start_s, clip.end_s, clip.rate]
 
     def bound(self, asked: Asked) -> Bound:
         """Tokens of the clip, the text and the longest answer."""

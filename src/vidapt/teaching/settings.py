@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -44,6 +45,7 @@ class Endpoint(Strict):
             one for every 14x14 pixels.
         json_by: How JSON is asked for: by `schema`, as any `object`, or by the words of the `prompt` alone.
         limit: What the server calls the longest answer.
+        seeded: Whether a seed is sent; not every server takes one.
         extra: Further fields of every request.
         concurrency: Most requests under way.
         requests_per_minute: Most requests begun in a minute; None bounds nothing.
@@ -62,6 +64,7 @@ class Endpoint(Strict):
     tokens_per_frame: int | None = Field(None, ge=1, le=1_000_000)
     json_by: Literal["schema", "object", "prompt"] = "schema"
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    seeded: bool = True
     extra: dict[str, Any] = Field({})
     concurrency: _Count = 8
     requests_per_minute: float | None = Field(None, gt=0, le=1_000_000)
@@ -301,12 +304,14 @@ class Labelling(Strict):
         """Voices that must state a fact."""
         return self.facts.least_votes or min(2, self.voices)
 
-    @property
-    def settings(self) -> str:
-        """Hash of all that labels depend on, which prices, addresses and budgets are not."""
+    def settings(self, teachers: Sequence[object]) -> str:
+        """Hash of all that labels depend on, which prices, addresses and budgets are not.
+
+        Args:
+            teachers: The `identity` of each.
+        """
         own = {"mode", "samples", "frames", "decoding", "again", "facts", "questions", "prompts"}
-        teachers = [[one.kind, one.model, getattr(one, "revision", "")] for one in self.teachers]
-        return digest([self.model_dump(mode="json", include=own), teachers])
+        return digest([self.model_dump(mode="json", include=own), list(teachers)])
 
 
 def _unpriced(teacher: Endpoint | Local) -> bool:

@@ -42,6 +42,7 @@ class Todo:
     """What there is to do.
 
     Attributes:
+        settings: Hash of all but the clips that labels depend on.
         folder: Where names of clips begin.
         clips: Of all that can be read, by key.
         contents: Their `video.identity`, by key.
@@ -49,6 +50,7 @@ class Todo:
         ignored: Files that are no clips, by suffix.
     """
 
+    settings: str
     folder: str
     clips: dict[str, Clip]
     contents: dict[str, str]
@@ -80,4 +82,4 @@ def find_todo(source: Source, settings: str, report: Reporter = silent) -> Todo:
             key = digest([clip.id, content, settings, *([] if clip.rate is None else [clip.rate])])
             clips[key], contents[key] = clip, content
         report("find clips", number, len(found.clips))
-    return Todo(folder_of(source.path), clips, contents, unreadable, found.ignored)
+    return Todo(settings, folder_of(source.path), clips, contents, unreadable, found.ignored)

@@ -64,9 +64,8 @@ class Work:
     async def carry_out(self) -> VidaptError | None:
         """Label all that is left; why it ended before that, if it did."""
         recipe = self._recipe
-        revisions = [getattr(one, "revision", "") for one in recipe.teachers]
         self._purse = Purse(self._replies.spent, recipe.budget.money, recipe.budget.tokens)
-        self._desk = Desk(self._teachers, revisions, self._replies, self._purse, recipe.give_up)
+        self._desk = Desk(self._teachers, self._replies, self._purse, recipe.give_up)
         self._tell()
         try:
             await self._all()
@@ -173,7 +172,7 @@ class Work:
             end_s=clip.end_s,
             rate=clip.rate,
             mode=self._recipe.mode,
-            settings=self._recipe.settings,
+            settings=self._todo.settings,
             teachers=[teacher.name for teacher in self._teachers],
             frames=[one.seconds for one in footage.pictures],
             size=[height, width],
@@ -194,7 +193,7 @@ class Work:
 
     def _break(self, key: str, reason: str, tally: Tally) -> None:
         name = self._todo.clips[key].id
-        self._book.add(Broken(key, name, readable(reason), self._recipe.settings, _usage(tally)))
+        self._book.add(Broken(key, name, readable(reason), self._todo.settings, _usage(tally)))
         self._broken += 1
         self._done += 1
         self._tell()
