@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 from pathlib import Path
@@ -29,8 +30,11 @@ from label_tools import (
 from PIL import Image
 from served_tools import said, serving
 
+from vidapt.errors import FormatError
 from vidapt.formats import open_samples
 from vidapt.labelling.cases import read_cases
+from vidapt.teaching.modes import find, modes
+from vidapt.teaching.rows import read_rows
 
 
 def test_a_caption_is_a_row_that_training_reads(tmp_path: Path) -> None:
@@ -44,6 +48,22 @@ def test_a_caption_is_a_row_that_training_reads(tmp_path: Path) -> None:
     first = next(iter(open_samples(out)))
     assert (first.question, first.answer) == ("describe the video.", ANSWERS["caption"])
     assert [case.true for case in read_cases(out)] == [(ANSWERS["caption"],)] * 2
+
+
+def test_every_file_of_the_folder_is_a_mode() -> None:
+    assert {"caption", "facts", "questions"} <= set(modes())
+    assert all(inspect.iscoroutinefunction(find(mode)) for mode in modes())
+
+
+def test_provenance_is_read_row_by_row_and_refused_by_its_line(tmp_path: Path) -> None:
+    clips, out = film_all(tmp_path / "clips", 2), tmp_path / "out.jsonl"
+    with serving(teacher) as fake:
+        label(recipe(fake), clips, out)
+    path = beside(out, "provenance")
+    assert [row.to_dict() for row in read_rows(path)] == provenance(out)
+    path.write_text(path.read_text() + '{"key": 1}\n')
+    with pytest.raises(FormatError, match="jsonl:3: is no row of labels"):
+        list(read_rows(path))
 
 
 def test_frames_and_their_times_are_shown(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,7 @@ from vidapt.captioning.found import order
 from vidapt.errors import ConfigError, FormatError
 from vidapt.files import write_file
 from vidapt.formats import vidapt_jsonl
-from vidapt.nouns import Sample
-from vidapt.teaching.rows import Broken, LabelRow
+from vidapt.teaching.rows import Broken, LabelRow, read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +204,9 @@ def commit(places: Places, rows: list[Head], broken: Mapping[str, Broken]) -> No
         write_lines(places.quarantine, told)
     else:
         places.quarantine.unlink(missing_ok=True)
-    vidapt_jsonl.write(places.labels, _samples(places))
-
-
-def _samples(places: Places) -> Iterator[Sample]:
-    with places.provenance.open("rb") as file:
-        for line in file:
-            yield from LabelRow(**json.loads(line)).samples(places.labels.parent)
+    folder = places.labels.parent
+    made = (sample for row in read_rows(places.provenance) for sample in row.samples(folder))
+    vidapt_jsonl.write(places.labels, made)
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

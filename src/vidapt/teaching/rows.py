@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vidapt.errors import FormatError
 from vidapt.formats.vidapt_jsonl import as_written
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.teaching.agree import Fact
@@ -150,6 +152,24 @@ class Broken:
     reason: str
     settings: str
     usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_rows(path: Path) -> Iterator[LabelRow]:
+    """The rows of a file of provenance, one after the other.
+
+    Raises:
+        FormatError: If it cannot be read or holds anything else.
+    """
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                number += 1
+                yield LabelRow(**json.loads(line))
+    except OSError as error:
+        raise FormatError(path, f"cannot be read ({error.strerror})", "name a provenance file") from error
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{path}:{number}", f"is no row of labels ({error})", "label anew") from None
 
 
 def plain_facts(facts: tuple[Fact, ...]) -> list[dict[str, Any]]:
