@@ -67,6 +67,8 @@ def test_a_killed_job_goes_on_and_pays_for_nothing_twice(how: signal.Signals, tm
         answered = sum('"reply"' in line for line in so_far)
         open_ = sum('"asked"' in line for line in so_far) - answered
         begun = sum(answering.begun.values())
+        if how == signal.SIGTERM:
+            assert (open_, begun) == (0, answered), "what was under way is waited for"
 
         summary = label(recipe(fake, "facts", endpoint=slow), clips, out)
 

@@ -72,7 +72,8 @@ def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
             if 300 <= status < 400:
                 self.send_header("Location", "http://127.0.0.1:9/v1")
             self.end_headers()
-            self.wfile.write(text)
+            with suppress(OSError):
+                self.wfile.write(text)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import gzip
 import json
 import threading
@@ -293,7 +294,7 @@ def test_questions_begin_no_faster_than_they_may(limits: dict[str, float], apart
         lane = desk._Lane(endpoint.EndpointTeacher(recipe("http://x", endpoint=limits).teachers[0]))  # type: ignore[arg-type]
         times = []
         for _ in range(3):
-            await lane.turn(20)
+            await lane.turn(20, lambda: None)
             times.append(time.monotonic())
         return times
 
@@ -338,6 +339,27 @@ def test_settings_of_a_server_are_sent(clips: Path, tmp_path: Path) -> None:
     (body,) = fake.heard
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.5, 0.9, 1024)
     assert "seed" not in body
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"),
+    [
+        ("2.5", 2.5, 2.5),
+        ("-3", 0, 0),
+        (email.utils.formatdate(time.time() + 100, usegmt=True), 50, 101),
+        (email.utils.formatdate(time.time() - 100, usegmt=True), 0, 0),
+        ("soon", None, None),
+        ("inf", None, None),
+        (None, None, None),
+    ],
+)
+def test_how_long_a_server_asks_to_wait(given: str | None, least: float | None, most: float | None) -> None:
+    found = endpoint._wait({} if given is None else {"retry-after": given})
+    if least is None or most is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert least <= found <= most
 
 
 def test_without_the_client_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

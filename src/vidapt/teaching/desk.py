@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vidapt.digests import digest
@@ -15,6 +15,10 @@ from vidapt.teaching.replies import Kept, Replies
 
 _FIRST_S, _LONGEST_S = 0.5, 60.0
 """Pauses before a question is repeated, doubled from the first to the longest, where a server says none."""
+
+
+_LOOK_UP_S = 0.5
+"""Longest sleep before it is seen whether all is to end."""
 
 
 class Asking(Protocol):
@@ -34,6 +38,8 @@ class Desk:
         replies: Where answers are kept.
         purse: What may be spent.
         give_up: Questions in a row that come to nothing before all ends.
+        interrupted: Says whether somebody wants it to end; what is under way is then still waited for, since
+            it is paid for.
     """
 
     def __init__(
@@ -42,13 +48,19 @@ class Desk:
         replies: Replies,
         purse: Purse,
         give_up: int,
+        interrupted: Callable[[], object] = lambda: None,
     ) -> None:
         self.teachers = teachers
         self._replies, self._purse, self._give_up = replies, purse, give_up
         self._lanes = [_Lane(teacher) for teacher in teachers]
         self._under_way: dict[str, asyncio.Task[Kept]] = {}
-        self._vain = 0
+        self._vain, self._interrupted = 0, interrupted
         self.reason: VidaptError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is asked."""
+        return self.reason is not None or self._interrupted() is not None
 
     async def ask(self, number: int, asked: Asked, step: str, tally: Tally) -> Said:
         """Ask a teacher, or answer as it did before.
@@ -113,14 +125,13 @@ class Desk:
 
     async def _attempt(self, key: str, lane: _Lane, asked: Asked) -> Kept:
         bound = lane.bound(asked)
-        await lane.turn(bound.read + bound.written)
-        self._check()
+        await lane.turn(bound.read + bound.written, self._check)
         try:
             async with self._purse.holding(bound):
                 self._check()
                 kept = await self._sent(key, lane, asked, bound)
         except Stop:
-            if self.reason is None:
+            if not self.ended:
                 self.reason = BudgetError(
                     "budget",
                     "the next question could go beyond it",
@@ -145,7 +156,7 @@ class Desk:
         return kept
 
     def _check(self) -> None:
-        if self.reason is not None:
+        if self.ended:
             raise Stop
 
     def _end(self, reason: VidaptError) -> None:
@@ -195,12 +206,19 @@ class _Lane:
         """Take a teacher that counts more tokens than was thought at its word from now on."""
         self._scale = max(self._scale, read / max(1, self.teacher.bound(asked).read))
 
-    async def turn(self, tokens: int) -> None:
-        """Wait until one more may begin."""
+    async def turn(self, tokens: int, check: Callable[[], None]) -> None:
+        """Wait until one more may begin.
+
+        Args:
+            tokens: That it can take.
+            check: Called now and then; it may raise.
+        """
         limits = self.teacher.limits
         async with self._line:
+            check()
             while (wait := self._free_at - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
+                await asyncio.sleep(min(wait, _LOOK_UP_S))
+                check()
             between = [60 / limits.requests_per_minute] if limits.requests_per_minute else []
             between += [60 * tokens / limits.tokens_per_minute] if limits.tokens_per_minute else []
             self._free_at = max(self._free_at, time.monotonic() + max(between, default=0.0))

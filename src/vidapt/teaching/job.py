@@ -14,6 +14,7 @@ from vidapt.captioning.namesakes import folder_of
 from vidapt.digests import digest
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.files import check_file
+from vidapt.interrupt import between_steps
 from vidapt.progress import Reporter, silent
 from vidapt.teaching.asked import Teacher
 from vidapt.teaching.book import Book, Head, Places, commit, merged, old_rows, refuse_namesakes
@@ -124,6 +125,8 @@ def label_folder(
     Raises:
         ConfigError: If something is not as it has to be, before anything is asked.
         VidaptError: If no question is answered any more; finished work is kept.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once what was under way is answered; a second one does not
+            wait for that.
     """
     started = time.monotonic()
     places = Places.of(Path(os.path.realpath(out)), replies and Path(os.path.realpath(replies)))
@@ -142,7 +145,10 @@ def label_folder(
         if not overwrite:
             refuse_namesakes(places.labels, [*old, *book.rows.values()], todo.keys, folder)
         work = Work(recipe, source, todo, book, kept_replies, teachers, report, before)
-        reason = asyncio.run(work.carry_out())
+        with between_steps() as interrupted:
+            reason = asyncio.run(work.carry_out(interrupted))
+            if (stop := interrupted()) is not None:
+                raise stop
         if reason is not None and not isinstance(reason, BudgetError):
             raise reason
         rows, broken = _outcome(todo, old, book)

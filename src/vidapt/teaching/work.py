@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -61,11 +61,15 @@ class Work:
         self._done = len(todo.clips) - len(self._left)
         self._kept, self._broken = self._done, 0
 
-    async def carry_out(self) -> VidaptError | None:
-        """Label all that is left; why it ended before that, if it did."""
+    async def carry_out(self, interrupted: Callable[[], object]) -> VidaptError | None:
+        """Label all that is left; why it ended before that, if it did.
+
+        Args:
+            interrupted: As `Desk` has it.
+        """
         recipe = self._recipe
         self._purse = Purse(self._replies.spent, recipe.budget.money, recipe.budget.tokens)
-        self._desk = Desk(self._teachers, self._replies, self._purse, recipe.give_up)
+        self._desk = Desk(self._teachers, self._replies, self._purse, recipe.give_up, interrupted)
         self._tell()
         try:
             await self._all()
@@ -96,7 +100,7 @@ class Work:
         waiting: set[asyncio.Task[None]] = set()
         fetching: asyncio.Task[Any] | None = None
         try:
-            while self._desk.reason is None:
+            while not self._desk.ended:
                 fetching = asyncio.create_task(asyncio.to_thread(next, shown, None))
                 if (item := await asyncio.shield(fetching)) is None:
                     break
