@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
 from label_tools import KEY, KEY_ENV, film_all, lines, provenance, recipe_file, teacher
 from served_tools import serving
+from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.digests import digest

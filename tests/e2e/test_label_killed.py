@@ -12,9 +12,6 @@ from typing import Any
 
 import pytest
 from killed_tools import start, stop_when
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
 from label_tools import (
     beside,
     film_all,
