@@ -72,7 +72,9 @@ def test_a_budget_of_money_ends_a_job_with_what_is_done_in_place(tmp_path: Path)
         limit = bound + 2.5 * ONE
         asked = len(fake.heard)
         budget = recipe(fake, decoding=tight, budget={"money": limit}, endpoint={"concurrency": 2})
-        summary = label(budget, clips, out)
+        notes: list[str] = []
+        summary = label(budget, clips, out, lambda task, done, total, note="": notes.append(note))
+        assert notes[-1] == f"3 kept, 0 broken, 0.0009 USD, 360 tokens; {limit - 3 * ONE:.4g} USD left"
         assert len(fake.heard) - asked == 3
         assert (summary.labelled, summary.left) == (3, 2)
         assert summary.money == pytest.approx(3 * ONE)
