@@ -175,7 +175,7 @@ def test_on_a_full_disk_finished_rows_stay_and_the_job_goes_on(
         written += write(file, data[:room])
         return min(room, len(data))
 
-    monkeypatch.setattr("vidapt.captioning.journal.os.write", limited)
+    monkeypatch.setattr("vidapt.appended.os.write", limited)
     with pytest.raises(VidaptError, match=r"the disk is full\n.*run the same"):
         run(engine, clips, out)
     monkeypatch.undo()

@@ -11,8 +11,8 @@ from threading import Thread
 from typing import Any
 
 Answering = Callable[[dict[str, Any]], Any]
-"""Of a request a reply: what JSON holds, (status, that), bytes as they are, an iterator of pieces of them, or
-None to hang up."""
+"""Of a request a reply: what JSON holds, (status, that), (status, that, headers), bytes as they are, an
+iterator of pieces of them, or None to hang up."""
 
 
 @dataclass
@@ -63,14 +63,17 @@ def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
                     for piece in reply:
                         self.wfile.write(piece)
                 return
-            status, found = reply if isinstance(reply, tuple) else (200, reply)
+            status, found, *more = reply if isinstance(reply, tuple) else (200, reply)
             text = found if isinstance(found, bytes) else json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
+            for name, value in (more[0] if more else {}).items():
+                self.send_header(name, value)
             if 300 <= status < 400:
                 self.send_header("Location", "http://127.0.0.1:9/v1")
             self.end_headers()
-            self.wfile.write(text)
+            with suppress(OSError):
+                self.wfile.write(text)
 
         def log_message(self, *_: Any) -> None:
             pass

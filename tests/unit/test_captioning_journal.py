@@ -111,7 +111,7 @@ def test_a_full_disk_is_named_and_costs_only_the_unfinished_line(
 
     with Journal(path) as journal:
         journal.add(row(1))
-        monkeypatch.setattr("vidapt.captioning.journal.os.write", half)
+        monkeypatch.setattr("vidapt.appended.os.write", half)
         with pytest.raises(VidaptError, match="the disk is full"):
             journal.add(row(2))
         assert "key2" not in journal
@@ -126,7 +126,7 @@ def test_a_full_disk_is_named_and_costs_only_the_unfinished_line(
 
 def test_short_writes_are_carried_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
-    monkeypatch.setattr("vidapt.captioning.journal.os.write", lambda file, data: write(file, data[:7]))
+    monkeypatch.setattr("vidapt.appended.os.write", lambda file, data: write(file, data[:7]))
     with Journal(tmp_path / "journal.jsonl") as journal:
         journal.add(row(1))
     with Journal(tmp_path / "journal.jsonl") as journal:

@@ -19,7 +19,18 @@ from PIL import Image
 
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.nouns import Clip, Frames
-from vidapt.video import DEFAULT, Times, Uniform, decode, decode_ahead, pool, worker_process, write_mp4
+from vidapt.video import (
+    DEFAULT,
+    Times,
+    Uniform,
+    Wanted,
+    decode,
+    decode_ahead,
+    decode_each,
+    pool,
+    worker_process,
+    write_mp4,
+)
 
 
 @pytest.fixture
@@ -69,6 +80,15 @@ def slow_clip(folder: Path, pictures: int = 60) -> Clip:
 
 
 EVERY_PICTURE = Times(times=tuple(range(60)))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_every_clip_can_have_moments_and_a_size_of_its_own(clips: list[Clip], count: int) -> None:
+    wanted = [Wanted(clip, Uniform(count=at + 1), (16, 16 + 8 * at)) for at, clip in enumerate(clips[:3])]
+    found = list(decode_each(wanted, workers=count, ahead=2))
+    assert [clip for clip, _ in found] == clips[:3]
+    shapes = [frames.pixels.shape for _, frames in found if isinstance(frames, Frames)]
+    assert shapes == [(1, 16, 16, 3), (2, 16, 24, 3), (3, 16, 32, 3)]
 
 
 def test_a_worker_that_the_kernel_shoots_costs_no_clip(clips: list[Clip], tmp_path: Path) -> None:

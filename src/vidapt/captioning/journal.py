@@ -1,18 +1,13 @@
-"""A file that rows are added to while a job runs; whatever kills the job, whole lines stay."""
+"""What a job of captions has done so far, line by line."""
 
 from __future__ import annotations
 
-import json
-import os
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from vidapt.appended import Appended
 from vidapt.captioning.rows import CaptionRow
-from vidapt.files import disk_errors
-from vidapt.locks import owned
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +57,8 @@ class Cut:
     stretches: tuple[Stretch, ...]
 
 
-class Journal:
+class Journal(Appended):
     """JSON lines, each a finished row, a broken clip or a cut film.
-
-    Only one process may have it open (`locks.owned`). A line that a killed process left unfinished is cut off
-    when the journal is opened, so that the next one does not run into it.
 
     Args:
         path: Made if missing.
@@ -77,25 +69,17 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.rows: dict[str, CaptionRow] = {}
         self.broken: dict[str, Broken] = {}
         self.cuts: dict[str, Cut] = {}
-        with ExitStack() as held:
-            held.enter_context(owned(path))
-            with disk_errors(path):
-                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            held.callback(os.close, self._file)
-            self._read()
-            self._held = held.pop_all()
+        for _, line in self.lines():
+            entry = _entry(line)
+            if entry is not None:
+                self._remember(entry)
 
     def __enter__(self) -> Journal:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._held.close()
 
     def __contains__(self, key: str) -> bool:
         return key in self.rows or key in self.broken
@@ -114,38 +98,13 @@ class Journal:
         Raises:
             VidaptError: If the disk is full.
         """
-        line = json.dumps(_line(entry), ensure_ascii=False).encode() + b"\n"
-        with disk_errors(self.path):
-            while line:
-                line = line[os.write(self._file, line) :]
+        self.write(_line(entry))
         self._remember(entry)
-
-    def sync(self) -> None:
-        """Wait until what was added survives a loss of power too."""
-        with disk_errors(self.path):
-            os.fsync(self._file)
 
     def clear(self) -> None:
         """Forget everything."""
-        os.ftruncate(self._file, 0)
+        super().clear()
         self.rows, self.broken, self.cuts = {}, {}, {}
-
-    def remove(self) -> None:
-        """Delete the file; what it held is safe elsewhere."""
-        self.path.unlink(missing_ok=True)
-
-    def _read(self) -> None:
-        whole = 0
-        with os.fdopen(os.dup(self._file), "rb") as file:
-            file.seek(0)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                whole += len(line)
-                entry = _entry(line)
-                if entry is not None:
-                    self._remember(entry)
-        os.ftruncate(self._file, whole)
 
     def _remember(self, entry: CaptionRow | Broken | Cut) -> None:
         if isinstance(entry, Broken):
@@ -163,10 +122,9 @@ def _line(entry: CaptionRow | Broken | Cut) -> dict[str, Any]:
     return {"broken" if isinstance(entry, Broken) else "cut": asdict(entry)}
 
 
-def _entry(line: bytes) -> CaptionRow | Broken | Cut | None:
+def _entry(found: Any) -> CaptionRow | Broken | Cut | None:
     """A line's entry; None for a line damaged by a loss of power, whose clip is captioned again."""
     try:
-        found = json.loads(line)
         if "row" in found:
             return CaptionRow.from_dict(found["row"])
         return _cut(**found["cut"]) if "cut" in found else Broken(**found["broken"])

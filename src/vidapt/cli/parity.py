@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,6 @@ import typer
 
 from vidapt.cli._options import Format, Json, LabelFormat, Place
 from vidapt.cli._show import plain_errors, say, table, tell
-from vidapt.errors import ConfigError
 
 
 def compare_with(
@@ -43,10 +41,17 @@ def compare_with(
     from vidapt.progress import progress
 
     with plain_errors():
+        from vidapt.addresses import key_from
         from vidapt.measure.parity import compare, questions_of
         from vidapt.measure.served import Server
 
-        server = Server(against, served, key=_key(key_env), timeout_s=timeout, files=files)
+        server = Server(
+            against,
+            served,
+            key=None if key_env is None else key_from(key_env, "--key-env"),
+            timeout_s=timeout,
+            files=files,
+        )
         asked = questions_of(data, clip or [], question or [], limit, labels)
         _ = server.model  # before a model is opened
         from vidapt.inference.load import load
@@ -60,11 +65,3 @@ def compare_with(
         say(parity.headline())
         table(["clip", "question", "compared", "verdict", "detail"], [row.cells() for row in parity.rows])
     raise typer.Exit(parity.status)
-
-
-def _key(name: str | None) -> str | None:
-    if name is None:
-        return None
-    if name not in os.environ:
-        raise ConfigError("--key-env", f"{name} is not set", f"export {name}=...")
-    return os.environ[name]

@@ -143,6 +143,11 @@ def _clip_name(given: str, start_s: float, end_s: float | None) -> str:
     return f"{given}@{start_s}-{'' if end_s is None else end_s}"
 
 
+def as_written(clip: Clip, folder: Path) -> Clip:
+    """A clip by the name that a label file in a folder has for it, so that its row is as short as can be."""
+    return replace(clip, id=_clip_name(_medium(clip, folder)["path"], clip.start_s, clip.end_s))
+
+
 def write(path: Path, samples: Iterable[Sample]) -> int:
     """Write samples so that `Part.read` gives equal ones; the file appears whole or not at all.
 
@@ -161,6 +166,16 @@ def write(path: Path, samples: Iterable[Sample]) -> int:
     written: list[int] = []
     write_file(path, lambda part: written.append(_write_rows(path, part, samples)))
     return written[0]
+
+
+def refuse_unwritable(sample: Sample) -> None:
+    """See that `write` will take a sample.
+
+    Raises:
+        FormatError: If it could not be read back.
+    """
+    here = Path("labels.jsonl").absolute()
+    _json_line(sample, sample.id, here.parent, MediaFinder(here, root=None, look=False))
 
 
 def _write_rows(path: Path, part: Path, samples: Iterable[Sample]) -> int:

@@ -12,7 +12,6 @@ import json
 import mimetypes
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from vidapt.errors import ConfigError, VidaptError, readable
+from vidapt.addresses import base_url, checked_key
+from vidapt.errors import VidaptError, readable
 from vidapt.nouns import MEDIA, Clip
 from vidapt.video import probe
 
@@ -97,12 +97,10 @@ class Server:
         timeout_s: float = 120.0,
         files: bool = False,
     ) -> None:
-        self.url, self._timeout_s, self._files = _base(url), timeout_s, files
+        self.url, self._timeout_s, self._files = base_url(url, "--against"), timeout_s, files
         self._headers = {"Content-Type": "application/json"}
         if key is not None:
-            if not key or not key.isascii() or not key.isprintable():
-                raise ConfigError("key", "is empty or has letters that no header may have", "set it anew")
-            self._headers["Authorization"] = f"Bearer {key}"
+            self._headers["Authorization"] = f"Bearer {checked_key(key, 'key')}"
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._model = model
         self._way: Mapping[str, Any] | None = None
@@ -239,24 +237,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
-
-
-def _base(url: str) -> str:
-    """Where the interface begins."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError as error:
-        raise ConfigError("--against", f"is no address ({error})", "give http://HOST:PORT") from None
-    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        raise ConfigError("--against", f"{url!r} is no address of a server", "give http://HOST:PORT")
-    if parts.username or parts.password:
-        raise ConfigError("--against", "an address holds no secrets", "name a variable with --key-env")
-    if parts.query or parts.fragment:
-        raise ConfigError("--against", "an address ends with its path", "give http://HOST:PORT")
-    path = parts.path.rstrip("/") or "/v1"
-    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:

@@ -14,7 +14,7 @@ from vidapt.video.choose import (
 )
 from vidapt.video.decode import decode
 from vidapt.video.limits import DEFAULT, Limits
-from vidapt.video.pool import decode_ahead
+from vidapt.video.pool import Wanted, decode_ahead, decode_each
 from vidapt.video.probe import Probe, probe
 from vidapt.video.write import write_mp4
 
@@ -30,9 +30,11 @@ __all__ = [
     "Probe",
     "Times",
     "Uniform",
+    "Wanted",
     "choose",
     "decode",
     "decode_ahead",
+    "decode_each",
     "frame_indices",
     "probe",
     "write_mp4",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
 from threading import Event, Lock
@@ -21,6 +22,21 @@ START_PAUSES_S = (0.0, 1.0, 5.0)
 
 AHEAD_BYTES = 1024**3
 """Decoded frames that wait to be handed out; beyond that no more clips are taken, whatever `ahead` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be decoded.
+
+    Attributes:
+        clip: Of which clip.
+        policy: Which moments.
+        size: (height, width) to resize to; None keeps the file's size.
+    """
+
+    clip: Clip
+    policy: Policy
+    size: tuple[int, int] | None = None
 
 
 def decode_ahead(
@@ -51,17 +67,25 @@ def decode_ahead(
         ConfigError: If `workers` is below 0.
         VidaptError: If no worker can be started, however often.
     """
+    wanted = (Wanted(clip, policy, size) for clip in clips)
+    return decode_each(wanted, workers=workers, ahead=ahead, limits=limits)
+
+
+def decode_each(
+    wanted: Iterable[Wanted], *, workers: int = 2, ahead: int = 8, limits: Limits = DEFAULT
+) -> Iterator[tuple[Clip, Frames | BrokenClip]]:
+    """The same where every clip has moments and a size of its own."""
     if workers < 0:
         raise ConfigError("workers", f"{workers} decoding processes cannot be", "give 0 or more")
     crew = _Crew(workers, limits)
     executor = ThreadPoolExecutor(max(1, workers), thread_name_prefix="vidapt-decode")
     waiting: deque[tuple[Clip, Future[Frames | BrokenClip]]] = deque()
-    source = iter(clips)
+    source = iter(wanted)
     try:
         while True:
             room = max(1, workers, ahead) - len(waiting)
-            for clip in islice(source, room if not waiting or _held(waiting) < AHEAD_BYTES else 0):
-                waiting.append((clip, executor.submit(crew.decode, clip, policy, size)))
+            for one in islice(source, room if not waiting or _held(waiting) < AHEAD_BYTES else 0):
+                waiting.append((one.clip, executor.submit(crew.decode, one.clip, one.policy, one.size)))
             if not waiting:
                 return
             clip, future = waiting.popleft()

@@ -1,0 +1,113 @@
+"""A file that lines are added to while a job runs; whatever kills the job, whole lines stay."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vidapt.files import disk_errors
+from vidapt.locks import owned
+
+
+class Appended:
+    """JSON lines.
+
+    Only one process may have it open (`locks.owned`). A line that a killed process left unfinished is cut off
+    when the file is opened, so that the next one does not run into it.
+
+    Args:
+        path: Made if missing.
+
+    Raises:
+        TakenError: If another process has it open.
+        VidaptError: If nothing can be written there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with ExitStack() as held:
+            held.enter_context(owned(path))
+            with disk_errors(path):
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            held.callback(os.close, self._file)
+            self._end = self._cut_off()
+            self._held = held.pop_all()
+
+    def close(self) -> None:
+        """Let others have it; where nothing was written, nothing is left."""
+        if not self._end:
+            self.remove()
+        self._held.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write(self, line: Any) -> tuple[int, int]:
+        """Add a line; it survives the death of this process.
+
+        Returns:
+            Where it begins, in bytes, and how many it has.
+
+        Raises:
+            VidaptError: If the disk is full.
+        """
+        text = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        start, left = self._end, text
+        with disk_errors(self.path):
+            while left:
+                left = left[os.write(self._file, left) :]
+        self._end += len(text)
+        return start, len(text)
+
+    def lines(self) -> Iterator[tuple[tuple[int, int], Any]]:
+        """All lines with their places; one that is no JSON, damaged by a loss of power, is None."""
+        start = 0
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(0)
+            for line in file:
+                yield (start, len(line)), _value(line)
+                start += len(line)
+
+    def at(self, place: tuple[int, int]) -> Any:
+        """The line at a place that `write` or `lines` gave; None if it is damaged."""
+        return _value(os.pread(self._file, place[1], place[0]))
+
+    def sync(self) -> None:
+        """Wait until what was added survives a loss of power too."""
+        with disk_errors(self.path):
+            os.fsync(self._file)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        os.ftruncate(self._file, 0)
+        self._end = 0
+
+    def remove(self) -> None:
+        """Delete the file; what it held is safe elsewhere."""
+        self.path.unlink(missing_ok=True)
+
+    def _cut_off(self) -> int:
+        """Bytes of whole lines, beyond which there is nothing any more."""
+        whole = 0
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(0)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+        os.ftruncate(self._file, whole)
+        return whole
+
+
+def _value(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

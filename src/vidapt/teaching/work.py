@@ -1,0 +1,223 @@
+"""One run of a job: clips are looked at, shown and labelled, several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from vidapt.captioning.found import readable
+from vidapt.errors import BrokenClip, FormatError, VidaptError
+from vidapt.formats.vidapt_jsonl import refuse_unwritable
+from vidapt.progress import Reporter
+from vidapt.teaching import modes
+from vidapt.teaching.asked import Failed, Stop, Tally, Teacher
+from vidapt.teaching.book import Book
+from vidapt.teaching.desk import Desk
+from vidapt.teaching.footage import Footage, Look, look_at, show
+from vidapt.teaching.purse import Purse
+from vidapt.teaching.replies import Replies
+from vidapt.teaching.rows import Broken, Labelled, LabelRow, plain_facts, plain_labels
+from vidapt.teaching.settings import Labelling
+from vidapt.teaching.todo import Source, Todo
+from vidapt.teaching.voices import Voices, together
+from vidapt.version import VERSION
+
+
+class Work:
+    """One run.
+
+    Args:
+        recipe: What is asked.
+        source: How clips are decoded.
+        todo: Which there are.
+        book: Where what is done is noted.
+        replies: Where answers are kept.
+        teachers: Who is asked.
+        report: Told how far the work is.
+        before: Keys of clips that have labels already.
+    """
+
+    def __init__(
+        self,
+        recipe: Labelling,
+        source: Source,
+        todo: Todo,
+        book: Book,
+        replies: Replies,
+        teachers: Sequence[Teacher],
+        report: Reporter,
+        before: set[str],
+    ) -> None:
+        self._recipe, self._source, self._todo, self._book = recipe, source, todo, book
+        self._replies, self._teachers, self._report = replies, teachers, report
+        self._label = modes.find(recipe.mode)
+        self._at_once = sum(teacher.limits.concurrency for teacher in teachers)
+        self._left = {key: clip for key, clip in todo.clips.items() if key not in before}
+        self._done = len(todo.clips) - len(self._left)
+        self._kept, self._broken = self._done, 0
+
+    async def carry_out(self, interrupted: Callable[[], object]) -> VidaptError | None:
+        """Label all that is left; why it ended before that, if it did.
+
+        Args:
+            interrupted: As `Desk` has it.
+        """
+        recipe = self._recipe
+        self._purse = Purse(self._replies.spent, recipe.budget.money, recipe.budget.tokens)
+        self._desk = Desk(self._teachers, self._replies, self._purse, recipe.give_up, interrupted)
+        self._tell()
+        try:
+            await self._all()
+        finally:
+            await self._desk.close()
+            self._book.sync()
+        return self._desk.reason
+
+    def _shown(self) -> Generator[Footage | tuple[str, BrokenClip], None, None]:
+        """What is left, as it is shown, or what is wrong with it by key."""
+        count, broken = self._source.processes, deque[tuple[str, BrokenClip]]()
+
+        def looks() -> Iterator[Look]:
+            for key, look in look_at(self._left, self._todo.contents, count, self._report):
+                if isinstance(look, BrokenClip):
+                    broken.append((key, look))
+                else:
+                    yield look
+
+        for item in show(looks(), self._recipe, count, ahead=self._at_once):
+            while broken:
+                yield broken.popleft()
+            yield item if isinstance(item, Footage) else (item[0].key, item[1])
+        yield from broken
+
+    async def _all(self) -> None:
+        shown = self._shown()
+        waiting: set[asyncio.Task[None]] = set()
+        fetching: asyncio.Task[Any] | None = None
+        try:
+            while not self._desk.ended:
+                fetching = asyncio.create_task(asyncio.to_thread(next, shown, None))
+                if (item := await asyncio.shield(fetching)) is None:
+                    break
+                while len(waiting) >= self._at_once:
+                    ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    for task in ended:
+                        await task
+                waiting.add(asyncio.create_task(self._one(item)))
+            await together(waiting)
+        finally:
+            if fetching is not None and not fetching.done():
+                await asyncio.wait([fetching])  # a generator cannot be closed while it runs
+            with contextlib.suppress(ValueError):
+                shown.close()
+
+    async def _one(self, item: Footage | tuple[str, BrokenClip]) -> None:
+        if not isinstance(item, Footage):
+            self._break(item[0], item[1].reason, Tally())
+            return
+        tally, key = Tally(), item.look.key
+        try:
+            footage, labelled, rounds = await self._rounds(item, tally)
+            row = self._row(key, footage, labelled, rounds, tally)
+            for sample in row.samples(self._book.path.parent):
+                refuse_unwritable(sample)
+        except Stop:
+            return
+        except (Failed, FormatError) as error:
+            self._break(key, f"{error.where}: {error.found}", tally)
+        except BrokenClip as error:
+            self._break(key, error.reason, tally)
+        else:
+            self._book.add(row)
+            self._kept += 1
+            self._done += 1
+            self._tell()
+
+    async def _rounds(self, footage: Footage, tally: Tally) -> tuple[Footage, Labelled, int]:
+        """A clip's labels; where voices agree too little, those of a second look if that is better."""
+        again = self._recipe.again
+        voices = Voices(self._recipe, self._desk, tally)
+        labelled, rounds = await self._label(voices, footage), 1
+        if labelled.agreement is not None and labelled.agreement < again.below:
+            closer = await asyncio.to_thread(self._closer, footage.look)
+            other, rounds = await self._label(voices, closer), 2
+            if (other.agreement or 0.0) > labelled.agreement:
+                footage, labelled = closer, other
+        if labelled.agreement is not None and labelled.agreement < again.drop_below:
+            told = f"its voices agree {labelled.agreement:.2f}, less than {again.drop_below:g}"
+            raise Failed("agreement", told)
+        if labelled.agreement is not None and labelled.agreement < again.below:
+            labelled = replace(labelled, flags=(*labelled.flags, "low_agreement"))
+        return footage, labelled, rounds
+
+    def _closer(self, look: Look) -> Footage:
+        workers = min(1, self._source.processes)
+        (found,) = show([look], self._recipe, workers, 1, self._recipe.again.frames)
+        if not isinstance(found, Footage):
+            raise found[1]
+        return found
+
+    def _row(self, key: str, footage: Footage, labelled: Labelled, rounds: int, tally: Tally) -> LabelRow:
+        look, clip = footage.look, footage.look.clip
+        calls = sorted(tally.calls, key=lambda one: (one.step, one.teacher, one.reply))
+        height, width = footage.pictures[0].size
+        agreement = labelled.agreement
+        return LabelRow(
+            key=key,
+            clip=clip.id,
+            path=str(clip.path.resolve()),
+            folder=self._todo.folder,
+            start_s=clip.start_s,
+            end_s=clip.end_s,
+            rate=clip.rate,
+            mode=self._recipe.mode,
+            settings=self._todo.settings,
+            teachers=[teacher.name for teacher in self._teachers],
+            frames=[one.seconds for one in footage.pictures],
+            size=[height, width],
+            length_s=round(look.length_s, 3),
+            movement=look.movement,
+            labels=plain_labels(clip.id, labelled.labels),
+            facts=plain_facts(labelled.facts),
+            voices=[asdict(voice) for voice in labelled.voices],
+            agreement=None if agreement is None else round(agreement, 4),
+            rounds=rounds,
+            flags=list(labelled.flags),
+            calls=[asdict(call) for call in calls],
+            usage=_usage(tally),
+            notes=[readable(note) for note in footage.notes],
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            version=VERSION,
+        )
+
+    def _break(self, key: str, reason: str, tally: Tally) -> None:
+        name = self._todo.clips[key].id
+        self._book.add(Broken(key, name, readable(reason), self._todo.settings, _usage(tally)))
+        self._broken += 1
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        """The live line: done, kept, spent, left."""
+        spent, currency = self._replies.spent, self._recipe.budget.currency
+        note = (
+            f"{self._kept} kept, {self._broken} broken, {spent.money:.4g} {currency}, {spent.tokens:,} tokens"
+        )
+        left = self._purse.left(currency)
+        self._report("label", self._done, len(self._todo.clips), f"{note}; {left} left" if left else note)
+
+
+def _usage(tally: Tally) -> dict[str, Any]:
+    return {
+        "calls": len(tally.calls),
+        "read": sum(one.read for one in tally.calls),
+        "written": sum(one.written for one in tally.calls),
+        "money": round(sum(one.money for one in tally.calls), 9),
+        "seconds": round(sum(one.seconds for one in tally.calls), 3),
+        "frames": sum(one.frames for one in tally.calls),
+    }
