@@ -64,7 +64,15 @@ class Timed:
     per_step: int
 
 
-def recipe(work: Work, arm: Arm, steps: int, *, questions_per_step: int, precision: str) -> Recipe:
+def recipe(
+    work: Work,
+    arm: Arm,
+    steps: int,
+    *,
+    questions_per_step: int,
+    precision: str = "float32",
+    recompute: bool = False,
+) -> Recipe:
     """What the arm trains.
 
     Separate samples draw one question of a clip per visit, so that every question costs its own decoding,
@@ -85,6 +93,7 @@ def recipe(work: Work, arm: Arm, steps: int, *, questions_per_step: int, precisi
         "steps": steps,
         "save_every": steps,
         "precision": precision,
+        "recompute": recompute,
     }
     return Recipe.model_validate({"name": "run", "start": str(work.checkpoint), "stages": [stage]})
 

@@ -23,7 +23,7 @@ from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.video import write_mp4
 
 PATCH, STRIDE = 14, 2
-VIDEO_TOKEN = "<visual>"
+VIDEO_TOKEN = "<video>"
 HEIGHT, WIDTH, RATE = 360, 640, 25
 WAY = 50
 """Different frames of a film."""
