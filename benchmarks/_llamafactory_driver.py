@@ -11,18 +11,38 @@ from __future__ import annotations
 import json
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
-from llamafactory.train.tuner import run_exp
-from transformers import (
+
+# Where torch is the CPU build, the index's torchvision and torchaudio may be of the CUDA one: their compiled
+# operators are then not there, and neither can be imported. Reading clips uses none of them: it is enough
+# that the two operators that are asked for by name have one, and that something is called torchaudio.
+_BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+if torch.version.cuda is None:
+    _NAMES = torch.library.Library("torchvision", "FRAGMENT")
+    for _name in ("nms", "qnms"):
+        _NAMES.define(_name + _BOXES)
+    sys.modules["torchaudio"] = ModuleType("torchaudio")
+    sys.modules["torchaudio"].__spec__ = ModuleSpec("torchaudio", None)
+
+from llamafactory.train.tuner import run_exp  # noqa: E402
+from transformers import (  # noqa: E402
     AutoTokenizer,
     LlavaNextImageProcessor,
     LlavaNextVideoProcessor,
     LlavaNextVideoVideoProcessor,
     TrainerCallback,
 )
+
+
+def _called(self: Any, videos: Any, images: None = None, **given: Any) -> Any:
+    """LLaMA-Factory says that there are no images, by a name that this transformers does not know."""
+    del images
+    return self.preprocess(videos, **given)
 
 
 class _Mark(TrainerCallback):
@@ -57,6 +77,7 @@ def main() -> None:
     task = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(1)
     add_processor(task["arguments"]["model_name_or_path"], task["side"], task["patch"])
+    LlavaNextVideoVideoProcessor.__call__ = _called
     mark = _Mark()
     run_exp(task["arguments"], callbacks=[mark])
     found = {"marks": mark.marks, "losses": mark.losses}

@@ -47,9 +47,9 @@ DEEP = 12
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 
 
-def step(work: Work, arm: Arm, questions: int, *, recompute: bool = False) -> Taken:
-    """One step of ours, by `vidapt.training.run.train`."""
-    plan = recipe(work, arm, 1, questions_per_step=questions, recompute=recompute)
+def step(work: Work, arm: Arm, questions: int, *, clips: int | None = None, recompute: bool = False) -> Taken:
+    """One step of ours on all clips or the first ones, by `vidapt.training.run.train`."""
+    plan = recipe(work, arm, 1, questions_per_step=questions, clips=clips, recompute=recompute)
     with tempfile.TemporaryDirectory() as runs, accounted() as taken:
         train(plan, Path(runs), silent, workers=0)
     return taken
@@ -62,7 +62,7 @@ def beside_trainer(work: Work) -> dict[str, Any]:
         SEPARATE.name: step(work, SEPARATE, QUESTIONS),
         SHARED.name: step(work, SHARED, QUESTIONS),
         BOTH.name: step(work, BOTH, QUESTIONS),
-        f"{SHARED.name}, as many tokens": step(work, SHARED, CLIPS * QUESTIONS),
+        f"{SHARED.name}, as many tokens": step(work, SHARED, CLIPS * QUESTIONS, clips=CLIPS),
     }
     found = {
         name: {"peak": taken.peaks[0], "tokens": taken.tokens[0], "ratio_vs_trainer": taken.peaks[0] / theirs}
