@@ -14,7 +14,7 @@ from _packing_work import Work
 from vidapt.progress import silent
 from vidapt.training.run import train
 
-STEPS, RATE = 10, 1e-3
+STEPS, RATE = 6, 1e-3
 
 _OPTIMIZER = {
     "rates": {"connector": RATE, "language": RATE},

@@ -1,16 +1,16 @@
 """CPU seconds per question: separate samples, shared prefixes, a feature cache, and two other trainers.
 
-    python benchmarks/packing.py [--quick] [--only hybrid] [--venv FOLDER] [--out FILE]
+    python benchmarks/packing.py [--quick] [--rounds N] [--only trainers] [--venv FOLDER] [--out FILE]
 
 The others are a transformers Trainer and LLaMA-Factory, whose release is installed once, into a virtual
 environment of its own (`--venv`), and left out with a word where it cannot be.
 
 All arms do the same work in float32 on one thread: clips of 8 questions, 16 frames of real H.264, the same
 random LLaVA-NeXT-Video checkpoint, LoRA of rank 16 on the language model, the whole projector, a frozen
-tower. Only steps are timed, without the first; process CPU time is counted, so that a busy machine does not
-change the answer. Each arm runs in several rounds and its cheapest counts. The last line is JSON.
+tower. Only steps are timed, without the first; process CPU time is counted, so that a busy machine changes
+the answer less. Each arm runs in several rounds and its cheapest counts. The last line is JSON.
 
-Losses of all sides are printed as well: ten steps on the first clip's 8 questions, from the same adapters, at
+Losses of all sides are printed as well: six steps on the first clip's 8 questions, from the same adapters, at
 one rate, by the same AdamW.
 
 A second part (`hybrid`) does the same for a language model most of whose layers keep states, a tiny Qwen3.5
@@ -116,34 +116,59 @@ def show(work: Work, name: str, cost: dict[str, float]) -> None:
     print(f"{work.sizes.visual_tokens} visual tokens, {name}: {numbers}", file=sys.stderr, flush=True)
 
 
-def benchmark(folder: Path, venv: Path, *, quick: bool) -> dict[str, Any]:
+def benchmark(folder: Path, venv: Path, rounds: int, *, quick: bool) -> dict[str, Any]:
     works = [make_work(folder, Sizes(tokens, clips=4 if quick else 8)) for tokens in (576, 2304)]
     small, large = works
-    adapter, python = peer.save_adapter(small, folder / "adapter"), factory.find_python(venv)
-    peers: dict[str, Callable[[], dict[str, float]]] = {TRAINER: lambda: theirs(small)}
-    if python is not None:
-        peers[FACTORY] = lambda: factorys(small, python, adapter)
-    costs = [
-        measure(small, 1 if quick else 3, peers, [SEPARATE, SHARED, CACHED, BOTH]),
-        measure(large, 1 if quick else 2, {}, [SEPARATE, SHARED, BOTH]),
-    ]
+    found, cost = trainers(small, folder, venv, [SEPARATE, SHARED, CACHED, BOTH], rounds)
+    costs = [cost, measure(large, min(rounds, 2), {}, [SEPARATE, SHARED, BOTH])]
     equal = [compare(small, clips=2), compare(large, clips=1)]
-    losses = peer.loss(small, small.rows()[: small.sizes.questions]), first_loss(small)
+    first = peer.loss(small, small.rows()[: small.sizes.questions]), first_loss(small)
     return {
-        "ratio": ratios(costs[0]),
-        "epochs_of_cache_fill": EPOCHS,
+        **found,
         **speedups(costs),
         "max_rel_grad_diff": max(e.gradient for e in equal),
         "max_rel_loss_diff": max(e.gap for e in equal),
-        "untrained_loss": {"transformers": losses[0], "vidapt": losses[1]},
-        "losses": curves.compare(small, adapter, python),
+        "untrained_loss": {"transformers": first[0], "vidapt": first[1]},
+        "losses": losses(small, folder, venv),
         "cpu_s_per_question": {str(w.sizes.visual_tokens): c for w, c in zip(works, costs, strict=True)},
         "work": {str(work.sizes.visual_tokens): work.describe() for work in works},
         "hybrid": hybrid(HybridSizes(), HYBRID_ROUNDS[quick]),
-        "llamafactory": None if python is None else factory.versions(python),
-        "seed": 0,
-        "quick": quick,
     }
+
+
+def trainers(
+    work: Work, folder: Path, venv: Path, arms: Sequence[Arm], rounds: int
+) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """Ours beside the other trainers; and what each arm costs."""
+    adapter, python = peer.save_adapter(work, folder / "adapter"), factory.find_python(venv)
+    peers: dict[str, Callable[[], dict[str, float]]] = {TRAINER: lambda: theirs(work)}
+    if python is not None:
+        peers[FACTORY] = lambda: factorys(work, python, adapter)
+    costs = measure(work, rounds, peers, arms)
+    found = {
+        "ratio": ratios(costs),
+        "epochs_of_cache_fill": EPOCHS,
+        "rounds": rounds,
+        "llamafactory": None if python is None else factory.versions(python),
+    }
+    return found, costs
+
+
+def losses(work: Work, folder: Path, venv: Path) -> dict[str, Any]:
+    """Of all trainers, step by step."""
+    adapter = peer.save_adapter(work, folder / "adapter")
+    return curves.compare(work, adapter, factory.find_python(venv))
+
+
+def part(only: str, folder: Path, venv: Path, rounds: int, *, quick: bool) -> dict[str, Any]:
+    """One part of it."""
+    if only == "hybrid":
+        return {"hybrid": hybrid(HybridSizes(), HYBRID_ROUNDS[quick])}
+    work = make_work(folder, Sizes(576, clips=4 if quick else 8))
+    if only == "losses":
+        return {"losses": losses(work, folder, venv)}
+    found, costs = trainers(work, folder, venv, [BOTH], rounds)
+    return {**found, "cpu_s_per_question": {"576": costs}, "work": {"576": work.describe()}}
 
 
 def ratios(costs: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -175,7 +200,10 @@ def speedups(costs: Sequence[Mapping[str, dict[str, float]]]) -> dict[str, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer clips and rounds; numbers are rough")
-    parser.add_argument("--only", choices=["hybrid"], help="this part alone; kept only where --out says")
+    parser.add_argument(
+        "--only", choices=["trainers", "losses", "hybrid"], help="this part alone; kept only where --out says"
+    )
+    parser.add_argument("--rounds", type=int, help="runs of each arm, of which the cheapest counts")
     parser.add_argument(
         "--venv", type=Path, default=VENV, help="where LLaMA-Factory is installed, once; made if missing"
     )
@@ -183,11 +211,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
-    if options.only:
-        result = {"hybrid": hybrid(HybridSizes(), HYBRID_ROUNDS[options.quick]), "quick": options.quick}
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            result = benchmark(Path(folder), options.venv, quick=options.quick)
+    with tempfile.TemporaryDirectory() as name:
+        folder, quick = Path(name), options.quick
+        rounds = options.rounds or (1 if quick else 3)
+        if options.only:
+            result = part(options.only, folder, options.venv, rounds, quick=quick)
+        else:
+            result = benchmark(folder, options.venv, rounds, quick=quick)
+    result |= {"seed": 0, "quick": quick}
     result["machine"] = describe("vidapt", "torch", "transformers", "peft", "av", "numpy")
     out = options.out or (None if options.quick or options.only else RESULTS)
     if out is not None:
