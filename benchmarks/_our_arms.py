@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +65,18 @@ class Timed:
     per_step: int
 
 
-def recipe(work: Work, arm: Arm, steps: int, *, questions_per_step: int, precision: str) -> Recipe:
+def recipe(
+    work: Work,
+    arm: Arm,
+    steps: int,
+    *,
+    questions_per_step: int,
+    precision: str = "float32",
+    recompute: bool = False,
+    clips: int | None = None,
+    optimizer: Mapping[str, Any] | None = None,
+    start: Path | None = None,
+) -> Recipe:
     """What the arm trains.
 
     Separate samples draw one question of a clip per visit, so that every question costs its own decoding,
@@ -73,20 +85,23 @@ def recipe(work: Work, arm: Arm, steps: int, *, questions_per_step: int, precisi
     per_clip = work.sizes.questions if arm.shared else 1
     stage = {
         "name": STAGE,
-        "data": [{"path": str(work.labels)}],
+        "data": [{"path": str(work.labels), "limit": clips}],
         "train": {"towers": "frozen", "connector": "full", "language": "lora"},
         "batching": {
             "clips": questions_per_step // per_clip,
             "questions": per_clip,
             "shared_prefix": arm.shared,
             "flex": arm.flex,
+            "blind": 0.0,  # all sides show every question its clip
         },
         "cache": {"keep": "features" if arm.cached else "nothing"},
         "steps": steps,
         "save_every": steps,
         "precision": precision,
+        "recompute": recompute,
+        "optimizer": optimizer or {},
     }
-    return Recipe.model_validate({"name": "run", "start": str(work.checkpoint), "stages": [stage]})
+    return Recipe.model_validate({"name": "run", "start": str(start or work.checkpoint), "stages": [stage]})
 
 
 def run(

@@ -23,7 +23,7 @@ from vidapt.training.tokenizer import learn_tokenizer
 from vidapt.video import write_mp4
 
 PATCH, STRIDE = 14, 2
-VIDEO_TOKEN = "<visual>"
+VIDEO_TOKEN = "<video>"
 HEIGHT, WIDTH, RATE = 360, 640, 25
 WAY = 50
 """Different frames of a film."""
@@ -96,8 +96,14 @@ class Work:
         return {**asdict(self.sizes), "side": self.sizes.side, "text_tokens": float(np.mean(lengths))}
 
 
-def make_work(folder: Path, sizes: Sizes) -> Work:
-    """Film the clips, write the questions, and make a random checkpoint."""
+def make_work(folder: Path, sizes: Sizes, name: str = "") -> Work:
+    """Film the clips, write the questions, and make a random checkpoint, unless they are there.
+
+    Args:
+        folder: Where all of it lies; works of as many clips share them.
+        sizes: Of what.
+        name: Of the checkpoint; that of its number of visual tokens if empty.
+    """
     clips = folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)
     labels = clips / "labels.jsonl"
@@ -107,9 +113,10 @@ def make_work(folder: Path, sizes: Sizes) -> Work:
             write_mp4(clips / f"{index}.mp4", _film(rng, round(sizes.seconds * RATE)), RATE)
         rows = (row for index in range(sizes.clips) for row in _questions(rng, index, sizes.questions))
         labels.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    checkpoint = folder / f"checkpoint-{sizes.visual_tokens}"
+    checkpoint = folder / f"checkpoint-{name or sizes.visual_tokens}"
     work = Work(sizes, labels, checkpoint)
-    _save_checkpoint(work)
+    if not checkpoint.exists():
+        _save_checkpoint(work)
     return work
 
 

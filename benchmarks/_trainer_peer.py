@@ -16,7 +16,7 @@ import av
 import numpy as np
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import (
     LlavaNextVideoForConditionalGeneration,
@@ -28,9 +28,11 @@ from transformers import (
 
 from _packing_work import PATCH, STRIDE, VIDEO_TOKEN, Work
 from vidapt.hub._prompts import VICUNA
+from vidapt.planning.weightless import Account
 
 BATCH, ACCUMULATE = 2, 2
 QUESTIONS_PER_STEP = BATCH * ACCUMULATE
+RATE = 1e-4
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
@@ -102,46 +104,114 @@ class _Mark(TrainerCallback):
         self.marks.append(self.clock())
 
 
-def build(work: Work) -> Any:
-    """The model with adapters and a free projector."""
+def build(work: Work, adapter: Path | None = None) -> Any:
+    """The model with adapters, new ones or those of a folder, and a free projector."""
     model = LlavaNextVideoForConditionalGeneration.from_pretrained(work.checkpoint, dtype=torch.float32)
     model.requires_grad_(False)
-    adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=_LINEAR))
-    for name, weight in adapted.named_parameters():
-        if ".multi_modal_projector." in name:
-            weight.requires_grad_(True)
-    return adapted
+    if adapter is not None:
+        return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    adapted = LoraConfig(
+        r=16, lora_alpha=32, target_modules=_LINEAR, modules_to_save=["multi_modal_projector"]
+    )
+    return get_peft_model(model, adapted)
+
+
+def save_adapter(work: Work, folder: Path) -> Path:
+    """New adapters that every side can begin with; seed 0."""
+    torch.manual_seed(0)
+    build(work).save_pretrained(folder)
+    return folder
+
+
+def losses(work: Work, adapter: Path, steps: int, rate: float) -> list[float]:
+    """Of steps that all see the first clip's questions, at one rate."""
+    trainer = _train(
+        work,
+        Trainer,
+        work.rows()[: work.sizes.questions],
+        adapter=adapter,
+        max_steps=steps,
+        gradient_accumulation_steps=work.sizes.questions // BATCH,
+        learning_rate=rate,
+        lr_scheduler_type="constant",
+        logging_strategy="steps",
+        logging_steps=1,
+        use_cpu=True,
+    )
+    return [float(told["loss"]) for told in trainer.state.log_history if "loss" in told]
 
 
 def run(work: Work, steps: int, clock: Callable[[], float], *, bf16: bool = False) -> list[float]:
     """Train; returns the clock after every step."""
     mark = _Mark(clock)
+    changes = {"use_cpu": not bf16, "bf16": bf16}
+    _train(work, Trainer, work.rows(), callbacks=[mark], max_steps=steps, **changes)
+    return mark.marks
+
+
+class _Accounted(Trainer):
+    """Counts the memory and the tokens of its steps."""
+
+    taken: list[tuple[int, int]]
+
+    def training_step(self, model: Any, inputs: dict[str, Tensor], *rest: Any) -> Tensor:
+        """A step, with its inputs held as they are until it ends."""
+        with Account() as account:
+            for tensor in inputs.values():
+                account.hold(tensor)
+            loss = super().training_step(model, inputs, *rest)
+        self.taken.append((account.peak, int(inputs["attention_mask"].sum())))
+        return loss
+
+
+def peak_memory(work: Work, questions: int) -> tuple[int, int]:
+    """Bytes at most of a step of questions of different clips, all at once; its tokens. See `_accounted`."""
+    trainer = _train(
+        work,
+        _Accounted,
+        work.rows()[:: work.sizes.questions][:questions],
+        before=lambda made: setattr(made, "taken", []),
+        max_steps=1,
+        per_device_train_batch_size=questions,
+        gradient_accumulation_steps=1,
+        use_cpu=True,
+    )
+    return max(trainer.taken)
+
+
+def _train(
+    work: Work,
+    kind: type[Trainer],
+    rows: Sequence[dict[str, str]],
+    adapter: Path | None = None,
+    before: Callable[[Any], None] = lambda made: None,
+    callbacks: Sequence[TrainerCallback] = (),
+    **changes: Any,
+) -> Any:
+    """A trainer once it has trained."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=BATCH,
-            gradient_accumulation_steps=ACCUMULATE,
-            max_steps=steps,
-            learning_rate=1e-4,
-            remove_unused_columns=False,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            use_cpu=not bf16,
-            bf16=bf16,
-        )
-        rows = work.rows()
-        trainer = Trainer(
-            model=build(work),
-            args=settings,
+        settings = {
+            "per_device_train_batch_size": BATCH,
+            "gradient_accumulation_steps": ACCUMULATE,
+            "learning_rate": RATE,
+            "remove_unused_columns": False,
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "report_to": [],
+            "disable_tqdm": True,
+            "dataloader_pin_memory": False,
+            **changes,
+        }
+        trainer = kind(
+            model=build(work, adapter),
+            args=TrainingArguments(output_dir=folder, **settings),
             train_dataset=rows,  # type: ignore[arg-type]
             data_collator=Collator(work),
-            callbacks=[mark],
+            callbacks=list(callbacks),
         )
+        before(trainer)
         trainer.train()
-    return mark.marks
+    return trainer
 
 
 @torch.no_grad()

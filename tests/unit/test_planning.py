@@ -11,7 +11,7 @@ import pytest
 import torch
 from training_tools import blueprint, recipe, silent, stage, write_clips
 
-import vidapt.training.step as loop
+from _accounted import Taken, accounted
 from vidapt.planning.numbers import RecipePlan
 from vidapt.planning.plan import Means, plan_recipe
 from vidapt.planning.weightless import Account
@@ -20,43 +20,15 @@ from vidapt.training.outlook import Outlook, outlook
 from vidapt.training.run import train
 
 
-class Measured:
-    """What a real run reads, and the memory and operations of each of its steps."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.tokens: list[int] = []
-        self.peaks: list[int] = []
-        self.flops: list[float] = []
-        real = loop.learn_from
-
-        def learn(batches: list[Any], *rest: Any) -> Any:
-            mine = list(batches)
-            for batch in mine:
-                if batch._footage.keeps == "features":  # a step has them at hand
-                    _ = batch.seen if hasattr(batch, "seen") else batch.features
-            account = Account()
-            with account:
-                loss = real(batches, *rest)
-            for batch in mine:
-                if hasattr(batch, "packed"):
-                    layout = batch.packed.layout
-                    self.tokens.append(int(layout.valid.sum() + (layout.owner >= 0).sum()))
-            self.peaks.append(account.peak)
-            self.flops.append(float(account.flops))
-            return loss
-
-        monkeypatch.setattr(loop, "learn_from", learn)
-
-
-def planned(plan: Recipe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RecipePlan, Measured]:
+def planned(plan: Recipe, runs: Path) -> tuple[RecipePlan, Taken]:
     """The plan of a recipe, and what carrying it out was measured to do."""
     found: list[RecipePlan] = []
 
     def look(ahead: Outlook) -> None:
         found.append(plan_recipe(ahead, Means("h100", runs=runs), every_step=True))
 
-    measured = Measured(monkeypatch)
-    train(plan, runs, silent, workers=0, look=look)
+    with accounted() as measured:
+        train(plan, runs, silent, workers=0, look=look)
     return found[0], measured
 
 
@@ -81,12 +53,11 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_plan_is_what_the_run_does(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_is_what_the_run_does(way: str, tmp_path: Path) -> None:
     labels = write_clips(tmp_path / "clips", clips=5)
     plan, measured = planned(
         recipe(stage(labels, **{"batching": {"clips": 2}, "steps": 4, **WAYS[way]}), blueprint=DEEP),
         tmp_path,
-        monkeypatch,
     )
     (one,) = plan.stages
     assert one.memory is not None
@@ -98,19 +69,19 @@ def test_plan_is_what_the_run_does(way: str, tmp_path: Path, monkeypatch: pytest
     assert one.flops == pytest.approx(sum(measured.flops), rel=0.15)
 
 
-def test_plan_needs_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_needs_no_weights(tmp_path: Path) -> None:
     labels = write_clips(tmp_path / "clips")
     lora = {"language": "lora", "lora": {"rank": 2}}
     whole = recipe(stage(labels, "a", steps=1), stage(labels, "b", train=lora, steps=1))
-    plan, _ = planned(whole, tmp_path, monkeypatch)
+    plan, _ = planned(whole, tmp_path)
     alone = plan_recipe(outlook(whole, silent), Means("h100", runs=tmp_path), every_step=True)
     assert [one.to_dict() for one in alone.stages] == [one.to_dict() for one in plan.stages]
 
 
-def test_parts_and_what_learns_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_and_what_learns_are_counted(tmp_path: Path) -> None:
     labels = write_clips(tmp_path / "clips")
     lora = {"language": "lora", "lora": {"rank": 2, "targets": ["q_proj"]}}
-    plan, _ = planned(recipe(stage(labels, train=lora, steps=1)), tmp_path, monkeypatch)
+    plan, _ = planned(recipe(stage(labels, train=lora, steps=1)), tmp_path)
     parts = plan.stages[0].parts
     assert parts["towers"][1] == 0
     assert parts["connector"][0] == parts["connector"][1] > 0
@@ -120,23 +91,21 @@ def test_parts_and_what_learns_are_counted(tmp_path: Path, monkeypatch: pytest.M
     assert plan.stages[0].memory.optimizer == 2 * 4 * plan.stages[0].trained
 
 
-def test_cache_and_model_take_the_room_that_was_planned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_and_model_take_the_room_that_was_planned(tmp_path: Path) -> None:
     labels = write_clips(tmp_path / "clips")
     train_ = {"towers": "frozen"}
-    plan, _ = planned(recipe(stage(labels, train=train_, steps=1)), tmp_path, monkeypatch)
+    plan, _ = planned(recipe(stage(labels, train=train_, steps=1)), tmp_path)
     shards = sum(path.stat().st_size for path in (tmp_path / ".cache").rglob("*.safetensors"))
     models = sum(path.stat().st_size for path in tmp_path.rglob("model/model.safetensors"))
     assert plan.stages[0].disk.cache == pytest.approx(shards, abs=2000)  # of the shard's header
     assert plan.stages[0].disk.model == pytest.approx(models, rel=0.15)
 
 
-def test_stages_go_on_with_what_the_one_before_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_go_on_with_what_the_one_before_left(tmp_path: Path) -> None:
     labels = write_clips(tmp_path / "clips")
     lora = {"language": "lora", "connector": "frozen", "lora": {"rank": 2}}
     plan, measured = planned(
-        recipe(stage(labels, "a", train=lora, steps=1), stage(labels, "b", steps=1)), tmp_path, monkeypatch
+        recipe(stage(labels, "a", train=lora, steps=1), stage(labels, "b", steps=1)), tmp_path
     )
     first, second = plan.stages
     # Its adapters stay with the model, and learn with all of it.
@@ -146,9 +115,9 @@ def test_stages_go_on_with_what_the_one_before_left(tmp_path: Path, monkeypatch:
     )
 
 
-def test_alignment_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alignment_is_planned(tmp_path: Path) -> None:
     labels = align_tools.write_captioned(tmp_path / "clips")
-    plan, measured = planned(align_tools.recipe(align_tools.stage(labels, steps=2)), tmp_path, monkeypatch)
+    plan, measured = planned(align_tools.recipe(align_tools.stage(labels, steps=2)), tmp_path)
     (one,) = plan.stages
     assert one.memory is not None
     assert one.memory.gradients + one.memory.activations == pytest.approx(max(measured.peaks), rel=0.15)

@@ -59,7 +59,7 @@ def plan(
         with progress() as report:
             rates = None
             if calibrate:
-                rates = take_steps(parsed, max(3, calibrate), device="cpu", workers=workers, report=report)
+                rates = take_steps(parsed, max(4, calibrate), device="cpu", workers=workers, report=report)
             means = Means(device, devices, utilisation, price, runs, rates)
             ahead = outlook(parsed, report)
             found = plan_recipe(ahead, means, every_step=exact, ignore=ignore or (), report=report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,21 +23,28 @@ _WARM = 2
 
 
 def calibrate(
-    recipe: Recipe, steps: int, *, device: str, workers: int | None, report: Reporter
+    recipe: Recipe,
+    steps: int,
+    *,
+    device: str,
+    workers: int | None,
+    report: Reporter,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, tuple[float, float]]:
     """Take some steps of every stage, on clips enough for them.
 
     Args:
         recipe: What is to be carried out; nothing of it is kept.
-        steps: Of each stage, from 3 on.
+        steps: Of each stage, from 4 on.
         device: Where to train.
         workers: Decoding processes.
         report: Shows progress.
+        clock: Tells seconds.
 
     Raises:
         VidaptError: As `training.run.train`.
     """
-    watch = _Watch(report)
+    watch = _Watch(report, clock)
     short = recipe.model_copy(
         update={"stages": tuple(_short(recipe, stage, steps) for stage in recipe.stages)}
     )
@@ -64,10 +71,12 @@ class _Watch:
 
     Attributes:
         report: Told of all.
+        clock: Tells seconds.
         plans: Of the stages.
     """
 
     report: Reporter
+    clock: Callable[[], float]
     plans: list[StagePlan] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,7 +84,7 @@ class _Watch:
 
     def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
         """A step, or a clip, is done."""
-        self._times.setdefault(task, []).append((done, time.monotonic()))
+        self._times.setdefault(task, []).append((done, self.clock()))
         self.report(f"calibrate, {task}", done, total, note)
 
     def look(self, outlook: Outlook) -> None:
@@ -86,7 +95,8 @@ class _Watch:
 
     def rate(self, plan: StagePlan) -> tuple[float, float]:
         """Seconds for each operation of a stage's steps, and for each clip that is made ready."""
-        steps = [when for _, when in self._times[plan.name]]
+        # The last one is told once it is saved as well, which of many steps few are.
+        steps = [when for _, when in self._times[plan.name]][:-1]
         pauses = [after - before for before, after in zip(steps[_WARM - 1 :], steps[_WARM:], strict=False)]
         per_step = sum(pauses) / len(pauses)
         made = self._times.get(f"{plan.name}: read clips", [])
