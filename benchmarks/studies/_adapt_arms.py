@@ -1,0 +1,271 @@
+"""What the study of adaptation trains: every arm as the stages of a recipe, question by question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _adapt_data import (
+    HOME_CLIPS,
+    POOLED,
+    REFERENCES,
+    SIDES,
+    SIZED,
+    SIZES,
+    STILLS,
+    UNIFIED,
+    WORDS,
+    references_file,
+)
+
+from vidapt.recipe import Recipe
+
+START = "billiards-home"
+SHORT = (
+    "break",
+    "count",
+    "pocket_colour",
+    "number_pocketed",
+    "which_pocket",
+    "first_hit",
+    "exists",
+    "true_false",
+    "false_premise",
+    "cushion_first",
+    "scratch",
+    "shirt",
+)
+"""Types of question with a short answer, which are all that is scored."""
+
+LONG = ("trajectory", "caption")
+STEPS = 60
+RATES = {"towers": 1e-3, "connector": 1e-3, "language": 1e-3}
+SCALES = (0.0, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0)
+
+Stages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to adapt.
+
+    Attributes:
+        name: Of it and of its runs, with the seed behind.
+        stages: Of its recipe, by the folder of data and the seed; none is the start as it is.
+        scales: Of its adapters, at each of which it is measured under a name of its own.
+        sets: What it is asked about.
+        samples: How often some of the questions are asked with answers drawn at a temperature of 1.
+    """
+
+    name: str
+    stages: Callable[[Path, int], Stages] | None
+    scales: tuple[float, ...] = ()
+    sets: tuple[str, ...] = ("club", "home")
+    samples: int = 0
+
+    def recipe(self, pool: Path, seed: int) -> Recipe | None:
+        """What is trained."""
+        if self.stages is None:
+            return None
+        told = {"name": f"{self.name}-{seed}", "start": START, "seed": seed}
+        return Recipe.model_validate({**told, "stages": self.stages(pool, seed)})
+
+    @property
+    def names(self) -> list[str]:
+        """Under which it is measured."""
+        return [f"{self.name}@{scale:g}" for scale in self.scales] or [self.name]
+
+
+def club(
+    pool: Path, seed: int = 0, clips: int = POOLED, types: Sequence[str] = SHORT, file: str = WORDS
+) -> dict[str, Any]:
+    """Clips of the club: other ones for every seed where fewer than `POOLED` are asked for."""
+    skip = clips * seed % (POOLED + 1 - clips) if clips < POOLED else 0
+    return {"path": str(pool / "club" / file), "types": list(types), "limit": clips, "skip": skip}
+
+
+def home(pool: Path) -> dict[str, Any]:
+    """Clips of the home venue, which the start has learned to answer, though not these ones."""
+    return {"path": str(pool / "home" / WORDS), "types": list(SHORT), "limit": HOME_CLIPS}
+
+
+def stage(
+    data: Sequence[Mapping[str, Any]],
+    *,
+    towers: str = "frozen",
+    connector: str = "full",
+    language: str = "full",
+    steps: int = STEPS,
+    name: str = "adapt",
+    rates: Mapping[str, float] = RATES,
+    batching: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A stage: four clips a step, eight questions of each."""
+    return {
+        "name": name,
+        "data": [dict(one) for one in data],
+        "train": {"towers": towers, "connector": connector, "language": language},
+        "batching": {"clips": 4, "questions": 8, **(batching or {})},
+        "cache": {"dtype": "float16"},
+        "optimizer": {"rates": dict(rates), "weight_decay": 0.03, "warmup": 0.1},
+        "steps": steps,
+        "save_every": 1000,
+        **more,
+    }
+
+
+PARTS: dict[str, dict[str, str]] = {
+    "language": {"connector": "frozen"},
+    "connector": {"language": "frozen"},
+    "language_connector": {},
+    "everything": {"towers": "full"},
+}
+
+
+def _parts(learns: Mapping[str, str], clips: int, steps: int = STEPS) -> Callable[[Path, int], Stages]:
+    return lambda pool, seed: [stage([club(pool, seed, clips)], steps=steps, **learns)]
+
+
+def parts() -> list[Arm]:
+    """Which parts learn from 300 clips."""
+    start = Arm("start", None, sets=("club", "home", "stills", "sizes"), samples=4)
+    return [start, *(Arm(f"{name}_300", _parts(learns, 300)) for name, learns in PARTS.items())]
+
+
+def fewer(clips: int, names: Sequence[str]) -> list[Arm]:
+    """Which parts learn from fewer clips in as many steps."""
+    return [Arm(f"{name}_{clips}", _parts(PARTS[name], clips)) for name in names]
+
+
+def slow_tower() -> list[Arm]:
+    """Everything, with a tower that learns a seventh as fast."""
+    rates = {**RATES, "towers": RATES["towers"] / 7}
+
+    def stages(pool: Path, seed: int) -> Stages:
+        return [stage([club(pool)], towers="full", rates=rates)]
+
+    return [Arm("everything_slow_300", stages)]
+
+
+def _lora(pool: Path, seed: int) -> Stages:
+    one = stage([club(pool, seed)], language="lora", rates={**RATES, "language": 2e-3})
+    one["train"]["lora"] = {"rank": 16, "alpha": 32}
+    return [one]
+
+
+def scales() -> list[Arm]:
+    """Adapters, and a connector that learns with them as PLLaVA's does, asked at several strengths."""
+    return [Arm("lora", _lora, SCALES)]
+
+
+HALF = STEPS // 2
+TAKEN = 8 / 13
+"""Eight questions of a visit, as a share of the short ones that a clip has on average."""
+
+
+def kinds() -> list[Arm]:
+    """Two kinds of label, and two venues: one after the other, or mixed; equal questions of each are seen."""
+    share = {**dict.fromkeys(SHORT, TAKEN / 2), **dict.fromkeys(LONG, 0.5)}
+    mixed = {"questions": None, "share": share}
+    short = ("club", "home", "stills")
+
+    def last(pool: Path) -> dict[str, Any]:
+        return stage([club(pool)], steps=HALF, name="short")
+
+    return [
+        Arm("short_half", lambda pool, seed: [last(pool)], sets=short),
+        Arm(
+            "texts_then_short",
+            lambda p, seed: [stage([club(p, types=LONG)], steps=HALF, name="texts"), last(p)],
+        ),
+        Arm(
+            "short_then_texts",
+            lambda p, seed: [last(p), stage([club(p, types=LONG)], steps=HALF, name="texts")],
+        ),
+        Arm("texts_and_short", lambda p, seed: [stage([club(p, types=SHORT + LONG)], batching=mixed)]),
+        Arm("home_then_club", lambda p, seed: [stage([home(p)], steps=HALF, name="home"), last(p)]),
+        Arm("home_and_club", lambda p, seed: [stage([club(p), home(p)], mix={"by": "ratio"})]),
+    ]
+
+
+def references() -> list[Arm]:
+    """Several right answers to each question, each of which weighs as one part of them."""
+    files = {1: WORDS} | {count: references_file(count) for count in REFERENCES}
+    return [
+        Arm(
+            f"references_{n}",
+            lambda p, seed, file=file: [stage([club(p, file=file)])],
+            sets=("club",),
+            samples=4,
+        )
+        for n, file in files.items()
+    ]
+
+
+def stills() -> list[Arm]:
+    """First frames beside clips, in steps of both or of one kind."""
+
+    def stages(pool: Path, media: str) -> Stages:
+        pictures = {"path": str(pool / "club" / STILLS)}
+        return [stage([club(pool), pictures], batching={"media": media}, mix={"by": "ratio"})]
+
+    sets = ("club", "home", "stills")
+    return [
+        Arm(f"stills_{media}", lambda pool, seed, media=media: stages(pool, media), sets=sets)
+        for media in ("mixed", "apart")
+    ]
+
+
+def sizes() -> list[Arm]:
+    """Clips of three sizes in any order, or the small ones first; of one size; as they were filmed."""
+
+    def stages(pool: Path, file: str, **batching: Any) -> Stages:
+        return [stage([{**club(pool, file=file), "limit": SIZED, "skip": 0}], batching=batching)]
+
+    in_order = {"sizes": {"groups": list(SIDES), "order": "curriculum"}}
+    sets = ("club", "sizes")
+    return [
+        Arm("sizes_mixed", lambda pool, seed: stages(pool, SIZES), sets=sets),
+        Arm("sizes_rising", lambda pool, seed: stages(pool, SIZES, **in_order), sets=sets),
+        Arm("sizes_unified", lambda pool, seed: stages(pool, UNIFIED), sets=sets),
+        Arm("sizes_large", lambda pool, seed: stages(pool, WORDS), sets=sets),
+    ]
+
+
+LONGER = 250
+"""Steps that see each of a thousand clips once."""
+
+
+def more() -> list[Arm]:
+    """Which parts learn from a thousand clips, each seen once."""
+
+    def stages(pool: Path, learns: Mapping[str, str]) -> Stages:
+        return [stage([{**club(pool), "limit": 1000, "skip": 0}], steps=LONGER, **learns)]
+
+    return [
+        Arm(f"{name}_1000", lambda pool, seed, learns=PARTS[name]: stages(pool, learns))
+        for name in ("language", "everything")
+    ]
+
+
+def questions() -> list[tuple[str, list[Arm]]]:
+    """All arms beside the letter of their question, the most important ones first."""
+    ends = ("language", "everything")
+    return [
+        ("a", parts()),
+        ("a", fewer(30, ends)),
+        ("b", scales()),
+        ("c", kinds()),
+        ("d", references()),
+        ("e", stills()),
+        ("f", sizes()),
+        ("a", slow_tower()),
+        ("a", fewer(100, ends)),
+        ("a", more()),
+    ]
+
+
+LETTERS = "abcdef"
