@@ -57,6 +57,7 @@ class Arm:
         scales: Of its adapters, at each of which it is measured under a name of its own.
         sets: What it is asked about.
         samples: How often some of the questions are asked with answers drawn at a temperature of 1.
+        blind: Whether it is also asked without the clip.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Arm:
     scales: tuple[float, ...] = ()
     sets: tuple[str, ...] = ("club", "home")
     samples: int = 0
+    blind: bool = False
 
     def recipe(self, pool: Path, seed: int) -> Recipe | None:
         """What is trained."""
@@ -125,14 +127,24 @@ PARTS: dict[str, dict[str, str]] = {
 }
 
 
+FROZEN = ("language", "connector", "language_connector")
+"""Of these, the ones whose tower does not learn."""
+
+
 def _parts(learns: Mapping[str, str], clips: int, steps: int = STEPS) -> Callable[[Path, int], Stages]:
     return lambda pool, seed: [stage([club(pool, seed, clips)], steps=steps, **learns)]
 
 
 def parts() -> list[Arm]:
     """Which parts learn from 300 clips."""
-    start = Arm("start", None, sets=("club", "home", "stills", "sizes"), samples=4)
-    return [start, *(Arm(f"{name}_300", _parts(learns, 300)) for name, learns in PARTS.items())]
+    start = Arm("start", None, sets=("club", "home", "stills", "sizes"), samples=4, blind=True)
+    first = [Arm(f"{name}_300", _parts(PARTS[name], 300), blind=True) for name in FROZEN]
+    return [start, *first]
+
+
+def tower() -> list[Arm]:
+    """The same, and the tower learns, too."""
+    return [Arm("everything_300", _parts(PARTS["everything"], 300), blind=True)]
 
 
 def fewer(clips: int, names: Sequence[str]) -> list[Arm]:
@@ -166,43 +178,54 @@ TAKEN = 8 / 13
 """Eight questions of a visit, as a share of the short ones that a clip has on average."""
 
 
+def _last(pool: Path) -> dict[str, Any]:
+    """Short questions about the club, half as long as other stages."""
+    return stage([club(pool)], steps=HALF, name="short")
+
+
+def _texts(pool: Path) -> dict[str, Any]:
+    return stage([club(pool, types=LONG)], steps=HALF, name="texts")
+
+
 def kinds() -> list[Arm]:
     """Two kinds of label, and two venues: one after the other, or mixed; equal questions of each are seen."""
     share = {**dict.fromkeys(SHORT, TAKEN / 2), **dict.fromkeys(LONG, 0.5)}
     mixed = {"questions": None, "share": share}
-    short = ("club", "home", "stills")
-
-    def last(pool: Path) -> dict[str, Any]:
-        return stage([club(pool)], steps=HALF, name="short")
-
     return [
-        Arm("short_half", lambda pool, seed: [last(pool)], sets=short),
-        Arm(
-            "texts_then_short",
-            lambda p, seed: [stage([club(p, types=LONG)], steps=HALF, name="texts"), last(p)],
-        ),
-        Arm(
-            "short_then_texts",
-            lambda p, seed: [last(p), stage([club(p, types=LONG)], steps=HALF, name="texts")],
-        ),
-        Arm("texts_and_short", lambda p, seed: [stage([club(p, types=SHORT + LONG)], batching=mixed)]),
-        Arm("home_then_club", lambda p, seed: [stage([home(p)], steps=HALF, name="home"), last(p)]),
+        Arm("short_half", lambda p, seed: [_last(p)], sets=("club", "home", "stills")),
+        Arm("home_then_club", lambda p, seed: [stage([home(p)], steps=HALF, name="home"), _last(p)]),
         Arm("home_and_club", lambda p, seed: [stage([club(p), home(p)], mix={"by": "ratio"})]),
+        Arm("texts_then_short", lambda p, seed: [_texts(p), _last(p)], sets=("club",)),
+        Arm(
+            "texts_and_short",
+            lambda p, seed: [stage([club(p, types=SHORT + LONG)], batching=mixed)],
+            sets=("club",),
+        ),
     ]
+
+
+def texts_last() -> list[Arm]:
+    """The two kinds of label the other way round."""
+    return [Arm("short_then_texts", lambda p, seed: [_last(p), _texts(p)], sets=("club",))]
 
 
 def references() -> list[Arm]:
-    """Several right answers to each question, each of which weighs as one part of them."""
+    """Several right answers to each question, each of which weighs as one part of them.
+
+    A step draws answers, so it takes as many times more of them as there are to a question.
+    """
     files = {1: WORDS} | {count: references_file(count) for count in REFERENCES}
-    return [
-        Arm(
-            f"references_{n}",
-            lambda p, seed, file=file: [stage([club(p, file=file)])],
+
+    def arm(count: int) -> Arm:
+        batching = {"questions": 8 * count}
+        return Arm(
+            f"references_{count}",
+            lambda pool, seed: [stage([club(pool, file=files[count])], batching=batching)],
             sets=("club",),
             samples=4,
         )
-        for n, file in files.items()
-    ]
+
+    return [arm(count) for count in files]
 
 
 def stills() -> list[Arm]:
@@ -212,7 +235,7 @@ def stills() -> list[Arm]:
         pictures = {"path": str(pool / "club" / STILLS)}
         return [stage([club(pool), pictures], batching={"media": media}, mix={"by": "ratio"})]
 
-    sets = ("club", "home", "stills")
+    sets = ("club", "stills")
     return [
         Arm(f"stills_{media}", lambda pool, seed, media=media: stages(pool, media), sets=sets)
         for media in ("mixed", "apart")
@@ -256,12 +279,14 @@ def questions() -> list[tuple[str, list[Arm]]]:
     ends = ("language", "everything")
     return [
         ("a", parts()),
-        ("a", fewer(30, ends)),
         ("b", scales()),
+        ("a", tower()),
         ("c", kinds()),
         ("d", references()),
         ("e", stills()),
         ("f", sizes()),
+        ("a", fewer(30, ends)),
+        ("c", texts_last()),
         ("a", slow_tower()),
         ("a", fewer(100, ends)),
         ("a", more()),

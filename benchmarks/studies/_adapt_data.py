@@ -107,7 +107,7 @@ def _of_stills(world: Path, rows: Iterable[Row]) -> Iterable[Row]:
             if not still.exists():
                 pixels = decode(Clip(clip.stem, clip), Uniform(count=FRAMES)).pixels[0]
                 write_file(still, lambda part, pixels=pixels: Image.fromarray(pixels).save(part, "png"))
-            yield {**row, "id": f"still/{row['id']}", "media": [f"stills/{still.name}"]}
+            yield {**row, "id": f"still/{row['id']}", "media": [{"path": f"stills/{still.name}"}]}
 
 
 def _resized(world: Path, rows: Iterable[Row], height: Callable[[int], int | None]) -> Iterable[Row]:

@@ -75,7 +75,10 @@ class Bench:
         work = self._runs / "asked"
         for name, asked in _engines(engine, arm):
             if not self.result(name, seed).exists():
-                found = {which: self._asked(asked[which], which, work / which) for which in arm.sets}
+                found = {
+                    which: self._asked(asked[which], which, work / which, blind=arm.blind)
+                    for which in arm.sets
+                }
                 drawn = [self._drawn(asked["club"], number, work) for number in range(arm.samples)]
                 write_json(self.result(name, seed), {**told, "sets": found, "drawn": drawn})
             shutil.rmtree(work, ignore_errors=True)
@@ -89,13 +92,13 @@ class Bench:
         cpu = time.process_time() - began
         return {"reused": reused, "cpu_seconds": round(cpu, 1), "seconds": seconds_of(state.stages)}
 
-    def _asked(self, engine: Asked, which: str, out: Path) -> list[list[Any]]:
+    def _asked(self, engine: Asked, which: str, out: Path, *, blind: bool) -> list[list[Any]]:
         found = evaluate(
             engine,
             self._set(which),
             out=out,
             decoding=DECODING,
-            controls=("blind",),
+            controls=("blind",) if blind else (),
             train_samples=self._learned("home" if which == "home" else "club"),
             workers=0,
             overwrite=True,

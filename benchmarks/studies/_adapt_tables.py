@@ -31,7 +31,7 @@ TITLES = {
     "f": "Clips of several sizes",
 }
 SHOWN = {"a": ("club", "home"), "b": ("club", "home"), "c": ("club", "home"), "d": ("club",)}
-SHOWN |= {"e": ("club", "home", "stills"), "f": ("club", "sizes")}
+SHOWN |= {"e": ("club", "stills"), "f": ("club", "sizes")}
 
 SIZED = ("30", "100", "300", "1000")
 COMPARED: dict[str, list[tuple[str, str]]] = {
@@ -195,8 +195,8 @@ def _means(letter: str, names: Sequence[str], found: Mapping[str, Runs]) -> str:
     for name in names:
         runs = found[name]
         seeds = [runs[0]] if name == START else list(runs.values())
-        cells = [_percent([macro(one["sets"][which]) for one in seeds]) for which in sets]
-        cells.append(_percent([macro(one["sets"]["club"], "blind") for one in seeds]))
+        cells = [_of_set(seeds, which) for which in sets]
+        cells.append(_of_set(seeds, "club", "blind"))
         cells.append(_percent([unanswered(one["sets"]["club"]) for one in seeds]))
         if drawn:
             cells += [_percent([_drawn_right(one) for one in seeds]), _different(seeds)]
@@ -204,6 +204,12 @@ def _means(letter: str, names: Sequence[str], found: Mapping[str, Runs]) -> str:
         cells.append(f"{statistics.median(took):.0f}" if took else "-")
         lines.append(_line([f"`{name}`", str(len(seeds)), *cells]))
     return "\n".join(lines)
+
+
+def _of_set(seeds: Sequence[Mapping[str, Any]], which: str, arm: str = "model") -> str:
+    asked = [one["sets"][which] for one in seeds if which in one["sets"]]
+    asked = [rows for rows in asked if arm in rows[0][3]]
+    return _percent([macro(rows, arm) for rows in asked]) if asked else "-"
 
 
 def _drawn_right(one: Mapping[str, Any]) -> float:
@@ -242,9 +248,7 @@ def _results(
     arms = {
         name: {
             which: {
-                str(seed): {
-                    arm: round(macro(one["sets"][which], arm), 5) for arm in ("model", "blind", "majority")
-                }
+                str(seed): {arm: round(macro(one["sets"][which], arm), 5) for arm in one["sets"][which][0][3]}
                 for seed, one in runs.items()
             }
             for which in next(iter(runs.values()))["sets"]
