@@ -9,6 +9,7 @@ from typing import Any
 
 from _adapt_data import (
     HOME_CLIPS,
+    OWN,
     POOLED,
     REFERENCES,
     SIDES,
@@ -127,6 +128,33 @@ PARTS: dict[str, dict[str, str]] = {
 }
 
 
+FAR = {"steps": 150, "rates": {**RATES, "language": 2e-3}}
+"""Of arms that learn the club's own words, too: the start has met few of them."""
+
+
+def _own(learns: Mapping[str, str]) -> Callable[[Path, int], Stages]:
+    return lambda pool, seed: [stage([club(pool, file=OWN)], **FAR, **learns)]
+
+
+def own_words() -> list[Arm]:
+    """Which parts learn from the club's own words, and how strong adapters are then."""
+
+    def lora(pool: Path, seed: int) -> Stages:
+        return [adapters(stage([club(pool, file=OWN)], language="lora", **FAR))]
+
+    def replay(pool: Path, seed: int) -> Stages:
+        return [stage([club(pool, file=OWN), home(pool)], mix={"by": "ratio"}, **FAR)]
+
+    far = ("own", "home")
+    return [
+        Arm("own_language_connector", _own(PARTS["language_connector"]), sets=far),
+        Arm("own_language", _own(PARTS["language"]), sets=far),
+        Arm("own_and_home", replay, sets=far),
+        Arm("own_everything", _own(PARTS["everything"]), sets=far),
+        Arm("own_lora", lora, (0.0, 0.25, 0.5, 1.0), sets=far),
+    ]
+
+
 FROZEN = ("language", "connector", "language_connector")
 """Of these, the ones whose tower does not learn."""
 
@@ -137,7 +165,7 @@ def _parts(learns: Mapping[str, str], clips: int, steps: int = STEPS) -> Callabl
 
 def parts() -> list[Arm]:
     """Which parts learn from 300 clips."""
-    start = Arm("start", None, sets=("club", "home", "stills", "sizes"), samples=4, blind=True)
+    start = Arm("start", None, sets=("club", "home", "stills", "sizes", "own"), samples=4, blind=True)
     first = [Arm(f"{name}_300", _parts(PARTS[name], 300), blind=True) for name in FROZEN]
     return [start, *first]
 
@@ -162,10 +190,14 @@ def slow_tower() -> list[Arm]:
     return [Arm("everything_slow_300", stages)]
 
 
-def _lora(pool: Path, seed: int) -> Stages:
-    one = stage([club(pool, seed)], language="lora", rates={**RATES, "language": 2e-3})
+def adapters(one: dict[str, Any]) -> dict[str, Any]:
+    """A stage whose language model learns through adapters."""
     one["train"]["lora"] = {"rank": 16, "alpha": 32}
-    return [one]
+    return one
+
+
+def _lora(pool: Path, seed: int) -> Stages:
+    return [adapters(stage([club(pool, seed)], language="lora", rates={**RATES, "language": 2e-3}))]
 
 
 def scales() -> list[Arm]:
@@ -173,40 +205,42 @@ def scales() -> list[Arm]:
     return [Arm("lora", _lora, SCALES)]
 
 
-HALF = STEPS // 2
 TAKEN = 8 / 13
 """Eight questions of a visit, as a share of the short ones that a clip has on average."""
 
 
-def _last(pool: Path) -> dict[str, Any]:
-    """Short questions about the club, half as long as other stages."""
-    return stage([club(pool)], steps=HALF, name="short")
+HALF_FAR = {**FAR, "steps": FAR["steps"] // 2}
 
 
-def _texts(pool: Path) -> dict[str, Any]:
-    return stage([club(pool, types=LONG)], steps=HALF, name="texts")
+def _short(pool: Path) -> dict[str, Any]:
+    """Short questions in the club's own words, half as long as `FAR` is."""
+    return stage([club(pool, file=OWN)], name="short", **HALF_FAR)
 
 
 def kinds() -> list[Arm]:
-    """Two kinds of label, and two venues: one after the other, or mixed; equal questions of each are seen."""
+    """Two venues, and two kinds of label: one after the other, or mixed; equal questions of each are seen."""
     share = {**dict.fromkeys(SHORT, TAKEN / 2), **dict.fromkeys(LONG, 0.5)}
     mixed = {"questions": None, "share": share}
+    texts = {"types": LONG, "file": OWN}
+    both = {"types": SHORT + LONG, "file": OWN}
     return [
-        Arm("short_half", lambda p, seed: [_last(p)], sets=("club", "home", "stills")),
-        Arm("home_then_club", lambda p, seed: [stage([home(p)], steps=HALF, name="home"), _last(p)]),
-        Arm("home_and_club", lambda p, seed: [stage([club(p), home(p)], mix={"by": "ratio"})]),
-        Arm("texts_then_short", lambda p, seed: [_texts(p), _last(p)], sets=("club",)),
+        Arm("own_half", lambda p, seed: [_short(p)], sets=("own", "home")),
+        Arm(
+            "home_then_own",
+            lambda p, seed: [stage([home(p)], name="home", **HALF_FAR), _short(p)],
+            sets=("own", "home"),
+        ),
+        Arm(
+            "texts_then_short",
+            lambda p, seed: [stage([club(p, **texts)], name="texts", **HALF_FAR), _short(p)],
+            sets=("own",),
+        ),
         Arm(
             "texts_and_short",
-            lambda p, seed: [stage([club(p, types=SHORT + LONG)], batching=mixed)],
-            sets=("club",),
+            lambda p, seed: [stage([club(p, **both)], batching=mixed, **FAR)],
+            sets=("own",),
         ),
     ]
-
-
-def texts_last() -> list[Arm]:
-    """The two kinds of label the other way round."""
-    return [Arm("short_then_texts", lambda p, seed: [_last(p), _texts(p)], sets=("club",))]
 
 
 def references() -> list[Arm]:
@@ -236,7 +270,8 @@ def stills() -> list[Arm]:
         return [stage([club(pool), pictures], batching={"media": media}, mix={"by": "ratio"})]
 
     sets = ("club", "stills")
-    return [
+    alone = Arm("short_half", lambda pool, seed: [stage([club(pool)], steps=STEPS // 2)], sets=sets)
+    return [alone] + [
         Arm(f"stills_{media}", lambda pool, seed, media=media: stages(pool, media), sets=sets)
         for media in ("mixed", "apart")
     ]
@@ -275,22 +310,22 @@ def more() -> list[Arm]:
 
 
 def questions() -> list[tuple[str, list[Arm]]]:
-    """All arms beside the letter of their question, the most important ones first."""
+    """All arms beside the letter of their question, in the order in which they are done."""
     ends = ("language", "everything")
     return [
         ("a", parts()),
         ("b", scales()),
-        ("a", tower()),
+        ("o", own_words()),
         ("c", kinds()),
         ("d", references()),
         ("e", stills()),
         ("f", sizes()),
+        ("a", tower()),
         ("a", fewer(30, ends)),
-        ("c", texts_last()),
         ("a", slow_tower()),
         ("a", fewer(100, ends)),
         ("a", more()),
     ]
 
 
-LETTERS = "abcdef"
+LETTERS = "abocdef"

@@ -29,6 +29,9 @@ WORLDS = {
 }
 """Venue, clips and seed of each; the shipped model has seen none of these."""
 
+OWN = "labels.jsonl"
+"""Labels of a venue in its own words."""
+
 WORDS, STILLS, SIZES, UNIFIED = "home-words.jsonl", "stills.jsonl", "sizes.jsonl", "unified.jsonl"
 """Labels of any venue in the words of the home venue, which the start knows: of its clips, of their first
 frames alone, of clips of three sizes, and of clips that are all of the middle size."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from _adapt_arms import SHORT, START, Arm
-from _adapt_data import POOLED, SIZES, STILLS, WORDS
+from _adapt_data import OWN, POOLED, SIZES, STILLS, WORDS
 
 from vidapt.files import write_json
 from vidapt.formats import open_samples
@@ -30,6 +30,7 @@ from vidapt.training.state import read_state
 SETS = {
     "club": ("club-test", WORDS, 60),
     "home": ("home-test", WORDS, 30),
+    "own": ("club-test", OWN, 60),
     "stills": ("club-test", STILLS, 60),
     "sizes": ("club-test", SIZES, 60),
 }
@@ -99,7 +100,7 @@ class Bench:
             out=out,
             decoding=DECODING,
             controls=("blind",) if blind else (),
-            train_samples=self._learned("home" if which == "home" else "club"),
+            train_samples=self._learned(which),
             workers=0,
             overwrite=True,
         )
@@ -139,11 +140,11 @@ class Bench:
             self._sets[which] = first_clips(self._pool / world / file, clips)
         return self._sets[which]
 
-    def _learned(self, world: str) -> list[Sample]:
-        """Labels that the majority answer is learned from."""
-        name = f"{world}-learned"
-        if name not in self._sets:
-            self._sets[name] = first_clips(self._pool / world / WORDS, POOLED)
+    def _learned(self, which: str) -> list[Sample]:
+        """Labels that the majority answer to a set's questions is learned from."""
+        world, file = ("home" if which == "home" else "club"), (OWN if which == "own" else WORDS)
+        if (name := f"{world}/{file}") not in self._sets:
+            self._sets[name] = first_clips(self._pool / world / file, POOLED)
         return self._sets[name]
 
 

@@ -25,13 +25,14 @@ START = "start"
 TITLES = {
     "a": "Which parts learn",
     "b": "How strong adapters are",
+    "o": "The club in its own words",
     "c": "Kinds of label and venues, one after the other or mixed",
     "d": "Several right answers",
     "e": "Stills beside footage",
     "f": "Clips of several sizes",
 }
-SHOWN = {"a": ("club", "home"), "b": ("club", "home"), "c": ("club", "home"), "d": ("club",)}
-SHOWN |= {"e": ("club", "stills"), "f": ("club", "sizes")}
+SHOWN = {"a": ("club", "home"), "b": ("club", "home"), "c": ("own", "home"), "d": ("club",)}
+SHOWN |= {"o": ("own", "home"), "e": ("club", "stills"), "f": ("club", "sizes")}
 
 SIZED = ("30", "100", "300", "1000")
 COMPARED: dict[str, list[tuple[str, str]]] = {
@@ -53,14 +54,24 @@ COMPARED: dict[str, list[tuple[str, str]]] = {
         ("lora@0.5", "lora@1"),
         ("lora@1", "language_connector_300"),
     ],
+    "o": [
+        ("own_language_connector", START),
+        ("own_language", "own_language_connector"),
+        ("own_everything", "own_language_connector"),
+        ("own_everything", "own_language"),
+        ("own_and_home", "own_language_connector"),
+        ("own_lora@1", "own_language_connector"),
+        ("own_lora@0", START),
+        *((f"own_lora@{scale:g}", "own_lora@1") for scale in (0.0, 0.25, 0.5)),
+    ],
     "c": [
-        ("texts_then_short", "short_half"),
+        ("home_then_own", "own_half"),
+        ("own_and_home", "own_half"),
+        ("own_and_home", "home_then_own"),
+        ("texts_then_short", "own_half"),
+        ("texts_and_short", "own_half"),
         ("texts_and_short", "texts_then_short"),
-        ("texts_and_short", "short_then_texts"),
-        ("texts_then_short", "short_then_texts"),
-        ("home_then_club", "short_half"),
-        ("home_and_club", "short_half"),
-        ("home_and_club", "home_then_club"),
+        ("own_language_connector", "own_half"),
     ],
     "d": [("references_2", "references_1"), ("references_4", "references_1")],
     "e": [("stills_mixed", "short_half"), ("stills_apart", "short_half"), ("stills_mixed", "stills_apart")],
@@ -88,7 +99,8 @@ def write_tables(runs: Path, questions: Sequence[tuple[str, Sequence[str]]]) -> 
     begun = found[START][0]
     found[START] = dict.fromkeys({seed for one in found.values() for seed in one}, begun)
     by_letter: dict[str, list[str]] = defaultdict(list)
-    by_letter["a"].append(START)
+    for letter in ("a", "o"):
+        by_letter[letter].append(START)
     for letter, names in questions:
         by_letter[letter] += [name for name in names if name in found and name != START]
     told = {letter: _compared(letter, found) for letter in TITLES}
@@ -188,7 +200,7 @@ def _controls(begun: Mapping[str, Any]) -> str:
 def _means(letter: str, names: Sequence[str], found: Mapping[str, Runs]) -> str:
     """Accuracy of every arm, what it says blind, empty answers, and what it takes to train."""
     sets = SHOWN[letter]
-    head = ["arm", "seeds", *sets, "club, blind", "no answer"]
+    head = ["arm", "seeds", *sets, "blind", "no answer"]
     drawn = letter == "d"
     head += ["drawn: right", "drawn: different of 4"] if drawn else []
     lines = [_line([*head, "CPU s"]), _line(["---"] * (len(head) + 1))]
@@ -196,8 +208,8 @@ def _means(letter: str, names: Sequence[str], found: Mapping[str, Runs]) -> str:
         runs = found[name]
         seeds = [runs[0]] if name == START else list(runs.values())
         cells = [_of_set(seeds, which) for which in sets]
-        cells.append(_of_set(seeds, "club", "blind"))
-        cells.append(_percent([unanswered(one["sets"]["club"]) for one in seeds]))
+        cells.append(_of_set(seeds, sets[0], "blind"))
+        cells.append(_percent([unanswered(one["sets"][sets[0]]) for one in seeds]))
         if drawn:
             cells += [_percent([_drawn_right(one) for one in seeds]), _different(seeds)]
         took = [one["cpu_seconds"] for one in seeds if "cpu_seconds" in one and not one["reused"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +67,25 @@ def test_arms_of_the_adaptation_study_plan_on_their_data(
         assert recipe is not None
         plan = plan_recipe(outlook(recipe, silent), Means("h100", runs=tmp_path / "runs"))
         assert sum(stage.steps for stage in plan.stages) == _adapt_arms.STEPS
+
+
+@pytest.mark.usefixtures("studies")
+def test_a_difference_of_one_seed_or_of_a_few_clips_is_not_told_from_none() -> None:
+    from _adapt_tables import crossed_interval
+
+    def runs(right: list[list[int]]) -> dict[int, dict[str, Any]]:
+        rows = [
+            [[f"q{clip}", f"clip {clip}", "count", {"model": one}, ""] for clip, one in enumerate(seed)]
+            for seed in right
+        ]
+        return {seed: {"sets": {"club": one}} for seed, one in enumerate(rows)}
+
+    wrong = runs([[0] * 20] * 3)
+    all_right = crossed_interval(wrong, runs([[1] * 20] * 3), "club")
+    one_seed = crossed_interval(wrong, runs([[1] * 20, [0] * 20, [0] * 20]), "club")
+    one_clip = crossed_interval(wrong, runs([[1] + [0] * 19] * 3), "club")
+    assert all_right is not None and one_seed is not None and one_clip is not None
+    assert (all_right.value, all_right.low, all_right.high) == (1, 1, 1)
+    assert one_seed.value == pytest.approx(1 / 3) and not one_seed.excludes_zero()
+    assert one_clip.value == pytest.approx(1 / 20) and not one_clip.excludes_zero()
+    assert crossed_interval(wrong, runs([[1] * 20]), "home") is None
