@@ -84,8 +84,12 @@ def test_a_difference_of_one_seed_or_of_a_few_clips_is_not_told_from_none() -> N
     all_right = crossed_interval(wrong, runs([[1] * 20] * 3), "club")
     one_seed = crossed_interval(wrong, runs([[1] * 20, [0] * 20, [0] * 20]), "club")
     one_clip = crossed_interval(wrong, runs([[1] + [0] * 19] * 3), "club")
-    assert all_right is not None and one_seed is not None and one_clip is not None
+    assert all_right is not None
+    assert one_seed is not None
+    assert one_clip is not None
     assert (all_right.value, all_right.low, all_right.high) == (1, 1, 1)
-    assert one_seed.value == pytest.approx(1 / 3) and not one_seed.excludes_zero()
-    assert one_clip.value == pytest.approx(1 / 20) and not one_clip.excludes_zero()
+    assert one_seed.value == pytest.approx(1 / 3)
+    assert not one_seed.excludes_zero()
+    assert one_clip.value == pytest.approx(1 / 20)
+    assert not one_clip.excludes_zero()
     assert crossed_interval(wrong, runs([[1] * 20]), "home") is None
