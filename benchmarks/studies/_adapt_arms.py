@@ -217,29 +217,34 @@ def _short(pool: Path) -> dict[str, Any]:
     return stage([club(pool, file=OWN)], name="short", **HALF_FAR)
 
 
-def kinds() -> list[Arm]:
-    """Two venues, and two kinds of label: one after the other, or mixed; equal questions of each are seen."""
-    share = {**dict.fromkeys(SHORT, TAKEN / 2), **dict.fromkeys(LONG, 0.5)}
-    mixed = {"questions": None, "share": share}
-    texts = {"types": LONG, "file": OWN}
-    both = {"types": SHORT + LONG, "file": OWN}
+def venues() -> list[Arm]:
+    """The home venue's questions first and then the club's; `own_and_home` mixes as many of each."""
+
+    def staged(pool: Path, seed: int) -> Stages:
+        return [stage([home(pool)], name="home", **HALF_FAR), _short(pool)]
+
+    both = ("own", "home")
     return [
-        Arm("own_half", lambda p, seed: [_short(p)], sets=("own", "home")),
-        Arm(
-            "home_then_own",
-            lambda p, seed: [stage([home(p)], name="home", **HALF_FAR), _short(p)],
-            sets=("own", "home"),
-        ),
-        Arm(
-            "texts_then_short",
-            lambda p, seed: [stage([club(p, **texts)], name="texts", **HALF_FAR), _short(p)],
-            sets=("own",),
-        ),
-        Arm(
-            "texts_and_short",
-            lambda p, seed: [stage([club(p, **both)], batching=mixed, **FAR)],
-            sets=("own",),
-        ),
+        Arm("own_half", lambda pool, seed: [_short(pool)], sets=both),
+        Arm("home_then_own", staged, sets=both),
+    ]
+
+
+def kinds() -> list[Arm]:
+    """Texts first and then short questions, or both mixed; equal numbers of each are seen."""
+    share = {**dict.fromkeys(SHORT, TAKEN / 2), **dict.fromkeys(LONG, 0.5)}
+
+    def staged(pool: Path, seed: int) -> Stages:
+        texts = stage([club(pool, types=LONG, file=OWN)], name="texts", **HALF_FAR)
+        return [texts, _short(pool)]
+
+    def mixed(pool: Path, seed: int) -> Stages:
+        batching = {"questions": None, "share": share}
+        return [stage([club(pool, types=SHORT + LONG, file=OWN)], batching=batching, **FAR)]
+
+    return [
+        Arm("texts_then_short", staged, sets=("own",)),
+        Arm("texts_and_short", mixed, sets=("own",)),
     ]
 
 
@@ -248,7 +253,7 @@ def references() -> list[Arm]:
 
     A step draws answers, so it takes as many times more of them as there are to a question.
     """
-    files = {1: WORDS} | {count: references_file(count) for count in REFERENCES}
+    files = {1: WORDS} | {count: references_file(count) for count in reversed(REFERENCES)}
 
     def arm(count: int) -> Arm:
         batching = {"questions": 8 * count}
@@ -256,7 +261,7 @@ def references() -> list[Arm]:
             f"references_{count}",
             lambda pool, seed: [stage([club(pool, file=files[count])], batching=batching)],
             sets=("club",),
-            samples=4,
+            samples=3,
         )
 
     return [arm(count) for count in files]
@@ -316,8 +321,9 @@ def questions() -> list[tuple[str, list[Arm]]]:
         ("a", parts()),
         ("b", scales()),
         ("o", own_words()),
-        ("c", kinds()),
+        ("c", venues()),
         ("d", references()),
+        ("c", kinds()),
         ("e", stills()),
         ("f", sizes()),
         ("a", tower()),

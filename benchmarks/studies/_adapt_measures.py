@@ -73,7 +73,7 @@ class Bench:
             shared = [one for other in others if other != arm and (one := other.recipe(self._pool, seed))]
             told = self._trained(recipe, shared)
         engine = load(START if recipe is None else self._runs / recipe.name)
-        work = self._runs / "asked"
+        work = self._runs / "asking" / f"{arm.name}-{seed}"
         for name, asked in _engines(engine, arm):
             if not self.result(name, seed).exists():
                 found = {

@@ -202,7 +202,7 @@ def _means(letter: str, names: Sequence[str], found: Mapping[str, Runs]) -> str:
     sets = SHOWN[letter]
     head = ["arm", "seeds", *sets, "blind", "no answer"]
     drawn = letter == "d"
-    head += ["drawn: right", "drawn: different of 4"] if drawn else []
+    head += ["drawn: right", "drawn: different of 3"] if drawn else []
     lines = [_line([*head, "CPU s"]), _line(["---"] * (len(head) + 1))]
     for name in names:
         runs = found[name]
