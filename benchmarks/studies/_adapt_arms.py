@@ -57,7 +57,6 @@ class Arm:
         stages: Of its recipe, by the folder of data and the seed; none is the start as it is.
         scales: Of its adapters, at each of which it is measured under a name of its own.
         sets: What it is asked about.
-        samples: How often some of the questions are asked with answers drawn at a temperature of 1.
         blind: Whether it is also asked without the clip.
     """
 
@@ -65,7 +64,6 @@ class Arm:
     stages: Callable[[Path, int], Stages] | None
     scales: tuple[float, ...] = ()
     sets: tuple[str, ...] = ("club", "home")
-    samples: int = 0
     blind: bool = False
 
     def recipe(self, pool: Path, seed: int) -> Recipe | None:
@@ -137,10 +135,7 @@ def _own(learns: Mapping[str, str]) -> Callable[[Path, int], Stages]:
 
 
 def own_words() -> list[Arm]:
-    """Which parts learn from the club's own words, and how strong adapters are then."""
-
-    def lora(pool: Path, seed: int) -> Stages:
-        return [adapters(stage([club(pool, file=OWN)], language="lora", **FAR))]
+    """Which parts learn from the club's own words, alone or beside questions of the home venue."""
 
     def replay(pool: Path, seed: int) -> Stages:
         return [stage([club(pool, file=OWN), home(pool)], mix={"by": "ratio"}, **FAR)]
@@ -151,7 +146,6 @@ def own_words() -> list[Arm]:
         Arm("own_language", _own(PARTS["language"]), sets=far),
         Arm("own_and_home", replay, sets=far),
         Arm("own_everything", _own(PARTS["everything"]), sets=far),
-        Arm("own_lora", lora, (0.0, 0.25, 0.5, 1.0), sets=far),
     ]
 
 
@@ -165,7 +159,7 @@ def _parts(learns: Mapping[str, str], clips: int, steps: int = STEPS) -> Callabl
 
 def parts() -> list[Arm]:
     """Which parts learn from 300 clips."""
-    start = Arm("start", None, sets=("club", "home", "stills", "sizes", "own"), samples=4, blind=True)
+    start = Arm("start", None, sets=("club", "home", "stills", "sizes", "own"), blind=True)
     first = [Arm(f"{name}_300", _parts(PARTS[name], 300), blind=True) for name in FROZEN]
     return [start, *first]
 
@@ -261,7 +255,6 @@ def references() -> list[Arm]:
             f"references_{count}",
             lambda pool, seed: [stage([club(pool, file=files[count])], batching=batching)],
             sets=("club",),
-            samples=3,
         )
 
     return [arm(count) for count in files]
@@ -323,8 +316,8 @@ def questions() -> list[tuple[str, list[Arm]]]:
         ("o", own_words()),
         ("c", venues()),
         ("d", references()),
-        ("c", kinds()),
         ("e", stills()),
+        ("c", kinds()),
         ("f", sizes()),
         ("a", tower()),
         ("a", fewer(30, ends)),

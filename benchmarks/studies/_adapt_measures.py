@@ -36,9 +36,6 @@ SETS = {
 }
 """What is asked: world, labels and clips."""
 
-SAMPLED = 20
-"""Clips of the first set about which answers are drawn."""
-
 DECODING = Decoding(max_new_tokens=24)
 
 
@@ -80,8 +77,7 @@ class Bench:
                     which: self._asked(asked[which], which, work / which, blind=arm.blind)
                     for which in arm.sets
                 }
-                drawn = [self._drawn(asked["club"], number, work) for number in range(arm.samples)]
-                write_json(self.result(name, seed), {**told, "sets": found, "drawn": drawn})
+                write_json(self.result(name, seed), {**told, "sets": found})
             shutil.rmtree(work, ignore_errors=True)
 
     def _trained(self, recipe: Recipe, others: Sequence[Recipe]) -> dict[str, Any]:
@@ -112,24 +108,6 @@ class Bench:
                 {a: int(bool(v.right(a))) for a in v.predictions},
                 v.predictions[MODEL],
             ]
-            for v in found.verdicts
-        ]
-
-    def _drawn(self, engine: Asked, number: int, work: Path) -> list[list[Any]]:
-        """Answers to some questions, drawn once more."""
-        asked = self._set("club")
-        clips = set(list(dict.fromkeys(one.media[0].id for one in asked))[:SAMPLED])
-        found = evaluate(
-            engine,
-            [one for one in asked if one.media[0].id in clips],
-            out=work / f"drawn-{number}",
-            decoding=Decoding(max_new_tokens=24, temperature=1.0, seed=number),
-            controls=(),
-            workers=0,
-            overwrite=True,
-        )
-        return [
-            [v.sample, v.clip.id, v.type, int(bool(v.right(MODEL))), v.predictions[MODEL]]
             for v in found.verdicts
         ]
 

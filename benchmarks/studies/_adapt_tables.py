@@ -60,9 +60,6 @@ COMPARED: dict[str, list[tuple[str, str]]] = {
         ("own_everything", "own_language_connector"),
         ("own_everything", "own_language"),
         ("own_and_home", "own_language_connector"),
-        ("own_lora@1", "own_language_connector"),
-        ("own_lora@0", START),
-        *((f"own_lora@{scale:g}", "own_lora@1") for scale in (0.0, 0.25, 0.5)),
     ],
     "c": [
         ("home_then_own", "own_half"),
@@ -201,8 +198,6 @@ def _means(letter: str, names: Sequence[str], found: Mapping[str, Runs]) -> str:
     """Accuracy of every arm, what it says blind, empty answers, and what it takes to train."""
     sets = SHOWN[letter]
     head = ["arm", "seeds", *sets, "blind", "no answer"]
-    drawn = letter == "d"
-    head += ["drawn: right", "drawn: different of 3"] if drawn else []
     lines = [_line([*head, "CPU s"]), _line(["---"] * (len(head) + 1))]
     for name in names:
         runs = found[name]
@@ -210,8 +205,6 @@ def _means(letter: str, names: Sequence[str], found: Mapping[str, Runs]) -> str:
         cells = [_of_set(seeds, which) for which in sets]
         cells.append(_of_set(seeds, sets[0], "blind"))
         cells.append(_percent([unanswered(one["sets"][sets[0]]) for one in seeds]))
-        if drawn:
-            cells += [_percent([_drawn_right(one) for one in seeds]), _different(seeds)]
         took = [one["cpu_seconds"] for one in seeds if "cpu_seconds" in one and not one["reused"]]
         cells.append(f"{statistics.median(took):.0f}" if took else "-")
         lines.append(_line([f"`{name}`", str(len(seeds)), *cells]))
@@ -222,20 +215,6 @@ def _of_set(seeds: Sequence[Mapping[str, Any]], which: str, arm: str = "model") 
     asked = [one["sets"][which] for one in seeds if which in one["sets"]]
     asked = [rows for rows in asked if arm in rows[0][3]]
     return _percent([macro(rows, arm) for rows in asked]) if asked else "-"
-
-
-def _drawn_right(one: Mapping[str, Any]) -> float:
-    return statistics.fmean(row[3] for rows in one["drawn"] for row in rows)
-
-
-def _different(seeds: Sequence[Mapping[str, Any]]) -> str:
-    counts = [
-        statistics.fmean(
-            len(set(said)) for said in zip(*([row[4] for row in rows] for rows in one["drawn"]), strict=True)
-        )
-        for one in seeds
-    ]
-    return f"{statistics.fmean(counts):.2f}"
 
 
 def _differences(letter: str, told: Sequence[tuple[str, str, int, dict[str, Interval | None]]]) -> str:
