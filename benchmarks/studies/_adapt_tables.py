@@ -20,6 +20,9 @@ PAGE = ROOT / "docs" / "studies" / "adaptation.md"
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation_study.json"
 BEGIN, END = "<!-- numbers: written by the study's `table` -->", "<!-- end of numbers -->"
 RESAMPLES = 4000
+SEEDS = 3
+"""An arm with fewer is not told of."""
+
 START = "start"
 
 TITLES = {
@@ -92,7 +95,7 @@ def write_tables(runs: Path, questions: Sequence[tuple[str, Sequence[str]]]) -> 
         questions: Names of arms beside the letter of their question.
     """
     found = {name: read_measured(runs, name) for _, names in questions for name in names}
-    found = {name: one for name, one in found.items() if one}
+    found = {name: one for name, one in found.items() if len(one) >= SEEDS or name == START}
     begun = found[START][0]
     found[START] = dict.fromkeys({seed for one in found.values() for seed in one}, begun)
     by_letter: dict[str, list[str]] = defaultdict(list)
