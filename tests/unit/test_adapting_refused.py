@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,3 +174,25 @@ def test_broken_clips_and_clips_elsewhere_are_told_and_cost_no_more(tmp_path: Pa
         path.write_bytes(b"no film at all" * 100)
     elsewhere.write_bytes(b"")
     assert "cannot be used" in refused(tmp_path / "other", clips, "--labels", labels)
+
+
+def test_a_general_set_that_names_no_clip_is_told_before_anything_is_decoded(
+    given: tuple[Path, Path], tmp_path: Path
+) -> None:
+    general = llava(tmp_path / "general.json", ["000.mp4", "001.mp4"])
+    said = refused(tmp_path / "out", given[0], "--labels", given[1], "--general", general)
+    assert "2 thing(s) to mend" in said
+    assert "its own folder" in said.replace("\n", " ")
+    assert "decode" not in said
+    assert not (tmp_path / "out" / "recipe.yaml").exists()
+
+
+def test_a_wrong_path_is_told_before_torch_is_imported(given: tuple[Path, Path], tmp_path: Path) -> None:
+    asked = ["adapt", str(given[0]), "--labels", str(tmp_path / "nope.json"), "--out", str(tmp_path / "out")]
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom vidapt.cli import app\n"
+        "shown = CliRunner().invoke(app, sys.argv[1:])\n"
+        "assert shown.exit_code == 2 and 'no such file' in shown.output, shown.output\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, *asked], check=True)

@@ -128,6 +128,8 @@ def examine(source: Source, request: Request, report: Reporter, workers: int | N
         FormatError: Listing all that has to be mended.
         ConfigError: If there are too few clips.
     """
+    if request.general is not None:
+        _examine_general(request.general)
     files = [source.path, *([] if request.test is None else [request.test])]
     found = check(
         files,
@@ -150,6 +152,17 @@ def examine(source: Source, request: Request, report: Reporter, workers: int | N
     return found
 
 
+def _examine_general(file: Path) -> None:
+    """See that what is asked at checkpoints can be read, before anything is decoded.
+
+    Raises:
+        FormatError: Listing all that has to be mended; its paths do not start from the folder of the clips.
+    """
+    wrong = [one for one in check([file], decode=False, frames=False).findings if one.level == "error"]
+    if wrong:
+        raise _unsound(wrong, "paths of a general set start from its own folder")
+
+
 def tell_found(found: Report, source: Source, request: Request, decisions: Decisions) -> None:
     """Tell what is in the labels, and what is only to be looked at."""
     broken = [one for one in found.findings if one.kind == "unreadable"]
@@ -167,13 +180,16 @@ def tell_found(found: Report, source: Source, request: Request, decisions: Decis
         decisions.make("clips without labels", some, "they can be captioned when the model is adapted")
 
 
-def _unsound(findings: Sequence[Finding]) -> FormatError:
+def _unsound(
+    findings: Sequence[Finding],
+    roots: str = "paths of labels start from their own folder, or from that of the clips",
+) -> FormatError:
     lines = [f"\n  {one.where}: {one.found}" for one in findings[:_MOST_LISTED]]
     more = len(findings) - len(lines)
     told = "".join(lines) + (f"\n  ... and {more} more" if more else "")
     remedy = "mend them, or leave these rows out"
     if any(one.kind == "missing" for one in findings):
-        remedy += "; paths of labels start from their own folder, or from that of the clips"
+        remedy += f"; {roots}"
     if any(one.kind == "leak" for one in findings):
         remedy = "what is measured on must not be learned from: take these clips out of one of the two files"
     return FormatError(findings[0].where, f"{len(findings)} thing(s) to mend:{told}", remedy)

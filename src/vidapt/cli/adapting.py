@@ -57,6 +57,8 @@ def adapt(
     from vidapt.progress import progress
 
     with plain_errors():
+        _see(labels, test, general)
+
         from vidapt.adapting import Means, Request, Talk
         from vidapt.adapting import adapt as carry_out
 
@@ -72,6 +74,15 @@ def adapt(
         typer.echo(json.dumps(adapted.to_dict(), ensure_ascii=False))
     else:
         _show(adapted)
+
+
+def _see(*files: Path | None) -> None:
+    """Refuse label files that are not there or of no format before seconds are spent on importing torch."""
+    from vidapt.formats import detect
+
+    for file in files:
+        if file is not None:
+            detect(file)
 
 
 class _Agreement:
