@@ -5,6 +5,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # One thread per test worker: two workers on two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
+# Libraries are compiled when they are first imported, and kept: else every process would do it again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup setup-dev demo test mutants lint bench docs clean
 .DEFAULT_GOAL := help
 
