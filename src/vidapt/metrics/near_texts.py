@@ -119,4 +119,6 @@ def _signatures(texts: Sequence[Words]) -> NDArray[np.uint32]:
 def _pieces(words: Words) -> Iterator[int]:
     """Words and pairs of neighbours as numbers, the same in every process."""
     yield from (zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words)
-    yield from (zlib.crc32(f"{one} {other}".encode("utf-8", "surrogatepass")) for one, other in pairwise(words))
+    yield from (
+        zlib.crc32(f"{one} {other}".encode("utf-8", "surrogatepass")) for one, other in pairwise(words)
+    )
