@@ -259,15 +259,15 @@ def _rejected(
             "source": error.where,
             "row": None,
         }
-    for fate in fates:
+    for one in fates:
         row = {
-            "id": fate.sample.id,
-            "check": fate.check,
-            "version": fate.version,
-            "verdict": fate.verdict.outcome,
-            "reason": fate.verdict.reason,
-            "again": fate.verdict.again,
-            "source": fate.sample.source,
-            "row": plain_row(fate.sample, folder),
+            "id": one.sample.id,
+            "check": one.check,
+            "version": one.version,
+            "verdict": one.verdict.outcome,
+            "reason": one.verdict.reason,
+            "again": one.verdict.again,
+            "source": one.sample.source,
+            "row": plain_row(one.sample, folder),
         }
-        yield row if fate.now is None else row | {"now": plain_row(fate.now, folder)}
+        yield row if one.now is None else row | {"now": plain_row(one.now, folder)}

@@ -128,7 +128,7 @@ class Check(Protocol):
     def __init__(self, cfg: PartConfig, given: Given = NOTHING) -> None: ...
 
     def judge(self, labels: Sequence[Label]) -> Iterator[Verdict]:
-        """A verdict for each label, in their order; it depends on the labels alone, and not on their order."""
+        """A verdict for each label, in their order, on which no verdict depends."""
         ...
 
 
