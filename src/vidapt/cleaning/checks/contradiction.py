@@ -9,12 +9,13 @@ there is one. It is a measure of words: voices that make the same mistake agree.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
+from vidapt.cleaning.checks._same import asked_alike
 from vidapt.cleaning.checks._words import shown
 from vidapt.cleaning.labels import KEEP, NOTHING, Given, Label, Verdict, drop
 from vidapt.labelling.lexicon import Lexicon, read_lexicon
@@ -78,14 +79,8 @@ class Part:
 
     def _outvoted(self, labels: Sequence[Label]) -> dict[int, str]:
         """Places of short answers that other rows contradict, and in what."""
-        asked: dict[object, list[int]] = defaultdict(list)
-        for place, label in enumerate(labels):
-            # Further answers of a row, and those before its last, have no say: they depend on what was said.
-            if label.place == 1 and len(label.sample.turns) == 2 and label.sample.media:
-                about = tuple((str(clip.path), clip.start_s, clip.end_s) for clip in label.sample.media)
-                asked[about, normalise(label.question)].append(place)
         found: dict[int, str] = {}
-        for places in asked.values():
+        for places in asked_alike(labels):
             found |= self._minority([(place, labels[place]) for place in places])
         return found
 
