@@ -71,7 +71,7 @@ class Part:
 
     def _kept(self, others: int) -> int:
         """Guessed labels that are kept beside so many others."""
-        return max(self.cfg.least, math.floor(others * self.cfg.to / (1 - self.cfg.to)))
+        return max(self.cfg.least, math.floor(others * self.cfg.to / (1 - self.cfg.to) + 1e-9))
 
     def _by_model(self, labels: Sequence[Label]) -> list[bool]:
         assert self._score is not None

@@ -42,9 +42,9 @@ class Part:
 
         in_a_row: int = Field(4, ge=2, le=1000)
         gram: int = Field(4, ge=1, le=32)
-        repeated: float = Field(0.5, gt=0, le=1)
+        repeated: float = Field(0.75, gt=0, le=1)
         least: int = Field(24, ge=2, le=10_000)
-        compression: float = Field(4.0, gt=1, le=1000)
+        compression: float = Field(6.0, gt=1, le=1000)
         least_bytes: int = Field(256, ge=32, le=1_000_000)
 
     def __init__(self, cfg: Config, given: Given = NOTHING) -> None:

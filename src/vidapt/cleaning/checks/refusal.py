@@ -25,7 +25,9 @@ from vidapt.yaml_lines import parse_yaml
 _BEGINS = r"(?:^[\s*#>_-]*|[.!?;。！？；\n]+\s*(?:however\s+|but\s+)?)"
 _SOME_WORDS = r"(?:[^\w.!?]+[\w'-]+){0,6}?\W+"
 _SOME_LETTERS = r"[^。！？\n]{0,12}?"
-_PARTS_WORDS = re.compile(r"[^\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
+_PARTS_WORDS = re.compile(r"[^\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
+"""What is not of Chinese, Japanese, Korean or Thai, in which words run into one another or have endings."""
+
 _CONTRACTED = {
     "cannot": "can't",
     "i am ": "i'm ",
@@ -89,10 +91,11 @@ def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _one(phrase: str) -> str:
-    # Scripts that part words end a phrase with one; "aiとして" begins in one script and ends in another.
-    between = _SOME_WORDS if _PARTS_WORDS.match(phrase) else _SOME_LETTERS
+    # "aiとして" begins in one script and ends in another.
+    parted = all(map(_PARTS_WORDS.match, phrase))
+    between = _SOME_WORDS if parted else _SOME_LETTERS
     parts = (r"\s+".join(map(re.escape, part.split())) for part in phrase.split("…"))
-    return between.join(parts) + (r"(?!\w)" if _PARTS_WORDS.match(phrase[-1]) else "")
+    return between.join(parts) + (r"(?!\w)" if parted else "")
 
 
 def tiny() -> Part:
