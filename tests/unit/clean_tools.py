@@ -41,7 +41,7 @@ def spoken(text: str, *voices: str, agreement: float | None = None) -> Label:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
 
 
 def write_rows(path: Path, rows: Sequence[Any]) -> Path:

@@ -64,7 +64,9 @@ def test_checks_are_chosen_and_changed(tmp_path: Path) -> None:
     changed = read_cleaning(file, ["checks.loop.gram=6"])
     assert changed.checks["loop"].model_dump()["gram"] == 6
     assert changed.hash != read_cleaning(file).hash == read_cleaning(file, ["checks.loop.gram=5"]).hash
-    assert "there is no check 'lop'; did you mean 'loop'?" in refused(file, "checks: {loop: }", only=["lop"])
+    assert "there is no check 'lop'\n  -> did you mean 'loop'?" in refused(
+        file, "checks: {loop: }", only=["lop"]
+    )
     assert "--without" in refused(file, "checks: {loop: }", without=["x"])
 
 
@@ -136,7 +138,7 @@ def test_decisions_of_a_person_are_honoured_and_held_against_the_checks(tmp_path
 def test_lines_that_decide_nothing_are_refused(tmp_path: Path, line: str, said: str) -> None:
     labels = write_rows(tmp_path / "labels.jsonl", [row("a", "red")])
     file = write_rows(tmp_path / "decisions.jsonl", ['{"id": "a", "verdict": "keep"}', line])
-    with pytest.raises(ConfigError, match="decisions.jsonl:2") as caught:
+    with pytest.raises(ConfigError, match=r"decisions\.jsonl:2") as caught:
         run(labels, tmp_path / "clean.jsonl", decisions=file)
     assert said in str(caught.value)
     assert not (tmp_path / "clean.jsonl").exists()
