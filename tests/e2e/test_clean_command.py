@@ -11,6 +11,7 @@ from clean_tools import ASK, row, rows_of, write_rows
 from label_tools import film
 from typer.testing import CliRunner
 
+import vidapt
 from vidapt.cleaning.likelihood import Likelihood
 from vidapt.cli import app
 from vidapt.formats import open_samples
@@ -138,9 +139,11 @@ def test_provenance_beside_labels_tells_what_voices_gainsay(tmp_path: Path) -> N
 def test_a_model_that_sees_no_clips_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row(f"{n}", "yes" if n else "the", f"is ball {n} pocketed?") for n in range(20)]
     file, out = (
-        write_rows(tmp_path / "labels.jsonl", [*rows, row("long", "red " * 3000)]),
+        write_rows(tmp_path / "labels.jsonl", [*rows, row("long", "red " * 800)]),
         tmp_path / "c.jsonl",
     )
+    engine = vidapt.load("billiards-home")
+    monkeypatch.setattr("vidapt.inference.load.load", lambda *_, **__: engine)
     words = (file, "--only", "blind", "--blind", "billiards-home", "--out", out, "--json")
     low = ("--set", "checks.blind.likely=0.000001", "--set", "checks.blind.least=2")
     status, said, told = run(*words, *low)
