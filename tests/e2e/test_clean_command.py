@@ -139,7 +139,7 @@ def test_provenance_beside_labels_tells_what_voices_gainsay(tmp_path: Path) -> N
 def test_a_model_that_sees_no_clips_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row(f"{n}", "yes" if n else "the", f"is ball {n} pocketed?") for n in range(20)]
     file, out = (
-        write_rows(tmp_path / "labels.jsonl", [*rows, row("long", "red " * 800)]),
+        write_rows(tmp_path / "labels.jsonl", [*rows, row("long", "red " * 3000)]),
         tmp_path / "c.jsonl",
     )
     engine = vidapt.load("billiards-home")

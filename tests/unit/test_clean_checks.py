@@ -202,6 +202,7 @@ def test_rows_of_one_clip_vote() -> None:
     assert votes("red", "Red.", "blue") == ["keep", "keep", "drop"]
     assert votes("red", "blue") == ["drop", "drop"]
     assert votes("red", "red ball", "red", accept=["red", "red ball"]) == ["keep"] * 3
+    assert votes("red", "red ball", "blue", accept=["red ball", "red"]) == ["keep", "keep", "drop"]
     assert votes("red", "a long answer that nobody compares as a whole") == ["keep"] * 2
     apart = [Label(sample(str(n), text, "Which ball?"), 1) for n, text in enumerate(("red", "blue"))]
     assert [verdict.outcome for verdict in judge("contradiction", apart)] == ["keep"] * 2

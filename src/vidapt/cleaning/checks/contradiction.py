@@ -20,7 +20,7 @@ from vidapt.cleaning.checks._words import shown
 from vidapt.cleaning.labels import KEEP, NOTHING, Given, Label, Verdict, drop
 from vidapt.labelling.lexicon import Lexicon, read_lexicon
 from vidapt.labelling.sentences import sentences
-from vidapt.metrics.match import is_match, normalise
+from vidapt.metrics.match import normalise
 from vidapt.metrics.text import words
 from vidapt.parts import PartConfig
 
@@ -87,7 +87,8 @@ class Part:
     def _minority(self, group: Sequence[tuple[int, Label]]) -> dict[int, str]:
         if any(len(words(label.text)) > self.cfg.short for _, label in group):
             return {}
-        votes = Counter(normalise(label.text) for _, label in group)
+        names = _names([label for _, label in group])
+        votes = Counter(names)
         if len(votes) < 2:
             return {}
         most, count = votes.most_common(1)[0]
@@ -95,8 +96,8 @@ class Part:
         told = ", ".join(f"{shown(answer)} {n}" for answer, n in sorted(votes.items(), key=_by_votes))
         return {
             place: f"rows about this clip answer differently: {told}"
-            for place, label in group
-            if kept is None or not (normalise(label.text) == kept or _accepts(label, kept))
+            for (place, _), name in zip(group, names, strict=True)
+            if name != kept
         }
 
 
@@ -140,9 +141,13 @@ def _by_votes(one: tuple[str, int]) -> tuple[int, str]:
     return -one[1], one[0]
 
 
-def _accepts(label: Label, answer: str) -> bool:
-    accepted = label.sample.facts.get("accept")
-    return isinstance(accepted, list) and bool(accepted) and is_match(answer, accepted)
+def _names(labels: Sequence[Label]) -> list[str]:
+    """Answers, those that a row accepts (fact `accept`) by one name."""
+    lists = (label.sample.facts.get("accept") for label in labels)
+    told = (found for found in lists if isinstance(found, list) and found)
+    accepted = sorted({tuple(sorted({normalise(str(one)) for one in found})) for found in told})
+    said = (normalise(label.text) for label in labels)
+    return [next((names[0] for names in accepted if text in names), text) for text in said]
 
 
 def tiny() -> Part:
