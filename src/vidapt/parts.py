@@ -22,8 +22,18 @@ from typing import Any, ClassVar, Literal
 from vidapt.errors import CheckpointError, ConfigError, nearest
 from vidapt.strict import Strict
 
-Family = Literal["resolutions", "towers", "connectors", "positions", "objectives", "formats"]
-FAMILIES: tuple[Family, ...] = ("resolutions", "towers", "connectors", "positions", "objectives", "formats")
+Family = Literal[
+    "resolutions", "towers", "connectors", "positions", "objectives", "formats", "cleaning.checks"
+]
+FAMILIES: tuple[Family, ...] = (
+    "resolutions",
+    "towers",
+    "connectors",
+    "positions",
+    "objectives",
+    "formats",
+    "cleaning.checks",
+)
 
 _COUNTS = frozenset(
     {

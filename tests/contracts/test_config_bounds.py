@@ -142,6 +142,29 @@ OTHERS = {
         f"{kind}.max_bytes": Row(1 << 31, (0,), (1,))
         for kind in ("llava_json", "sharegpt", "vidapt_jsonl", "video_instruct")
     },
+    "cleaning.checks": {
+        "blind.above": Row(0.75, (0, ABOVE_1), (ABOVE_0, 1), {"to": ABOVE_0}),
+        "blind.to": Row(0.6, (0, 1), (ABOVE_0, UNDER_1), {"above": 1}),
+        "blind.least": above_zero(20),
+        "blind.likely": Row(0.5, (0, 1), (ABOVE_0, UNDER_1)),
+        "contradiction.below": Row(0.2, (-ABOVE_0, ABOVE_1), (0, 1)),
+        "contradiction.voices": Row(0.5, (0, ABOVE_1), (ABOVE_0, 1)),
+        "contradiction.short": above_zero(5),
+        "language.foreign": Row(0.2, (0, ABOVE_1), (ABOVE_0, 1)),
+        "length.low": Row(0.05, (-ABOVE_0, 0.5), (0, 0.4)),
+        "length.high": Row(0.95, (0.5, ABOVE_1), (0.6, 1)),
+        "length.times": Row(3.0, (1.19, 101), (1.2, 100)),
+        "length.least": Row(20, (1,), (2,)),
+        "loop.in_a_row": Row(4, (1, 1001), (2, 1000)),
+        "loop.gram": Row(4, (0, 33), (1, 32)),
+        "loop.repeated": Row(0.75, (0, ABOVE_1), (ABOVE_0, 1)),
+        "loop.least": Row(24, (1,), (2,)),
+        "loop.compression": Row(6.0, (1,), (ABOVE_1,)),
+        "loop.least_bytes": Row(256, (31,), (32,)),
+        "near_duplicate.alike": Row(0.85, (0, ABOVE_1), (ABOVE_0, 1)),
+        "near_duplicate.most": above_zero(50),
+        "near_duplicate.least": above_zero(8),
+    },
 }
 TABLE: dict[str, dict[str, Row]] = {"objectives": OBJECTIVES, **OTHERS}
 BOUNDS = (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt)

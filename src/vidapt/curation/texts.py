@@ -72,12 +72,41 @@ def _said(sample: Sample) -> str:
 def blind_scores(samples: Sequence[Sample]) -> list[Blind]:
     """What each type's answers give away, the type with the most questions first."""
     asking = [sample for sample in samples if sample.turns]
-    types = question_types(asking)
-    by_type: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for sample in asking:
-        by_type[types.of(sample)].append((asked(sample), normalise(sample.answer)))
-    scores = [_blind(name, pairs) for name, pairs in by_type.items()]
+    right = guesses(asking)
+    scores = [
+        _blind(name, [(normalise(asking[place].answer), right[place]) for place in places])
+        for name, places in _by_type(asking).items()
+    ]
     return sorted(scores, key=lambda one: (-one.questions, one.type))
+
+
+def guesses(samples: Sequence[Sample]) -> list[bool]:
+    """Of each sample whether its answer is the most common one of the *others* of its question's words.
+
+    Where there are no others, those of its type are asked.
+    """
+    right = [False] * len(samples)
+    for places in _by_type(samples).values():
+        answers: Counter[str] = Counter()
+        by_question: dict[str, Counter[str]] = defaultdict(Counter)
+        pairs = [(asked(samples[place]), normalise(samples[place].answer)) for place in places]
+        for question, answer in pairs:
+            answers[answer] += 1
+            by_question[question][answer] += 1
+        tops = {question: _top(counts) for question, counts in by_question.items()}
+        whole = _top(answers)
+        for place, (question, answer) in zip(places, pairs, strict=True):
+            right[place] = (_usual(tops[question], answer) or _usual(whole, answer)) == answer
+    return right
+
+
+def _by_type(samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """Places of the samples of each type of question."""
+    types = question_types(samples)
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, sample in enumerate(samples):
+        found[types.of(sample)].append(place)
+    return found
 
 
 def lopsided(scores: Iterable[Blind], where: str) -> Iterator[Finding]:
@@ -90,18 +119,11 @@ def lopsided(scores: Iterable[Blind], where: str) -> Iterator[Finding]:
             )
 
 
-def _blind(name: str, pairs: Sequence[tuple[str, str]]) -> Blind:
-    answers = Counter(answer for _, answer in pairs)
-    by_question: dict[str, Counter[str]] = defaultdict(Counter)
-    for question, answer in pairs:
-        by_question[question][answer] += 1
-    tops = {question: _top(counts) for question, counts in by_question.items()}
-    whole = _top(answers)
-    right = sum(
-        (_usual(tops[question], answer) or _usual(whole, answer)) == answer for question, answer in pairs
-    )
-    majority = answers.most_common(1)[0][1] / len(pairs)
-    return Blind(name, len(pairs), len(answers), round(majority, 4), round(right / len(pairs), 4))
+def _blind(name: str, told: Sequence[tuple[str, bool]]) -> Blind:
+    answers = Counter(answer for answer, _ in told)
+    majority = answers.most_common(1)[0][1] / len(told)
+    right = sum(guessed for _, guessed in told) / len(told)
+    return Blind(name, len(told), len(answers), round(majority, 4), round(right, 4))
 
 
 def _top(counts: Counter[str]) -> list[tuple[str, int]]:

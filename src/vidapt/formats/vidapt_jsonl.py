@@ -194,7 +194,7 @@ def _write_rows(path: Path, part: Path, samples: Iterable[Sample]) -> int:
 def _json_line(sample: Sample, where: str, folder: Path, finder: MediaFinder) -> str:
     """The row of a sample, once reading it has given the same conversation."""
     try:
-        text = json.dumps(_row(sample, folder), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(plain_row(sample, folder), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise FormatError(where, f"sample {sample.id!r} cannot be written as JSON: {error}") from None
     again = _sample(Row(json.loads(text), where, ""), finder, CAPTION_PROMPT)
@@ -204,7 +204,8 @@ def _json_line(sample: Sample, where: str, folder: Path, finder: MediaFinder) ->
     return text + "\n"
 
 
-def _row(sample: Sample, folder: Path) -> dict[str, Any]:
+def plain_row(sample: Sample, folder: Path) -> dict[str, Any]:
+    """A sample as a row of a label file in a folder holds it."""
     row: dict[str, Any] = {"id": sample.id}
     media = [_medium(clip, folder) for clip in sample.media]
     if len(media) == 1 and media[0].keys() == {"path"}:

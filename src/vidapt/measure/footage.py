@@ -63,6 +63,17 @@ def show(clip: Clip, limit: int) -> Shown:
     return Shown(video, poster, width, height, note)
 
 
+def thumbnail(clip: Clip, width: int = 160) -> str:
+    """Data URI of a small picture from a clip's middle; empty if it cannot be used."""
+    try:
+        described = probe(clip.path)
+        width = min(width, described.width)
+        height = max(1, round(described.height * width / described.width))
+        return _jpeg(decode(clip, Uniform(count=1), size=(height, width)).pixels[0])
+    except BrokenClip:
+        return ""
+
+
 def _video(clip: Clip, described: Probe, pixels: NDArray[np.uint8], limit: int) -> tuple[str, str]:
     if _plays(clip, described) and clip.path.stat().st_size * 4 / 3 + 64 < limit:
         return _uri("video/mp4", clip.path.read_bytes()), ""

@@ -1,0 +1,1 @@
+"""Labels looked through by named checks: each is kept, rewritten or set aside with the reason."""
