@@ -288,8 +288,20 @@ def _sentence(item: Any, model: type[BaseModel], lines: Lines, prefix: Where) ->
         return f"{line}: {place}: unknown key; {nearest(str(loc[-1]), _fields_at(model, loc[:-1]))}"
     if item["type"] == "missing":
         return f"{line}: {place}: is required"
+    if item["type"].startswith("union_tag_"):
+        return f"{line}: {place}: {_kind(item)}"
     found = "" if isinstance(item["input"], dict | list) else f" (found {short(repr(item['input']))})"
     return f"{line}: {place or 'recipe'}: {item['msg'].removeprefix('Value error, ')}{found}"
+
+
+def _kind(item: Any) -> str:
+    """What is wrong with the key that says of what kind a mapping is."""
+    context = item["ctx"]
+    key = context["discriminator"].strip("'")
+    if item["type"] == "union_tag_not_found":
+        return f"has no `{key}`, which says of what kind it is (a colon wants a space behind it)"
+    kinds = [kind.strip("'") for kind in context["expected_tags"].split(", ")]
+    return f"there is no {key} {short(repr(context['tag']))}; {nearest(str(context['tag']), kinds)}"
 
 
 def in_order(problems: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -378,3 +379,18 @@ def test_a_recipe_made_in_python_is_as_strict() -> None:
     ):
         with pytest.raises(ValidationError):
             Recipe.model_validate({**given, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("frames", "found"),
+    [
+        ("{policy: motin}", "there is no policy 'motin'; did you mean 'motion'?"),
+        ("{policy:motion, count: 8}", "has no `policy`, which says of what kind it is"),
+        ("{count: 8}", "has no `policy`, which says of what kind it is"),
+    ],
+)
+def test_a_mapping_that_does_not_say_of_what_kind_it_is(frames: str, found: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{START}reads:\n  frames: {frames}\n")
+    with pytest.raises(ConfigError, match=f"line 8: reads.frames: {re.escape(found)}"):
+        load_recipe(path)
