@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from align_tools import clip_of, sample
 from training_tools import tokenizer as plain_tokenizer
@@ -14,7 +13,6 @@ from training_tools import tokenizer as plain_tokenizer
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.metrics.retrieval import BothWays, Retrieval
 from vidapt.recipe import Batching, Pairing
-from vidapt.training.align import groups
 from vidapt.training.align.captions import ClipCaptions, caption_clips
 from vidapt.training.align.ends import Ends
 from vidapt.training.align.groups import group_numbers, in_order
@@ -210,24 +208,3 @@ def test_a_learned_vocabulary_has_the_size_asked_for() -> None:
         "2",
     ]
     assert plain_tokenizer().pad_token_id == 0
-
-
-def test_texts_are_hashed_alike_in_however_many_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [tuple(f"w{(number * 7 + place) % 11}" for place in range(5)) for number in range(7)]
-    texts[3] = ()
-    whole = groups._signatures(texts)
-    assert whole.shape == (7, groups._HASHES)
-    monkeypatch.setattr(groups, "_TOGETHER", 2)
-    assert (groups._signatures(texts) == whole).all()
-    assert not (whole[0] == whole[1]).all()
-
-
-def test_every_whole_band_of_hashes_finds_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two texts whose hashes are equal in the last band alone are candidates."""
-    rows = groups._rows(0.9)
-    signatures = np.arange(2 * groups._HASHES, dtype=np.uint32).reshape(2, -1)
-    bands = groups._HASHES // rows
-    last = slice((bands - 1) * rows, bands * rows)
-    signatures[1, last] = signatures[0, last]
-    monkeypatch.setattr(groups, "_signatures", lambda texts: signatures)
-    assert list(groups.candidates([("a",), ("b",)], 0.9)) == [(0, 1)]
