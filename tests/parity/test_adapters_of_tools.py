@@ -78,12 +78,12 @@ def still_logits(model: Any) -> Tensor:
 
 
 def stir(model: Any) -> None:
-    """Move everything that trains."""
+    """Move everything that trains: far enough to show, not so far that rounding grows with the logits."""
     torch.manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.requires_grad:
-                weight.add_(torch.randn_like(weight) * 0.3)
+                weight.add_(torch.randn_like(weight) * 0.2)
 
 
 def train(folder: Path, **lora: Any) -> Trained:
@@ -249,8 +249,7 @@ def test_the_same_of_qwen2_vl(
     export_hf(tmp_path / "exported", reopened, tokenizer)
     exported, _ = open_model(tmp_path / "exported")
     back = tools.our_logits(exported, [[qwen.VIDEO]])
-    # A merged weight is rounded once more, and logits are as large as 3: some processors are off by 1.1e-4.
-    torch.testing.assert_close(back, theirs, atol=tools.TOLERANCE, rtol=tools.TOLERANCE)
+    torch.testing.assert_close(back, theirs, atol=tools.TOLERANCE, rtol=0)
 
 
 def _renamed(key: str, names: tuple[tuple[str, str], ...]) -> str:
