@@ -13,6 +13,7 @@ from vidapt.files import exists
 from vidapt.formats import each_sample
 from vidapt.formats._base import distinct
 from vidapt.nouns import Sample
+from vidapt.probing.facts import stated_type
 from vidapt.teaching.rows import LabelRow, read_rows
 
 PROVENANCE = ".provenance.jsonl"
@@ -90,5 +91,10 @@ def _origins(rows: Iterable[LabelRow]) -> Iterator[tuple[str, Origin]]:
     """Origins of all labels of rows, by their ids."""
     for row in rows:
         voices = tuple(str(one.get("text", "")) for one in row.voices) if row.mode == _SPOKEN else ()
-        origin = Origin(row.agreement, voices)
-        yield from ((str(label.get("id", "")), origin) for label in row.labels)
+        types = {str(fact.get("id", "")): stated_type(fact) for fact in row.facts}
+        for label in row.labels:
+            clauses = tuple(
+                (str(part.get("text", "")), tuple(types.get(str(one), "") for one in part.get("facts", ())))
+                for part in label.get("parts", ())
+            )
+            yield str(label.get("id", "")), Origin(row.agreement, voices, clauses)

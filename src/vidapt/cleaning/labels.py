@@ -19,10 +19,12 @@ class Origin:
     Attributes:
         agreement: Of the voices, 0 to 1; None where there was one.
         voices: What each of several teachers or samples said of the clip; none where they stated facts.
+        clauses: Of a text that was made of facts: the words of each, and what types its facts are of.
     """
 
     agreement: float | None = None
     voices: tuple[str, ...] = ()
+    clauses: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,19 @@ def asked(sample: Sample) -> str:
     return normalise(" ".join(sample.question.replace(MEDIA, " ").split()))
 
 
+def fillers(questions: Iterable[str]) -> dict[str, str]:
+    """What stands in the slot of each normalised question that shares its other words with some.
+
+    >>> fillers(["is the red ball there", "is the blue ball there"])
+    {'is the red ball there': 'red', 'is the blue ball there': 'blue'}
+    """
+    found = {}
+    for question, (before, behind) in _shared(questions).items():
+        told = question.split()
+        found[question] = " ".join(told[len(before) : len(told) - len(behind)])
+    return found
+
+
 def _shared(questions: Iterable[str]) -> dict[str, Frame]:
     """The frame of every question that shares one, the most common frames first."""
     fillers: dict[Frame, list[str]] = defaultdict(list)
