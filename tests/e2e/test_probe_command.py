@@ -48,7 +48,7 @@ def visibility(one: dict[str, Any], place: str, probe: str = "chosen") -> dict[s
 
 
 def test_what_is_seen_is_found_and_what_is_not_is_not(pool: Path, tmp_path: Path) -> None:
-    own = ("probe", MODEL, pool, "--workers", "0", "--tokens", "160", "--out", tmp_path / "probe.json")
+    own = ("probe", MODEL, pool, "--workers", "0", "--no-attentive", "--out", tmp_path / "probe.json")
     status, said, told = run(*own, "--json")
     assert status == 0, told
     found = json.loads(said)
@@ -57,7 +57,6 @@ def test_what_is_seen_is_found_and_what_is_not_is_not(pool: Path, tmp_path: Path
     by_name = {one["name"]: one for one in found["types"]}
     shirt = by_name["shirt"]
     assert visibility(shirt, "connector")["low"] > 0.1
-    assert visibility(shirt, "tower")["low"] > 0
     assert shirt["own"]["visibility"]["value"] > 0.9
     assert (shirt["verdict"], shirt["says"]) == ("told", WORDS["told"])
     (coin,) = (one for name, one in by_name.items() if "coin" in name)
