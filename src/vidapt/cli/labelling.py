@@ -45,6 +45,10 @@ def label(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell calls, tokens and money; ask nothing.")
     ] = False,
+    again: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rejected rows of `vidapt clean`: ask anew for what they mark."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace labels of another recipe.")] = False,
     albums: Annotated[
         bool, typer.Option("--albums", help="A folder of pictures is one clip, not a clip per picture.")
@@ -68,6 +72,12 @@ def label(
             recipe, change or [], _teacher(teacher, served, key_env), mode, max_cost, max_tokens
         )
         clips = Source(source, albums, fps, workers)
+        if again is not None and (overwrite or dry_run):
+            raise ConfigError(
+                "--again",
+                "goes with neither --overwrite nor --dry-run",
+                "leave one out; --max-cost bounds it",
+            )
         if dry_run:
             from vidapt.teaching.foresee import foresee
             from vidapt.teaching.job import open_teachers
@@ -81,7 +91,9 @@ def label(
         from vidapt.teaching.job import label_folder
 
         with progress() as report:
-            summary = label_folder(settled, clips, out, replies=replies, overwrite=overwrite, report=report)
+            summary = label_folder(
+                settled, clips, out, replies=replies, overwrite=overwrite, again=again, report=report
+            )
         _show(summary, as_json=as_json)
         _fail_if_unfinished(summary)
 
@@ -153,6 +165,10 @@ def _show(summary: Summary, *, as_json: bool) -> None:
     head = ["labelled", "kept from before", "broken", "labels", "calls", "tokens", "spent"]
     table(head, [summary.row()])
     say(summary.out)
+    if summary.asked_again:
+        remark(f"{summary.asked_again} clips have other labels now; clean them again")
+    if summary.unmended:
+        remark(f"{summary.unmended} clips were asked again in vain, and keep what they had")
     if summary.per_clip:
         remark(f"{summary.per_clip:.4g} {summary.currency} for each clip that has labels")
 

@@ -121,6 +121,7 @@ class LabelRow:
     notes: list[str]
     created: str
     version: str
+    again: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from vidapt.captioning.found import readable
@@ -15,8 +16,9 @@ from vidapt.errors import BrokenClip, FormatError, VidaptError
 from vidapt.formats.vidapt_jsonl import refuse_unwritable
 from vidapt.progress import Reporter
 from vidapt.teaching import modes
+from vidapt.teaching.again import anew
 from vidapt.teaching.asked import Failed, Stop, Tally, Teacher
-from vidapt.teaching.book import Book
+from vidapt.teaching.book import Book, Head
 from vidapt.teaching.desk import Desk
 from vidapt.teaching.footage import Footage, Look, look_at, show
 from vidapt.teaching.purse import Purse
@@ -40,6 +42,8 @@ class Work:
         teachers: Who is asked.
         report: Told how far the work is.
         before: Keys of clips that have labels already.
+        again: The how-manyth time clips are asked again, by key; then no others are asked.
+        old: Rows of clips that are asked again, by key.
     """
 
     def __init__(
@@ -52,13 +56,20 @@ class Work:
         teachers: Sequence[Teacher],
         report: Reporter,
         before: set[str],
+        again: Mapping[str, int] | None = None,
+        old: Mapping[str, Head] = MappingProxyType({}),
     ) -> None:
         self._recipe, self._source, self._todo, self._book = recipe, source, todo, book
         self._replies, self._teachers, self._report = replies, teachers, report
         self._label = modes.find(recipe.mode)
         self._at_once = sum(teacher.limits.concurrency for teacher in teachers)
-        self._left = {key: clip for key, clip in todo.clips.items() if key not in before}
-        self._done = len(todo.clips) - len(self._left)
+        self._again, self._old = again or {}, old
+        # Where a teacher has failed before, it is shown more.
+        self._times = 1.0 if again is None else recipe.again.frames
+        asked = todo.clips if again is None else {key: todo.clips[key] for key in again}
+        self._left = {key: clip for key, clip in asked.items() if key not in before}
+        self._total = len(asked)
+        self._done = len(asked) - len(self._left)
         self._kept, self._broken = self._done, 0
 
     async def carry_out(self, interrupted: Callable[[], object]) -> VidaptError | None:
@@ -89,7 +100,7 @@ class Work:
                 else:
                     yield look
 
-        for item in show(looks(), self._recipe, count, ahead=self._at_once):
+        for item in show(looks(), self._recipe, count, self._at_once, self._times):
             while broken:
                 yield broken.popleft()
             yield item if isinstance(item, Footage) else (item[0].key, item[1])
@@ -140,8 +151,8 @@ class Work:
 
     async def _rounds(self, footage: Footage, tally: Tally) -> tuple[Footage, Labelled, int]:
         """A clip's labels; where voices agree too little, those of a second look if that is better."""
-        again = self._recipe.again
-        voices = Voices(self._recipe, self._desk, tally)
+        recipe = anew(self._recipe, self._again.get(footage.look.key, 0))
+        again, voices = recipe.again, Voices(recipe, self._desk, tally)
         labelled, rounds = await self._label(voices, footage), 1
         if labelled.agreement is not None and labelled.agreement < again.below:
             closer = await asyncio.to_thread(self._closer, footage.look)
@@ -157,14 +168,17 @@ class Work:
 
     def _closer(self, look: Look) -> Footage:
         workers = min(1, self._source.processes)
-        (found,) = show([look], self._recipe, workers, 1, self._recipe.again.frames)
+        (found,) = show([look], self._recipe, workers, 1, self._times * self._recipe.again.frames)
         if not isinstance(found, Footage):
             raise found[1]
         return found
 
     def _row(self, key: str, footage: Footage, labelled: Labelled, rounds: int, tally: Tally) -> LabelRow:
         look, clip = footage.look, footage.look.clip
-        calls = sorted(tally.calls, key=lambda one: (one.step, one.teacher, one.reply))
+        made = sorted(tally.calls, key=lambda one: (one.step, one.teacher, one.reply))
+        # What was paid for labels that were set aside is part of what these cost.
+        before = self._old[key].read()["calls"] if key in self._old else []
+        calls = [*before, *(asdict(call) for call in made)]
         height, width = footage.pictures[0].size
         agreement = labelled.agreement
         return LabelRow(
@@ -188,16 +202,25 @@ class Work:
             agreement=None if agreement is None else round(agreement, 4),
             rounds=rounds,
             flags=list(labelled.flags),
-            calls=[asdict(call) for call in calls],
-            usage=_usage(tally),
+            calls=calls,
+            usage=_usage(calls),
             notes=[readable(note) for note in footage.notes],
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             version=VERSION,
+            again=self._again.get(key, 0),
         )
 
     def _break(self, key: str, reason: str, tally: Tally) -> None:
         name = self._todo.clips[key].id
-        self._book.add(Broken(key, name, readable(reason), self._todo.settings, _usage(tally)))
+        self._book.add(
+            Broken(
+                key,
+                name,
+                readable(reason),
+                self._todo.settings,
+                _usage([asdict(call) for call in tally.calls]),
+            )
+        )
         self._broken += 1
         self._done += 1
         self._tell()
@@ -209,15 +232,15 @@ class Work:
             f"{self._kept} kept, {self._broken} broken, {spent.money:.4g} {currency}, {spent.tokens:,} tokens"
         )
         left = self._purse.left(currency)
-        self._report("label", self._done, len(self._todo.clips), f"{note}; {left} left" if left else note)
+        self._report("label", self._done, self._total, f"{note}; {left} left" if left else note)
 
 
-def _usage(tally: Tally) -> dict[str, Any]:
+def _usage(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "calls": len(tally.calls),
-        "read": sum(one.read for one in tally.calls),
-        "written": sum(one.written for one in tally.calls),
-        "money": round(sum(one.money for one in tally.calls), 9),
-        "seconds": round(sum(one.seconds for one in tally.calls), 3),
-        "frames": sum(one.frames for one in tally.calls),
+        "calls": len(calls),
+        "read": sum(one["read"] for one in calls),
+        "written": sum(one["written"] for one in calls),
+        "money": round(sum(one["money"] for one in calls), 9),
+        "seconds": round(sum(one["seconds"] for one in calls), 3),
+        "frames": sum(one["frames"] for one in calls),
     }
