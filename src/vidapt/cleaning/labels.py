@@ -20,11 +20,13 @@ class Origin:
         agreement: Of the voices, 0 to 1; None where there was one.
         voices: What each of several teachers or samples said of the clip; none where they stated facts.
         clauses: Of a text that was made of facts: the words of each, and what types its facts are of.
+        made: Key of what was spent on its clip.
     """
 
     agreement: float | None = None
     voices: tuple[str, ...] = ()
     clauses: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    made: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Desk:
                 key,
                 kept.read,
                 kept.written,
-                kept.money,
+                kept.money if teacher.priced else None,
                 round(said.seconds, 3),
                 len(asked.pictures),
                 said.read is not None and said.written is not None,

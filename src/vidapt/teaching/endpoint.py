@@ -57,6 +57,11 @@ class EndpointTeacher:
         self._client: Any = None
 
     @property
+    def priced(self) -> bool:
+        """Whether the recipe says a price."""
+        return self._cfg.price is not None
+
+    @property
     def identity(self) -> list[object]:
         """The model by its name, and how it is asked; where the server stands is not part of it."""
         return [self.name, self._cfg.revision, self._cfg.extra, self._cfg.json_by]

@@ -41,9 +41,9 @@ class Summary:
         ignored: Files that are no clips, by suffix.
         calls: Questions that teachers answered for this recipe and folder, in all runs.
         tokens: Read and written, likewise.
-        money: What they cost, likewise.
+        money: What they cost, likewise; None where a teacher has no price.
         currency: In which.
-        per_clip: Money for each clip that has labels; None if none has.
+        per_clip: Money for each clip that has labels; None if none has, or it is not known.
         asked_again: Clips that got other labels now in the place of some that were set aside.
         unmended: Clips that were asked again in vain, and keep what they had.
         unsettled: Questions that may have been paid for without an answer; they count as the most they can
@@ -61,7 +61,7 @@ class Summary:
     ignored: Mapping[str, int]
     calls: int
     tokens: int
-    money: float
+    money: float | None
     currency: str
     per_clip: float | None
     unsettled: int
@@ -76,7 +76,7 @@ class Summary:
 
     def row(self) -> list[str]:
         """As a line of a table: labelled, kept, broken, labels, calls, tokens, money."""
-        money = f"{self.money:.4g} {self.currency}"
+        money = "cost unknown" if self.money is None else f"{self.money:.4g} {self.currency}"
         counts = (self.labelled, self.kept, self.broken, self.labels, self.calls)
         return [*map(str, counts), f"{self.tokens:,}", money]
 
@@ -212,9 +212,9 @@ def _summary(
         ignored=todo.ignored,
         calls=spent.calls,
         tokens=spent.tokens,
-        money=round(spent.money, 9),
+        money=round(spent.money, 9) if recipe.priced else None,
         currency=recipe.budget.currency,
-        per_clip=round(spent.money / len(rows), 9) if rows else None,
+        per_clip=round(spent.money / len(rows), 9) if rows and recipe.priced else None,
         unsettled=spent.unsettled,
         seconds=round(time.monotonic() - started, 3),
     )

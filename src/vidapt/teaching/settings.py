@@ -290,9 +290,14 @@ class Labelling(Strict):
         votes = self.facts.least_votes
         if votes is not None and votes > self.voices:
             raise ValueError(f"`facts.least_votes` is {votes}, and there are {self.voices} voices")
-        if self.budget.money is not None and any(_unpriced(one) for one in self.teachers):
-            raise ValueError("`budget.money` needs the `price` of every teacher")
+        if self.budget.money is not None and not self.priced:
+            raise ValueError("`budget.money` needs the `price` of every teacher (or give --price)")
         return self
+
+    @property
+    def priced(self) -> bool:
+        """Whether it is known what all teachers cost."""
+        return not any(map(_unpriced, self.teachers))
 
     @property
     def voices(self) -> int:

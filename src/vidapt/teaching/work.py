@@ -228,19 +228,20 @@ class Work:
     def _tell(self) -> None:
         """The live line: done, kept, spent, left."""
         spent, currency = self._replies.spent, self._recipe.budget.currency
-        note = (
-            f"{self._kept} kept, {self._broken} broken, {spent.money:.4g} {currency}, {spent.tokens:,} tokens"
-        )
+        priced = all(teacher.priced for teacher in self._teachers)
+        money = f"{spent.money:.4g} {currency}" if priced else "cost unknown"
+        note = f"{self._kept} kept, {self._broken} broken, {money}, {spent.tokens:,} tokens"
         left = self._purse.left(currency)
         self._report("label", self._done, self._total, f"{note}; {left} left" if left else note)
 
 
 def _usage(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    money = [one["money"] for one in calls]
     return {
         "calls": len(calls),
         "read": sum(one["read"] for one in calls),
         "written": sum(one["written"] for one in calls),
-        "money": round(sum(one["money"] for one in calls), 9),
+        "money": None if any(one is None for one in money) else round(sum(money), 9),
         "seconds": round(sum(one["seconds"] for one in calls), 3),
         "frames": sum(one["frames"] for one in calls),
     }
