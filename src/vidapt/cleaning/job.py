@@ -168,6 +168,7 @@ def clean(
         held.enter_context(owned(out))
         inputs = read_inputs(source.files, source.kind, source.options, source.provenance, source.per_hour)
         scores = held.enter_context(likelihood(blind, places.blind, device, report)) if blind else None
+        _refuse_others(source.decisions, decisions, inputs)
         judged, agreed = _judge(inputs, decisions, settings, scores, report)
         if source.decisions is None:
             agreed = None
@@ -189,6 +190,21 @@ def _refuse_places(source: Source, places: Places) -> None:
         check_file(place)
     if places.out.suffix != ".jsonl":
         raise ConfigError(places.out, f"ends in {places.out.suffix!r}", "kept rows go into a NAME.jsonl")
+
+
+def _refuse_others(path: Path | None, decisions: Mapping[str, Decision], inputs: Inputs) -> None:
+    """See that decisions are about these labels.
+
+    Raises:
+        ConfigError: If none of them is.
+    """
+    if decisions and not any(sample.id in decisions for sample in inputs.samples):
+        first = next(iter(decisions))
+        raise ConfigError(
+            path or "decisions",
+            f"none of its {len(decisions)} decisions is about these labels; the first is about {first!r}",
+            "give the labels that were decided on; ids are those of their rows",
+        )
 
 
 def _judge(

@@ -119,5 +119,7 @@ def _show(found: Summary, page: Path | None, *, as_json: bool) -> None:
     if found.agreement is not None:
         kappa = "none" if found.agreement.kappa is None else f"{found.agreement.kappa:.2f}"
         remark(f"person and checks: kappa {kappa} over {found.agreement.decided} decided rows")
+        if found.agreement.unknown:
+            remark(f"{found.agreement.unknown} decisions are about rows that are not there")
     if not found.kept:
         remark("no label is left")

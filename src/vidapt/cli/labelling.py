@@ -201,6 +201,8 @@ def _fail_if_unfinished(summary: Summary) -> None:
     if summary.ignored:
         counts = ", ".join(f"{n} {suffix or 'without an ending'}" for suffix, n in summary.ignored.items())
         remark(f"ignored, as they are no clips: {counts}")
+    if summary.vanished:
+        remark(f"{summary.vanished} clips that have labels are not there any more; their labels are kept")
     if summary.unsettled:
         remark(f"{summary.unsettled} questions may have been paid for without an answer; they count in full")
     if summary.quarantine is not None:

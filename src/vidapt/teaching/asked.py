@@ -171,9 +171,15 @@ class Call:
 
 @dataclass
 class Tally:
-    """Calls that were made for one clip."""
+    """Calls that were made for one clip.
+
+    Attributes:
+        calls: Those that were answered.
+        fresh: How many questions had no answer among the replies of before.
+    """
 
     calls: list[Call] = field(default_factory=list)
+    fresh: int = 0
 
 
 class Failed(VidaptError):  # noqa: N818 - it names what became of a question

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -57,10 +58,13 @@ class Places:
             return {}
         found = {}
         for line in self.quarantine.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            name, reason = str(row.pop("clip")), str(row.pop("reason"))
-            if name not in labelled:
-                found[name] = Broken("", name, reason, settings, row)
+            with suppress(
+                ValueError, TypeError, KeyError, AttributeError
+            ):  # somebody else's lines are nobody's
+                row = dict(json.loads(line))
+                name, reason = str(row.pop("clip")), str(row.pop("reason"))
+                if name not in labelled:
+                    found[name] = Broken("", name, reason, settings, row)
         return found
 
 

@@ -45,6 +45,7 @@ class Summary:
         currency: In which.
         per_clip: Money for each clip that has labels; None if none has, or it is not known.
         asked_again: Clips that got other labels now in the place of some that were set aside.
+        vanished: Clips of the folder that have labels and are not there any more.
         unmended: Clips that were asked again in vain, and keep what they had.
         unsettled: Questions that may have been paid for without an answer; they count as the most they can
             have cost.
@@ -68,6 +69,7 @@ class Summary:
     seconds: float
     asked_again: int = 0
     unmended: int = 0
+    vanished: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -156,7 +158,8 @@ def label_folder(
         if not overwrite:
             refuse_namesakes(places.labels, [*old, *book.rows.values()], todo.keys, folder)
         standing = {row.key: row for row in old}
-        work = Work(recipe, source, todo, book, kept_replies, teachers, report, before, asked, standing)
+        late = {one.clip for one in book.broken.values()} | places.broken(settings, ()).keys()
+        work = Work(recipe, source, todo, book, kept_replies, teachers, report, before, asked, standing, late)
         with between_steps() as interrupted:
             reason = asyncio.run(work.carry_out(interrupted))
             if (stop := interrupted()) is not None:
@@ -216,6 +219,7 @@ def _summary(
         currency=recipe.budget.currency,
         per_clip=round(spent.money / len(rows), 9) if rows and recipe.priced else None,
         unsettled=spent.unsettled,
+        vanished=sum(row.folder == todo.folder and row.clip not in todo.names for row in rows),
         seconds=round(time.monotonic() - started, 3),
     )
 

@@ -260,6 +260,7 @@ class Labelling(Strict):
         prompts: In which words.
         budget: Where it stops.
         give_up: Requests in a row that come to nothing before a job stops.
+        give_up_clips: Clips in a row of which nothing of use is said before it stops, such as refusals.
     """
 
     mode: str
@@ -273,6 +274,7 @@ class Labelling(Strict):
     prompts: Prompts
     budget: Budget = Budget()
     give_up: int = Field(8, ge=1, le=1000)
+    give_up_clips: int = Field(8, ge=1, le=1_000_000)
 
     @field_validator("mode")
     @classmethod

@@ -58,6 +58,11 @@ class Todo:
     ignored: Counter[str]
 
     @property
+    def names(self) -> set[str]:
+        """Of all clips that are there, readable or not."""
+        return {clip.id for clip in self.clips.values()} | self.unreadable.keys()
+
+    @property
     def keys(self) -> dict[str, str]:
         """The key of every clip by its name."""
         return {clip.id: key for key, clip in self.clips.items()}

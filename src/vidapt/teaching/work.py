@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from vidapt.teaching.desk import Desk
 from vidapt.teaching.footage import Footage, Look, look_at, show
 from vidapt.teaching.purse import Purse
 from vidapt.teaching.replies import Replies
-from vidapt.teaching.rows import Broken, Labelled, LabelRow, plain_facts, plain_labels
+from vidapt.teaching.rows import Broken, Labelled, LabelRow, plain_facts, plain_labels, refused
 from vidapt.teaching.settings import Labelling
 from vidapt.teaching.todo import Source, Todo
 from vidapt.teaching.voices import Voices, together
@@ -44,6 +44,7 @@ class Work:
         before: Keys of clips that have labels already.
         again: The how-manyth time clips are asked again, by key; then no others are asked.
         old: Rows of clips that are asked again, by key.
+        late: Names of clips that a teacher failed on before: they come last.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Work:
         before: set[str],
         again: Mapping[str, int] | None = None,
         old: Mapping[str, Head] = MappingProxyType({}),
+        late: Collection[str] = (),
     ) -> None:
         self._recipe, self._source, self._todo, self._book = recipe, source, todo, book
         self._replies, self._teachers, self._report = replies, teachers, report
@@ -67,10 +69,12 @@ class Work:
         # Where a teacher has failed before, it is shown more.
         self._times = 1.0 if again is None else recipe.again.frames
         asked = todo.clips if again is None else {key: todo.clips[key] for key in again}
-        self._left = {key: clip for key, clip in asked.items() if key not in before}
+        left = [(key, clip) for key, clip in asked.items() if key not in before]
+        self._late = set(late)
+        self._left = dict(sorted(left, key=lambda one: one[1].id in self._late))
         self._total = len(asked)
         self._done = len(asked) - len(self._left)
-        self._kept, self._broken = self._done, 0
+        self._kept, self._broken, self._vain = self._done, 0, 0
 
     async def carry_out(self, interrupted: Callable[[], object]) -> VidaptError | None:
         """Label all that is left; why it ended before that, if it did.
@@ -141,6 +145,7 @@ class Work:
             return
         except (Failed, FormatError) as error:
             self._break(key, f"{error.where}: {error.found}", tally)
+            self._judge(key, tally, error.found)
         except BrokenClip as error:
             self._break(key, error.reason, tally)
         else:
@@ -148,6 +153,22 @@ class Work:
             self._kept += 1
             self._done += 1
             self._tell()
+            self._judge(key, tally, refused(labelled))
+
+    def _judge(self, key: str, tally: Tally, wrong: str | None) -> None:
+        """End all where the teacher has said nothing of use for some clips in a row.
+
+        Clips that cost nothing now, or on which it failed before, do not count, so that a job which is run
+        again gets behind them.
+        """
+        if not tally.fresh or self._todo.clips[key].id in self._late:
+            return
+        self._vain = 0 if wrong is None else self._vain + 1
+        if wrong is not None and self._vain >= self._recipe.give_up_clips:
+            names = ", ".join(teacher.name for teacher in self._teachers)
+            told = f"nothing of use about {self._vain} clips in a row; the last: {readable(wrong)}"
+            remedy = "see to model and prompts; the same command goes on behind these clips"
+            self._desk.end(VidaptError(names, told, remedy))
 
     async def _rounds(self, footage: Footage, tally: Tally) -> tuple[Footage, Labelled, int]:
         """A clip's labels; where voices agree too little, those of a second look if that is better."""
