@@ -61,6 +61,15 @@ def label(
         bool, typer.Option("--albums", help="A folder of pictures is one clip, not a clip per picture.")
     ] = False,
     fps: Fps = None,
+    chunk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS|shots", help="Cut films into stretches, each labelled; or where shots change."
+        ),
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option(help="Seconds for which a stretch goes on into the next one.")
+    ] = 0.0,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -73,12 +82,13 @@ def label(
             return
         if source is None:
             raise ConfigError("label", "no clips are given", "give a folder, or --new-recipe FILE")
+        from vidapt.captioning.chunks import Cutting
         from vidapt.teaching.todo import Source
 
         settled = _settled(
             recipe, change or [], _teacher(teacher, served, key_env, price), mode, max_cost, max_tokens
         )
-        clips = Source(source, albums, fps, workers)
+        clips = Source(source, albums, fps, workers, Cutting.of(chunk, overlap))
         if again is not None and (overwrite or dry_run):
             raise ConfigError(
                 "--again",

@@ -52,6 +52,11 @@ class Places:
         provenance, quarantine, partial, kept = beside
         return cls(out, provenance, quarantine, partial, replies or kept)
 
+    @property
+    def cuts(self) -> Path:
+        """Where films are cut, which is looked for once."""
+        return self.labels.with_name(f"{self.labels.name}.cuts.jsonl")
+
     def broken(self, settings: str, labelled: Collection[str]) -> dict[str, Broken]:
         """Clips without labels, by name, as the last job left them."""
         if not self.quarantine.exists():

@@ -169,7 +169,7 @@ def foresee(
         ConfigError: As the job does.
     """
     places = Places.of(out)
-    settings = recipe.settings([teacher.identity for teacher in teachers])
+    settings = source.settings(recipe.settings([teacher.identity for teacher in teachers]))
     todo = find_todo(source, settings, report)
     done = set() if overwrite else {row.key for row in old_rows(places, settings)}
     if places.partial.exists():

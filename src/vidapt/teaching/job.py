@@ -143,14 +143,15 @@ def label_folder(
     for place in asdict(places).values():
         check_file(place)
     teachers = open_teachers(recipe)
-    settings, folder = recipe.settings([one.identity for one in teachers]), folder_of(source.path)
+    settings = source.settings(recipe.settings([one.identity for one in teachers]))
+    folder = folder_of(source.path)
     with (
         Book(places.partial) as book,
         Replies(places.replies, digest([settings, folder])) as kept_replies,
     ):
         _check_book(book, settings, overwrite=overwrite)
         old = [] if overwrite else old_rows(places, settings)
-        todo = find_todo(source, settings, report)
+        todo = find_todo(source, settings, report, places.cuts)
         asked = None if again is None else read_again(again, old, todo.keys).rounds
         before = {row.key for row in (*old, *book.rows.values())}
         if asked is not None:  # of these, what an unfinished job like this one has done

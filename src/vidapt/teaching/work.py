@@ -225,7 +225,7 @@ class Work:
             flags=list(labelled.flags),
             calls=calls,
             usage=_usage(calls),
-            notes=[readable(note) for note in footage.notes],
+            notes=[readable(note) for note in (*self._todo.notes.get(key, ()), *footage.notes)],
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             version=VERSION,
             again=self._again.get(key, 0),
