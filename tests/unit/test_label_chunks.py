@@ -65,9 +65,12 @@ def test_a_job_that_is_ended_by_its_budget_goes_on_with_the_same_stretches(tmp_p
     film(clips / "long.mp4", 0, frames=24, fps=4)
     with serving(teacher) as fake:
         own = {"endpoint": {"concurrency": 1, "tokens_per_frame": 4}, "decoding": {"max_tokens": 20}}
-        summary = run(recipe(fake, **own, budget={"tokens": 800}), clips, out)
-        assert 0 < summary.labelled < 3
-        left = summary.left
-        summary = run(recipe(fake, **own), clips, out)
-        assert (summary.labelled, summary.kept) == (left, 3 - left)
+        settled = recipe(fake, **own)
+        source = Source(clips, workers=0, cutting=Cutting.of("2"))
+        most = foresee(settled, open_teachers(settled), source, out).most
+        little = (most.read + most.written) // 3 + 130
+        summary = run(recipe(fake, **own, budget={"tokens": little}), clips, out)
+        assert (summary.labelled, summary.left) == (2, 1)
+        summary = run(settled, clips, out)
+        assert (summary.labelled, summary.kept) == (1, 2)
         assert len(fake.heard) == 3
