@@ -137,7 +137,14 @@ def test_who_refuses_again_keeps_what_was_and_is_told(tmp_path: Path) -> None:
         (clips / "0.txt").write_text("no clip")
         summary = label(settled, clips, out, again=cleaned(out))
         assert (summary.asked_again, summary.unmended, summary.left) == (0, 2, 0)
-        assert provenance(out) == before
+        after = provenance(out)
+        assert [row["labels"] for row in after] == [row["labels"] for row in before]
+        assert [row["again"] for row in after] == [0, 0]
+        assert [len(row["calls"]) for row in after] == [3, 3], "what was asked in vain is paid, too"
+        paid = [row["usage"]["money"] for row in after]
+        assert sum(paid) == pytest.approx(summary.money)
+        label(settled, clips, out, again=cleaned(out))
+        assert [row["usage"]["money"] for row in provenance(out)] == paid, "kept answers are paid once"
         assert not beside(out, "quarantine").exists()
 
 

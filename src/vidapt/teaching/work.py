@@ -196,10 +196,7 @@ class Work:
 
     def _row(self, key: str, footage: Footage, labelled: Labelled, rounds: int, tally: Tally) -> LabelRow:
         look, clip = footage.look, footage.look.clip
-        made = sorted(tally.calls, key=lambda one: (one.step, one.teacher, one.reply))
-        # What was paid for labels that were set aside is part of what these cost.
-        before = self._old[key].read()["calls"] if key in self._old else []
-        calls = [*before, *(asdict(call) for call in made)]
+        calls = self._calls(key, tally)
         height, width = footage.pictures[0].size
         agreement = labelled.agreement
         return LabelRow(
@@ -231,8 +228,18 @@ class Work:
             again=self._again.get(key, 0),
         )
 
+    def _calls(self, key: str, tally: Tally) -> list[dict[str, Any]]:
+        """All calls for a clip: what was paid for labels that were set aside is part of what these cost."""
+        before = self._old[key].read()["calls"] if key in self._old else []
+        known = {call["reply"] for call in before}
+        made = sorted(tally.calls, key=lambda one: (one.step, one.teacher, one.reply))
+        return [*before, *(asdict(call) for call in made if call.reply not in known)]
+
     def _break(self, key: str, reason: str, tally: Tally) -> None:
         name = self._todo.clips[key].id
+        if key in self._old:  # it keeps what it had, and what was asked in vain is paid
+            calls = self._calls(key, tally)
+            self._book.add(replace(LabelRow(**self._old[key].read()), calls=calls, usage=_usage(calls)))
         self._book.add(
             Broken(
                 key,
