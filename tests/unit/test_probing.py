@@ -200,6 +200,17 @@ def test_clips_of_different_lengths_are_padded_with_what_no_query_sees() -> None
     )
 
 
+def test_many_channels_are_turned_to_their_principal_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attentive, "CHANNELS", 4)
+    wide = torch.cat((noise(4) * 0.01, everywhere(2.0)[..., :3] * 5), dim=-1)
+    x, _ = attentive.padded([Row(row.x.half(), row.at) for row in rows(wide)])
+    assert x.shape == (COUNT, TOKENS, 4 + 6)
+    ways = Ways.of(torch.tensor(folds(SOURCES, 3)))
+    target = torch.tensor(LABELS)
+    said = attentive.predictions(x, torch.ones(COUNT, TOKENS, dtype=torch.bool), target[None], ways.learned)
+    assert (chosen(said[:, 0], target, ways) == target).float().mean() > 0.9
+
+
 def asked(name: str, question: str, answer: str, **facts: object) -> Sample:
     clip = Clip(name, Path(f"{name}.mp4"))
     return Sample(

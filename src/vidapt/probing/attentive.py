@@ -30,22 +30,23 @@ _AT_ONCE = 1 << 25
 
 def padded(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     """[N, n, C] tokens of unit variance with their places behind, and [N, n] which of them there are."""
-    x = torch.nn.utils.rnn.pad_sequence([row.x for row in rows], batch_first=True)
+    directions = _components(rows) if rows[0].x.shape[1] > CHANNELS else None
+    # One after the other, since all tokens of a large tower do not fit into memory twice.
+    fewer = [row.x.float() if directions is None else row.x.float() @ directions for row in rows]
+    x = torch.nn.utils.rnn.pad_sequence(fewer, batch_first=True)
     at = torch.nn.utils.rnn.pad_sequence([row.at for row in rows], batch_first=True)
     lengths = torch.tensor([len(row.x) for row in rows])
     there = torch.arange(x.shape[1])[None] < lengths[:, None]
-    if x.shape[2] > CHANNELS:
-        x = x @ _components(x[there])
     known = x[there]
     x = (x - known.mean(0)) / known.std(0, correction=0).clamp(min=1e-6)
     places = torch.cat((at, at.square()), dim=-1)
     return torch.cat((x, places), dim=-1) * there[..., None], there
 
 
-def _components(tokens: Tensor) -> Tensor:
+def _components(rows: Sequence[Row]) -> Tensor:
     """[C, CHANNELS] principal directions of tokens, told without any label."""
-    step = max(1, len(tokens) // _SAMPLED)
-    some = tokens[::step]
+    step = max(1, sum(len(row.x) for row in rows) // _SAMPLED)
+    some = torch.cat([row.x[number % step :: step].float() for number, row in enumerate(rows)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         _, _, directions = torch.svd_lowrank(some - some.mean(0), q=min(CHANNELS, *some.shape))

@@ -27,7 +27,7 @@ def means(rows: Sequence[Row], stretches: int) -> Tensor:
 
 def _means(row: Row, stretches: int) -> Tensor:
     placed = row.at[:, 0] >= 0
-    x, other = row.x[placed], row.x[~placed]
+    x, other = row.x[placed].float(), row.x[~placed].float()
     part = torch.arange(len(x)) * stretches // max(1, len(x))
     sums = x.new_zeros(stretches, x.shape[1]).index_add_(0, part, x)
     counts = torch.bincount(part, minlength=stretches).clamp(min=1)

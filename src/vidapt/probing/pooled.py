@@ -22,7 +22,7 @@ class Row:
     """Tokens of one clip.
 
     Attributes:
-        x: [n, C] float32 in reading order.
+        x: [n, C] in reading order.
         at: [n, 3] where each is: time, row, column, from 0 to 1; -1 for tokens without a place.
     """
 

@@ -80,10 +80,10 @@ class Sight:
     key: ClipKeys
 
     def places(self, clip: Clip) -> dict[str, Row]:
-        """Tokens of a clip by where they are from."""
+        """Tokens of a clip by where they are from, half as precise where that holds them."""
         tensors = self.store.get(self.key(clip))
         names = sorted(name.removesuffix("/x") for name in tensors if name.endswith("/x"))
-        return {name: Row(tensors[f"{name}/x"].float(), tensors[f"{name}/at"]) for name in names}
+        return {name: Row(tensors[f"{name}/x"], tensors[f"{name}/at"]) for name in names}
 
     def answer(self, clip: Clip, question: str) -> str | None:
         """What the model answered; None where it was not asked."""

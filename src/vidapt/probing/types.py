@@ -68,13 +68,12 @@ def _fewer(fact: Fact, order: Order) -> Fact:
 
 
 def _probe(fact: Fact, sight: Sight, order: Order, settings: Settings, device: str) -> Probed:
-    seen = [sight.places(one.clip) for one in fact.examples]
     return probe(
         fact,
         [order.source[one.clip] for one in fact.examples],
         [order.fold[one.clip] for one in fact.examples],
-        lambda place: [one[place] for one in seen],
-        list(seen[0]),
+        lambda place: [sight.places(one.clip)[place] for one in fact.examples],
+        list(sight.places(fact.examples[0].clip)),
         with_attentive=settings.attentive,
         device=device,
     )
