@@ -71,6 +71,10 @@ def test_it_is_asked_where_settings_name_a_file(probe: Path, tmp_path: Path) -> 
     cleaned = run(labels, tmp_path / "clean.jsonl", f"checks.invisible.probe={probe}")
     assert [fate.sample.id for fate in cleaned.fates] == ["a"]
     assert cleaned.summary.checks["invisible"].dropped == 1
+    before = cleaned.summary.settings
+    probe.write_text(json.dumps({"types": TYPES[1:]}))
+    cleaned = run(labels, tmp_path / "clean.jsonl", f"checks.invisible.probe={probe}")
+    assert (cleaned.summary.kept, cleaned.summary.settings != before) == (2, True)
     with pytest.raises(ConfigError, match=r"checks\.invisible\.probe"):
         run(labels, tmp_path / "other.jsonl", only=["invisible"])
 

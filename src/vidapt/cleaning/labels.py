@@ -124,6 +124,8 @@ class Check(Protocol):
 
     Attributes:
         version: Raised whenever it would judge otherwise; told with each verdict.
+
+    One that reads files has `files(cfg)`, which gives them by the names of its options.
     """
 
     version: ClassVar[int]

@@ -8,6 +8,7 @@ leaves the opening that asks for it. Source: Gekhman et al. 2024, arXiv 2405.059
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pydantic import Field
 
@@ -46,6 +47,11 @@ class Part:
         self._by_type = {one.name: one for one in unseen if one.kind == "question"}
         self._by_wording = {wording: one for one in unseen for wording in one.wordings}
         self._stated = {one.name: one for one in unseen if one.kind == "stated"}
+
+    @staticmethod
+    def files(cfg: Config) -> dict[str, Path]:
+        """What it reads, by the names of the options."""
+        return {"probe": cfg.probe}
 
     def judge(self, labels: Sequence[Label]) -> Iterator[Verdict]:
         """Judge labels by the type of their question, and captions by their clauses."""
