@@ -38,6 +38,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kept.append(
             {"id": f"{video}/coin", "video": video, "question": "how did the coin fall?", "answer": answer}
         )
+    # Of this there is too little, so that nobody looks at its clip, which is not there.
+    kept.append({"id": "rare", "video": "gone.mp4", "question": "how is the weather?", "answer": "fine"})
     labels = folder / "some.jsonl"
     labels.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
     return labels
@@ -59,6 +61,8 @@ def test_what_is_seen_is_found_and_what_is_not_is_not(pool: Path, tmp_path: Path
     assert visibility(shirt, "connector")["low"] > 0.1
     assert shirt["own"]["visibility"]["value"] > 0.9
     assert (shirt["verdict"], shirt["says"]) == ("told", WORDS["told"])
+    (rare,) = (one for name, one in by_name.items() if "weather" in name or name == "other questions")
+    assert (rare["verdict"], rare["n"], rare["places"]) == ("few", 1, {})
     (coin,) = (one for name, one in by_name.items() if "coin" in name)
     for place in ("tower", "connector"):
         assert visibility(coin, place)["low"] < 0.15
@@ -67,7 +71,7 @@ def test_what_is_seen_is_found_and_what_is_not_is_not(pool: Path, tmp_path: Path
 
     store = next((tmp_path / "probe.features").glob("probe-*/*.safetensors"))
     before, answers = store.stat().st_mtime_ns, (tmp_path / "probe.answers.jsonl").read_bytes()
-    assert answers.count(b"\n") == sum(one["n"] for one in found["types"])
+    assert answers.count(b"\n") == shirt["n"] + coin["n"]
     status, said, _ = run(*own)
     assert status == 0
     assert "told: " in said
@@ -80,6 +84,7 @@ def test_what_is_seen_is_found_and_what_is_not_is_not(pool: Path, tmp_path: Path
 
 def test_clips_that_are_gone_are_told_and_ended_by(pool: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in pool.read_text().splitlines()]
+    rows = rows[:-1]
     for row in rows[3:]:
         row["video"] = str(pool.parent / row["video"])
     labels = tmp_path / "labels.jsonl"

@@ -16,6 +16,7 @@ from vidapt.probing import attentive, linear
 from vidapt.probing.facts import Example, Fact, question_facts
 from vidapt.probing.held_out import Ways, chosen, majority
 from vidapt.probing.numbers import Known, gain, known
+from vidapt.probing.order import Order, fewer
 from vidapt.probing.pooled import Row, rows_of
 from vidapt.probing.probes import Probed, probe
 from vidapt.probing.verdicts import verdict
@@ -209,6 +210,18 @@ def test_many_channels_are_turned_to_their_principal_ones(monkeypatch: pytest.Mo
     target = torch.tensor(LABELS)
     said = attentive.predictions(x, torch.ones(COUNT, TOKENS, dtype=torch.bool), target[None], ways.learned)
     assert (chosen(said[:, 0], target, ways) == target).float().mean() > 0.9
+
+
+def test_of_very_many_examples_whole_sources_are_drawn() -> None:
+    clips = [one.clip for one in FACT.examples]
+    order = Order(dict(zip(clips, SOURCES, strict=True)), dict.fromkeys(clips, 0), "each file")
+    assert fewer(FACT, order, COUNT) is FACT
+    some = fewer(FACT, order, 20)
+    assert len(some.examples) == 20
+    drawn = {order.source[one.clip] for one in some.examples}
+    assert len(drawn) == 10, "both clips of a source, or none"
+    assert drawn != set(range(10)), "not the first ones"
+    assert fewer(FACT, order, 20) == some
 
 
 def asked(name: str, question: str, answer: str, **facts: object) -> Sample:

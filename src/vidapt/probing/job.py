@@ -16,7 +16,8 @@ from vidapt.inference.engine import Engine
 from vidapt.locks import owned
 from vidapt.nouns import Clip, Sample
 from vidapt.probing.facts import Fact, question_facts, stated_facts
-from vidapt.probing.order import Settings, is_enough, order_of
+from vidapt.probing.order import Settings, fewer, is_enough, order_of
+from vidapt.probing.probes import MOST
 from vidapt.probing.result import Result
 from vidapt.probing.seen import Answers, opened, see_all
 from vidapt.probing.types import types_of
@@ -73,7 +74,10 @@ def probe_model(
     found = _read(labels, kind, options, chosen)
     with ExitStack() as held:
         held.enter_context(owned(out))
-        order = order_of(found.facts, chosen, report)
+        # Nothing is looked at or asked of what is too little to learn from.
+        enough = [fact for fact in found.facts if is_enough(fact, chosen)]
+        order = order_of(enough, chosen, report)
+        used = [fewer(fact, order, MOST) for fact in enough]
         engine, answers = opened_model(), None
         if chosen.ask:
             answers = held.enter_context(
@@ -83,18 +87,19 @@ def probe_model(
         broken = see_all(
             engine,
             sight,
-            _questions(found.facts),
+            _questions(used),
             chosen.tokens,
             workers=chosen.workers,
             report=report,
         )
-        sound = [one for fact in found.facts if (one := _without(fact, broken)) is not None]
-        types = types_of(sound, sight, order, chosen, device, report)
+        sound = [one for fact in used if (one := _without(fact, broken)) is not None]
+        rest = [fact for fact in found.facts if not is_enough(fact, chosen)]
+        types = types_of([*sound, *rest], sight, order, chosen, device, report)
         result = Result(
             model=engine.name,
             fingerprint=engine.fingerprint,
             labels=found.fingerprint,
-            clips=len(order.fold) - len(broken),
+            clips=len(_questions(sound)),
             broken={clip.id: reason for clip, reason in broken.items()},
             unsound=found.unsound,
             folds=chosen.folds,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vidapt.curation.folds import folds as dealt
 from vidapt.curation.ties import tie
+from vidapt.digests import seed_of
 from vidapt.errors import ConfigError
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.probing.facts import Fact
@@ -81,3 +82,13 @@ def order_of(facts: Sequence[Fact], settings: Settings, report: Reporter) -> Ord
     return Order(
         dict(zip(clips, tied.groups, strict=True)), dict(zip(clips, fold, strict=True)), tied.sessions
     )
+
+
+def fewer(fact: Fact, order: Order, most: int) -> Fact:
+    """Not more examples than are used, of sources that are drawn."""
+    if len(fact.examples) <= most:
+        return fact
+    drawn = sorted({order.source[one.clip] for one in fact.examples}, key=lambda one: seed_of("source", one))
+    place = {source: at for at, source in enumerate(drawn)}
+    kept = sorted(fact.examples, key=lambda one: place[order.source[one.clip]])[:most]
+    return replace(fact, examples=tuple(kept))

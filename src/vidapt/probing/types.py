@@ -8,14 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from vidapt.digests import seed_of
 from vidapt.metrics.intervals import mean_interval
 from vidapt.metrics.match import is_match, normalise
 from vidapt.probing.facts import Example, Fact
 from vidapt.probing.numbers import RESAMPLES, Known, Right, gain, known
 from vidapt.probing.order import Order, Settings, is_enough
 from vidapt.probing.pooled import CONNECTOR
-from vidapt.probing.probes import MOST, PROBES, Probed, probe
+from vidapt.probing.probes import PROBES, Probed, probe
 from vidapt.probing.result import Type
 from vidapt.probing.seen import Sight
 from vidapt.probing.verdicts import Verdict, verdict
@@ -41,10 +40,12 @@ def types_of(
         probed = []
         for fact in members:
             if _is_probed(fact, order, settings):
-                probed.append(_probe(_fewer(fact, order), sight, order, settings, device))
+                probed.append(_probe(fact, sight, order, settings, device))
                 done += 1
                 report("probe facts", done, total, fact.name)
-        types.append(_type(members, probed, sight))
+        # What teachers state is often stated of one clip alone, and would be told without an end.
+        if probed or members[0].kind == "question":
+            types.append(_type(members, probed, sight))
     return sorted(types, key=lambda one: (one.majority is None, _seen(one), one.name))
 
 
@@ -53,18 +54,7 @@ def _seen(one: Type) -> float:
 
 
 def _is_probed(fact: Fact, order: Order, settings: Settings) -> bool:
-    spread = {order.fold[one.clip] for one in fact.examples}
-    return is_enough(fact, settings) and len(spread) >= 3
-
-
-def _fewer(fact: Fact, order: Order) -> Fact:
-    """Not more examples than are used, of sources that are drawn."""
-    if len(fact.examples) <= MOST:
-        return fact
-    drawn = sorted({order.source[one.clip] for one in fact.examples}, key=lambda one: seed_of("source", one))
-    place = {source: at for at, source in enumerate(drawn)}
-    kept = sorted(fact.examples, key=lambda one: place[order.source[one.clip]])[:MOST]
-    return replace(fact, examples=tuple(kept))
+    return is_enough(fact, settings) and len({order.fold[one.clip] for one in fact.examples}) >= 3
 
 
 def _probe(fact: Fact, sight: Sight, order: Order, settings: Settings, device: str) -> Probed:
