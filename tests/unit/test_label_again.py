@@ -21,7 +21,7 @@ from label_tools import (
 )
 from served_tools import said, serving
 
-from vidapt.errors import ConfigError, FormatError
+from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.teaching.again import anew
 
 CLIPS = 5
@@ -122,6 +122,32 @@ def test_a_budget_ends_it_and_more_money_goes_on(tmp_path: Path) -> None:
         assert (summary.asked_again, summary.left) == (CLIPS - done, 0)
         assert len(moody.heard) == summary.calls == 2 * CLIPS
         assert lines(cleaned(out)) == []
+
+
+def test_what_a_job_had_done_before_it_died_is_not_asked_again(tmp_path: Path) -> None:
+    clips, out, moody = film_all(tmp_path / "clips", CLIPS), tmp_path / "labels.jsonl", Moody(CLIPS)
+    dead = [False]
+
+    def dying(body: dict[str, Any]) -> Any:
+        return (
+            (401, {"error": {"message": "no"}}) if dead[0] and len(moody.heard) == CLIPS + 2 else moody(body)
+        )
+
+    with serving(dying) as fake:
+        settled = recipe(fake, endpoint={"concurrency": 1})
+        label(settled, clips, out)
+        before, rejected = provenance(out), cleaned(out)
+        dead[0] = True
+        with pytest.raises(VidaptError, match="401"):
+            label(settled, clips, out, again=rejected)
+        assert provenance(out) == before, "nothing is put in place by halves"
+        assert len(lines(beside(out, "partial"))) == 2
+        dead[0] = False
+        summary = label(settled, clips, out, again=rejected)
+        assert (summary.asked_again, summary.left) == (CLIPS, 0)
+        assert len(moody.heard) == summary.calls == 2 * CLIPS
+        assert [row["again"] for row in provenance(out)] == [1] * CLIPS
+        assert not beside(out, "partial").exists()
 
 
 def test_who_refuses_again_keeps_what_was_and_is_told(tmp_path: Path) -> None:
