@@ -110,16 +110,17 @@ def asked(sample: Sample) -> str:
     return normalise(" ".join(sample.question.replace(MEDIA, " ").split()))
 
 
-def fillers(questions: Iterable[str]) -> dict[str, str]:
-    """What stands in the slot of each normalised question that shares its other words with some.
+def fillers(questions: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """What normalised questions share with others, and what stands in its slot.
 
-    >>> fillers(["is the red ball there", "is the blue ball there"])
-    {'is the red ball there': 'red', 'is the blue ball there': 'blue'}
+    >>> fillers(["is the red ball there", "is the blue ball there"])["is the red ball there"]
+    ('is the … ball there', 'red')
     """
     found = {}
     for question, (before, behind) in _shared(questions).items():
         told = question.split()
-        found[question] = " ".join(told[len(before) : len(told) - len(behind)])
+        filler = " ".join(told[len(before) : len(told) - len(behind)])
+        found[question] = " ".join((*before, SLOT, *behind)), filler
     return found
 
 

@@ -1,9 +1,9 @@
 """What probes are asked: the same thing of many clips, with short answers.
 
-Questions of one type ask the same thing of every clip, or of whatever stands in their slot ("is the … ball
-pocketed": of each colour another thing). A clip that answers one of them in two ways shows that they are not
-one, and then each wording stands for itself. What a teacher stated counts too: a subject and what it does,
-with what it does it to as the answer.
+Questions of one type, in few wordings, ask the same thing of every clip. Where wordings differ by what stands
+in a slot ("is the … ball pocketed"), or a type has many, or a clip answers two of them in two ways, each
+wording stands for itself: what is thrown together wrongly would look as if nobody could see it. What a teacher
+stated counts too: a subject and what it does, with what it does it to as the answer.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from vidapt.teaching.rows import LabelRow
 
 Kind = Literal["question", "stated"]
 
-_COMMON = 3
-"""Examples of a wording from which on it may stand together with others of its type."""
+_COMMON = 0.1
+"""Share of a type's examples from which on a wording may stand together with others."""
+
+_FEW = 3
+"""Wordings that may be paraphrases of one another although they share a frame."""
 
 _ENOUGH, _OF_EACH = 50, 10
 """Examples from which on it means something that a probe finds nothing: of all, and of each other answer."""
@@ -62,7 +65,7 @@ class Fact:
 
     Attributes:
         type: Of the questions, or what a teacher stated.
-        about: What stands in the slot, or the wording; empty where the type is one thing.
+        about: The wording; empty where the type is one thing.
         kind: Where it comes from.
         examples: In the order of the labels.
     """
@@ -108,13 +111,12 @@ def _is_short(sample: Sample) -> bool:
 
 def _of_type(kind: str, samples: Sequence[Sample]) -> Iterator[Fact]:
     wordings = Counter(map(asked, samples))
-    slots = fillers(wordings)
+    slotted = _slotted(wordings)
     parts: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         wording = asked(sample)
-        slot = slots.get(wording, "")
-        slot = "" if set(slot.split()) <= _AUXILIARY else slot
-        parts[slot if wordings[wording] >= _COMMON else wording].append(sample)
+        together = wording not in slotted and wordings[wording] >= _COMMON * len(samples)
+        parts["" if together else wording].append(sample)
     for about, group in parts.items():
         if _one_answer_each(group):
             yield _fact(kind, about, group)
@@ -123,6 +125,23 @@ def _of_type(kind: str, samples: Sequence[Sample]) -> Iterator[Fact]:
         for sample in group:
             alone[asked(sample)].append(sample)
         yield from (_fact(kind, wording, some) for wording, some in alone.items() if _one_answer_each(some))
+
+
+def _slotted(wordings: Iterable[str]) -> set[str]:
+    """Wordings that ask of another thing than those with which they share their other words.
+
+    Where few share them and differ by how many words stand in the slot, or by words that ask for nothing,
+    they say the same in other words ("which ball did ...", "which coloured ball does ...").
+    """
+    frames: dict[str, dict[str, str]] = defaultdict(dict)
+    for wording, (frame, filler) in fillers(wordings).items():
+        frames[frame][wording] = filler
+    found: set[str] = set()
+    for some in frames.values():
+        lengths = {len(filler.split()) for filler in some.values()}
+        if len(some) > _FEW or len(lengths) == 1:
+            found |= {one for one, filler in some.items() if not set(filler.split()) <= _AUXILIARY}
+    return found
 
 
 def _one_answer_each(samples: Iterable[Sample]) -> bool:

@@ -51,7 +51,7 @@ def known(right: Right, common: Right, sources: Sequence[Hashable]) -> Known:
 
     Args:
         right: [N] whether each was right.
-        common: [N] whether the most common answer of what was not held out was.
+        common: [N] whether the most common answer was.
         sources: [N] what hangs together, which is resampled together.
     """
     numbers: dict[Hashable, int] = {}

@@ -30,7 +30,7 @@ class Probed:
     Attributes:
         fact: It, with the examples that were used.
         sources: What each example hangs together with.
-        common: [N] whether the most common answer of the other folds is right.
+        common: [N] whether the most common answer is right.
         places: By place and by probe (`PROBES`), [N] whether its answer is right.
     """
 
@@ -69,7 +69,7 @@ def probe(
         place: _place(rows(place), targets, ways, with_attentive=with_attentive, device=device)
         for place in places
     }
-    return Probed(fact, tuple(sources), _right(majority(target, ways), target), found)
+    return Probed(fact, tuple(sources), _right(majority(target), target), found)
 
 
 def _place(

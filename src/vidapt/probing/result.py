@@ -34,7 +34,7 @@ class Type:
         facts: What was probed by itself, by name, with the number of examples.
         left_out: Examples of what was too few to probe.
         wordings: Normalised questions of what was probed.
-        majority: Share that the most common answer of the other folds gets right.
+        majority: Share of the most common answers, of each fact by itself.
         places: By place and probe.
         own: The model's own answers; None where it was not asked.
         ahead: By how much the best place's probe is above these, paired.
