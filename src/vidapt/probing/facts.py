@@ -2,8 +2,8 @@
 
 Questions of one type, in few wordings, ask the same thing of every clip. Where wordings differ by what stands
 in a slot ("is the … ball pocketed"), or a type has many, or a clip answers two of them in two ways, each
-wording stands for itself: what is thrown together wrongly would look as if nobody could see it. What a teacher
-stated counts too: a subject and what it does, with what it does it to as the answer.
+wording stands for itself: what is thrown together wrongly would look as if nobody could see it. What teachers
+state counts too: a subject and what it does, with what it does it to as the answer.
 """
 
 from __future__ import annotations
