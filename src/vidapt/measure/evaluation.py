@@ -29,6 +29,9 @@ from vidapt.metrics.text import CaptionScores, caption_scores
 CLAIM_RATES = {"false claims": "false_claim_rate", "precision": "precision", "recall": "recall"}
 """Rates of `ClaimRates` by what tables call them."""
 
+HEAD = ("question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled")
+"""Columns of `Evaluation.rows`."""
+
 ARMS = (MODEL, BLIND, SHUFFLED, MAJORITY)
 
 
@@ -94,7 +97,7 @@ class Evaluation:
         }
 
     def rows(self) -> list[list[str]]:
-        """A table: question type, n, score of the model, its interval; then majority, blind and shuffled."""
+        """A table under `HEAD`."""
         table = []
         model = self.arms[MODEL]
         if model.accuracy is not None:
@@ -238,9 +241,20 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
             f"Of conversations of several turns ({conversations}), each question was asked on its own, "
             "without the turns before it."
         )
+    if "predictions" in header.about:
+        notes.append(_given_note(header.about))
     if broken:
         notes.append(f"Clips left out with their questions, because they could not be used: {len(broken)}.")
     return notes
+
+
+def _given_note(about: Mapping[str, Any]) -> str:
+    said = f"The answers of {about['name']} were given in a file; no model was asked."
+    if about["unanswered"]:
+        said += f" Questions without an answer, which count as wrong: {about['unanswered']}."
+    if about["strangers"]:
+        said += f" Answers to questions that are not in the data: {about['strangers']}."
+    return said
 
 
 def _blind_note(header: Header) -> str:
