@@ -145,7 +145,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def _told(texts: Iterable[Mapping[str, Any]], most: int | None = None) -> tuple[float, float]:
-    """Of the claims of texts (or of the first ones of each) the false share; and what is told of what is due."""
+    """Of the claims of texts (or the first of each) the false share; and the share told of what is due."""
     claims = [text["true"][:most] for text in texts]
     told = [at is not None and (most is None or at < most) for text in texts for at in text["first"]]
     said = [one for clip in claims for one in clip]

@@ -4,9 +4,9 @@
     python benchmarks/studies/labels.py table
 
 `lies`: a teacher gives false answers and sentences; `vidapt evidence` and `vidapt clean` look for them, and
-students learn from the labels as they are, cleaned, and true. `unseen`: clips stand still from a moment on, the
-labels tell what happens behind it, and students learn with every switch of `unsupported`. What is finished is
-not done again. `table` writes the numbers of `docs/studies/labels.md` between its marks, and the results file.
+students learn from the labels as they are, cleaned, and true. `unseen`: clips stand still from a moment on,
+the labels tell what happens behind it, and students learn with every switch of `unsupported`. What is finished
+is not done again. `table` writes the numbers of `docs/studies/labels.md` and the results file.
 """
 
 from __future__ import annotations
