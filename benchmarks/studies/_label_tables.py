@@ -23,6 +23,7 @@ MARKS = {
     "unseen": ("<!-- unseen: written by the study's `table` -->", "<!-- end of unseen -->"),
 }
 SHARES = (10, 20, 40)
+PLACES = (*(f"home-{share}" for share in SHARES), "club-20")
 FLAGS: dict[str, frozenset[str]] = {
     "contradicted": frozenset({"contradicted"}),
     "contradicted or unseen": frozenset({"contradicted", "unseen"}),
@@ -48,22 +49,37 @@ def write_tables(runs: Path) -> None:
 
 
 def _lies(runs: Path, results: dict[str, Any]) -> list[str]:
-    by_share = {
-        share: [_read(path) for path in sorted((runs / "lies").glob(f"{share}-*/found.json"))]
-        for share in SHARES
+    places = {
+        place: [_read(path) for path in sorted((runs / "lies").glob(f"{place}-*/found.json"))]
+        for place in PLACES
     }
     lines = [
-        line(["lies", "seeds", "answers and sentences", "flag", "precision", "recall", "of true ones kept"]),
-        line(["---"] * 7),
+        line(
+            [
+                "venue",
+                "lies",
+                "seeds",
+                "answers and sentences",
+                "flag",
+                "precision",
+                "recall",
+                "of true ones kept",
+            ]
+        ),
+        line(["---"] * 8),
     ]
-    for share, seeds in by_share.items():
+    for place, seeds in places.items():
         for flag in FLAGS if seeds else ():
             rates = [_rates(one["units"], flag) for one in seeds]
             count = f"{statistics.fmean(len(one['units']) for one in seeds):.0f}"
             columns = zip(*rates, strict=True)
-            lines.append(line([f"{share} %", str(len(seeds)), count, flag, *map(_percent, columns)]))
-            results.setdefault("found", {})[f"{share} {flag}"] = rates
-    lines += ["", *_by_kind(by_share[20], lie="lies")]
+            venue, share = place.split("-")
+            cells = [venue, f"{share} %", str(len(seeds)), count, flag, *map(_percent, columns)]
+            lines.append(line(cells))
+            results.setdefault("found", {})[f"{place} {flag}"] = rates
+    for place in ("home-20", "club-20"):
+        lines += ["", f"**{place.split('-')[0].capitalize()}, one in five is a lie**", ""]
+        lines += _by_kind(places[place], lie="lies")
     found = {name: read for name in STUDENTS if (read := read_measured(runs, name))}
     if "true" not in found:
         return lines

@@ -5,8 +5,8 @@
 
 `lies`: a teacher gives false answers and sentences; `vidapt evidence` and `vidapt clean` look for them, and
 students learn from the labels as they are, cleaned, and true. `unseen`: clips stand still from a moment on,
-the labels tell what happens behind it, and students learn with every switch of `unsupported`. What is finished
-is not done again. `table` writes the numbers of `docs/studies/labels.md` and the results file.
+the labels tell what happens behind it, and students learn with every switch of `unsupported`. What is
+finished is not done again. `table` writes the numbers of `docs/studies/labels.md` and the results file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,15 @@ from vidapt.worlds.billiards import load_records
 ROOT = Path(__file__).parents[2]
 
 CLIPS, ASKED = 300, 60
-"""Of the club, that are labelled; of its test clips, that students are asked about."""
+"""Of a venue, that are labelled; of its test clips, that students are asked about."""
 
-LIES = (0.1, 0.2, 0.4)
+HOME, CLUB = "home", "club"
+LIES = ((HOME, 0.2), (CLUB, 0.2), (HOME, 0.4), (HOME, 0.1))
+"""Venues and shares of lies. The start sees nearly all that is asked of it at home, and less of the club."""
+
+MOST = 0.2
+"""The share at which students also learn from true labels, and from those without whatever is a lie."""
+
 STEPS = 150
 END_S = 1.2
 """When the clips of `unseen` stand still: at 56 % of what their texts tell."""
@@ -106,44 +112,45 @@ def evidence_of(labels: Path, seed: int) -> Path:
     return checked
 
 
-def lies(runs: Path, pool: Path, seed: int) -> None:
-    """The question of the lying teacher, for one seed."""
-    for share in LIES:
-        folder = runs / "lies" / f"{round(100 * share)}-{seed}"
-        taught = lying_teacher(pool / "club", CLIPS, share, seed)
-        for name, rows in (("dirty", taught.rows), ("true", taught.true), ("without", taught.without)):
-            write_rows(folder / f"{name}.jsonl", rows)
-        began = time.monotonic()
-        checked, clean = evidence_of(folder / "dirty.jsonl", seed), folder / "clean.jsonl"
-        if not clean.exists():
-            vidapt("clean", checked, "--out", clean, "--only", "unsupported")
-            write_json(folder / "found.json", found_of(checked, taught.lies, time.monotonic() - began))
-        percent = round(100 * share)
-        arms = {f"dirty_{percent}": "dirty", f"cleaned_{percent}": "clean"}
-        if share == LIES[1]:
-            arms |= {"true": "true", "without_lies": "without"}
-        for name, labels in arms.items():
-            result = runs / "measured" / f"{name}-{seed}.json"
-            if not result.exists():
-                model = student(runs / "runs", name, seed, folder / f"{labels}.jsonl")
-                write_json(result, measure(model, pool / "club-test", ASKED, runs / "asking", (*SHORT, TEXT)))
-                print(f"{name}-{seed}", flush=True)
+def lies(runs: Path, pool: Path, seed: int, venue: str, share: float) -> None:
+    """The question of the lying teacher."""
+    percent = round(100 * share)
+    folder = runs / "lies" / f"{venue}-{percent}-{seed}"
+    taught = lying_teacher(pool / venue, CLIPS, share, seed)
+    for name, rows in (("dirty", taught.rows), ("true", taught.true), ("without", taught.without)):
+        write_rows(folder / f"{name}.jsonl", rows)
+    began = time.monotonic()
+    checked, clean = evidence_of(folder / "dirty.jsonl", seed), folder / "clean.jsonl"
+    if not clean.exists():
+        vidapt("clean", checked, "--out", clean, "--only", "unsupported")
+        write_json(folder / "found.json", found_of(checked, taught.lies, time.monotonic() - began))
+    if venue != HOME:
+        return
+    arms = {f"dirty_{percent}": "dirty", f"cleaned_{percent}": "clean"}
+    if share == MOST:
+        arms |= {"true": "true", "without_lies": "without"}
+    for name, labels in arms.items():
+        result = runs / "measured" / f"{name}-{seed}.json"
+        if not result.exists():
+            model = student(runs / "runs", name, seed, folder / f"{labels}.jsonl")
+            write_json(result, measure(model, pool / "home-test", ASKED, runs / "asking", (*SHORT, TEXT)))
+            print(f"{name}-{seed}", flush=True)
 
 
 def unseen(runs: Path, pool: Path, seed: int) -> None:
-    """The question of what cannot be seen, for one seed."""
+    """The question of what cannot be seen."""
     world, test = pool / "stopped", pool / "stopped-test"
-    stopped(pool / "club", world, END_S, CLIPS)
-    stopped(pool / "club-test", test, END_S, ASKED)
+    stopped(pool / HOME, world, END_S, CLIPS)
+    stopped(pool / "home-test", test, END_S, ASKED)
     folder = runs / "unseen" / str(seed)
     rows = [
         {**row, "video": str((world / row["video"]).absolute()), "facts": {"type": TEXT}}
-        for row in rows_of(pool / "club", CLIPS)
+        for row in rows_of(pool / HOME, CLIPS)
         if row["facts"]["type"] == TEXT
     ]
     write_rows(folder / "all.jsonl", rows)
     checked = evidence_of(folder / "all.jsonl", seed)
-    records = {record.index: record for record in load_records(pool / "club" / "events.jsonl")}
+    records = {record.index: record for record in load_records(pool / HOME / "events.jsonl")}
     shown = {index: shown_until(record, END_S) for index, record in records.items()}
     truth = {
         row["id"]: [
@@ -197,7 +204,15 @@ def _drawn(found: Mapping[str, Any], truth: Mapping[str, list[bool]], seed: int)
     return {name: [(name, at) in gone for at in range(len(given))] for name, given in truth.items()}
 
 
-QUESTIONS = {"lies": lies, "unseen": unseen}
+def jobs(only: list[str], seeds: list[int]) -> Iterator[Callable[[Path, Path], None]]:
+    """What is to be done, what matters most first."""
+    order: list[tuple[str, Any]] = [("lies", LIES[0]), ("unseen", None), *(("lies", one) for one in LIES[1:])]
+    for name, about in order:
+        for seed in seeds if name in only else ():
+            if about is None:
+                yield lambda runs, pool, seed=seed: unseen(runs, pool, seed)  # type: ignore[misc]
+            else:
+                yield lambda runs, pool, seed=seed, about=about: lies(runs, pool, seed, *about)  # type: ignore[misc]
 
 
 def main() -> None:
@@ -206,15 +221,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study-labels")
     parser.add_argument("--pool", type=Path, default=ROOT / "pool" / "study-adaptation")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--only", nargs="*", default=list(QUESTIONS), choices=list(QUESTIONS))
+    parser.add_argument("--only", nargs="*", default=["lies", "unseen"], choices=["lies", "unseen"])
     given = parser.parse_args()
     if given.what == "table":
         write_tables(given.runs)
         return
     prepare(given.pool)
-    for seed in map(int, given.seeds.split(",")):
-        for name in given.only:
-            QUESTIONS[name](given.runs, given.pool, seed)
+    for job in jobs(given.only, [int(seed) for seed in given.seeds.split(",")]):
+        job(given.runs, given.pool)
 
 
 if __name__ == "__main__":
