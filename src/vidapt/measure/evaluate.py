@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from vidapt.measure.asking import (
     ClipQuestions,
     Control,
     Interview,
+    about_one_clip,
     by_clip,
     longest_question,
     portions,
@@ -100,12 +101,14 @@ def evaluate(
         VidaptError: If every clip is broken, or the disk is full.
     """
     conversations = sum(map(formats.is_conversation, samples))
-    samples = formats.single_questions(samples)
+    every = formats.single_questions(samples)
+    samples = about_one_clip(every)
+    about = {"conversations": conversations, "elsewhere": len(every) - len(samples)}
     bench = Bench.of(samples, train_samples, judge)
     at_once = questions_at_once or max(1, min(QUESTIONS_AT_ONCE, TOKENS_AT_ONCE // engine.clip_tokens))
     work = portions(by_clip(samples), at_once)
     interview = Interview(engine, decoding, tuple(controls), at_once)
-    header = _header(interview, samples, bench, conversations)
+    header = _header(interview, samples, bench, about)
     kept, finished = _finished(out, header, work, overwrite=overwrite)
     interview.remember((v.question, v.predictions[BLIND]) for v in kept.verdicts if BLIND in v.predictions)
     crew = (os.cpu_count() or 1) if workers is None else workers
@@ -194,7 +197,9 @@ class _Job:
         return None
 
 
-def _header(interview: Interview, samples: Sequence[Sample], bench: Bench, conversations: int) -> Header:
+def _header(
+    interview: Interview, samples: Sequence[Sample], bench: Bench, about: Mapping[str, int]
+) -> Header:
     versions = {
         "vidapt": VERSION,
         "python": platform.python_version(),
@@ -206,7 +211,7 @@ def _header(interview: Interview, samples: Sequence[Sample], bench: Bench, conve
         interview.engine.fingerprint,
         name=interview.engine.name,
         versions=versions,
-        conversations=conversations,
+        **about,
         trained_blind=getattr(interview.engine, "card", {}).get("blind", 0.0),
     )
     asked = {

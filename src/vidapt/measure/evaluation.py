@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -235,17 +235,23 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
         )
     if any(verdict.free for verdict in verdicts):
         notes.append(_free_note(judged=bool(header.stamp.get("judged"))))
-    conversations = int(header.about.get("conversations", 0))
-    if conversations:
-        notes.append(
-            f"Of conversations of several turns ({conversations}), each question was asked on its own, "
-            "without the turns before it."
-        )
-    if "predictions" in header.about:
-        notes.append(_given_note(header.about))
+    notes += _notes_on_data(header.about)
     if broken:
         notes.append(f"Clips left out with their questions, because they could not be used: {len(broken)}.")
     return notes
+
+
+def _notes_on_data(about: Mapping[str, Any]) -> Iterator[str]:
+    """What became of questions, and where answers come from."""
+    if conversations := int(about.get("conversations", 0)):
+        yield (
+            f"Of conversations of several turns ({conversations}), each question was asked on its own, "
+            "without the turns before it."
+        )
+    if elsewhere := int(about.get("elsewhere", 0)):
+        yield f"Questions about several clips or about none, which are not measured: {elsewhere}."
+    if "predictions" in about:
+        yield _given_note(about)
 
 
 def _given_note(about: Mapping[str, Any]) -> str:

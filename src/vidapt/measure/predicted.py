@@ -12,7 +12,7 @@ from vidapt import formats
 from vidapt.digests import digest
 from vidapt.errors import ConfigError, FormatError
 from vidapt.files import write_json
-from vidapt.measure.asking import Said, by_clip
+from vidapt.measure.asking import Said, about_one_clip, by_clip
 from vidapt.measure.bench import Bench
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.measure.judging import ClaimJudge
@@ -90,7 +90,7 @@ def evaluate_predictions(
     Raises:
         ConfigError: If none of the questions is answered, or the folder holds verdicts of something else.
     """
-    samples = formats.single_questions(samples)
+    samples = about_one_clip(formats.single_questions(samples))
     answered = sum(sample.id in given.answers for sample in samples)
     if not answered:
         told = ", ".join(map(repr, list(given.answers)[:3])) or "nothing"
