@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidapt.cleaning.decisions import PERSON, Agreement, Decision, agreement, fate, read_decisions
+from vidapt.cleaning.decisions import PERSON, Agreement, Decision, agreement, fate, fitting, read_decisions
 from vidapt.cleaning.inputs import Inputs, read_inputs
 from vidapt.cleaning.labels import Fate, Given
 from vidapt.cleaning.likelihood import Likelihood, likelihood
@@ -162,9 +162,10 @@ def clean(
         held.enter_context(owned(out))
         inputs = read_inputs(source.files, source.kind, source.options, source.provenance)
         scores = held.enter_context(likelihood(blind, places.blind, device, report)) if blind else None
-        judged, agreed = _judge(inputs, decisions, settings, scores, report)
-        if source.decisions is None:
-            agreed = None
+        there = decisions
+        if source.decisions is not None:
+            there = fitting(source.decisions, decisions, inputs.samples)
+        judged, agreed = _judge(inputs, there, len(decisions) - len(there), settings, scores, report)
         summary = _summary(places, inputs, judged, agreed, settings, scores)
         fates = [judged.fates[one.id] for one in inputs.samples if one.id in judged.fates]
         write_file(places.rejected, lambda file: _write_rejected(file, inputs.unsound, fates, out.parent))
@@ -188,6 +189,7 @@ def _refuse_places(source: Source, places: Places) -> None:
 def _judge(
     inputs: Inputs,
     decisions: Mapping[str, Decision],
+    unknown: int,
     settings: Cleaning,
     scores: Likelihood | None,
     report: Reporter,
@@ -204,7 +206,7 @@ def _judge(
             told.judged += 1
             _decide(sample, decisions[sample.id], judged, told)
     opinions = judge_all(inputs.samples, inputs.origins, checks, report)
-    return judged, agreement(decisions, opinions)
+    return judged, agreement(decisions, opinions, unknown)
 
 
 def _decide(sample: Sample, decision: Decision, judged: Judged, told: Told) -> None:

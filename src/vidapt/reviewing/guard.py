@@ -1,0 +1,114 @@
+"""Who may ask the page's server, and for how much: everything else is turned away before it is looked at.
+
+The address holds a token that only the person at the keyboard was told. Beside that, requests that a browser
+makes for another site are refused by `Host` (a name that was bent to point here), `Origin` and
+`Sec-Fetch-Site`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MOST_BYTES = 8 << 20
+"""Of what a browser sends: a text of a million letters, as JSON, each of six bytes."""
+
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+class _TooLargeError(Exception):
+    """More is sent than anybody needs to send."""
+
+
+class Guard:
+    """Stands before an application.
+
+    Args:
+        app: Sees paths without the token.
+        token: First part of every path.
+        host: A name under which the server may be asked, beside `localhost` and addresses in numbers.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, host: str = "") -> None:
+        self._app, self._token, self._host = app, token, host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] != "http":
+            return
+        refused = self._refuse(scope)
+        if refused is not None:
+            await PlainTextResponse(refused[1], refused[0], _HEADERS)(scope, receive, send)
+            return
+        left, started = MOST_BYTES, False
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise _TooLargeError
+            return message
+
+        async def guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        path = scope["path"].removeprefix(f"/{self._token}")
+        try:
+            await self._app({**scope, "path": path, "raw_path": path.encode()}, counted, guarded)
+        except _TooLargeError:
+            if not started:
+                await PlainTextResponse("too large", 413, _HEADERS)(scope, receive, send)
+
+    def _refuse(self, scope: Scope) -> tuple[int, str] | None:
+        headers, method = Headers(scope=scope), scope["method"]
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self._known(host):
+            return 403, "this server is not asked under that name"
+        if origin is not None and origin != f"http://{host}":
+            return 403, "another site may not ask"
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return 403, "another site may not ask"
+        first, _, _ = scope["path"].removeprefix("/").partition("/")
+        if not secrets.compare_digest(first.encode(), self._token.encode()) or first == scope["path"][1:]:
+            return 404, "nothing here: open the address that `vidapt review` printed"
+        if method not in ("GET", "HEAD", "POST"):
+            return 405, "only GET and POST"
+        if (
+            method == "POST"
+            and headers.get("content-type", "").partition(";")[0].strip() != "application/json"
+        ):
+            return 415, "only JSON"
+        if (
+            headers.get("content-length", "0").isdecimal()
+            and int(headers.get("content-length", "0")) > MOST_BYTES
+        ):
+            return 413, "too large"
+        return None
+
+    def _known(self, host: str) -> bool:
+        """Whether a name is one that no other site can have: a name server may point any other one here."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if name in ("localhost", self._host):
+                return bool(name)
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
