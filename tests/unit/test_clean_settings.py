@@ -129,7 +129,10 @@ def test_decisions_of_a_person_are_honoured_and_held_against_the_checks(tmp_path
         ("{", "is no JSON"),
         ("[]", "is no decision"),
         ('{"id": "a"}', "verdict: Field required"),
-        ('{"id": "a", "verdict": "maybe"}', "verdict: Input should be 'keep', 'rewrite' or 'drop'"),
+        (
+            '{"id": "a", "verdict": "maybe"}',
+            "verdict: Input should be 'keep', 'rewrite', 'drop' or 'undecided'",
+        ),
         ('{"id": "a", "verdict": "rewrite"}', "`text` belongs to `rewrite`"),
         ('{"id": "a", "verdict": "keep", "text": "x"}', "`text` belongs to `rewrite`"),
         ('{"id": "a", "verdict": "keep", "txt": "x"}', "txt: Extra inputs"),

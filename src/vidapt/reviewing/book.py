@@ -11,12 +11,15 @@ from typing import Any
 from vidapt.cleaning.inputs import read_inputs
 from vidapt.digests import seed_of
 from vidapt.nouns import Clip, Sample
+from vidapt.progress import Reporter, silent
 from vidapt.reviewing.made import Origin, Origins
 from vidapt.reviewing.predictions import Place, Said, place_of, read_predictions
 from vidapt.reviewing.rejected import Rejected, read_rejected
 
 DRAWN = 50
 """Rows that checks kept and a person is shown nevertheless: without them, agreement has nothing to go by."""
+
+_TOLD_EVERY = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,12 @@ class Sources:
     predictions: Sequence[Path] = ()
 
 
-def open_book(sources: Sources) -> Book:
+def open_book(sources: Sources, report: Reporter = silent) -> Book:
     """Read everything.
+
+    Args:
+        sources: Which files.
+        report: Shows progress.
 
     Raises:
         FormatError: If a file is not there, or holds something else than it should.
@@ -96,9 +103,8 @@ def open_book(sources: Sources) -> Book:
     book, origins = Book(), Origins(sources.provenance)
     if inputs.unsound:
         first = inputs.unsound[0]
-        book.notes.append(
-            f"{len(inputs.unsound)} rows are no labels, the first at {first.where}: {first.found}"
-        )
+        told = f"the first of them at {first.where}: {first.found}"
+        book.notes.append(f"rows that are no labels: {len(inputs.unsound)}, {told}")
     samples = {one.id: one for one in inputs.samples}
     fates = rejected.of(samples)
     if (stale := len(rejected.fates) - len(fates)) > 0:
@@ -109,6 +115,8 @@ def open_book(sources: Sources) -> Book:
         samples[key] = replace(fate.sample, source=there.source)
     drawn = _drawn(samples.keys() - fates.keys())
     for number, sample in enumerate(samples.values()):
+        if number % _TOLD_EVERY == 0:
+            report("rows", number, len(samples))
         clips = tuple(_number(clip, places, book) for clip in sample.media)
         for clip in dict.fromkeys(clips):
             book.rows_of[clip].append(number)
@@ -117,12 +125,16 @@ def open_book(sources: Sources) -> Book:
             item = replace(item, verdict=told.verdict, check=told.check, reason=told.reason, now=told.now)
         book.items.append(replace(item, origin=origins.of(sample)))
     for path in sources.predictions:
-        said = [(places[where], one) for where, one in read_predictions(path) if where in places]
-        if not said:
-            book.notes.append(f"{path} says nothing of these clips")
-        for clip, one in said:
-            book.said.setdefault(clip, []).append(one)
+        _take_predictions(path, places, book)
     return book
+
+
+def _take_predictions(path: Path, places: Mapping[Place, int], book: Book) -> None:
+    said = [(places[where], one) for where, one in read_predictions(path) if where in places]
+    if not said:
+        book.notes.append(f"{path} says nothing of these clips")
+    for clip, one in said:
+        book.said.setdefault(clip, []).append(one)
 
 
 def _number(clip: Clip, places: dict[Place, int], book: Book) -> int:

@@ -12,6 +12,7 @@ import secrets
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,10 +27,6 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-
-
-class _TooLargeError(Exception):
-    """More is sent than anybody needs to send."""
 
 
 class Guard:
@@ -52,29 +49,23 @@ class Guard:
         if refused is not None:
             await PlainTextResponse(refused[1], refused[0], _HEADERS)(scope, receive, send)
             return
-        left, started = MOST_BYTES, False
+        left = MOST_BYTES
 
         async def counted() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise _TooLargeError
+                raise HTTPException(413, "too large")
             return message
 
         async def guarded(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
         path = scope["path"].removeprefix(f"/{self._token}")
-        try:
-            await self._app({**scope, "path": path, "raw_path": path.encode()}, counted, guarded)
-        except _TooLargeError:
-            if not started:
-                await PlainTextResponse("too large", 413, _HEADERS)(scope, receive, send)
+        await self._app({**scope, "path": path, "raw_path": path.encode()}, counted, guarded)
 
     def _refuse(self, scope: Scope) -> tuple[int, str] | None:
         headers, method = Headers(scope=scope), scope["method"]

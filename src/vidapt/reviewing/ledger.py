@@ -83,6 +83,7 @@ class Ledger:
             for row, item in enumerate(items)
             if self.check_of(row) or (item.origin and item.origin.made.flags)
         )
+        self._checked = any(map(self.check_of, range(len(items))))
         self._file = Appended(path)
 
     def _take_up(self) -> None:
@@ -93,7 +94,7 @@ class Ledger:
         for row, item in enumerate(self._items):
             if (decision := fit.get(item.sample.id)) is not None:
                 self._note(row, decision)
-                if decision.check and item.check in ("", PERSON):  # cleaned since, as was decided
+                if decision.of and item.check in ("", PERSON):  # cleaned since, as was decided
                     self._checks[row] = decision.check
         self.strangers = len(there) - len(fit)
 
@@ -108,7 +109,7 @@ class Ledger:
 
     def check_of(self, row: int) -> str:
         """Which check changed a row, as far as is known."""
-        return self._checks.get(row) or self._items[row].check
+        return self._checks.get(row, self._items[row].check)
 
     def of(self, row: int) -> Change | None:
         """What holds for a row; None where it is undecided."""
@@ -171,7 +172,7 @@ class Ledger:
             for row, one in decided.items()
             if (check := self.check_of(row)) != PERSON
         ]
-        kappa = cohen_kappa(pairs)
+        kappa = cohen_kappa(pairs) if self._checked else None
         settled = len(self.disputed & decided.keys())
         return Progress(len(decided), settled, len(self.disputed), None if kappa is None else round(kappa, 4))
 

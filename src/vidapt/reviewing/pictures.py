@@ -30,6 +30,7 @@ _WAITING = 96
 """Frames that wait; of more, the one that has waited longest is given up: nobody looks at it any more."""
 _KEPT_BYTES = 256 << 20
 _KEPT_REASONS = 10_000
+_FAREWELL_S = 2.0
 
 
 class BusyError(Exception):
@@ -76,7 +77,7 @@ class Pictures:
         for job in left:
             job.done.set_exception(BusyError())
         for hand in self._hands:
-            hand.join(LIMITS.wall_s)
+            hand.join(_FAREWELL_S)
 
     def frame(self, clip: Clip, policy: Policy, side: int) -> Future[bytes]:
         """A JPEG of the frame that a policy takes, its longest side at most `side` pixels.

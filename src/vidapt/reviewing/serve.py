@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidapt.cleaning.decisions import read_decisions
 from vidapt.errors import ConfigError
+from vidapt.files import check_file, exists
 from vidapt.formats._home import home_of
+from vidapt.progress import progress
 from vidapt.reviewing.book import Book, Sources, open_book
 from vidapt.reviewing.ledger import Ledger, Progress
 from vidapt.reviewing.pictures import Pictures
@@ -98,7 +101,11 @@ def review(
 
     with ExitStack() as held:
         door = held.enter_context(_listen(address))
-        book = open_book(sources)
+        check_file(decisions)
+        if exists(decisions):
+            read_decisions(decisions, cut_off=True)  # what is no such file is told before labels are read
+        with progress() as report:
+            book = open_book(sources, report)
         ledger = Ledger(decisions, book.items, by)
         held.callback(ledger.close)
         if ledger.strangers:
@@ -117,11 +124,16 @@ def review(
         }
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, **settings)
         host, port = door.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        ready(Opened(f"http://{shown}:{port}/{token}/", book, ledger))
+        ready(Opened(f"http://{_shown(host)}:{port}/{token}/", book, ledger))
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[door])
         return ledger.progress()
+
+
+def _shown(host: str) -> str:
+    """An address as a browser on this machine has it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
 def _listen(address: Address) -> socket.socket:

@@ -10,9 +10,9 @@ export class Player {
     this.stage = el("div", { class: "stage" });
     this.line = el("div", { class: "line", onclick: (event) => this.touch(event), title: "Click to go there" });
     this.cursor = el("i", { class: "cursor" });
-    this.now = el("span", { class: "soft now" });
-    this.said = el("p", { class: "soft" }, name);
-    this.node = el("div", { class: "player" }, this.stage, this.line, this.now, this.said);
+    this.now = el("b", {});
+    this.said = el("p", { class: "soft" }, this.now, name);
+    this.node = el("div", { class: "player" }, this.stage, this.line, this.said);
   }
 
   async open() {
@@ -100,7 +100,7 @@ export class Player {
   moved(at) {
     this.at = at;
     this.cursor.style.left = this.share(at);
-    this.now.textContent = `${seconds(at)} of ${seconds(this.end)}`;
+    this.now.textContent = this.end > this.start ? `${seconds(at)} of ${seconds(this.end)} · ` : "";
     if (this.video && !this.video.paused && at >= this.end) this.video.pause();
   }
 

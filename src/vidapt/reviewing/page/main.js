@@ -7,7 +7,7 @@ import { drawAnswer, drawRow, VERDICTS } from "./row.js";
 const NEWS_MS = 3000;
 const filters = by("filters"), box = by("row");
 const list = new List(by("list"), drawItem, (position) => { show(position); narrow(false); });
-const state = { count: 0, view: null, editing: null, undo: [], mine: new Map(), opening: 0 };
+const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), opening: 0 };
 
 function drawItem(node, brief, position, still) {
   const key = brief ? `${brief.row} ${brief.decision?.seen ?? 0}` : "";
@@ -40,7 +40,7 @@ async function open(number) {
   if (mine !== state.opening) return;
   state.view?.player?.close();
   state.editing = null;
-  state.view = drawRow(box, row, jump);
+  state.view = drawRow(box, row, jump, state.checked);
   box.scrollTop = 0;
   history.replaceState(null, "", `#${number}`);
   buttons();
@@ -213,6 +213,7 @@ async function begin() {
   by("notes").hidden = !about.notes.length;
   for (const [name, counts] of Object.entries(about.facets)) choices(name, counts);
   take({ changes: [], standing: about.standing });
+  state.checked = Object.keys(about.facets.check).length > 0;
   if (about.standing.disputed) filters.show.value = "disputed";
   filters.addEventListener("change", () => act(find));
   filters.addEventListener("submit", (event) => { event.preventDefault(); filters.text.blur(); });

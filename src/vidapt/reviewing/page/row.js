@@ -13,7 +13,7 @@ const marked = ([head, middle, tail], kind) => [head, middle && el("mark", { cla
 const words = (fact) => [fact.subject, fact.predicate, fact.object, ...fact.attributes].filter(Boolean).join(" ");
 
 // Draws a row into `box`; gives what keys need: the player, the moments that a model saw, and the answer's place.
-export function drawRow(box, row, jump) {
+export function drawRow(box, row, jump, checked) {
   const player = row.clips.length ? new Player(row.clips[0]) : null;
   const answer = el("div", { class: "answer" });
   const decision = el("p", { class: "decision" });
@@ -27,7 +27,7 @@ export function drawRow(box, row, jump) {
         row.clips.slice(1).map((one) => { const more = new Player(one); more.open(); return more.node; }),
         sources.length > 0 && pickSource(sources, strip, view), strip),
       el("div", { class: "told" },
-        ...turns(row), answer, decision, verdict(row), view.why,
+        ...turns(row), answer, decision, (checked || row.check) && verdict(row), view.why,
         row.clauses.length > 0 && part("Clauses and their facts", clauses(row, view)),
         row.predictions.length > 0 && part("What models say", said(row.predictions)),
         row.made.voices.length > 0 && part(voicesTitle(row.made), voices(row.made.voices)),
