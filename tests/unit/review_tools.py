@@ -63,7 +63,7 @@ def provenance(folder: Path, *made: dict[str, Any], name: str = "labels.jsonl") 
             "parts": parts,
         }
         rows.append({**columns, "key": str(number), "clip": clip, "path": clip, "labels": [label], **own})
-    return write_rows(folder / f"{name}.provenance.jsonl", rows)
+    return write_rows(folder / f"{name}.provenance.jsonl", [json.dumps(one) for one in rows])
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_decisions_are_lines_that_clean_does(tmp_path: Path) -> None:
     assert (agreed.decided, agreed.unknown, agreed.kappa) == (4, 0, standing["kappa"])
     assert standing == {"count": 6, "decided": 4, "settled": 2, "disputed": 4, "kappa": 0.0}
 
-    # Cleaned as was decided: the rejected file says `person` or nothing of these rows, and decisions still know.
+    # Cleaned as was decided, the rejected file says `person` or nothing of these rows: decisions know still.
     with up([file], rejected=tmp_path / "final.rejected.jsonl") as page:
         assert page.get("api/start").json()["standing"]["kappa"] == standing["kappa"]
         assert page.get("api/rows/1").json()["check"] == "refusal"
