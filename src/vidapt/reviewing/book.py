@@ -124,6 +124,7 @@ def open_book(sources: Sources, report: Reporter = silent) -> Book:
         if (told := fates.get(sample.id)) is not None:
             item = replace(item, verdict=told.verdict, check=told.check, reason=told.reason, now=told.now)
         book.items.append(replace(item, origin=origins.of(sample)))
+    report("rows", len(samples), len(samples))
     for path in sources.predictions:
         _take_predictions(path, places, book)
     return book

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from vidapt.cleaning.decisions import Decision
+from vidapt.metrics.spans import read_stretches
 from vidapt.nouns import MEDIA, Sample
 from vidapt.reviewing.book import Book, Item
 from vidapt.reviewing.ledger import Change, Ledger
@@ -83,7 +84,7 @@ class Prediction(BaseModel):
 
 
 class Whole(Brief):
-    """A row with all that is known of it; `frames` are seconds of the file."""
+    """A row with all that is known of it; `frames`, and `spans` of its answer are seconds of the file."""
 
     source: Text
     reason: Text
@@ -94,6 +95,7 @@ class Whole(Brief):
     now_answer: Text | None
     clips: list[Footage]
     frames: list[float]
+    spans: list[tuple[float, float]]
     made: Made
     clauses: list[Clause]
     others: list[Brief]
@@ -186,7 +188,6 @@ def whole(number: int, book: Book, ledger: Ledger) -> Whole:
     """A row with all that is known of it."""
     item = book.items[number]
     sample, origin = item.sample, item.origin
-    others = dict.fromkeys(row for clip in item.clips for row in book.rows_of[clip] if row != number)
     made = origin.made if origin else Made()
     begin = sample.media[0].start_s if sample.media else 0.0
     return Whole(
@@ -205,9 +206,17 @@ def whole(number: int, book: Book, ledger: Ledger) -> Whole:
         frames=[begin + second for second in made.frames],
         made=made,
         clauses=list(origin.clauses) if origin else [],
-        others=[brief(row, book, ledger) for row in list(others)[:_OTHERS]],
+        spans=[(begin + first, begin + last) for first, last in read_stretches(sample.answer)],
+        others=[brief(row, book, ledger) for row in _others(number, book)[:_OTHERS]],
         predictions=_predictions(item, book),
     )
+
+
+def _others(number: int, book: Book) -> list[int]:
+    """Other rows of a row's clips, first those that are asked the same."""
+    item = book.items[number]
+    rows = dict.fromkeys(row for clip in item.clips for row in book.rows_of[clip] if row != number)
+    return sorted(rows, key=lambda row: book.items[row].sample.question != item.sample.question)
 
 
 def _turns(sample: Sample) -> list[Words]:

@@ -116,8 +116,8 @@ export class Player {
 
   // Moments as ticks, stretches as bars: seconds of the file.
   draw(moments, stretches) {
-    const bars = stretches.map(({ from, to, words }) => {
-      const bar = el("i", { class: "stretch", title: `${seconds(from)} to ${seconds(to)}: ${words}` });
+    const bars = stretches.map(({ from, to, words, kind }) => {
+      const bar = el("i", { class: `stretch ${kind}`, title: `${seconds(from)} to ${seconds(to)}: ${words}` });
       bar.style.left = this.share(from);
       bar.style.width = `calc(${this.share(to)} - ${this.share(from)})`;
       return bar;

@@ -6,7 +6,7 @@ import { drawAnswer, drawRow, VERDICTS } from "./row.js";
 
 const NEWS_MS = 3000;
 const filters = by("filters"), box = by("row");
-const list = new List(by("list"), drawItem, (position) => { show(position); narrow(false); });
+const list = new List(by("list"), drawItem, (position) => { act(() => show(position)); narrow(false); });
 const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), opening: 0 };
 
 function drawItem(node, brief, position, still) {
@@ -40,7 +40,7 @@ async function open(number) {
   if (mine !== state.opening) return;
   state.view?.player?.close();
   state.editing = null;
-  state.view = drawRow(box, row, jump, state.checked);
+  state.view = drawRow(box, row, (other) => act(() => jump(other)), state.checked);
   box.scrollTop = 0;
   history.replaceState(null, "", `#${number}`);
   buttons();

@@ -9,6 +9,7 @@ const MOST_FRAMES = 64;
 export const VERDICTS = { keep: "kept", drop: "dropped", rewrite: "edited", undecided: "" };
 
 const part = (title, ...children) => el("section", {}, el("h3", {}, title), ...children);
+const link = (href, go, text) => el("a", { href, onclick: (event) => { event.preventDefault(); go(); } }, text);
 const marked = ([head, middle, tail], kind) => [head, middle && el("mark", { class: kind }, middle), tail];
 const words = (fact) => [fact.subject, fact.predicate, fact.object, ...fact.attributes].filter(Boolean).join(" ");
 
@@ -85,8 +86,9 @@ function pickSource(sources, strip, view) {
 
 function frames(view, strip) {
   const { player, row } = view, start = row.clips[0].start_s;
-  const stretches = row.made.facts.map((fact) => ({ from: start + fact.start_s, to: start + fact.end_s, words: words(fact) }));
-  player.draw(view.moments, stretches);
+  const said = row.spans.map(([from, to]) => ({ from, to, words: "the answer says so", kind: "said" }));
+  const stated = row.made.facts.map((fact) => ({ from: start + fact.start_s, to: start + fact.end_s, words: words(fact), kind: "" }));
+  player.draw(view.moments, [...stated, ...said]);
   strip.replaceChildren(...view.moments.slice(0, MOST_FRAMES).map((at) =>
     el("button", { onclick: () => player.seek(at), title: `show the frame at ${seconds(at)}` },
       el("img", { src: frame(player.clip, at), alt: "", loading: "lazy" }), seconds(at))));
@@ -98,7 +100,7 @@ function clauses(row, view) {
     const fact = facts.get(id);
     if (!fact) return el("li", { class: "soft" }, `${id} (not among the facts)`);
     const go = () => view.player?.seek(start + fact.start_s);
-    return el("li", {}, el("button", { class: "link", onclick: go }, `${seconds(fact.start_s)}–${seconds(fact.end_s)}`), ` ${words(fact)}`, fact.visibility && fact.visibility !== "clear" && ` (${fact.visibility})`);
+    return el("li", {}, link("#", go, `${seconds(fact.start_s)}–${seconds(fact.end_s)}`), ` ${words(fact)}`, fact.visibility && fact.visibility !== "clear" && ` (${fact.visibility})`);
   };
   return row.clauses.map(({ text, facts: ids, borne_out: share }) =>
     el("div", { class: `clause ${share === null ? "" : share < 0.5 ? "bad" : "good"}` },
@@ -116,6 +118,6 @@ const voices = (all) => el("dl", { class: "said" }, all.map(({ teacher, text, ag
   el("div", {}, el("dt", {}, teacher, agreement !== null && ` ${agreement.toFixed(2)}`), el("dd", { dir: "auto" }, text))));
 
 const others = (rows, jump) => el("ul", { class: "others" }, rows.map((one) =>
-  el("li", {}, el("button", { class: "link", onclick: () => jump(one.row) }, one.question || one.id), ` ${one.text}`,
+  el("li", {}, link(`#${one.row}`, () => jump(one.row), one.question || one.id), ` ${one.text}`,
     one.check && el("span", { class: "badge" }, one.check),
     one.decision && el("span", { class: `badge ${one.decision.verdict}` }, VERDICTS[one.decision.verdict]))));
