@@ -18,6 +18,7 @@ from vidapt.errors import BrokenClip, FormatError, VidaptError
 from vidapt.measure.verdicts import Header, Kept, Verdict, open_ledger
 from vidapt.nouns import Clip
 from vidapt.reviewing.book import Sources, open_book
+from vidapt.reviewing.find import LOW
 from vidapt.reviewing.pictures import BusyError, Pictures
 from vidapt.video import Times
 
@@ -69,7 +70,9 @@ def test_where_labels_come_from_is_told_by_their_words(tmp_path: Path) -> None:
     }
     file = labels(tmp_path, 2)
     provenance(
-        tmp_path, first | {"voices": voices}, {"clip": "r1", "text": "It said that before.", "frames": [9.0]}
+        tmp_path,
+        first | {"voices": voices, "flags": ["half \ud800"]},
+        {"clip": "r1", "text": "It said that before.", "frames": [9.0]},
     )
     second = write_rows(tmp_path / "second.jsonl", [row("r0", "Another one.", start_s=1.0)])
     provenance(tmp_path, {"clip": "r0", "text": "Another one.", "frames": [0.25]}, name="second.jsonl")
@@ -80,7 +83,9 @@ def test_where_labels_come_from_is_told_by_their_words(tmp_path: Path) -> None:
         assert rows[0]["clauses"] == [{"text": "Ball 0 rolls.", "facts": ["f1"], "borne_out": 0.5}]
         assert rows[0]["made"]["voices"][0]["text"] == "\\ud800 half"
         assert rows[0]["made"]["facts"][0]["end_s"] == 1.0
-        assert page.found(flag="voices agree by less than 0.5") == [0]
+        assert page.found(flag="half \\ud800") == [0]
+        assert list(page.get("api/start").json()["facets"]["flag"]) == ["half \\ud800", LOW]
+        assert page.found(flag=LOW) == [0]
 
 
 def test_what_models_say_stands_beside_their_clip(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
-import mimetypes
 from typing import Annotated
 
 import numpy as np
@@ -36,6 +35,7 @@ SIDES = (240, 960)
 """Longest sides of frames, in pixels: small ones for lists, large ones to look at."""
 
 _PAGE = ("index.html", "icon.svg", "page.css", "main.js", "api.js", "list.js", "clip.js", "row.js", "dom.js")
+_KINDS = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
 _LONGEST_S = 12 * 3600.0
 
 
@@ -84,7 +84,9 @@ def _serve_page(app: FastAPI) -> None:
         data = files.get(name)
         if data is None:
             raise HTTPException(404)
-        return Response(data, media_type=mimetypes.guess_type(name)[0], headers={"cache-control": "no-cache"})
+        return Response(
+            data, media_type=_KINDS[name.rpartition(".")[2]], headers={"cache-control": "no-cache"}
+        )
 
     @app.get("/")
     def index() -> Response:

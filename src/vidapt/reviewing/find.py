@@ -14,6 +14,7 @@ from vidapt.reviewing.ledger import Ledger
 
 LOW = "voices agree by less than 0.5"
 _LOW = 0.5
+_MOST_CHOICES = 200
 
 Short = Annotated[str, StringConstraints(max_length=500)]
 
@@ -99,4 +100,5 @@ def _traits(item: Item) -> _Traits:
 
 
 def _counts(names: Iterator[str]) -> dict[str, int]:
-    return dict(Counter(names).most_common(200))
+    found = Counter(names)
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0]))[:_MOST_CHOICES])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from vidapt.cleaning.inputs import PROVENANCE
 from vidapt.errors import FormatError
@@ -15,8 +15,14 @@ from vidapt.files import exists
 from vidapt.nouns import Sample
 from vidapt.teaching.rows import LabelRow, read_rows
 
-Text = Annotated[str, PlainSerializer(lambda text: text.encode("utf-8", "backslashreplace").decode())]
-"""Any text; half surrogate pairs, which JSON as bytes cannot hold, are escaped."""
+
+def plain(text: str) -> str:
+    """Any text, as JSON in bytes can hold it: half surrogate pairs are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+Text = Annotated[str, AfterValidator(plain)]
+"""Any text, made plain."""
 
 
 class Voice(BaseModel):

@@ -12,6 +12,7 @@ from vidapt.errors import ConfigError, FormatError
 from vidapt.formats._row import row_of
 from vidapt.formats.vidapt_jsonl import Part
 from vidapt.nouns import Sample
+from vidapt.reviewing.made import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def read_rejected(path: Path) -> Rejected:
                     continue
                 came = replace(make(row_of(one["row"], where, "")), source=str(one["source"]))
                 now = make(row_of(one["now"], where, "")) if "now" in one else None
-                verdict, check, reason = (str(one[key]) for key in ("verdict", "check", "reason"))
+                verdict, check, reason = (plain(str(one[key])) for key in ("verdict", "check", "reason"))
                 found.fates[came.id] = Told(came, verdict, check, reason, now)
     except OSError as error:
         raise FormatError(path, f"cannot be read ({error.strerror})", "name a rejected file") from error
