@@ -116,6 +116,8 @@ def test_a_person_settles_what_is_disputed(tmp_path: Path, browser: Any) -> None
             page.keyboard.type("seen twice")
             page.keyboard.press("Escape")
             page.keyboard.press("k")
+            page.keyboard.press("o")
+            answer(page, "Ball 3 rolls.")
             page.reload()
             page.locator(".item").nth(1).click()
             expect(page.locator("#row .decision")).to_have_text("kept by Ann: seen twice")

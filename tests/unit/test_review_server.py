@@ -91,6 +91,13 @@ def test_what_is_sent_is_json_and_small(page: Up) -> None:
         {"row": 0, "verdict": "rewrite"},
     ):
         assert page.client.post(address, json=wish).status_code == 422
+    for text in (
+        b'{"row": 0, "verdict": "\\ud800"}',
+        b'{"row": 0, "verdict": "rewrite", "text": "\\ud800"}',
+        b"[",
+        b"\xff",
+    ):
+        assert page.client.post(address, content=text, headers=json_type).status_code in (400, 422)
     assert page.client.post(address, json={"row": 99, "verdict": "keep"}).status_code == 404
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Response
-from fastapi.responses import FileResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
 
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.reviewing.book import Book
@@ -67,6 +68,11 @@ def make_app(book: Book, ledger: Ledger, pictures: Pictures, title: str, by: str
             facets=finder.facets(),
             standing=standing(ledger),
         )
+
+    @app.exception_handler(RequestValidationError)
+    def refused(_: object, error: RequestValidationError) -> Response:
+        """Without what was sent, which may be large, and no text that JSON can hold."""
+        return JSONResponse({"detail": [{"msg": one["msg"]} for one in error.errors()]}, 422)
 
     @app.exception_handler(VidaptError)
     def told(_: object, error: VidaptError) -> Response:

@@ -103,8 +103,8 @@ def open_book(sources: Sources, report: Reporter = silent) -> Book:
     book, origins = Book(), Origins(sources.provenance)
     if inputs.unsound:
         first = inputs.unsound[0]
-        told = f"the first of them at {first.where}: {first.found}"
-        book.notes.append(f"rows that are no labels: {len(inputs.unsound)}, {told}")
+        where = f"the first of them at {first.where}: {first.found}"
+        book.notes.append(f"rows that are no labels: {len(inputs.unsound)}, {where}")
     samples = {one.id: one for one in inputs.samples}
     fates = rejected.of(samples)
     if (stale := len(rejected.fates) - len(fates)) > 0:

@@ -53,7 +53,7 @@ export class List {
       missing ||= !this.briefs.has(this.order[position]);
     }
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.settle(first, last, missing), missing && this.briefs.size === 0 ? 0 : PAUSE_MS);
+    this.timer = setTimeout(() => this.settle(first, last, missing).catch(() => {}), missing && this.briefs.size === 0 ? 0 : PAUSE_MS);
   }
 
   fill(position, still = false) {
@@ -64,7 +64,7 @@ export class List {
     this.draw(node, this.briefs.get(this.order[position]), position, still);
   }
 
-  // Scrolling has paused: read what is missing, and let pictures be asked for.
+  // Scrolling has paused: read what is missing, and let pictures be asked for. That no server answers is told by keys.
   async settle(first, last, missing) {
     const asked = this.asked;
     if (missing) await this.read(Math.max(0, first - BLOCK / 4), Math.min(this.order.length, last + BLOCK / 4));

@@ -119,10 +119,10 @@ function edit() {
   buttons();
 }
 
-function nextOpen() {
-  const from = list.at + 1;
-  const known = Array.from(list.order.subarray(from)).findIndex((row) => !list.briefs.get(row)?.decision);
-  return known < 0 ? tell("No undecided row follows.") : show(from + known);
+async function nextOpen() {
+  const undecided = new Set(await api.find({ ...Object.fromEntries(new FormData(filters)), state: "open" }));
+  const further = list.order.subarray(list.at + 1).findIndex((row) => undecided.has(row));
+  return further < 0 ? tell("No undecided row follows.") : show(list.at + 1 + further);
 }
 
 function step(by) {
