@@ -66,6 +66,9 @@ def test_another_site_may_not_ask(page: Up) -> None:
         assert page.get("api/start", headers=headers).status_code == 403
         posted = page.client.post(f"/{TOKEN}/api/decide", json={"row": 0, "verdict": "drop"}, headers=headers)
         assert posted.status_code == 403
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert page.get("", headers=link).status_code == 200
+    assert page.client.post(f"/{TOKEN}/api/decide", json={}, headers=link).status_code == 403
     own = {"origin": "http://127.0.0.1:8000", "sec-fetch-site": "same-origin"}
     answer = page.get("api/start", headers=own)
     assert answer.status_code == 200
@@ -168,6 +171,21 @@ def test_a_broken_clip_tells_its_reason(page: Up, name: str, reason: str) -> Non
     answer = page.get(f"frames/{number}")
     assert answer.status_code == 404
     assert answer.json()["detail"]
+
+
+def test_what_a_browser_does_not_play_is_shown_by_frames_alone(tmp_path: Path) -> None:
+    film(tmp_path / "old.avi", "avi", "mpeg4", options={})
+    (tmp_path / "album.mp4").mkdir()
+    for folder in (tmp_path, tmp_path / "album.mp4"):
+        Image.new("RGB", (64, 64), (90, 90, 90)).save(folder / "still.png")
+    names = ("old.avi", "still.png", "album.mp4")
+    rows = [row(name, "It rolls.") | {"video": name} for name in names]
+    with up([write_rows(tmp_path / "labels.jsonl", rows)]) as page:
+        for number, name in enumerate(names):
+            about = page.get(f"api/clips/{number}").json()
+            assert (about["reason"], about["plays"], about["width"]) == ("", False, 64), name
+            assert page.get(f"clips/{number}").status_code == 404
+            assert page.get(f"frames/{number}").headers["content-type"] == "image/jpeg"
 
 
 def test_a_clip_that_is_mended_is_asked_again(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 
@@ -90,9 +91,8 @@ def _serve_page(app: FastAPI) -> None:
         data = files.get(name)
         if data is None:
             raise HTTPException(404)
-        return Response(
-            data, media_type=_KINDS[name.rpartition(".")[2]], headers={"cache-control": "no-cache"}
-        )
+        kind = _KINDS[name.rpartition(".")[2]]
+        return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
 
     @app.get("/")
     def index() -> Response:
@@ -154,7 +154,7 @@ def _serve_clips(app: FastAPI, clips: Footage, pictures: Pictures) -> None:
         if at is not None and not 0 <= at <= _LONGEST_S:
             raise HTTPException(404, "no such moment")
         policy = Uniform(count=1) if at is None else Times(times=(round(at, 3),))
-        waiting = pictures.frame(clips.clip(number), policy, SIDES[large])
+        waiting = await run_in_threadpool(pictures.frame, clips.clip(number), policy, SIDES[large])
         try:
             data = await asyncio.shield(asyncio.wrap_future(waiting))
         except BrokenClip as error:

@@ -60,5 +60,5 @@ def _described(clip: nouns.Clip) -> Clip:
         width=found.width,
         height=found.height,
         codec=found.codec,
-        plays=found.kind == "video" and clip.path.suffix.lower() in PLAYED and clip.path.is_file(),
+        plays=clip.path.suffix.lower() in PLAYED and clip.path.is_file(),
     )

@@ -68,30 +68,22 @@ class Guard:
         await self._app({**scope, "path": path, "raw_path": path.encode()}, counted, guarded)
 
     def _refuse(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and words for a request that is turned away."""
         headers, method = Headers(scope=scope), scope["method"]
-        host, origin = headers.get("host", ""), headers.get("origin")
+        host, length = headers.get("host", ""), headers.get("content-length", "0")
+        kind = headers.get("content-type", "").partition(";")[0].strip()
+        first, slash, _ = scope["path"].removeprefix("/").partition("/")
         if not self._known(host):
             return 403, "this server is not asked under that name"
-        if origin is not None and origin != f"http://{host}":
+        if not _is_own(headers, method, host):
             return 403, "another site may not ask"
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return 403, "another site may not ask"
-        first, _, _ = scope["path"].removeprefix("/").partition("/")
-        if not secrets.compare_digest(first.encode(), self._token.encode()) or first == scope["path"][1:]:
+        if not secrets.compare_digest(first.encode(), self._token.encode()) or not slash:
             return 404, "nothing here: open the address that `vidapt review` printed"
         if method not in ("GET", "HEAD", "POST"):
             return 405, "only GET and POST"
-        if (
-            method == "POST"
-            and headers.get("content-type", "").partition(";")[0].strip() != "application/json"
-        ):
+        if method == "POST" and kind != "application/json":
             return 415, "only JSON"
-        if (
-            headers.get("content-length", "0").isdecimal()
-            and int(headers.get("content-length", "0")) > MOST_BYTES
-        ):
-            return 413, "too large"
-        return None
+        return (413, "too large") if length.isdecimal() and int(length) > MOST_BYTES else None
 
     def _known(self, host: str) -> bool:
         """Whether a name is one that no other site can have: a name server may point any other one here."""
@@ -103,3 +95,11 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+def _is_own(headers: Headers, method: str, host: str) -> bool:
+    """Whether a request is one of the page's own, or opens it: also by a link, as in a browser's terminal."""
+    if headers.get("origin", f"http://{host}") != f"http://{host}":
+        return False
+    opens = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+    return opens or headers.get("sec-fetch-site", "none") in ("none", "same-origin")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vidapt.cleaning.decisions import read_decisions
 from vidapt.errors import ConfigError
@@ -20,6 +19,7 @@ from vidapt.reviewing.ledger import Ledger, Progress
 from vidapt.reviewing.pictures import Pictures
 
 TITLE = "Labels to look over"
+_FAREWELL_S = 1
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,8 @@ def review(
         held.callback(pictures.close)
         token = secrets.token_urlsafe(24)
         app = Guard(make_app(book, ledger, pictures, TITLE, by), token, address.host)
-        settings: dict[str, Any] = {
-            "lifespan": "off",
-            "ws": "none",
-            "server_header": False,
-            "access_log": False,
-        }
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, **settings)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        config.lifespan, config.timeout_graceful_shutdown = "off", _FAREWELL_S
         host, port = door.getsockname()[:2]
         ready(Opened(f"http://{_shown(host)}:{port}/{token}/", book, ledger))
         with suppress(KeyboardInterrupt):

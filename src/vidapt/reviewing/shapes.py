@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from vidapt.cleaning.decisions import Decision
 from vidapt.metrics.spans import read_stretches
-from vidapt.nouns import MEDIA, Sample
+from vidapt.nouns import MEDIA
 from vidapt.reviewing.book import Book, Item
 from vidapt.reviewing.ledger import Change, Ledger
 from vidapt.reviewing.made import Clause, Made, Text
@@ -91,7 +91,6 @@ class Whole(Brief):
     answer: Text
     turns: list[Words]
     references: list[Text]
-    now: list[Words] | None
     now_answer: Text | None
     clips: list[Footage]
     frames: list[float]
@@ -195,9 +194,8 @@ def whole(number: int, book: Book, ledger: Ledger) -> Whole:
         source=sample.source,
         reason=item.reason,
         answer=sample.answer,
-        turns=_turns(sample),
+        turns=[Words(role=turn.role, text=turn.text) for turn in sample.turns],
         references=list(sample.references),
-        now=None if item.now is None else _turns(item.now),
         now_answer=None if item.now is None else item.now.answer,
         clips=[
             Footage(clip=number, name=clip.id, start_s=clip.start_s, end_s=clip.end_s)
@@ -217,10 +215,6 @@ def _others(number: int, book: Book) -> list[int]:
     item = book.items[number]
     rows = dict.fromkeys(row for clip in item.clips for row in book.rows_of[clip] if row != number)
     return sorted(rows, key=lambda row: book.items[row].sample.question != item.sample.question)
-
-
-def _turns(sample: Sample) -> list[Words]:
-    return [Words(role=turn.role, text=turn.text) for turn in sample.turns]
 
 
 def _predictions(item: Item, book: Book) -> list[Prediction]:
