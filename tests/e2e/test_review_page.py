@@ -260,3 +260,26 @@ def test_a_long_list_scrolls_and_its_rows_are_read_when_they_are_seen(tmp_path: 
         page.keyboard.press("Escape")
         page.keyboard.press("?")
         sync_api.expect(page.locator("#help")).to_be_visible()
+
+
+def test_a_list_longer_than_browsers_draw_is_scrolled_faster(tmp_path: Path, browser: Any) -> None:
+    """A million rows of 64 pixels would be cut off; the server's list is played here, as no file is as long."""
+    numbers = [n % 3 for n in range(1_000_000 - 1)] + [3]
+    found = b"".join(n.to_bytes(4, "little") for n in numbers)
+    with serving(labels(tmp_path)) as about, looking(browser, about["url"]) as page:
+        page.route("**/api/find*", lambda route: route.fulfill(body=found))
+        page.select_option("select[name=state]", "open")
+        sync_api.expect(page.locator("#found")).to_have_text("1,000,000 rows")
+        page.locator("#list").evaluate("box => { box.scrollTop = box.scrollHeight; }")
+        last = page.locator(".item", has_text="Ball 3 rolls.")
+        sync_api.expect(last).to_be_visible()
+        assert page.locator("#list").evaluate("box => box.scrollHeight") <= 8_000_000
+        last.click()
+        answer(page, "Ball 3 rolls.")
+        for text in ("Ball 2 rolls.", "Ball 1 rolls.", "Ball 0 rolls."):
+            page.keyboard.press("p")
+            answer(page, text)
+            sync_api.expect(page.locator(".item.at")).to_contain_text(text)
+            sync_api.expect(page.locator(".item.at")).to_be_in_viewport()
+        page.locator("#list").evaluate("box => { box.scrollTop = 0; }")
+        sync_api.expect(page.locator(".item").first).to_contain_text("Ball 0 rolls.")

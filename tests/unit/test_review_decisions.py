@@ -139,10 +139,12 @@ def test_decisions_about_other_labels_are_refused_plainly(tmp_path: Path) -> Non
         Ledger(file, items(word="stops"))
     ledger.close()
     before = file.read_bytes()
-    with pytest.raises(ConfigError, match="1 decisions, none of them about a row of these labels"):
+    with pytest.raises(
+        ConfigError, match="none of its 1 decisions is about these labels; the first is about 'r0'"
+    ):
         Ledger(file, items())
     write_rows(tmp_path / "labels.jsonl", [row("r0", "It rolls.")])
-    with pytest.raises(ConfigError, match="none of them about a row"):
+    with pytest.raises(ConfigError, match="none of its 1 decisions"):
         run(tmp_path / "labels.jsonl", tmp_path / "clean.jsonl", decisions=file)
     assert file.read_bytes() == before
     mixed = Ledger(file, [*items(2), *items(3, word="stops")[:1]][1:])

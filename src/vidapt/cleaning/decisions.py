@@ -142,8 +142,12 @@ def fitting(path: Path, decisions: Mapping[str, Decision], samples: Iterable[Sam
         one.id: decisions[one.id] for one in samples if one.id in decisions and fits(decisions[one.id], one)
     }
     if decisions and not found:
-        told = f"holds {len(decisions)} decisions, none of them about a row of these labels"
-        raise ConfigError(path, told, "name the labels that were looked at, or another file of decisions")
+        raise ConfigError(
+            path,
+            f"none of its {len(decisions)} decisions is about these labels; the first is about "
+            f"{next(iter(decisions))!r}",
+            "give the labels that were decided on, as they were then; ids are those of their rows",
+        )
     return found
 
 

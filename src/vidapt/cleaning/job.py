@@ -194,29 +194,24 @@ def _judge(
     scores: Likelihood | None,
     report: Reporter,
 ) -> tuple[Judged, Agreement | None]:
-    """Judge what no person decided; and what the checks would have said of all, where one did."""
+    """Judge what no person decided, beside what one kept; and what the checks would have said of all."""
     checks = settings.opened(Given(blind=scores))
-    open_ones = [sample for sample in inputs.samples if sample.id not in decisions]
-    judged = judge_all(open_ones, inputs.origins, checks, report)
+    by_person = {one.id: fate(one, decisions[one.id]) for one in inputs.samples if one.id in decisions}
+    rows = [row for one in inputs.samples if (row := _as_decided(one, by_person.get(one.id))) is not None]
+    judged = judge_all(rows, inputs.origins, checks, report, by_person.keys())
     if not decisions:
         return judged, None
-    told = judged.told[PERSON] = Told(1)
-    for sample in inputs.samples:
-        if sample.id in decisions:
-            told.judged += 1
-            _decide(sample, decisions[sample.id], judged, told)
+    changed = {key: found for key, found in by_person.items() if found is not None}
+    judged.fates |= changed
+    dropped = sum(found.now is None for found in changed.values())
+    judged.told[PERSON] = Told(1, len(by_person), dropped, len(changed) - dropped)
     opinions = judge_all(inputs.samples, inputs.origins, checks, report)
     return judged, agreement(decisions, opinions, unknown)
 
 
-def _decide(sample: Sample, decision: Decision, judged: Judged, told: Told) -> None:
-    found = fate(sample, decision)
-    if found is not None:
-        judged.fates[sample.id] = found
-        told.dropped += found.now is None
-        told.rewritten += found.now is not None
-    if found is None or found.now is not None:
-        judged.kept[sample.id] = sample if found is None or found.now is None else found.now
+def _as_decided(sample: Sample, found: Fate | None) -> Sample | None:
+    """A row as a person would have it; None where it was dropped."""
+    return sample if found is None else found.now
 
 
 def _summary(
