@@ -101,6 +101,8 @@ def test_a_person_settles_what_is_disputed(tmp_path: Path, browser: Any) -> None
             answer(page, "Ball 3 rolls.")
             page.keyboard.press("e")
             page.locator("textarea").fill("Ball 3 rolls.\nIt stops, k d u.")
+            page.locator(".item").first.click()
+            expect(page.locator("#toast")).to_contain_text("Save the answer first")
             page.keyboard.press("Control+Enter")
             answer(page, "It stops")
             expect(page.locator("#row .decision")).to_have_text("edited by Ann")
@@ -263,7 +265,7 @@ def test_a_long_list_scrolls_and_its_rows_are_read_when_they_are_seen(tmp_path: 
 
 
 def test_a_list_longer_than_browsers_draw_is_scrolled_faster(tmp_path: Path, browser: Any) -> None:
-    """A million rows of 64 pixels would be cut off; the server's list is played here, as no file is as long."""
+    """A million rows of 64 pixels would be cut off; the server's answer is played here."""
     numbers = [n % 3 for n in range(1_000_000 - 1)] + [3]
     found = b"".join(n.to_bytes(4, "little") for n in numbers)
     with serving(labels(tmp_path)) as about, looking(browser, about["url"]) as page:

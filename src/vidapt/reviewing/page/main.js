@@ -29,9 +29,15 @@ function drawItem(node, brief, position, still) {
 }
 
 async function show(position) {
-  if (position < 0 || position >= list.order.length) return;
+  if (position < 0 || position >= list.order.length || editing()) return;
   list.go(position);
   await open(list.order[position]);
+}
+
+// What is being written is not lost to a click elsewhere.
+function editing() {
+  if (state.editing) tell("Save the answer first, or cancel.");
+  return Boolean(state.editing);
 }
 
 async function open(number) {
@@ -39,7 +45,6 @@ async function open(number) {
   const row = await api.row(number);
   if (mine !== state.opening) return;
   state.view?.player?.close();
-  state.editing = null;
   state.view = drawRow(box, row, (other) => act(() => jump(other)), state.checked);
   box.scrollTop = 0;
   history.replaceState(null, "", `#${number}`);
@@ -48,6 +53,7 @@ async function open(number) {
 
 // To a row that need not be among those that the filters leave.
 function jump(number) {
+  if (editing()) return;
   const position = list.order.indexOf(number);
   if (position >= 0) return show(position);
   return open(number);
