@@ -159,6 +159,23 @@ def test_two_who_decide_the_same_row_are_told(tmp_path: Path, browser: Any) -> N
     assert [one["verdict"] for one in rows_of(tmp_path / "d.jsonl")] == ["drop"]
 
 
+def test_a_key_pressed_too_early_decides_no_row_unseen(tmp_path: Path, browser: Any) -> None:
+    file, decisions = labels(tmp_path), tmp_path / "d.jsonl"
+    with (
+        serving(file, "--decisions", decisions) as about,
+        looking(browser, about["url"]) as page,
+    ):
+        answer(page, "Ball 0 rolls.")
+        # The next row comes late, as over a slow line.
+        late = "() => { const ask = fetch; fetch = async (path, more) => { if (/rows.1$/.test(path)) "
+        page.evaluate(late + "await new Promise(go => setTimeout(go, 1500)); return ask(path, more); }; }")
+        for _ in range(4):
+            page.keyboard.press("d")
+            page.wait_for_timeout(100)
+        answer(page, "Ball 1 rolls.")
+    assert [one["id"] for one in rows_of(decisions)] == ["r0"]
+
+
 def test_what_labels_hold_is_shown_as_text(tmp_path: Path, browser: Any) -> None:
     film(tmp_path / "r0.mp4", "mp4")
     rows = [row("r0", SCRIPT, question=f"what? {SCRIPT}", facts={"type": SCRIPT})]

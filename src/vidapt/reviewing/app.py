@@ -28,7 +28,6 @@ from vidapt.reviewing.shapes import (
     Whole,
     Wish,
     brief,
-    standing,
     whole,
 )
 from vidapt.video import Times, Uniform
@@ -67,7 +66,7 @@ def make_app(book: Book, ledger: Ledger, pictures: Pictures, title: str, by: str
             by=by,
             notes=book.notes,
             facets=finder.facets(),
-            standing=standing(ledger),
+            standing=ledger.progress(),
         )
 
     @app.exception_handler(RequestValidationError)
@@ -121,7 +120,7 @@ def _serve_rows(app: FastAPI, book: Book, ledger: Ledger, finder: Finder) -> Non
 
     @app.get("/api/news")
     def news(after: int = 0) -> News:
-        return News(changes=[Decided.of(one) for one in ledger.after(after)], standing=standing(ledger))
+        return News(changes=[Decided.of(one) for one in ledger.after(after)], standing=ledger.progress())
 
     @app.post("/api/decide")
     def decide(wish: Wish) -> News:
@@ -131,7 +130,7 @@ def _serve_rows(app: FastAPI, book: Book, ledger: Ledger, finder: Finder) -> Non
             raise HTTPException(409, "somebody else decided this row meanwhile") from None
         except ConfigError as error:
             raise HTTPException(422, f"{error.found}. {error.remedy}".strip()) from None
-        return News(changes=[Decided.of(change)], standing=standing(ledger))
+        return News(changes=[Decided.of(change)], standing=ledger.progress())
 
 
 def _serve_clips(app: FastAPI, clips: Footage, pictures: Pictures) -> None:

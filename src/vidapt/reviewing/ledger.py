@@ -43,12 +43,14 @@ class Progress:
     """How far the work is.
 
     Attributes:
+        count: Decisions, those that were taken back or replaced among them.
         decided: Rows that a person decided.
         settled: Disputed rows among them.
         disputed: Rows in dispute.
         kappa: Cohen's, of person and checks about "kept as it came"; None where it has no value.
     """
 
+    count: int
     decided: int
     settled: int
     disputed: int
@@ -101,11 +103,6 @@ class Ledger:
     def close(self) -> None:
         """Let others have the file; where nothing was decided, none is left."""
         self._file.close()
-
-    @property
-    def count(self) -> int:
-        """How many decisions there were."""
-        return len(self._changes)
 
     def check_of(self, row: int) -> str:
         """Which check changed a row, as far as is known."""
@@ -174,7 +171,8 @@ class Ledger:
         ]
         kappa = cohen_kappa(pairs) if self._checked else None
         settled = len(self.disputed & decided.keys())
-        return Progress(len(decided), settled, len(self.disputed), None if kappa is None else round(kappa, 4))
+        kappa = None if kappa is None else round(kappa, 4)
+        return Progress(len(self._changes), len(decided), settled, len(self.disputed), kappa)
 
     def _note(self, row: int, decision: Decision) -> Change:
         change = Change(row, decision, len(self._changes) + 1)

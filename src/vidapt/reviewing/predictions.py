@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from vidapt.captioning.rows import read_rows
 from vidapt.errors import FormatError
 from vidapt.measure.verdicts import PREDICTIONS, read_kept
+from vidapt.reviewing.made import Text
 
 Place = tuple[str, float, float | None]
 """Which footage: a path, and the stretch of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(BaseModel):
     """What a model said of a clip.
 
     Attributes:
@@ -27,11 +28,11 @@ class Said:
         frames: Seconds of the frames that it saw, from the first one of the file.
     """
 
-    model: str
-    question: str
-    text: str
+    model: Text
+    question: Text
+    text: Text
     right: bool | None = None
-    frames: tuple[float, ...] = ()
+    frames: list[float] = []
 
 
 def place_of(path: str | Path, start_s: float | None = 0.0, end_s: float | None = None) -> Place:
@@ -51,7 +52,7 @@ def read_predictions(path: Path) -> Iterator[tuple[Place, Said]]:
     """
     if not path.is_dir():
         for row in read_rows(path):
-            said = Said(row.model, row.prompt, row.caption, frames=row.frames)
+            said = Said(model=row.model, question=row.prompt, text=row.caption, frames=list(row.frames))
             yield place_of(Path(row.folder, row.film), row.start_s, row.end_s), said
         return
     kept = read_kept(path)
@@ -59,5 +60,5 @@ def read_predictions(path: Path) -> Iterator[tuple[Place, Said]]:
         raise FormatError(path, f"has no {PREDICTIONS}", "name captions, or the folder of an evaluation")
     for one in kept.verdicts:
         for arm, text in one.predictions.items():
-            said = Said(f"{path.name}: {arm}", one.question, text, one.right(arm))
+            said = Said(model=f"{path.name}: {arm}", question=one.question, text=text, right=one.right(arm))
             yield place_of(one.clip.path, one.clip.start_s, one.clip.end_s), said

@@ -10,8 +10,9 @@ from vidapt.cleaning.decisions import Decision
 from vidapt.metrics.spans import read_stretches
 from vidapt.nouns import MEDIA
 from vidapt.reviewing.book import Book, Item
-from vidapt.reviewing.ledger import Change, Ledger
+from vidapt.reviewing.ledger import Change, Ledger, Progress
 from vidapt.reviewing.made import Clause, Made, Text
+from vidapt.reviewing.predictions import Said
 
 MOST_ASKED = 200
 """Rows that are told at once."""
@@ -73,16 +74,6 @@ class Footage(BaseModel):
     end_s: float | None
 
 
-class Prediction(BaseModel):
-    """What a model said."""
-
-    model: Text
-    question: Text
-    text: Text
-    right: bool | None
-    frames: list[float]
-
-
 class Whole(Brief):
     """A row with all that is known of it; `frames`, and `spans` of its answer are seconds of the file."""
 
@@ -98,17 +89,7 @@ class Whole(Brief):
     made: Made
     clauses: list[Clause]
     others: list[Brief]
-    predictions: list[Prediction]
-
-
-class Standing(BaseModel):
-    """How far the work is; `count` is that of all decisions."""
-
-    count: int
-    decided: int
-    settled: int
-    disputed: int
-    kappa: float | None
+    predictions: list[Said]
 
 
 class Start(BaseModel):
@@ -121,14 +102,14 @@ class Start(BaseModel):
     by: Text
     notes: list[Text]
     facets: dict[str, dict[str, int]]
-    standing: Standing
+    standing: Progress
 
 
 class News(BaseModel):
     """Decisions that were made since."""
 
     changes: list[Decided]
-    standing: Standing
+    standing: Progress
 
 
 class Wish(BaseModel):
@@ -152,14 +133,6 @@ class Clip(BaseModel):
     codec: str = ""
     plays: bool = False
     reason: Text = ""
-
-
-def standing(ledger: Ledger) -> Standing:
-    """How far the work is."""
-    far = ledger.progress()
-    return Standing(
-        count=ledger.count, decided=far.decided, settled=far.settled, disputed=far.disputed, kappa=far.kappa
-    )
 
 
 def brief(number: int, book: Book, ledger: Ledger) -> Brief:
@@ -217,14 +190,8 @@ def _others(number: int, book: Book) -> list[int]:
     return sorted(rows, key=lambda row: book.items[row].sample.question != item.sample.question)
 
 
-def _predictions(item: Item, book: Book) -> list[Prediction]:
+def _predictions(item: Item, book: Book) -> list[Said]:
     """What models said of a row's clips, first what they were asked in the same words."""
     question = item.sample.question.replace(MEDIA, " ").strip()
     said = [one for clip in dict.fromkeys(item.clips) for one in book.said.get(clip, ())]
-    said.sort(key=lambda one: one.question.strip() != question)
-    return [
-        Prediction(
-            model=one.model, question=one.question, text=one.text, right=one.right, frames=list(one.frames)
-        )
-        for one in said[:_OTHERS]
-    ]
+    return sorted(said, key=lambda one: one.question.strip() != question)[:_OTHERS]

@@ -7,7 +7,7 @@ import { drawAnswer, drawRow, VERDICTS } from "./row.js";
 const NEWS_MS = 3000;
 const filters = by("filters"), box = by("row");
 const list = new List(by("list"), drawItem, (position) => { act(() => show(position)); narrow(false); });
-const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), opening: 0 };
+const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), opening: 0, shown: 0, deciding: null };
 
 function drawItem(node, brief, position, still) {
   const key = brief ? `${brief.row} ${brief.decision?.seen ?? 0}` : "";
@@ -47,6 +47,7 @@ async function open(number) {
   state.view?.player?.close();
   state.view = drawRow(box, row, (other) => act(() => jump(other)), state.checked);
   box.scrollTop = 0;
+  state.shown = mine;
   history.replaceState(null, "", `#${number}`);
   buttons();
 }
@@ -90,7 +91,7 @@ const seen = ({ changes: [change] }) => (change.verdict === "undecided" ? 0 : ch
 
 async function decide(verdict, text = "") {
   const { row, why } = state.view ?? {};
-  if (!row) return;
+  if (!row || state.opening !== state.shown) return; // nobody decides a row that is not shown yet
   const before = row.decision && { verdict: row.decision.verdict, text: row.decision.text, reason: row.decision.reason };
   const news = await api.decide({ row: row.row, verdict, text, reason: why.value.trim(), seen: row.decision?.seen ?? 0 });
   state.editing = null;
@@ -116,7 +117,7 @@ function edit() {
   const { row, answer } = state.view ?? {};
   if (!row || state.editing) return;
   const field = el("textarea", { value: row.decision?.verdict === "rewrite" ? row.decision.text : row.now_answer ?? row.answer, maxLength: 1 << 20, "aria-label": "Answer" });
-  const save = () => act(() => (field.value === row.answer ? decide("keep") : decide("rewrite", field.value)));
+  const save = () => act(() => alone(() => (field.value === row.answer ? decide("keep") : decide("rewrite", field.value))));
   const cancel = () => { state.editing = null; drawAnswer(state.view); buttons(); };
   state.editing = { save, cancel };
   answer.replaceChildren(el("h3", {}, "Answer"), field,
@@ -140,10 +141,12 @@ function step(by) {
 }
 
 const ACTIONS = {
-  keep: () => decide("keep"),
-  drop: () => decide("drop"),
-  take: () => state.view?.row.now_answer != null && decide("rewrite", state.view.row.now_answer),
-  edit, undo, open: nextOpen,
+  keep: () => alone(() => decide("keep")),
+  drop: () => alone(() => decide("drop")),
+  take: () => state.view?.row.now_answer != null && alone(() => decide("rewrite", state.view.row.now_answer)),
+  undo: () => alone(undo, true),
+  edit,
+  open: nextOpen,
   next: () => show(list.at + 1),
   previous: () => show(list.at - 1),
   reason: () => state.view?.why.focus(),
@@ -155,6 +158,14 @@ const ACTIONS = {
   help: () => by("help").showModal(),
 };
 const KEYS = { k: "keep", d: "drop", t: "take", e: "edit", u: "undo", o: "open", n: "next", p: "previous", ArrowDown: "next", ArrowUp: "previous", r: "reason", " ": "play", ",": "back", ".": "on", "/": "search", f: "filter", "?": "help" };
+
+// Writes one decision after the other. A key that is pressed meanwhile would mean a row that was not seen yet, and
+// is not heeded; undoing waits, as it is clear what it means.
+async function alone(action, waits = false) {
+  if (state.deciding && !waits) return;
+  const mine = (state.deciding = Promise.resolve(state.deciding).catch(() => {}).then(action));
+  await mine.finally(() => { if (state.deciding === mine) state.deciding = null; });
+}
 
 async function act(action) {
   try {
