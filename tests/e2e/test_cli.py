@@ -17,6 +17,7 @@ from vidapt.worlds.billiards import simulate
 RUN = CliRunner()
 COMMANDS = (
     "adapt",
+    "review",
     "train",
     "eval",
     "caption",

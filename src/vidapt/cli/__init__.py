@@ -22,6 +22,7 @@ from vidapt.cli import (
     parity,
     planning,
     recipes,
+    reviewing,
     runs,
     showing,
     training,
@@ -59,6 +60,7 @@ data_app.command("cut")(data.cut_data)
 app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
 app.command(short_help="Have a model label clips: captions, facts, questions.")(labelling.label)
 app.command(short_help="Set bad labels aside, with reasons.")(cleaning.clean)
+app.command(short_help="Look labels over in a browser: keep, drop, edit.")(reviewing.review)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.command(short_help="Tell what a recipe will cost, and what it could do better.")(planning.plan)
