@@ -1,11 +1,13 @@
-"""CPU time of decoding 16 evenly spread frames of a clip: vidapt, PyAV, OpenCV, decord and a full decode.
+"""CPU time of 16 frames of a clip, evenly spread or `near` that: vidapt, PyAV, OpenCV, decord, a full decode.
 
     python benchmarks/decode.py [FOLDER] [--out results.json]
 
 Every contender runs in a process of its own with one decoding thread, does the same job (RGB pictures in
 an array) and takes its turn in every round; what counts is the median of the CPU time of its process,
 threads included. Without FOLDER clips are made up. The frames vidapt returns are compared with those of a
-full decode. The last line printed is JSON.
+full decode. `vidapt_near` takes the cheapest frame near each moment, and is told beside PyAV, which goes to
+the last of the exact ones; what policies that read packets take beside that reading is timed alone. With
+`--gop S` the clips are coded anew first, a key frame every S seconds. The last line printed is JSON.
 """
 
 from __future__ import annotations
@@ -28,10 +30,14 @@ import numpy as np
 
 from _machine import describe
 from vidapt.nouns import Clip
-from vidapt.video import Uniform, choose, decode, probe
+from vidapt.video import DEFAULT, Motion, Near, Uniform, choose, decode, probe
+from vidapt.video.by_packets import moments_of
+from vidapt.video.container import opened
+from vidapt.video.stamps import coded_pictures
 
 COUNT = 16
 POLICY = Uniform(count=COUNT)
+NEAR = Near(count=COUNT)
 SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
 Moments = tuple[float, ...]
 PEERS = {"opencv": "cv2", "decord": "decord"}
@@ -45,9 +51,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the long clip; 0: none")
     parser.add_argument("--out", type=Path, help="write all numbers and the machine to this file as well")
+    parser.add_argument("--gop", type=float, help="seconds from key frame to key frame; by default, as it is")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        result = run(options.folder or made_up(Path(scratch)), options.rounds)
+        folder = options.folder or made_up(Path(scratch))
+        if options.gop:
+            folder = coded_anew(folder, Path(scratch) / "anew", options.gop)
+        result = {"gop_s": options.gop, **run(folder, options.rounds)}
         if options.minutes:
             long = Path(scratch) / "long.mp4"
             render(long, 320, 180, round(options.minutes * 60 * 25), {"preset": "veryfast"})
@@ -61,11 +71,12 @@ def main() -> None:
 def run(folder: Path, rounds: int) -> dict[str, Any]:
     """Race all contenders over the clips of a folder."""
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENCV_FFMPEG_CAPTURE_OPTIONS": "threads;1"}
-    names = ["vidapt", "pyav", "pyav_as_it_comes"]
+    names = ["vidapt", "vidapt_near", "pyav", "pyav_as_it_comes"]
     names += [name for name, module in PEERS.items() if importlib.util.find_spec(module)]
     context = multiprocessing.get_context("spawn")
     lanes = {name: context.Pool(1) for name in names}
     clips: dict[str, dict[str, float]] = {}
+    packets: dict[str, dict[str, float]] = {}
     wrong = 0
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
         taken: dict[str, list[float]] = {name: [] for name in names}
@@ -74,18 +85,22 @@ def run(folder: Path, rounds: int) -> dict[str, Any]:
                 taken[name].append(lanes[name].apply(cpu_seconds, (name, path)))
         clips[path.name] = {name: round(1000 * statistics.median(taken[name][1:]), 2) for name in names}
         wrong += wrong_frames(path)
+        packets[path.name] = by_packets(path)
         print(path.name, clips[path.name], flush=True)
     for lane in lanes.values():
         lane.close()
     total = {name: sum(clip[name] for clip in clips.values()) for name in names}
     ratios: dict[str, float | None] = {f"ratio_vs_{name}": None for name in PEERS}
-    ratios |= {f"ratio_vs_{name}": round(total["vidapt"] / total[name], 3) for name in names[1:]}
+    ratios |= {f"ratio_vs_{name}": round(total["vidapt"] / total[name], 3) for name in names[2:]}
+    ratios["near_ratio_vs_pyav"] = round(total["vidapt_near"] / total["pyav"], 3)
+    ratios["near_ratio_vs_vidapt"] = round(total["vidapt_near"] / total["vidapt"], 3)
     return {
         "benchmark": "decode",
         "frames": COUNT,
         "rounds": rounds,
         **ratios,
         "wrong_frames": wrong,
+        "by_packets": packets,
         "clips": clips,
     }
 
@@ -108,6 +123,10 @@ def moments(path: Path) -> Moments:
 
 def with_vidapt(path: Path, wanted: Moments) -> np.ndarray:
     return decode(Clip(path.name, path), POLICY).pixels
+
+
+def with_near(path: Path, wanted: Moments) -> np.ndarray:
+    return decode(Clip(path.name, path), NEAR).pixels
 
 
 def with_pyav(path: Path, wanted: Moments, *, stop: bool = True, **scaling: Any) -> np.ndarray:
@@ -163,6 +182,7 @@ def with_decord(path: Path, wanted: Moments) -> np.ndarray:
 
 CONTENDERS: dict[str, Callable[[Path, Moments], np.ndarray]] = {
     "vidapt": with_vidapt,
+    "vidapt_near": with_near,
     "pyav": with_pyav_on_one_thread,
     "pyav_as_it_comes": with_pyav,
     "opencv": with_opencv,
@@ -174,6 +194,24 @@ def wrong_frames(path: Path) -> int:
     """Frames of vidapt's that differ from those of a full decode, in any pixel."""
     ours, theirs = with_vidapt(path, ()), with_pyav(path, moments(path), stop=False)
     return sum(not np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def by_packets(path: Path) -> dict[str, float]:
+    """What policies that read packets do: how far off they are, and what they cost beside that reading."""
+    clip = Clip(path.name, path)
+    length = probe(path).duration_s
+    exact, near = (np.array(decode(clip, policy).times_s) for policy in (POLICY, NEAR))
+    told = {"near_off_in_half_intervals": round(float(np.abs(near - exact).max() / (length / COUNT / 2)), 3)}
+    with opened(path, DEFAULT, look=False) as source:
+        coded = coded_pictures(source)
+    for policy in (NEAR, Motion(count=COUNT)):
+        taken = []
+        for _ in range(20):
+            start = time.process_time()
+            moments_of(policy, coded, 0.0, length)
+            taken.append(time.process_time() - start)
+        told[f"{policy.policy}_ms"] = round(1000 * statistics.median(taken), 3)
+    return told
 
 
 def against_a_full_decode(path: Path) -> dict[str, Any]:
@@ -199,6 +237,27 @@ def made_up(folder: Path) -> Path:
     for name, options in {"default": {}, "short": {"g": "25"}, "forward": {"bf": "0"}}.items():
         render(folder / f"{name}.mp4", 640, 360, 250, {"preset": "veryfast", **options})
     return folder
+
+
+def coded_anew(folder: Path, to: Path, gop_s: float) -> Path:
+    """Copies of a folder's clips as H.264 with a key frame every so many seconds."""
+    to.mkdir()
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+        with av.open(path) as source, av.open(to / f"{path.stem}.mp4", "w") as copy:
+            before = source.streams.video[0]
+            rate = before.average_rate or Fraction(25)
+            options = {"preset": "medium", "g": str(max(1, round(gop_s * rate)))}
+            stream = copy.add_stream("libx264", rate=rate, options=options)
+            stream.width, stream.height, stream.pix_fmt = (
+                before.width // 2 * 2,
+                before.height // 2 * 2,
+                "yuv420p",
+            )
+            for frame in source.decode(before):
+                frame.pict_type = 0
+                copy.mux(stream.encode(frame))
+            copy.mux(stream.encode(None))
+    return to
 
 
 def render(path: Path, width: int, height: int, count: int, options: dict[str, str]) -> None:

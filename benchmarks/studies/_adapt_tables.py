@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from _adapt_arms import SCALES
 from _adapt_measures import read_measured
+from _tables import Runs, crossed_interval, line, macro, percent, shown, write_between
 
-from vidapt.files import write_json, write_text
-from vidapt.metrics.intervals import LEVEL, Interval
+from vidapt.files import write_json
+from vidapt.metrics.intervals import Interval
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "studies" / "adaptation.md"
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation_study.json"
 BEGIN, END = "<!-- numbers: written by the study's `table` -->", "<!-- end of numbers -->"
-RESAMPLES = 4000
 SEEDS = 3
 """An arm with fewer is not told of."""
 
@@ -84,8 +83,6 @@ COMPARED: dict[str, list[tuple[str, str]]] = {
 }
 """Pairs of arms whose difference is told: the first less the second."""
 
-Runs = Mapping[int, Mapping[str, Any]]
-
 
 def write_tables(runs: Path, questions: Sequence[tuple[str, Sequence[str]]]) -> None:
     """Read what was measured, and write the page's numbers and the results file.
@@ -110,57 +107,14 @@ def write_tables(runs: Path, questions: Sequence[tuple[str, Sequence[str]]]) -> 
             means = _means(letter, by_letter[letter], found)
             parts.append(f"### {title}\n\n{means}\n\n{_differences(letter, told[letter])}")
     text = "\n\n".join(parts)
-    page = PAGE.read_text(encoding="utf-8")
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    write_text(PAGE, f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}")
+    write_between(PAGE, BEGIN, text, END)
     write_json(RESULTS, _results(found, told))
     print(text)
-
-
-def macro(rows: Iterable[Sequence[Any]], arm: str = "model") -> float:
-    """Mean over types of question of the share of right answers."""
-    types: dict[str, list[int]] = defaultdict(list)
-    for row in rows:
-        types[row[2]].append(row[3][arm])
-    return statistics.fmean(statistics.fmean(values) for values in types.values())
 
 
 def unanswered(rows: Sequence[Sequence[Any]]) -> float:
     """Share of questions to which nothing was said."""
     return statistics.fmean(int(not row[4].strip()) for row in rows)
-
-
-def crossed_interval(before: Runs, after: Runs, which: str) -> Interval | None:
-    """By how much the mean over types of one set differs, over the seeds that both have.
-
-    Both seeds and clips are drawn anew (a clip with its answers of all the seeds that were drawn), since a
-    difference that one seed or some clips make is none.
-    """
-    seeds = sorted(before.keys() & after.keys())
-    pairs = [(before[s]["sets"].get(which), after[s]["sets"].get(which)) for s in seeds]
-    if not pairs or any(one is None or other is None for one, other in pairs):
-        return None
-    clips = {clip: at for at, clip in enumerate(dict.fromkeys(row[1] for row in pairs[0][0]))}
-    types = {kind: at for at, kind in enumerate(dict.fromkeys(row[2] for row in pairs[0][0]))}
-    gains = np.zeros((len(pairs), len(clips), len(types)))
-    asked = np.zeros((len(clips), len(types)))
-    for seed, (one, other) in enumerate(pairs):
-        for old, new in zip(one, other, strict=True):
-            assert old[0] == new[0]
-            gains[seed, clips[old[1]], types[old[2]]] += new[3]["model"] - old[3]["model"]
-    for row in pairs[0][0]:
-        asked[clips[row[1]], types[row[2]]] += 1
-    value = float((gains.mean(0).sum(0) / asked.sum(0)).mean())
-    rng = np.random.default_rng(0)
-    of_seeds = rng.multinomial(len(pairs), [1 / len(pairs)] * len(pairs), RESAMPLES) / len(pairs)
-    of_clips = rng.multinomial(len(clips), [1 / len(clips)] * len(clips), RESAMPLES)
-    tops = np.einsum("rs,rst->rt", of_seeds, np.einsum("rc,sct->rst", of_clips, gains))
-    bottoms = of_clips @ asked
-    with np.errstate(invalid="ignore"):
-        drawn = np.nanmean(tops / np.where(bottoms > 0, bottoms, np.nan), axis=1)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, min(float(low), value), max(float(high), value))
 
 
 def _compared(
@@ -175,25 +129,16 @@ def _compared(
     return told
 
 
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _percent(values: Sequence[float]) -> str:
-    spread = f" ({100 * statistics.stdev(values):.1f})" if len(values) > 1 else ""
-    return f"{100 * statistics.fmean(values):.1f}{spread}"
-
-
 def _controls(begun: Mapping[str, Any]) -> str:
     lines = [
         "**What needs no looking**: the start asked without the clip, and the most common answer.",
         "",
-        _line(["set", "clips", "questions", "start", "start, blind", "majority"]),
-        _line(["---"] * 6),
+        line(["set", "clips", "questions", "start", "start, blind", "majority"]),
+        line(["---"] * 6),
     ]
     for which, rows in begun["sets"].items():
         numbers = [f"{100 * macro(rows, arm):.1f}" for arm in ("model", "blind", "majority")]
-        lines.append(_line([which, str(len({row[1] for row in rows})), str(len(rows)), *numbers]))
+        lines.append(line([which, str(len({row[1] for row in rows})), str(len(rows)), *numbers]))
     return "\n".join(lines)
 
 
@@ -201,39 +146,32 @@ def _means(letter: str, names: Sequence[str], found: Mapping[str, Runs]) -> str:
     """Accuracy of every arm, what it says blind, empty answers, and what it takes to train."""
     sets = SHOWN[letter]
     head = ["arm", "seeds", *sets, "blind", "no answer"]
-    lines = [_line([*head, "CPU s"]), _line(["---"] * (len(head) + 1))]
+    lines = [line([*head, "CPU s"]), line(["---"] * (len(head) + 1))]
     for name in names:
         runs = found[name]
         seeds = [runs[0]] if name == START else list(runs.values())
         cells = [_of_set(seeds, which) for which in sets]
         cells.append(_of_set(seeds, sets[0], "blind"))
-        cells.append(_percent([unanswered(one["sets"][sets[0]]) for one in seeds]))
+        cells.append(percent([unanswered(one["sets"][sets[0]]) for one in seeds]))
         took = [one["cpu_seconds"] for one in seeds if "cpu_seconds" in one and not one["reused"]]
         cells.append(f"{statistics.median(took):.0f}" if took else "-")
-        lines.append(_line([f"`{name}`", str(len(seeds)), *cells]))
+        lines.append(line([f"`{name}`", str(len(seeds)), *cells]))
     return "\n".join(lines)
 
 
 def _of_set(seeds: Sequence[Mapping[str, Any]], which: str, arm: str = "model") -> str:
     asked = [one["sets"][which] for one in seeds if which in one["sets"]]
     asked = [rows for rows in asked if arm in rows[0][3]]
-    return _percent([macro(rows, arm) for rows in asked]) if asked else "-"
+    return percent([macro(rows, arm) for rows in asked]) if asked else "-"
 
 
 def _differences(letter: str, told: Sequence[tuple[str, str, int, dict[str, Interval | None]]]) -> str:
     head = ["difference, points", "seeds", *SHOWN[letter]]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = [line(head), line(["---"] * len(head))]
     for name, base, seeds, by_set in told:
-        cells = [f"`{name}` − `{base}`", str(seeds), *map(_shown, by_set.values())]
-        lines.append(_line(cells))
+        cells = [f"`{name}` − `{base}`", str(seeds), *map(shown, by_set.values())]
+        lines.append(line(cells))
     return "\n".join(lines)
-
-
-def _shown(found: Interval | None) -> str:
-    if found is None:
-        return "-"
-    text = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-    return f"**{text}**" if found.excludes_zero() else text
 
 
 def _results(

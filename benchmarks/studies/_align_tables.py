@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidapt.files import write_json, write_text
+from _tables import write_between
+
+from vidapt.files import write_json
 from vidapt.metrics.intervals import Interval, difference_interval
 
 ROOT = Path(__file__).parents[2]
@@ -82,10 +84,7 @@ def write_tables(measured: Path, names: Sequence[str]) -> None:
         _logs(found),
     ]
     text = "\n\n".join(tables)
-    page = PAGE.read_text(encoding="utf-8")
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    write_text(PAGE, f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}")
+    write_between(PAGE, BEGIN, text, END)
     write_json(RESULTS, _results(found, base))
     print(text)
 

@@ -82,6 +82,16 @@ def exists(path: Path) -> bool:
         return False
 
 
+def check_clips(path: Path) -> None:
+    """Refuse what is no folder of clips.
+
+    Raises:
+        ConfigError: If there is no such folder.
+    """
+    if not exists(path) or not path.is_dir():
+        raise ConfigError(path, "is no folder of clips", "give the folder; a label file goes behind --labels")
+
+
 def matching(path: Path) -> list[Path]:
     """Files that a path names: itself if it is there, else all that it fits as a pattern (`part-*.jsonl`)."""
     if exists(path):

@@ -20,6 +20,7 @@ COMMANDS = (
     "label",
     "clean",
     "probe",
+    "review",
     "train",
     "eval",
     "caption",

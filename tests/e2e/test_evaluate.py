@@ -14,7 +14,7 @@ from caption_tools import save_tiny_model
 
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
-from vidapt.measure.command import evaluate_model
+from vidapt.measure.command import Asking, evaluate_model, evaluate_models
 from vidapt.measure.evaluate import evaluate, world_judge
 from vidapt.measure.evaluation import read_evaluation
 from vidapt.models.generate import Decoding
@@ -48,7 +48,9 @@ def verdicts(out: Path) -> list[dict[str, Any]]:
 
 def test_a_label_file_becomes_verdicts_numbers_and_a_report(made: Path, tmp_path: Path) -> None:
     labels = made / "pool/labels.jsonl"
-    result = evaluate_model(made / "model", labels, tmp_path, train_data=labels, workers=0, max_tokens=4)
+    result = evaluate_model(
+        made / "model", Asking(labels, train_data=labels, workers=0, max_tokens=4), tmp_path
+    )
     questions = [s for s in open_samples(labels) if s.media[0].path.stem != "000003"]
     assert {row["sample"] for row in verdicts(tmp_path)} == {sample.id for sample in questions}
     assert set(result.arms) == {"model", "blind", "shuffled", "majority"}
@@ -104,3 +106,28 @@ def test_a_stopped_evaluation_of_a_real_model_ends_with_the_same_verdicts(made: 
         row["predictions"]["model"] != row["predictions"]["shuffled"] for row in verdicts(tmp_path / "whole")
     }
     assert True in said  # the clip matters to this model, so the comparison means something
+
+
+def test_several_models_and_a_file_of_answers_are_compared_with_the_first(made: Path, tmp_path: Path) -> None:
+    labels = made / "pool/labels.jsonl"
+    truth = tmp_path / "truth.jsonl"
+    truth.write_text(
+        "".join(json.dumps({"id": s.id, "prediction": s.answer}) + "\n" for s in open_samples(labels))
+    )
+    out = tmp_path / "out"
+    asking = Asking(labels, controls=False, workers=0, max_tokens=4)
+    found = evaluate_models([made / "model", truth], asking, out)
+    (gap,) = found.differences
+    assert (gap.name, gap.words) == ("truth", "better")
+    accuracy = gap.comparison.accuracy
+    assert accuracy is not None
+    assert accuracy.mcnemar.only_a == 0
+    assert accuracy.mcnemar.p_value == gap.p_value < 0.01
+    assert json.loads((out / "metrics.json").read_text())["differences"][0]["words"] == "better"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "were given in a file" in page
+    assert "not measurably" not in page
+    seen = (out / "model" / "predictions.jsonl").read_bytes()
+    again = evaluate_models([made / "model", truth], asking, out)
+    assert (out / "model" / "predictions.jsonl").read_bytes() == seen
+    assert again.to_dict() == found.to_dict()

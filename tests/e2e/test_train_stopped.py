@@ -38,6 +38,7 @@ def stopped(
             assert job.poll() is None, "it ended before it was stopped"
             time.sleep(0.005)
         job.send_signal(how)
+        job.send_signal(signal.SIGCONT)  # whoever was held up meets the other signal first
         _, said = job.communicate(timeout=200)
         return job.returncode, said
     finally:
@@ -60,11 +61,10 @@ def test_a_stopped_training_saves_its_step_and_one_process_alone_may_train(
     def second_is_refused() -> bool:
         if not (work / "metrics.jsonl").exists() or not (work / "metrics.jsonl").read_text():
             return False
-        job.send_signal(signal.SIGSTOP)  # it shall not finish meanwhile
+        job.send_signal(signal.SIGSTOP)  # it shall not finish meanwhile, nor before it is stopped
         other = subprocess.run(
             [VIDAPT, *command, "--resume"], capture_output=True, text=True, env=ONE_THREAD, check=False
         )
-        job.send_signal(signal.SIGCONT)
         assert other.returncode == 2, other.stderr
         assert f"is being written by another process: {job.pid} on" in other.stderr
         return True

@@ -124,13 +124,31 @@ def test_decisions_of_a_person_are_honoured_and_held_against_the_checks(tmp_path
     assert agreed.checks == {"refusal": (2, 1)}
 
 
+def test_what_a_person_kept_still_counts_for_the_rows_that_are_like_it(tmp_path: Path) -> None:
+    """Each of three rows of a clip says the same: one is kept, and who confirms it gets no second one."""
+    rows = [row(name, "It rolls.", video="clip.mp4") for name in ("a", "b", "c")]
+    labels = write_rows(tmp_path / "labels.jsonl", rows)
+    run(labels, tmp_path / "clean.jsonl", only=["near_duplicate"])
+    (kept,) = rows_of(tmp_path / "clean.jsonl")
+    confirmed = write_rows(tmp_path / "decisions.jsonl", [{"id": kept["id"], "verdict": "keep"}])
+    run(labels, tmp_path / "again.jsonl", only=["near_duplicate"], decisions=confirmed)
+    assert rows_of(tmp_path / "again.jsonl") == [kept]
+    other = next(one["id"] for one in rows if one["id"] != kept["id"])
+    added = write_rows(tmp_path / "decisions.jsonl", [{"id": other, "verdict": "keep"}])
+    run(labels, tmp_path / "other.jsonl", only=["near_duplicate"], decisions=added)
+    assert {kept["id"], other} == {one["id"] for one in rows_of(tmp_path / "other.jsonl")}
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("{", "is no JSON"),
         ("[]", "is no decision"),
         ('{"id": "a"}', "verdict: Field required"),
-        ('{"id": "a", "verdict": "maybe"}', "verdict: Input should be 'keep', 'rewrite' or 'drop'"),
+        (
+            '{"id": "a", "verdict": "maybe"}',
+            "verdict: Input should be 'keep', 'rewrite', 'drop' or 'undecided'",
+        ),
         ('{"id": "a", "verdict": "rewrite"}', "`text` belongs to `rewrite`"),
         ('{"id": "a", "verdict": "keep", "text": "x"}', "`text` belongs to `rewrite`"),
         ('{"id": "a", "verdict": "keep", "txt": "x"}', "txt: Extra inputs"),

@@ -256,6 +256,15 @@ def test_questions_that_cannot_be_measured_are_named(
     assert not list(tmp_path.iterdir())
 
 
+def test_questions_about_several_clips_or_none_are_left_out_and_told(tmp_path: Path) -> None:
+    one, other = pool(2)[:2]
+    text = replace(one, id="text", media=())
+    pair = replace(one, id="pair", media=(*one.media, *other.media))
+    result = evaluate(FakeEngine(truth), [text, one, pair], out=tmp_path, decoding=Decoding())  # type: ignore[arg-type]
+    assert [verdict.sample for verdict in result.verdicts] == [one.id]
+    assert any("are not measured: 2" in note for note in result.notes)
+
+
 def test_a_damaged_file_is_an_error_with_its_line(tmp_path: Path) -> None:
     run(tmp_path)
     lines = (tmp_path / "predictions.jsonl").read_text().splitlines(keepends=True)

@@ -42,7 +42,7 @@ def test_before_and_after_with_everything_in_one_file(tmp_path: Path) -> None:
     write_report(path, {"before": before, "after": after}, notes=["one & all"], commands=["vidapt demo"])
     source = path.read_text(encoding="utf-8")
     page = Page(source)
-    assert "Accuracy rose from 37.5 % to 100.0 % (+62.5 points, 95 % interval +" in page.text
+    assert "Accuracy rose from 37.5 % (before) to 100.0 % (after): +62.5 points, 95 % interval +" in page.text
     assert "false claims fell from 75.0 % to 0.0 %" in page.text
     assert "one & all" in page.text
     assert "vidapt demo" in page.text
@@ -80,7 +80,7 @@ def test_no_measurable_change_is_called_that(tmp_path: Path) -> None:
     one = run(tmp_path / "a")
     write_report(tmp_path / "report.html", {"before": one, "after": one})
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "Accuracy did not measurably change" in page.text
+    assert "Accuracy is not measurably different" in page.text
     assert "share of false claims did not measurably change" in page.text
 
 

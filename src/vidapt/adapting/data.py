@@ -13,7 +13,7 @@ from vidapt.adapting.job import Places, Request
 from vidapt.captioning.found import find_clips
 from vidapt.curation import Finding, Report, check, split
 from vidapt.errors import ConfigError, FormatError
-from vidapt.files import exists
+from vidapt.files import check_clips
 from vidapt.formats import detect, each_sample, open_samples
 from vidapt.formats.vidapt_jsonl import write
 from vidapt.nouns import Sample
@@ -66,10 +66,7 @@ def open_source(request: Request) -> tuple[Source, list[Sample]]:
         ConfigError: If there is no clip or no label.
         FormatError: If the labels are of no known format.
     """
-    if not exists(request.clips) or not request.clips.is_dir():
-        raise ConfigError(
-            request.clips, "is no folder of clips", "give the folder; a label file goes behind --labels"
-        )
+    check_clips(request.clips)
     clips = [clip.path for clip in find_clips(request.clips).clips]
     path = request.labels or request.clips
     kind = detect(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.cleaning.cost import Cost, costs
-from vidapt.cleaning.decisions import PERSON, Agreement, Decision, agreement, fate, read_decisions
+from vidapt.cleaning.decisions import PERSON, Agreement, Decision, agreement, fate, fitting, read_decisions
 from vidapt.cleaning.inputs import Inputs, read_inputs
 from vidapt.cleaning.labels import Fate, Given
 from vidapt.cleaning.likelihood import Likelihood, likelihood
@@ -168,10 +168,10 @@ def clean(
         held.enter_context(owned(out))
         inputs = read_inputs(source.files, source.kind, source.options, source.provenance, source.per_hour)
         scores = held.enter_context(likelihood(blind, places.blind, device, report)) if blind else None
-        _refuse_others(source.decisions, decisions, inputs)
-        judged, agreed = _judge(inputs, decisions, settings, scores, report)
-        if source.decisions is None:
-            agreed = None
+        there = decisions
+        if source.decisions is not None:
+            there = fitting(source.decisions, decisions, inputs.samples)
+        judged, agreed = _judge(inputs, there, len(decisions) - len(there), settings, scores, report)
         summary = _summary(places, inputs, judged, agreed, settings, scores)
         fates = [judged.fates[one.id] for one in inputs.samples if one.id in judged.fates]
         write_file(places.rejected, lambda file: _write_rejected(file, inputs.unsound, fates, out.parent))
@@ -192,51 +192,32 @@ def _refuse_places(source: Source, places: Places) -> None:
         raise ConfigError(places.out, f"ends in {places.out.suffix!r}", "kept rows go into a NAME.jsonl")
 
 
-def _refuse_others(path: Path | None, decisions: Mapping[str, Decision], inputs: Inputs) -> None:
-    """See that decisions are about these labels.
-
-    Raises:
-        ConfigError: If none of them is.
-    """
-    if decisions and not any(sample.id in decisions for sample in inputs.samples):
-        first = next(iter(decisions))
-        raise ConfigError(
-            path or "decisions",
-            f"none of its {len(decisions)} decisions is about these labels; the first is about {first!r}",
-            "give the labels that were decided on; ids are those of their rows",
-        )
-
-
 def _judge(
     inputs: Inputs,
     decisions: Mapping[str, Decision],
+    unknown: int,
     settings: Cleaning,
     scores: Likelihood | None,
     report: Reporter,
 ) -> tuple[Judged, Agreement | None]:
-    """Judge what no person decided; and what the checks would have said of all, where one did."""
+    """Judge what no person decided, beside what one kept; and what the checks would have said of all."""
     checks = settings.opened(Given(blind=scores))
-    open_ones = [sample for sample in inputs.samples if sample.id not in decisions]
-    judged = judge_all(open_ones, inputs.origins, checks, report)
+    by_person = {one.id: fate(one, decisions[one.id]) for one in inputs.samples if one.id in decisions}
+    rows = [row for one in inputs.samples if (row := _as_decided(one, by_person.get(one.id))) is not None]
+    judged = judge_all(rows, inputs.origins, checks, report, by_person.keys())
     if not decisions:
         return judged, None
-    told = judged.told[PERSON] = Told(1)
-    for sample in inputs.samples:
-        if sample.id in decisions:
-            told.judged += 1
-            _decide(sample, decisions[sample.id], judged, told)
+    changed = {key: found for key, found in by_person.items() if found is not None}
+    judged.fates |= changed
+    dropped = sum(found.now is None for found in changed.values())
+    judged.told[PERSON] = Told(1, len(by_person), dropped, len(changed) - dropped)
     opinions = judge_all(inputs.samples, inputs.origins, checks, report)
-    return judged, agreement(decisions, opinions)
+    return judged, agreement(decisions, opinions, unknown)
 
 
-def _decide(sample: Sample, decision: Decision, judged: Judged, told: Told) -> None:
-    found = fate(sample, decision)
-    if found is not None:
-        judged.fates[sample.id] = found
-        told.dropped += found.now is None
-        told.rewritten += found.now is not None
-    if found is None or found.now is not None:
-        judged.kept[sample.id] = sample if found is None or found.now is None else found.now
+def _as_decided(sample: Sample, found: Fate | None) -> Sample | None:
+    """A row as a person would have it; None where it was dropped."""
+    return sample if found is None else found.now
 
 
 def _summary(

@@ -6,7 +6,7 @@ means that what comes out, cleaned again, stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from vidapt.cleaning.labels import Check, Fate, Label, Origin, Verdict, drop, labels_of
@@ -57,6 +57,7 @@ def judge_all(
     origins: Mapping[str, Origin],
     checks: Mapping[str, Check],
     report: Reporter = silent,
+    settled: Collection[str] = (),
 ) -> Judged:
     """Ask all checks of all labels.
 
@@ -67,6 +68,8 @@ def judge_all(
         origins: Where rows come from, by id.
         checks: By name, in their order.
         report: Shows progress.
+        settled: Ids of rows that stay as they are whatever is said of them: checks see them, since other rows
+            are like them, or contradict them.
 
     Raises:
         ConfigError: If a check does not give one verdict for each label.
@@ -79,13 +82,15 @@ def judge_all(
         changed = False
         for done, (name, check) in enumerate(checks.items(), 1):
             report(f"clean, round {found.rounds}", done, len(checks))
-            changed |= _ask(name, check, found, origins)
+            changed |= _ask(name, check, found, origins, settled)
         if not changed:
             return found
     raise VidaptError("checks", f"do not come to rest in {_MOST_ROUNDS} rounds", "leave one of them out")
 
 
-def _ask(name: str, check: Check, found: Judged, origins: Mapping[str, Origin]) -> bool:
+def _ask(
+    name: str, check: Check, found: Judged, origins: Mapping[str, Origin], settled: Collection[str]
+) -> bool:
     """Ask one check, and do as it says; returns whether anything changed."""
     labels = [label for sample in found.kept.values() for label in labels_of(sample, origins)]
     told = found.told[name]
@@ -95,7 +100,8 @@ def _ask(name: str, check: Check, found: Judged, origins: Mapping[str, Origin]) 
     rewritten: dict[str, tuple[Sample, Verdict]] = {}
     try:
         for label, verdict in zip(labels, check.judge(labels), strict=True):
-            _note(label, verdict, dropped, rewritten)
+            if label.sample.id not in settled:
+                _note(label, verdict, dropped, rewritten)
     except ValueError as error:
         if "zip()" not in str(error):
             raise

@@ -23,6 +23,7 @@ from vidapt.cli import (
     planning,
     probing,
     recipes,
+    reviewing,
     runs,
     showing,
     training,
@@ -47,18 +48,20 @@ simulate_app.command("billiards")(worlds.simulate_billiards)
 simulate_app.command("conveyor")(worlds.simulate_conveyor)
 simulate_app.command("shapes")(worlds.simulate_shapes)
 data_app = typer.Typer(
-    help="Check, count, divide and thin labels.", no_args_is_help=True, rich_markup_mode=None
+    help="Check, count, divide and thin labels; cut films.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
 data_app.command("check")(data.check_data)
 data_app.command("stats")(data.data_stats)
 data_app.command("split")(data.split_data)
 data_app.command("dedup")(data.dedup_data)
+data_app.command("cut")(data.cut_data)
 
 # In the order in which `vidapt --help` lists them.
 app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
 app.command(short_help="Have a model label clips: captions, facts, questions.")(labelling.label)
 app.command(short_help="Set bad labels aside, with reasons.")(cleaning.clean)
+app.command(short_help="Look labels over in a browser: keep, drop, edit.")(reviewing.review)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.command(short_help="Tell what a recipe will cost, and what it could do better.")(planning.plan)

@@ -57,7 +57,7 @@ def adapt(
     from vidapt.progress import progress
 
     with plain_errors():
-        _see(labels, test, general)
+        _see(clips, labels, test, general)
 
         from vidapt.adapting import Means, Request, Talk
         from vidapt.adapting import adapt as carry_out
@@ -76,10 +76,12 @@ def adapt(
         _show(adapted)
 
 
-def _see(*files: Path | None) -> None:
-    """Refuse label files that are not there or of no format before seconds are spent on importing torch."""
+def _see(clips: Path, *files: Path | None) -> None:
+    """Refuse what is not there, or of no format, before seconds are spent on importing torch."""
+    from vidapt.files import check_clips
     from vidapt.formats import detect
 
+    check_clips(clips)
     for file in files:
         if file is not None:
             detect(file)

@@ -1,4 +1,4 @@
-"""`vidapt data check|stats|split|dedup`: label files before anything is learned from them."""
+"""`vidapt data check|stats|split|dedup|cut`: labels and films before anything is learned from them."""
 
 from __future__ import annotations
 
@@ -194,6 +194,52 @@ def dedup_data(
         table(["set aside", "is like", "likeness", "rows"], rows)
     say(f"kept: {found.rows} rows, {found.clips} clips: {found.file}")
     say(f"set aside: {len(found.twins)} clips: {found.aside}")
+
+
+def cut_data(
+    films: Annotated[Path, typer.Argument(help="A film, or a folder of films.")],
+    out: Annotated[Path, typer.Option(help="Folder for the clips; run again to go on.")],
+    by: Annotated[str, typer.Option(help="`shots`, or seconds of a clip.")] = "shots",
+    detector: Annotated[
+        str,
+        typer.Option(help="`leaps`; or of PySceneDetect: `content`, `adaptive`, `threshold`."),
+    ] = "leaps",
+    least: Annotated[float, typer.Option(help="No shot is shorter, in seconds.")] = 1.0,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Cut films into clips, a file for each shot; broken films are told, and cost themselves alone."""
+    import os
+
+    from vidapt.progress import progress
+
+    with plain_errors():
+        from vidapt.captioning.found import find_clips
+        from vidapt.curation.cut import Cutting, cut
+
+        cutting = Cutting(None if by == "shots" else _seconds(by), detector, least)  # type: ignore[arg-type]
+        clips = find_clips(films).clips
+        with progress() as report:
+            count = os.cpu_count() or 1 if workers is None else workers
+            found = cut(clips, out, cutting, workers=count, report=report)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+    else:
+        for film in found.films:
+            for note in (*film.notes, *([film.broken] if film.broken else [])):
+                say(f"{film.film}: {note}")
+        say(f"{len(found.films)} films, {found.done} cut now; {found.clips} clips: {found.out}")
+    if found.broken and not found.clips:
+        raise typer.Exit(1)
+
+
+def _seconds(text: str) -> float:
+    from vidapt.errors import ConfigError
+
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError("--by", f"is {text!r}", "give `shots`, or seconds such as 10") from None
 
 
 def _shares(text: str) -> dict[str, float]:

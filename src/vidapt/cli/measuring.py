@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,13 @@ from vidapt.errors import ConfigError
 
 
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="A shipped model's name, a run's folder or a checkpoint's folder.")
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="A shipped model's name, a run's or checkpoint's folder, or a file of answers; several are "
+            "compared with the first.",
+        ),
     ],
     data: Annotated[Path, typer.Option(help="Label file with questions and answers.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.json and report.html.")],
@@ -37,7 +43,7 @@ def evaluate(
     from vidapt.progress import progress
 
     if lora_scale is not None:
-        scales(model, data, out, lora_scale, general, train_data, labels, workers, device, as_json=as_json)
+        scales(models, data, out, lora_scale, general, train_data, labels, workers, device, as_json=as_json)
         return
     with plain_errors():
         if general is not None:
@@ -46,32 +52,28 @@ def evaluate(
         from vidapt.locks import owned
 
         check_folder(out)  # before a model is opened
-        from vidapt.measure.command import evaluate_model
+        from vidapt.measure.command import Asking, evaluate_model, evaluate_models
+        from vidapt.measure.evaluation import HEAD
 
+        tables: list[tuple[Sequence[str], list[list[str]]]]
         with owned(out), progress() as report:
-            evaluation = evaluate_model(
-                model,
-                data,
-                out,
-                train_data=train_data,
-                controls=controls,
-                kind=labels,
-                workers=workers,
-                device=device,
-                report=report,
-            )
+            asking = Asking(data, train_data, controls, labels, workers, device, report=report)
+            if len(models) == 1:
+                one = evaluate_model(models[0], asking, out)
+                told, tables = one.to_dict(), [(HEAD, one.rows())]
+            else:
+                several = evaluate_models(models, asking, out)
+                told, tables = several.to_dict(), several.tables()
     if as_json:
-        typer.echo(json.dumps(evaluation.to_dict()))
+        typer.echo(json.dumps(told))
         return
-    table(
-        ["question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled"],
-        evaluation.rows(),
-    )
+    for head, rows in tables:
+        table(list(head), rows)
     say(out / "report.html")
 
 
 def scales(
-    model: str,
+    models: list[str],
     data: Path,
     out: Path,
     listed: str,
@@ -90,6 +92,9 @@ def scales(
         from vidapt.files import check_folder
         from vidapt.locks import owned
 
+        if len(models) > 1:
+            raise ConfigError("--lora-scale", "is of one model", "give one")
+        model = models[0]
         check_folder(out)
         if train_data is not None:
             raise ConfigError("--train-data", "is of no use with --lora-scale", "leave it out")

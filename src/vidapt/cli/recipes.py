@@ -21,8 +21,17 @@ app = typer.Typer(
 @app.callback()
 def list_recipes(context: typer.Context, as_json: Json = False) -> None:
     """List the recipes that come with vidapt; `copy NAME` copies one."""
-    if context.invoked_subcommand is not None:
-        return
+    if context.invoked_subcommand is None:
+        _list(as_json)
+
+
+@app.command("list", hidden=True)
+def list_by_name(as_json: Json = False) -> None:
+    """List the recipes: the same as `vidapt recipes`."""
+    _list(as_json)
+
+
+def _list(as_json: bool) -> None:
     from vidapt.recipe.shipped import recipes
 
     with plain_errors():

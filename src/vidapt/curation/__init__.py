@@ -5,6 +5,7 @@
 """
 
 from vidapt.curation.check import check
+from vidapt.curation.cut import CutFilms, Cutting, cut
 from vidapt.curation.dedup import Deduped, dedup
 from vidapt.curation.findings import Blind, Finding, Report
 from vidapt.curation.split import Split, split
@@ -12,12 +13,15 @@ from vidapt.curation.stats import Stats, stats
 
 __all__ = [
     "Blind",
+    "CutFilms",
+    "Cutting",
     "Deduped",
     "Finding",
     "Report",
     "Split",
     "Stats",
     "check",
+    "cut",
     "dedup",
     "split",
     "stats",

@@ -77,11 +77,28 @@ class Said:
     shuffled_from: str | None
 
 
+def about_one_clip(samples: Sequence[Sample]) -> list[Sample]:
+    """Questions that can be measured; those about several clips, or none, are left out.
+
+    Raises:
+        ConfigError: If none is left.
+    """
+    asked = [sample for sample in samples if len(sample.media) == 1]
+    if samples and not asked:
+        where = samples[0].source or f"sample {samples[0].id}"
+        raise ConfigError(
+            where,
+            f"is about {len(samples[0].media)} clips, and no question is about one",
+            "only questions about one clip are measured",
+        )
+    return asked
+
+
 def by_clip(samples: Sequence[Sample]) -> list[ClipQuestions]:
     """Group samples by the clip they are about, in the order clips first appear.
 
     Raises:
-        ConfigError: If there are none, an id is repeated, one has no answer or not exactly one clip.
+        ConfigError: If there are none, an id is repeated, or one has no answer.
     """
     if not samples:
         raise ConfigError(
@@ -91,10 +108,6 @@ def by_clip(samples: Sequence[Sample]) -> list[ClipQuestions]:
     ids: set[str] = set()
     for number, sample in enumerate(samples):
         where = sample.source or f"sample {sample.id}"
-        if len(sample.media) != 1:
-            raise ConfigError(
-                where, f"is about {len(sample.media)} clips", "only questions about one clip are measured"
-            )
         if sample.id in ids:
             raise ConfigError(
                 where, f"the id {sample.id!r} is already taken", "give every sample an id of its own"

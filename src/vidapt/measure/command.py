@@ -1,59 +1,186 @@
-"""`vidapt eval`: a model by name, labels by path, and a folder with verdicts, numbers and a report."""
+"""`vidapt eval`: models by name, labels by path, and a folder with verdicts, numbers and a report."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from vidapt.errors import ConfigError
+from vidapt.files import write_json
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
 from vidapt.measure.evaluate import CONTROLS, Evaluation, evaluate, world_judge
-from vidapt.measure.report import write_report
+from vidapt.measure.paired import HEAD, Paired, paired
+from vidapt.measure.predicted import evaluate_predictions, is_predictions, read_predictions
+from vidapt.measure.report import Section, write_report
+from vidapt.measure.verdicts import METRICS
 from vidapt.models.generate import Decoding
+from vidapt.nouns import Sample
 from vidapt.progress import Reporter, silent
 
 
-def evaluate_model(
-    model: str | Path,
-    data: Path,
-    out: Path,
-    *,
-    train_data: Path | None = None,
-    controls: bool = True,
-    kind: str | None = None,
-    workers: int | None = None,
-    device: str = "cpu",
-    max_tokens: int = 128,
-    report: Reporter = silent,
-) -> Evaluation:
-    """Evaluate a model on a label file and write `report.html` beside the numbers.
+@dataclass(frozen=True)
+class Asking:
+    """What models are asked, and with what.
 
-    Args:
-        model: See `inference.load.load`.
+    Attributes:
         data: Label file or folder of clips with questions and answers.
-        out: Folder of the evaluation.
         train_data: Labels the majority answer is learned from.
+        controls: Whether models are also asked without the clip and with another one.
         kind: Format of the labels; None tells it from their content.
-        controls: Whether the model is also asked without the clip and with another one.
         workers: Decoding processes; None is one per core.
-        device: Where the model runs.
+        device: Where models run.
         max_tokens: Longest answer.
         report: Shows progress.
+    """
+
+    data: Path
+    train_data: Path | None = None
+    controls: bool = True
+    kind: str | None = None
+    workers: int | None = None
+    device: str = "cpu"
+    max_tokens: int = 128
+    report: Reporter = silent
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """The questions."""
+        return list(open_samples(self.data, self.kind))
+
+    @cached_property
+    def learned(self) -> list[Sample] | None:
+        """Labels that the majority answer is learned from."""
+        return None if self.train_data is None else list(open_samples(self.train_data, self.kind))
+
+    def of(self, model: str | Path, out: Path, name: str) -> Evaluation:
+        """Evaluate a model, or a file of answers."""
+        judge = world_judge(self.data if self.data.is_dir() else self.data.parent)
+        if is_predictions(model):
+            given = read_predictions(Path(model))
+            return evaluate_predictions(
+                given, self.samples, name=name, out=out, train_samples=self.learned, judge=judge
+            )
+        return evaluate(
+            load(model, device=self.device),
+            self.samples,
+            out=out,
+            decoding=Decoding(max_new_tokens=self.max_tokens),
+            train_samples=self.learned,
+            controls=CONTROLS if self.controls else (),
+            workers=self.workers,
+            judge=judge,
+            report=self.report,
+        )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Several models on the same questions.
+
+    Attributes:
+        evaluations: By name.
+        differences: Of each but the first from the first.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    differences: Sequence[Paired]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "models": {name: one.to_dict() for name, one in self.evaluations.items()},
+            "differences": [one.to_dict() for one in self.differences],
+        }
+
+    def tables(self) -> list[tuple[Sequence[str], list[list[str]]]]:
+        """Scores of each model, and differences from the first one: columns and rows of each table."""
+        alone = [{row[0]: row for row in one.rows()} for one in self.evaluations.values()]
+        scores = [
+            [kind, row[1], *(table[kind][2] if kind in table else "-" for table in alone)]
+            for kind, row in alone[0].items()
+        ]
+        head = ("question type", "n", *self.evaluations)
+        return [(head, scores), (HEAD, [one.row() for one in self.differences])]
+
+
+def evaluate_model(model: str | Path, asking: Asking, out: Path) -> Evaluation:
+    """Evaluate a model, or a file of answers, and write `report.html` beside the numbers.
+
+    Args:
+        model: See `inference.load.load`; or a file, see `measure.predicted`.
+        asking: What it is asked.
+        out: Folder of the evaluation.
 
     Raises:
         VidaptError: If the model or the labels cannot be used; see `evaluate`.
     """
-    samples = list(open_samples(data, kind))
-    evaluation = evaluate(
-        load(model, device=device),
-        samples,
-        out=out,
-        decoding=Decoding(max_new_tokens=max_tokens),
-        train_samples=None if train_data is None else list(open_samples(train_data, kind)),
-        controls=CONTROLS if controls else (),
-        workers=workers,
-        judge=world_judge(data if data.is_dir() else data.parent),
-        report=report,
-    )
-    run = Path(model) if (Path(model) / "run.json").is_file() else None
-    write_report(out / "report.html", {evaluation.name: evaluation}, run=run)
+    evaluation = asking.of(model, out, Path(model).stem)
+    write_report(out / "report.html", {evaluation.name: evaluation}, run=_run(model))
     return evaluation
+
+
+def evaluate_models(models: Sequence[str | Path], asking: Asking, out: Path) -> Compared:
+    """Evaluate several models on the same questions, and compare each with the first.
+
+    Each has a folder of its own in `out`, beside `metrics.json` and `report.html` about all of them; one that
+    is evaluated already is not asked again.
+
+    Args:
+        models: Two or more; see `evaluate_model`.
+        asking: What they are asked.
+        out: Folder of all results.
+
+    Raises:
+        ConfigError: If a model is given twice.
+        VidaptError: If one cannot be used, or the labels cannot.
+    """
+    names = _names(models)
+    found = {name: asking.of(model, out / name, name) for name, model in names.items()}
+    compared = Compared(found, paired(found))
+    write_json(out / METRICS, compared.to_dict())
+    last = list(names.values())[-1]
+    rows = [one.row() for one in compared.differences]
+    sections = [Section(f"Beside {next(iter(found))}", HEAD, rows)]
+    write_report(
+        out / "report.html",
+        found,
+        title=" · ".join(found),
+        run=_run(last),
+        sections=sections,
+        notes=[_HOW_SURE],
+    )
+    return compared
+
+
+_HOW_SURE = (
+    "Differences are paired, question by question, with intervals over clips. p is of the exact McNemar "
+    "test over all questions, corrected for the number of models by Holm's method; it takes the questions "
+    "of a clip for independent. 'Could tell' is the smallest difference that such data tells from none in "
+    "four cases of five."
+)
+
+
+def _run(model: str | Path) -> Path | None:
+    return Path(model) if (Path(model) / "run.json").is_file() else None
+
+
+def _names(models: Sequence[str | Path]) -> dict[str, str | Path]:
+    """Models by short names that tell them apart.
+
+    Raises:
+        ConfigError: If one is given twice.
+    """
+    names: dict[str, str | Path] = {}
+    for model in models:
+        path = Path(model)
+        if str(model) in map(str, names.values()):
+            raise ConfigError(model, "is given twice", "give each model once")
+        short = path.stem if is_predictions(model) else path.name or "model"
+        longer = f"{path.absolute().parent.name}-{short}"
+        name = short if short not in names else longer
+        names[name if name not in names else f"{name}-{len(names) + 1}"] = model
+    return names

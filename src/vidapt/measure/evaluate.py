@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ import torch
 import transformers
 
 from vidapt import formats
-from vidapt.digests import digest
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
 from vidapt.measure.asking import (
@@ -23,30 +21,25 @@ from vidapt.measure.asking import (
     ClipQuestions,
     Control,
     Interview,
-    Said,
+    about_one_clip,
     by_clip,
     longest_question,
-    plain,
     portions,
 )
+from vidapt.measure.bench import Bench
 from vidapt.measure.evaluation import Evaluation, read_evaluation
-from vidapt.measure.judging import ClaimJudge, marked, world_judge
+from vidapt.measure.judging import ClaimJudge, world_judge
 from vidapt.measure.verdicts import (
     BLIND,
-    MAJORITY,
-    MODEL,
+    METRICS,
     QUARANTINE,
-    SHUFFLED,
     Broken,
     Header,
     Kept,
-    Verdict,
     check_stamp,
     open_ledger,
     read_kept,
 )
-from vidapt.metrics.accuracy import Majority, answer_of, majority
-from vidapt.metrics.question_types import QuestionTypes, question_types
 from vidapt.nouns import Clip, Sample
 from vidapt.progress import Reporter, silent
 from vidapt.version import VERSION
@@ -57,7 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTROLS", "METRICS", "Evaluation", "evaluate", "world_judge"]
 
-METRICS = "metrics.json"
 CONTROLS: tuple[Control, ...] = ("blind", "shuffled")
 QUESTIONS_AT_ONCE, TOKENS_AT_ONCE = 128, 32_768
 """Questions answered together: as many as read so many visual tokens, and no more than so many."""
@@ -109,16 +101,14 @@ def evaluate(
         VidaptError: If every clip is broken, or the disk is full.
     """
     conversations = sum(map(formats.is_conversation, samples))
-    samples = formats.single_questions(samples)
-    types = question_types(samples)
-    baseline = None
-    if train_samples is not None:
-        baseline = majority(formats.single_questions(train_samples), types.of)
+    every = formats.single_questions(samples)
+    samples = about_one_clip(every)
+    about = {"conversations": conversations, "elsewhere": len(every) - len(samples)}
+    bench = Bench.of(samples, train_samples, judge)
     at_once = questions_at_once or max(1, min(QUESTIONS_AT_ONCE, TOKENS_AT_ONCE // engine.clip_tokens))
     work = portions(by_clip(samples), at_once)
-    bench = _Bench(types, baseline, judge)
     interview = Interview(engine, decoding, tuple(controls), at_once)
-    header = _header(interview, samples, bench, conversations)
+    header = _header(interview, samples, bench, about)
     kept, finished = _finished(out, header, work, overwrite=overwrite)
     interview.remember((v.question, v.predictions[BLIND]) for v in kept.verdicts if BLIND in v.predictions)
     crew = (os.cpu_count() or 1) if workers is None else workers
@@ -132,44 +122,6 @@ def evaluate(
     evaluation = read_evaluation(out)
     write_json(out / METRICS, evaluation.to_dict())
     return evaluation
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """Turns what was said into verdicts."""
-
-    types: QuestionTypes
-    baseline: Majority | None
-    judge: ClaimJudge | None
-
-    def verdicts(self, said: Said) -> Iterator[Verdict]:
-        """The verdicts on all answers about a clip."""
-        for place, (number, sample) in enumerate(said.about.samples):
-            predictions = {MODEL: said.model[place]}
-            if said.blind is not None:
-                predictions[BLIND] = said.blind[place]
-            if said.shuffled is not None:
-                predictions[SHUFFLED] = said.shuffled[place]
-            if self.baseline is not None:
-                predictions[MAJORITY] = self.baseline.predict(sample, self.types.of(sample))
-            clip, free = said.about.clip, self.types.is_free(sample)
-            truth = answer_of(sample, "", self.types.of(sample))
-            judge = self.judge if free else None
-            yield Verdict(
-                number=number,
-                sample=sample.id,
-                clip=clip,
-                type=self.types.of(sample),
-                question=plain(sample.question),
-                expected=sample.answer,
-                accept=truth.accept,
-                free=free,
-                predictions=predictions,
-                claims={} if judge is None else {arm: judge(clip, text) for arm, text in predictions.items()},
-                shuffled_from=said.shuffled_from,
-                sentences=() if judge is None else marked(judge, clip, predictions[MODEL]),
-                stretch=truth.stretch,
-            )
 
 
 class _Job:
@@ -245,33 +197,29 @@ class _Job:
         return None
 
 
-def _header(interview: Interview, samples: Sequence[Sample], bench: _Bench, conversations: int) -> Header:
+def _header(
+    interview: Interview, samples: Sequence[Sample], bench: Bench, about: Mapping[str, int]
+) -> Header:
     versions = {
         "vidapt": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    return Header(
-        stamp={
-            "format": 1,
-            "model": interview.engine.fingerprint,
-            "data": formats.fingerprint(samples),
-            "decoding": asdict(interview.decoding),
-            "controls": list(interview.controls),
-            "majority": None if bench.baseline is None else digest(asdict(bench.baseline), 16),
-            "judged": bench.judge is not None,
-            "questions_at_once": interview.questions,
-        },
-        about={
-            "name": interview.engine.name,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions,
-            "conversations": conversations,
-            "trained_blind": getattr(interview.engine, "card", {}).get("blind", 0.0),
-            "grouped": any("type" not in sample.facts for sample in samples),
-        },
+    header = bench.header(
+        samples,
+        interview.engine.fingerprint,
+        name=interview.engine.name,
+        versions=versions,
+        **about,
+        trained_blind=getattr(interview.engine, "card", {}).get("blind", 0.0),
     )
+    asked = {
+        "decoding": asdict(interview.decoding),
+        "controls": list(interview.controls),
+        "questions_at_once": interview.questions,
+    }
+    return replace(header, stamp={**header.stamp, **asked})
 
 
 def _finished(out: Path, header: Header, work: Sequence[Portion], *, overwrite: bool) -> tuple[Kept, int]:

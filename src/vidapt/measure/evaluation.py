@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from vidapt.metrics.text import CaptionScores, caption_scores
 
 CLAIM_RATES = {"false claims": "false_claim_rate", "precision": "precision", "recall": "recall"}
 """Rates of `ClaimRates` by what tables call them."""
+
+HEAD = ("question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled")
+"""Columns of `Evaluation.rows`."""
 
 ARMS = (MODEL, BLIND, SHUFFLED, MAJORITY)
 
@@ -94,7 +97,7 @@ class Evaluation:
         }
 
     def rows(self) -> list[list[str]]:
-        """A table: question type, n, score of the model, its interval; then majority, blind and shuffled."""
+        """A table under `HEAD`."""
         table = []
         model = self.arms[MODEL]
         if model.accuracy is not None:
@@ -232,15 +235,32 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
         )
     if any(verdict.free for verdict in verdicts):
         notes.append(_free_note(judged=bool(header.stamp.get("judged"))))
-    conversations = int(header.about.get("conversations", 0))
-    if conversations:
-        notes.append(
-            f"Of conversations of several turns ({conversations}), each question was asked on its own, "
-            "without the turns before it."
-        )
+    notes += _notes_on_data(header.about)
     if broken:
         notes.append(f"Clips left out with their questions, because they could not be used: {len(broken)}.")
     return notes
+
+
+def _notes_on_data(about: Mapping[str, Any]) -> Iterator[str]:
+    """What became of questions, and where answers come from."""
+    if conversations := int(about.get("conversations", 0)):
+        yield (
+            f"Of conversations of several turns ({conversations}), each question was asked on its own, "
+            "without the turns before it."
+        )
+    if elsewhere := int(about.get("elsewhere", 0)):
+        yield f"Questions about several clips or about none, which are not measured: {elsewhere}."
+    if "predictions" in about:
+        yield _given_note(about)
+
+
+def _given_note(about: Mapping[str, Any]) -> str:
+    said = f"The answers of {about['name']} were given in a file; no model was asked."
+    if about["unanswered"]:
+        said += f" Questions without an answer, which count as wrong: {about['unanswered']}."
+    if about["strangers"]:
+        said += f" Answers to questions that are not in the data: {about['strangers']}."
+    return said
 
 
 def _blind_note(header: Header) -> str:

@@ -247,13 +247,14 @@ class Numbers:
         gain = self.comparison.accuracy.macro
         if not gain.excludes_zero():
             return (
-                f"accuracy did not measurably change: {_number(first)} % before, {_number(last)} % after "
-                f"({_signed(gain.value)} points, {_ends(gain, signed=True)})"
+                f"accuracy is not measurably different: {_number(first)} % ({self.labels[0]}), "
+                f"{_number(last)} % ({self.labels[-1]}); {_signed(gain.value)} points, "
+                f"{_ends(gain, signed=True)}"
             )
         moved = "rose" if gain.value > 0 else "fell"
         return (
-            f"accuracy {moved} from {_number(first)} % to {_number(last)} % "
-            f"({_signed(gain.value)} points, {_ends(gain, signed=True)})"
+            f"accuracy {moved} from {_number(first)} % ({self.labels[0]}) to {_number(last)} % "
+            f"({self.labels[-1]}): {_signed(gain.value)} points, {_ends(gain, signed=True)}"
         )
 
     def _said_of_claims(self) -> str:

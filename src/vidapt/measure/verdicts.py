@@ -17,7 +17,7 @@ from vidapt.metrics.match import is_match
 from vidapt.metrics.spans import RIGHT_AT, WHEN, Stretch, agreement, only_stretch
 from vidapt.nouns import Clip
 
-PREDICTIONS, QUARANTINE = "predictions.jsonl", "quarantine.jsonl"
+PREDICTIONS, QUARANTINE, METRICS = "predictions.jsonl", "quarantine.jsonl", "metrics.json"
 
 MODEL, BLIND, SHUFFLED, MAJORITY = "model", "blind", "shuffled", "majority"
 """The arms: the model as it is, without the clip, with another clip, and no model at all."""

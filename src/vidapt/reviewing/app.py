@@ -1,0 +1,163 @@
+"""The page's server: rows, clips, frames and decisions, and the few files that the page is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+from typing import Annotated
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
+from vidapt.reviewing.book import Book
+from vidapt.reviewing.find import Filters, Finder
+from vidapt.reviewing.footage import PLAYED, Footage
+from vidapt.reviewing.ledger import Ledger, OvertakenError
+from vidapt.reviewing.pictures import BusyError, Pictures
+from vidapt.reviewing.shapes import (
+    MOST_ASKED,
+    Brief,
+    Clip,
+    Decided,
+    News,
+    Start,
+    Whole,
+    Wish,
+    brief,
+    whole,
+)
+from vidapt.video import Times, Uniform
+
+SIDES = (240, 960)
+"""Longest sides of frames, in pixels: small ones for lists, large ones to look at."""
+
+_PAGE = ("index.html", "icon.svg", "page.css", "main.js", "api.js", "list.js", "clip.js", "row.js", "dom.js")
+_KINDS = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+_LONGEST_S = 12 * 3600.0
+
+
+def make_app(book: Book, ledger: Ledger, pictures: Pictures, title: str, by: str = "") -> FastAPI:
+    """The application, which `Guard` stands before.
+
+    Args:
+        book: What is shown.
+        ledger: Where decisions go.
+        pictures: Where frames come from.
+        title: Of the page.
+        by: Who decides.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    finder = Finder(book.items, ledger)
+    _serve_page(app)
+    _serve_rows(app, book, ledger, finder)
+    _serve_clips(app, Footage(book), pictures)
+
+    @app.get("/api/start")
+    def start() -> Start:
+        return Start(
+            title=title,
+            file=str(ledger.path),
+            rows=len(book.items),
+            clips=len(book.clips),
+            by=by,
+            notes=book.notes,
+            facets=finder.facets(),
+            standing=ledger.progress(),
+        )
+
+    @app.exception_handler(RequestValidationError)
+    def refused(_: object, error: RequestValidationError) -> Response:
+        """Without what was sent, which may be large, and no text that JSON can hold."""
+        return JSONResponse({"detail": [{"msg": one["msg"]} for one in error.errors()]}, 422)
+
+    @app.exception_handler(VidaptError)
+    def told(_: object, error: VidaptError) -> Response:
+        return Response(str(error), 507, media_type="text/plain")
+
+    return app
+
+
+def _serve_page(app: FastAPI) -> None:
+    folder = importlib.resources.files("vidapt.reviewing") / "page"
+    files = {name: (folder / name).read_bytes() for name in _PAGE}
+
+    @app.get("/{name}")
+    def page(name: str) -> Response:
+        data = files.get(name)
+        if data is None:
+            raise HTTPException(404)
+        kind = _KINDS[name.rpartition(".")[2]]
+        return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
+
+    @app.get("/")
+    def index() -> Response:
+        return page("index.html")
+
+
+def _serve_rows(app: FastAPI, book: Book, ledger: Ledger, finder: Finder) -> None:
+    def known(row: int) -> int:
+        if not 0 <= row < len(book.items):
+            raise HTTPException(404, "no such row")
+        return row
+
+    @app.get("/api/find")
+    def find(filters: Annotated[Filters, Query()]) -> Response:
+        """Numbers of the rows, four bytes each, the lowest first."""
+        rows = np.asarray(finder.rows(filters), "<u4")
+        return Response(rows.tobytes(), media_type="application/octet-stream")
+
+    @app.get("/api/rows")
+    def rows(row: Annotated[list[int], Query(max_length=MOST_ASKED)]) -> list[Brief]:
+        return [brief(known(one), book, ledger) for one in row]
+
+    @app.get("/api/rows/{row}")
+    def one_row(row: int) -> Whole:
+        return whole(known(row), book, ledger)
+
+    @app.get("/api/news")
+    def news(after: int = 0) -> News:
+        return News(changes=[Decided.of(one) for one in ledger.after(after)], standing=ledger.progress())
+
+    @app.post("/api/decide")
+    def decide(wish: Wish) -> News:
+        try:
+            change = ledger.decide(known(wish.row), wish.verdict, wish.text, wish.reason, wish.seen)
+        except OvertakenError:
+            raise HTTPException(409, "somebody else decided this row meanwhile") from None
+        except ConfigError as error:
+            raise HTTPException(422, f"{error.found}. {error.remedy}".strip()) from None
+        return News(changes=[Decided.of(change)], standing=ledger.progress())
+
+
+def _serve_clips(app: FastAPI, clips: Footage, pictures: Pictures) -> None:
+    @app.get("/api/clips/{number}")
+    def one_clip(number: int) -> Clip:
+        return clips.about(number)
+
+    @app.get("/clips/{number}")
+    @app.head("/clips/{number}")
+    def footage(number: int) -> Response:
+        """The file itself, if it is a video; any other file that a row names stays where it is."""
+        if not clips.about(number).plays:
+            raise HTTPException(404, "no video that a browser plays")
+        path = clips.clip(number).path
+        return FileResponse(path, media_type=PLAYED[path.suffix.lower()], stat_result=path.stat())
+
+    @app.get("/frames/{number}")
+    async def frame(number: int, at: float | None = None, large: bool = False) -> Response:
+        """A frame as JPEG: the one shown `at` a second of the file, or one from the middle of the clip."""
+        if at is not None and not 0 <= at <= _LONGEST_S:
+            raise HTTPException(404, "no such moment")
+        policy = Uniform(count=1) if at is None else Times(times=(round(at, 3),))
+        waiting = await run_in_threadpool(pictures.frame, clips.clip(number), policy, SIDES[large])
+        try:
+            data = await asyncio.shield(asyncio.wrap_future(waiting))
+        except BrokenClip as error:
+            raise HTTPException(404, error.reason) from None
+        except BusyError:
+            raise HTTPException(503, "too many frames are wanted") from None
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})

@@ -1,0 +1,193 @@
+"""Decisions as they are made: each on the disk before it counts, in the form that `vidapt clean` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from pydantic import ValidationError
+
+from vidapt.appended import Appended
+from vidapt.cleaning.decisions import PERSON, Decision, about, fate, fitting, read_decisions
+from vidapt.errors import ConfigError, FormatError, VidaptError
+from vidapt.files import check_file, exists
+from vidapt.formats.vidapt_jsonl import refuse_unwritable
+from vidapt.metrics.kappa import cohen_kappa
+from vidapt.reviewing.book import Item
+
+
+class OvertakenError(Exception):
+    """Somebody else decided the row after it was last looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A decision about a row.
+
+    Attributes:
+        row: Its number.
+        decision: What was decided.
+        count: How many decisions there were with it; it names this one.
+    """
+
+    row: int
+    decision: Decision
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work is.
+
+    Attributes:
+        count: Decisions, those that were taken back or replaced among them.
+        decided: Rows that a person decided.
+        settled: Disputed rows among them.
+        disputed: Rows in dispute.
+        kappa: Cohen's, of person and checks about "kept as it came"; None where it has no value.
+    """
+
+    count: int
+    decided: int
+    settled: int
+    disputed: int
+    kappa: float | None
+
+
+class Ledger:
+    """The file of decisions, which one process holds and any number of browsers add to.
+
+    Args:
+        path: Made with the first decision; what is there already counts.
+        items: The rows.
+        by: Who decides.
+
+    Raises:
+        ConfigError: If it holds something else than decisions, or those about other labels.
+        TakenError: If another process has it.
+    """
+
+    def __init__(self, path: Path, items: Sequence[Item], by: str = "") -> None:
+        self.path, self._items, self._by = path, items, by
+        self._lock = Lock()
+        self._changes: list[Change] = []
+        self._now: dict[int, Change] = {}
+        self._checks: dict[int, str] = {}
+        self.strangers = 0
+        check_file(path)
+        if exists(path):
+            self._take_up()
+        self.disputed = frozenset(
+            row
+            for row, item in enumerate(items)
+            if self.check_of(row) or (item.origin and item.origin.made.flags)
+        )
+        self._checked = any(map(self.check_of, range(len(items))))
+        self._file = Appended(path)
+
+    def _take_up(self) -> None:
+        """Count what is in the file, which stays as it is."""
+        _end_line(self.path)
+        there = read_decisions(self.path, cut_off=True)
+        fit = fitting(self.path, there, (item.sample for item in self._items))
+        for row, item in enumerate(self._items):
+            if (decision := fit.get(item.sample.id)) is not None:
+                self._note(row, decision)
+                if decision.of and item.check in ("", PERSON):  # cleaned since, as was decided
+                    self._checks[row] = decision.check
+        self.strangers = len(there) - len(fit)
+
+    def close(self) -> None:
+        """Let others have the file; where nothing was decided, none is left."""
+        self._file.close()
+
+    def check_of(self, row: int) -> str:
+        """Which check changed a row, as far as is known."""
+        return self._checks.get(row, self._items[row].check)
+
+    def of(self, row: int) -> Change | None:
+        """What holds for a row; None where it is undecided."""
+        change = self._now.get(row)
+        return None if change is None or change.decision.verdict == "undecided" else change
+
+    def after(self, count: int) -> list[Change]:
+        """Decisions behind the first `count` ones."""
+        return self._changes[max(0, count) :]
+
+    def decide(self, row: int, verdict: str, text: str, reason: str, seen: int) -> Change:
+        """Write a decision down.
+
+        Args:
+            row: Number of the row.
+            verdict: As in `Decision`.
+            text: Of a rewrite.
+            reason: In the person's words.
+            seen: Which decision about the row was last seen, by its count; 0 for none.
+
+        Raises:
+            OvertakenError: If another one holds by now; nothing is written.
+            ConfigError: If it is no decision, or its text is none that a label file can hold.
+            VidaptError: If the disk is full.
+        """
+        item = self._items[row]
+        named = {"of": about(item.sample), "check": self.check_of(row), "reason": reason, "by": self._by}
+        try:
+            decision = Decision.model_validate(
+                {"id": item.sample.id, "verdict": verdict, "text": text, **named}
+            )
+            if verdict == "rewrite" and (became := fate(item.sample, decision)) and became.now:
+                refuse_unwritable(became.now)
+        except ValidationError as error:
+            raise ConfigError("decision", error.errors(include_url=False)[0]["msg"]) from None
+        except FormatError as error:
+            raise ConfigError("decision", error.found, error.remedy) from None
+        with self._lock:
+            holds = self.of(row)
+            if seen != (holds.count if holds else 0):
+                raise OvertakenError
+            self._write(decision)
+            return self._note(row, decision)
+
+    def _write(self, decision: Decision) -> None:
+        try:
+            self._file.write(decision.model_dump(exclude_defaults=True))
+            self._file.sync()
+        except VidaptError:
+            self._file.close()
+            self._file = Appended(self.path)  # which cuts off half a line, that the next one would run into
+            raise
+
+    def progress(self) -> Progress:
+        """How far the work is."""
+        with self._lock:
+            decided = {row: one for row in self._now if (one := self.of(row)) is not None}
+        pairs = [
+            (one.decision.verdict == "keep", not check)
+            for row, one in decided.items()
+            if (check := self.check_of(row)) != PERSON
+        ]
+        kappa = cohen_kappa(pairs) if self._checked else None
+        settled = len(self.disputed & decided.keys())
+        kappa = None if kappa is None else round(kappa, 4)
+        return Progress(len(self._changes), len(decided), settled, len(self.disputed), kappa)
+
+    def _note(self, row: int, decision: Decision) -> Change:
+        change = Change(row, decision, len(self._changes) + 1)
+        self._changes.append(change)
+        self._now[row] = change
+        return change
+
+
+def _end_line(path: Path) -> None:
+    """End a last line that a person left without an end: such a one counts as cut off by a kill."""
+    try:
+        with path.open("rb+") as file:
+            last = file.read().rpartition(b"\n")[2]
+            if last.strip():
+                Decision.model_validate(json.loads(last))
+                file.write(b"\n")
+    except (ValueError, OSError):  # no decision: it is told by whoever reads the file
+        return

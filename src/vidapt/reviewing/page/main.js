@@ -1,0 +1,246 @@
+// The page: which rows there are, which one is looked at, and what is decided of it.
+import * as api from "./api.js";
+import { by, el, shown } from "./dom.js";
+import { List } from "./list.js";
+import { drawAnswer, drawRow, VERDICTS } from "./row.js";
+
+const NEWS_MS = 3000;
+const filters = by("filters"), box = by("row");
+const list = new List(by("list"), drawItem, (position) => { act(() => show(position)); narrow(false); });
+const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), opening: 0, shown: 0, deciding: null };
+
+function drawItem(node, brief, position, still) {
+  const key = brief ? `${brief.row} ${brief.decision?.seen ?? 0}` : "";
+  if (!brief) return void (node.dataset.key !== "" && ((node.dataset.key = ""), node.replaceChildren()));
+  if (node.dataset.key !== key) {
+    node.dataset.key = key;
+    const mark = brief.decision && el("span", { class: `badge ${brief.decision.verdict}` }, VERDICTS[brief.decision.verdict]);
+    node.replaceChildren(
+      el("div", { class: "thumb" }),
+      el("div", { class: "lines" },
+        el("div", { class: "head" }, el("span", { class: "name" }, brief.question || brief.id), brief.check && el("span", { class: `badge by-check ${brief.verdict}` }, brief.check), mark),
+        el("div", { class: "soft text" }, brief.text)));
+  }
+  const thumb = node.firstChild;
+  if (still && brief.clip !== null && !thumb.firstChild) {
+    const picture = el("img", { src: api.frame(brief.clip), alt: "", onerror: () => thumb.classList.add("broken") });
+    thumb.append(picture);
+  }
+}
+
+async function show(position) {
+  if (position < 0 || position >= list.order.length || editing()) return;
+  list.go(position);
+  await open(list.order[position]);
+}
+
+// What is being written is not lost to a click elsewhere.
+function editing() {
+  if (state.editing) tell("Save the answer first, or cancel.");
+  return Boolean(state.editing);
+}
+
+async function open(number) {
+  const mine = ++state.opening;
+  const row = await api.row(number);
+  if (mine !== state.opening) return;
+  state.view?.player?.close();
+  state.view = drawRow(box, row, (other) => act(() => jump(other)), state.checked);
+  box.scrollTop = 0;
+  state.shown = mine;
+  history.replaceState(null, "", `#${number}`);
+  buttons();
+}
+
+// To a row that need not be among those that the filters leave.
+function jump(number) {
+  if (editing()) return;
+  const position = list.order.indexOf(number);
+  if (position >= 0) return show(position);
+  return open(number);
+}
+
+async function find(wanted = null) {
+  const order = await api.find(new FormData(filters));
+  list.set(order);
+  by("found").textContent = `${order.length.toLocaleString("en")} ${order.length === 1 ? "row" : "rows"}`;
+  if (order.length) await show(Math.max(0, wanted === null ? 0 : order.indexOf(wanted)));
+  else { state.view = null; box.replaceChildren(el("p", { class: "missing" }, "No row is like that.")); buttons(); }
+}
+
+function take({ changes, standing }) {
+  for (const change of changes) {
+    list.update(change);
+    const { row } = state.view ?? {};
+    if (row?.row === change.row && !state.editing) {
+      row.decision = change.verdict === "undecided" ? null : change;
+      drawAnswer(state.view);
+      buttons();
+    }
+  }
+  state.count = Math.max(state.count, standing.count);
+  by("far").max = Math.max(1, standing.disputed);
+  by("far").value = standing.settled;
+  by("settled").textContent = `${standing.settled.toLocaleString("en")} of ${standing.disputed.toLocaleString("en")} disputed settled`;
+  by("settled").title = `${standing.decided} rows are decided, disputed or not`;
+  by("kappa").textContent = standing.kappa === null ? "κ –" : `κ ${standing.kappa.toFixed(2)}`;
+  by("kappa").title = "Cohen's kappa of person and checks: 1 is full agreement, 0 what chance gives";
+}
+
+const seen = ({ changes: [change] }) => (change.verdict === "undecided" ? 0 : change.seen);
+
+async function decide(verdict, text = "") {
+  const { row, why } = state.view ?? {};
+  if (!row || state.opening !== state.shown) return; // nobody decides a row that is not shown yet
+  const before = row.decision && { verdict: row.decision.verdict, text: row.decision.text, reason: row.decision.reason };
+  const news = await api.decide({ row: row.row, verdict, text, reason: why.value.trim(), seen: row.decision?.seen ?? 0 });
+  state.editing = null;
+  take(news);
+  state.undo.push({ row: row.row, before: before ?? { verdict: "undecided" } });
+  state.mine.set(row.row, seen(news));
+  buttons();
+  if (list.order[list.at] === row.row) await show(Math.min(list.at + 1, list.order.length - 1));
+}
+
+async function undo() {
+  const { row } = state.view ?? {};
+  const last = state.undo.pop();
+  if (!last && !row?.decision) return tell("Nothing was decided here yet.");
+  const wish = last ? { row: last.row, seen: state.mine.get(last.row), ...last.before } : { row: row.row, seen: row.decision.seen, verdict: "undecided" };
+  const news = await api.decide(wish);
+  take(news);
+  state.mine.set(wish.row, seen(news));
+  await jump(wish.row);
+}
+
+function edit() {
+  const { row, answer } = state.view ?? {};
+  if (!row || state.editing) return;
+  const field = el("textarea", { value: row.decision?.verdict === "rewrite" ? row.decision.text : row.now_answer ?? row.answer, maxLength: 1 << 20, "aria-label": "Answer" });
+  const save = () => act(() => alone(() => (field.value === row.answer ? decide("keep") : decide("rewrite", field.value))));
+  const cancel = () => { state.editing = null; drawAnswer(state.view); buttons(); };
+  state.editing = { save, cancel };
+  answer.replaceChildren(el("h3", {}, "Answer"), field,
+    el("p", { class: "buttons" }, el("button", { class: "good", onclick: save }, "Save"), el("button", { onclick: cancel }, "Cancel")));
+  field.focus();
+  buttons();
+}
+
+async function nextOpen() {
+  const undecided = new Set(await api.find({ ...Object.fromEntries(new FormData(filters)), state: "open" }));
+  const further = list.order.subarray(list.at + 1).findIndex((row) => undecided.has(row));
+  return further < 0 ? tell("No undecided row follows.") : show(list.at + 1 + further);
+}
+
+function step(by) {
+  const { player, moments } = state.view ?? {};
+  if (!player || !moments.length) return;
+  const at = player.at ?? -1;
+  const next = by > 0 ? moments.find((one) => one > at + 1e-3) : moments.findLast((one) => one < at - 1e-3);
+  if (next !== undefined) player.seek(next);
+}
+
+const ACTIONS = {
+  keep: () => alone(() => decide("keep")),
+  drop: () => alone(() => decide("drop")),
+  take: () => state.view?.row.now_answer != null && alone(() => decide("rewrite", state.view.row.now_answer)),
+  undo: () => alone(undo, true),
+  edit,
+  open: nextOpen,
+  next: () => show(list.at + 1),
+  previous: () => show(list.at - 1),
+  reason: () => state.view?.why.focus(),
+  play: () => state.view?.player?.toggle(),
+  back: () => step(-1),
+  on: () => step(1),
+  search: () => { narrow(true); filters.text.select(); },
+  filter: () => { narrow(true); filters.show.focus(); },
+  help: () => by("help").showModal(),
+};
+const KEYS = { k: "keep", d: "drop", t: "take", e: "edit", u: "undo", o: "open", n: "next", p: "previous", ArrowDown: "next", ArrowUp: "previous", r: "reason", " ": "play", ",": "back", ".": "on", "/": "search", f: "filter", "?": "help" };
+
+// Writes one decision after the other. A key that is pressed meanwhile would mean a row that was not seen yet, and
+// is not heeded; undoing waits, as it is clear what it means.
+async function alone(action, waits = false) {
+  if (state.deciding && !waits) return;
+  const mine = (state.deciding = Promise.resolve(state.deciding).catch(() => {}).then(action));
+  await mine.finally(() => { if (state.deciding === mine) state.deciding = null; });
+}
+
+async function act(action) {
+  try {
+    await action();
+  } catch (error) {
+    tell(error.message);
+    if (error.status === 409) await look();
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  const field = event.target.closest("input, textarea, select");
+  if (by("help").open) return;
+  if (state.editing && (event.key === "Escape" || (event.key === "Enter" && (event.ctrlKey || event.metaKey)))) {
+    event.preventDefault();
+    return event.key === "Escape" ? state.editing.cancel() : state.editing.save();
+  }
+  if (field) return void ((event.key === "Escape" || (event.key === "Enter" && field !== filters.text)) && field.tagName !== "TEXTAREA" && field.blur());
+  const name = KEYS[event.key];
+  if (!name || event.ctrlKey || event.metaKey || event.altKey || (event.key === " " && event.target.closest("button"))) return;
+  event.preventDefault();
+  act(ACTIONS[name]);
+});
+
+function buttons() {
+  const row = state.view?.row, busy = Boolean(state.editing);
+  for (const button of by("actions").children) {
+    const name = button.dataset.do;
+    button.disabled = !row || busy;
+    if (name === "take") button.hidden = row?.now_answer == null;
+    const mine = { keep: "keep", drop: "drop" }[name];
+    button.setAttribute("aria-pressed", Boolean(mine && row?.decision?.verdict === mine));
+  }
+}
+
+function narrow(rows) {
+  document.body.classList.toggle("shows-rows", rows);
+  by("rows-button").setAttribute("aria-expanded", rows);
+  by("rows-button").textContent = rows ? "Clip" : "Rows";
+}
+
+function tell(text) {
+  by("toast").textContent = shown(text);
+  by("toast").hidden = false;
+  clearTimeout(tell.timer);
+  tell.timer = setTimeout(() => { by("toast").hidden = true; }, 5000);
+}
+
+const look = async () => take(await api.news(state.count));
+
+function choices(name, counts) {
+  const options = Object.entries(counts).map(([value, count]) => el("option", { value }, `${value} (${count.toLocaleString("en")})`));
+  filters[name].replaceChildren(el("option", { value: "" }, "any"), ...options);
+  filters[name].parentElement.hidden = !options.length;
+}
+
+async function begin() {
+  const about = await api.start();
+  by("title").textContent = document.title = about.title;
+  by("file").textContent = `Decisions go to ${shown(about.file)}${about.by && `, by ${shown(about.by)}`}.`;
+  by("notes").textContent = about.notes.map(shown).join(". ");
+  by("notes").hidden = !about.notes.length;
+  for (const [name, counts] of Object.entries(about.facets)) choices(name, counts);
+  take({ changes: [], standing: about.standing });
+  state.checked = Object.keys(about.facets.check).length > 0;
+  if (about.standing.disputed) filters.show.value = "disputed";
+  filters.addEventListener("change", () => act(find));
+  filters.addEventListener("submit", (event) => { event.preventDefault(); filters.text.blur(); });
+  filters.text.addEventListener("input", () => { clearTimeout(find.timer); find.timer = setTimeout(() => act(find), 250); });
+  by("actions").addEventListener("click", ({ target }) => { const name = target.closest("button")?.dataset.do; if (name) act(ACTIONS[name]); });
+  by("help-button").addEventListener("click", ACTIONS.help);
+  by("rows-button").addEventListener("click", () => narrow(!document.body.classList.contains("shows-rows")));
+  const wanted = /^#\d+$/.test(location.hash) ? Number(location.hash.slice(1)) : null;
+  await find(wanted);
+  setInterval(() => document.hidden || look().catch(() => {}), NEWS_MS);
+}
+
+act(begin);

@@ -1,0 +1,99 @@
+"""Labels to look over, what checks and teachers said of them, and the page's server as a browser asks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clean_tools import row, write_rows
+from footage_tools import film
+from starlette.testclient import TestClient
+
+from vidapt.reviewing.app import make_app
+from vidapt.reviewing.book import Book, Sources, open_book
+from vidapt.reviewing.guard import Guard
+from vidapt.reviewing.ledger import Ledger
+from vidapt.reviewing.pictures import Pictures
+
+TOKEN = "a-token-of-the-tests"
+SCRIPT = "<script>document.title = 'owned'</script>\u202e<b onclick='x()'>red</b>"
+
+
+def labels(folder: Path, count: int = 4) -> Path:
+    """Rows `r0`, `r1`, ... that say their number, each of a clip of its own."""
+    for number in range(count):
+        film(folder / f"r{number}.mp4", "mp4", base=number)
+    rows = [row(f"r{number}", f"Ball {number} rolls.", facts={"type": "caption"}) for number in range(count)]
+    return write_rows(folder / "labels.jsonl", rows)
+
+
+def rejected(folder: Path, *told: tuple[str, str, str, str | None], file: str = "labels.jsonl") -> Path:
+    """What a cleaning would say of rows of a label file: id, check, verdict, and what it was rewritten to."""
+    rows = {one["id"]: one for one in map(json.loads, (folder / file).read_text("utf-8").splitlines())}
+    lines = []
+    for name, check, verdict, now in told:
+        line = {"id": name, "check": check, "version": 1, "verdict": verdict, "reason": f"{check} says so"}
+        line |= {"again": False, "source": f"{file}:1", "row": rows[name]}
+        lines.append(line if now is None else line | {"now": rows[name] | {"answer": now}})
+    return write_rows(folder / "clean.rejected.jsonl", lines)
+
+
+def provenance(folder: Path, *made: dict[str, Any], name: str = "labels.jsonl") -> Path:
+    """What a teacher's side would write of clips; each needs `clip` and `text`."""
+    texts = dict.fromkeys(("folder", "settings", "created", "version"), "")
+    lists: dict[str, Any] = {
+        one: [] for one in ("teachers", "frames", "size", "facts", "flags", "calls", "notes")
+    }
+    other = {"start_s": 0.0, "end_s": None, "rate": None, "length_s": 3.0, "movement": 0.0, "rounds": 1}
+    columns = {**texts, **lists, **other, "mode": "caption", "usage": {}, "voices": [], "agreement": None}
+    rows = []
+    for number, given in enumerate(made):
+        own = dict(given)
+        clip, text, parts = own.pop("clip"), own.pop("text"), own.pop("parts", [])
+        label = {
+            "id": clip,
+            "kind": "caption",
+            "question": "?",
+            "text": text,
+            "type": "caption",
+            "parts": parts,
+        }
+        rows.append({**columns, "key": str(number), "clip": clip, "path": clip, "labels": [label], **own})
+    return write_rows(folder / f"{name}.provenance.jsonl", [json.dumps(one) for one in rows])
+
+
+@dataclass(frozen=True)
+class Up:
+    """A page that is up."""
+
+    client: TestClient
+    book: Book
+    ledger: Ledger
+
+    def get(self, path: str, **more: Any) -> Any:
+        return self.client.get(f"/{TOKEN}/{path}", **more)
+
+    def decide(self, row: int, verdict: str, text: str = "", seen: int = 0) -> Any:
+        wish = {"row": row, "verdict": verdict, "text": text, "seen": seen}
+        return self.client.post(f"/{TOKEN}/api/decide", json=wish)
+
+    def found(self, **filters: str) -> list[int]:
+        data = self.get("api/find", params=filters).content
+        return [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
+
+
+@contextmanager
+def up(files: Sequence[Path], decisions: Path | None = None, **more: Any) -> Iterator[Up]:
+    book = open_book(Sources(files, **more))
+    ledger = Ledger(decisions or files[0].with_name("decisions.jsonl"), book.items, "Ann")
+    pictures = Pictures(files[0].parent / "frames")
+    app = Guard(make_app(book, ledger, pictures, "Labels", "Ann"), TOKEN)
+    try:
+        yield Up(TestClient(app, base_url="http://127.0.0.1:8000"), book, ledger)
+    finally:
+        pictures.close()
+        ledger.close()
