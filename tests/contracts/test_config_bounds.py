@@ -150,6 +150,7 @@ OTHERS = {
         "contradiction.below": Row(0.2, (-ABOVE_0, ABOVE_1), (0, 1)),
         "contradiction.voices": Row(0.5, (0, ABOVE_1), (ABOVE_0, 1)),
         "contradiction.short": above_zero(5),
+        "invisible.below": Row(0.25, (0, ABOVE_1), (ABOVE_0, 1)),
         "language.foreign": Row(0.2, (0, ABOVE_1), (ABOVE_0, 1)),
         "length.low": Row(0.05, (-ABOVE_0, 0.5), (0, 0.4)),
         "length.high": Row(0.95, (0.5, ABOVE_1), (0.6, 1)),

@@ -17,6 +17,9 @@ from vidapt.worlds.billiards import simulate
 RUN = CliRunner()
 COMMANDS = (
     "adapt",
+    "label",
+    "clean",
+    "probe",
     "review",
     "train",
     "eval",

@@ -87,6 +87,9 @@ def test_options_stand_in_for_a_recipe_and_a_budget_is_told(tmp_path: Path) -> N
         (["clips", "--mode", "facst"], "did you mean 'facts'?"),
         (["clips", "--teacher", "http://x", "--served", "m", "--key-env", "NO_SUCH"], "NO_SUCH is not set"),
         (["nowhere"], "no such file"),
+        (["clips", "--again", "x.jsonl", "--dry-run"], "goes with neither --overwrite nor --dry-run"),
+        (["clips", "--chunk", "often"], "give seconds, or shots"),
+        (["clips", "--teacher", "billiards-home", "--price", "1,2"], "leave out --price"),
     ],
 )
 def test_what_cannot_be_is_refused(

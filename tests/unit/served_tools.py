@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,6 +36,28 @@ def said(text: str, **more: Any) -> dict[str, Any]:
     return {"choices": [{"message": {"role": "assistant", "content": text}}], **more}
 
 
+def _body(request: BaseHTTPRequestHandler) -> dict[str, Any]:
+    """What is asked.
+
+    Raises:
+        ConnectionError: If whoever asked was killed meanwhile.
+    """
+    size = int(request.headers["Content-Length"])
+    sent = request.rfile.read(size)
+    if len(sent) < size:
+        raise ConnectionError
+    return dict(json.loads(sent))
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *where: Any) -> None:
+        """Say nothing of who hung up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*where)
+
+
 @contextmanager
 def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
     """Serve until the block ends."""
@@ -47,7 +70,7 @@ def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
             self._send(listed if self.path == "/v1/models" else (404, {}))
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = _body(self)
             fake.headers.append(dict(self.headers))
             fake.heard.append(body)
             self._send(answer(body) if self.path == "/v1/chat/completions" else (404, {}))
@@ -78,8 +101,7 @@ def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     fake.url = f"http://127.0.0.1:{server.server_port}"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.curation import check, split, stats
-from vidapt.curation.split import _dealt
+from vidapt.curation.split import dealt
 from vidapt.errors import ConfigError
 from vidapt.formats import open_samples
 
@@ -100,12 +100,12 @@ def test_sessions_are_what_a_pattern_finds_or_folders(tmp_path: Path) -> None:
 def test_parts_are_near_their_shares_and_none_is_empty(sizes: list[int], seed: int) -> None:
     groups = [group for group, size in enumerate(sizes) for _ in range(size)]
     ratios = {"train": 0.8, "val": 0.1, "test": 0.1}
-    dealt = _dealt(groups, ratios, seed)
-    assert dealt == _dealt(groups, ratios, seed)
-    assert set(dealt.values()) == set(ratios)
-    assert dealt.keys() == set(groups)
+    homes = dealt(groups, ratios, seed)
+    assert homes == dealt(groups, ratios, seed)
+    assert set(homes.values()) == set(ratios)
+    assert homes.keys() == set(groups)
     for name, share in ratios.items():
-        rows = sum(sizes[group] for group, home in dealt.items() if home == name)
+        rows = sum(sizes[group] for group, home in homes.items() if home == name)
         assert abs(rows - share * len(groups)) <= 2 * max(sizes)
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vidapt.cleaning.cost import Cost, costs
 from vidapt.cleaning.decisions import PERSON, Agreement, Decision, agreement, fate, fitting, read_decisions
 from vidapt.cleaning.inputs import Inputs, read_inputs
 from vidapt.cleaning.labels import Fate, Given
@@ -40,6 +41,7 @@ class Source:
         options: Of the format.
         provenance: Further files of provenance.
         decisions: What a person decided; None if nobody did.
+        per_hour: What an hour of the machine costs that captioned; None leaves it unknown.
     """
 
     files: Sequence[str | Path]
@@ -47,6 +49,7 @@ class Source:
     options: Mapping[str, Any] | None = None
     provenance: Sequence[Path] = ()
     decisions: Path | None = None
+    per_hour: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Summary:
         settings: Hash of the checks' versions and options.
         inputs: Fingerprint of the sound rows.
         blind: Fingerprint of the model that saw no clips; None without one.
+        costs: What was spent for each clip that is kept, by who made its labels, where that is known.
         version: Of vidapt.
     """
 
@@ -85,12 +89,14 @@ class Summary:
     settings: str
     inputs: str
     blind: str | None
+    costs: Sequence[Cost] = ()
     version: str = VERSION
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         plain = asdict(self)
         plain["checks"] = {name: asdict(told) for name, told in self.checks.items()}
+        plain["costs"] = [one.to_dict() for one in self.costs]
         plain["agreement"] = self.agreement and self.agreement.to_dict()
         return plain
 
@@ -160,7 +166,7 @@ def clean(
     settings.opened()  # what they cannot open is told before labels are read
     with ExitStack() as held:
         held.enter_context(owned(out))
-        inputs = read_inputs(source.files, source.kind, source.options, source.provenance)
+        inputs = read_inputs(source.files, source.kind, source.options, source.provenance, source.per_hour)
         scores = held.enter_context(likelihood(blind, places.blind, device, report)) if blind else None
         there = decisions
         if source.decisions is not None:
@@ -222,6 +228,7 @@ def _summary(
     settings: Cleaning,
     scores: Likelihood | None,
 ) -> Summary:
+    origins = inputs.origins
     outcomes = Counter(fate.verdict.outcome for fate in judged.fates.values())
     return Summary(
         out=str(places.out),
@@ -238,6 +245,7 @@ def _summary(
         settings=settings.hash,
         inputs=fingerprint(inputs.samples),
         blind=None if scores is None else scores.model,
+        costs=costs(inputs.made, [origins[key].made for key in judged.kept if key in origins]),
     )
 
 

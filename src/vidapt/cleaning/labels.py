@@ -19,10 +19,14 @@ class Origin:
     Attributes:
         agreement: Of the voices, 0 to 1; None where there was one.
         voices: What each of several teachers or samples said of the clip; none where they stated facts.
+        clauses: Of a text that was made of facts: the words of each, and what types its facts are of.
+        made: Key of what was spent on its clip.
     """
 
     agreement: float | None = None
     voices: tuple[str, ...] = ()
+    clauses: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    made: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class Check(Protocol):
 
     Attributes:
         version: Raised whenever it would judge otherwise; told with each verdict.
+
+    One that reads files has `files(cfg)`, which gives them by the names of its options.
     """
 
     version: ClassVar[int]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from vidapt.cleaning.cost import HEAD
 from vidapt.cleaning.decisions import Agreement
 from vidapt.cleaning.job import Cleaned
 from vidapt.cleaning.labels import Fate
@@ -40,6 +41,10 @@ def write_page(path: Path, cleaned: Cleaned) -> None:
     ]
     head = ["check", "version", "labels judged", "rows set aside", "rows rewritten"]
     sections = [Section("Checks", tables=[PlainTable("what each check did", head, rows)])]
+    if found.costs:
+        costs = PlainTable("by who made the labels", HEAD, [cost.row() for cost in found.costs])
+        lede = "All that was spent, on whatever clip, over the clips of which a label is kept."
+        sections.append(Section("What a kept clip costs", lede, tables=[costs]))
     if found.agreement is not None:
         sections.append(_agreement(found.agreement))
     sections += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,11 @@ class Cleaning:
     def plain(self) -> dict[str, Any]:
         """Names, versions and options, as JSON holds them."""
         return {
-            name: {"version": find(CHECKS, name).version, **cfg.model_dump(mode="json")}
+            name: {
+                "version": find(CHECKS, name).version,
+                **cfg.model_dump(mode="json"),
+                **_content(name, cfg),
+            }
             for name, cfg in self.checks.items()
         }
 
@@ -44,6 +49,14 @@ class Cleaning:
     def hash(self) -> str:
         """Hash of all that verdicts depend on beside the labels."""
         return digest(list(self.plain().items()))
+
+
+def _content(name: str, cfg: PartConfig) -> dict[str, Any]:
+    """What is in the files that a check reads, since its verdicts depend on it."""
+    files: Mapping[str, Path] = getattr(find(CHECKS, name), "files", lambda _: {})(cfg)
+    return {
+        f"{field} is": hashlib.sha256(path.read_bytes()).hexdigest()[:24] for field, path in files.items()
+    }
 
 
 def shipped() -> Path:

@@ -21,6 +21,7 @@ from vidapt.cli import (
     models,
     parity,
     planning,
+    probing,
     recipes,
     reviewing,
     runs,
@@ -66,6 +67,7 @@ app.add_typer(runs.app, name="runs")
 app.command(short_help="Tell what a recipe will cost, and what it could do better.")(planning.plan)
 app.command()(training.train)
 app.command("eval", short_help="Measure what a model sees and what it makes up.")(measuring.evaluate)
+app.command(short_help="Tell what tower and connector hold of what labels say.")(probing.probe)
 app.command(short_help="Train a recipe without a stage or with other settings; compare.")(ablating.ablate)
 app.command(short_help="Caption every clip of a folder: one row each.")(captioning.caption)
 app.command(short_help="Answer questions about a clip, or about several together.")(captioning.ask)

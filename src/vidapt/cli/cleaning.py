@@ -47,6 +47,10 @@ def clean(
         list[Path] | None,
         typer.Option(help="Of `vidapt label`; FILE.provenance.jsonl beside a label file is found."),
     ] = None,
+    per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="MONEY", help="What an hour of the machine costs that captioned."),
+    ] = None,
     page: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write a page of counts and examples.")
     ] = None,
@@ -74,7 +78,7 @@ def clean(
             check_file(page)
         settled = read_cleaning(settings, change or [], only=only or [], without=without or [])
         options = {} if media_root is None else {"media_root": media_root}
-        source = Source(files, labels, options, provenance or [], decisions)
+        source = Source(files, labels, options, provenance or [], decisions, per_hour)
         with progress() as report:
             cleaned = clean_labels(source, out, settled, blind=blind, device=device, report=report)
         if page is not None:
@@ -100,6 +104,10 @@ def _show(found: Summary, page: Path | None, *, as_json: bool) -> None:
         return
     rows = [[name, t.judged, t.dropped, t.rewritten] for name, t in found.checks.items()]
     table(["check", "labels judged", "rows set aside", "rows rewritten"], rows)
+    if found.costs:
+        from vidapt.cleaning.cost import HEAD
+
+        table(list(HEAD), [cost.row() for cost in found.costs])
     say(f"kept: {found.kept} of {found.rows} rows: {found.out}")
     say(f"set aside: {found.dropped} rows: {found.rejected}")
     if page is not None:
@@ -111,5 +119,7 @@ def _show(found: Summary, page: Path | None, *, as_json: bool) -> None:
     if found.agreement is not None:
         kappa = "none" if found.agreement.kappa is None else f"{found.agreement.kappa:.2f}"
         remark(f"person and checks: kappa {kappa} over {found.agreement.decided} decided rows")
+        if found.agreement.unknown:
+            remark(f"{found.agreement.unknown} decisions are about rows that are not there")
     if not found.kept:
         remark("no label is left")

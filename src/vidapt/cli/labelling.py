@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidapt.cli._options import Fps, Json, Workers
-from vidapt.cli._show import plain_errors, remark, say, table
+from vidapt.cli._show import numbers, plain_errors, remark, say, table
 from vidapt.errors import BudgetError, ConfigError, VidaptError
 
 if TYPE_CHECKING:
     from vidapt.teaching.foresee import Foreseen
     from vidapt.teaching.job import Summary
     from vidapt.teaching.settings import Labelling
+
+
+_PRICE = "--price IN,OUT, or `price` in the recipe"
 
 
 def label(
@@ -35,6 +38,10 @@ def label(
     key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
     ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option(metavar="IN,OUT", help="What a million tokens cost there, read and written."),
+    ] = None,
     mode: Annotated[str | None, typer.Option(help="caption, facts or questions.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="Such as frames.count=8: YAML.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Stop before more money than this is spent.")] = None,
@@ -45,11 +52,24 @@ def label(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell calls, tokens and money; ask nothing.")
     ] = False,
+    again: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rejected rows of `vidapt clean`: ask anew for what they mark."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace labels of another recipe.")] = False,
     albums: Annotated[
         bool, typer.Option("--albums", help="A folder of pictures is one clip, not a clip per picture.")
     ] = False,
     fps: Fps = None,
+    chunk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS|shots", help="Cut films into stretches, each labelled; or where shots change."
+        ),
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option(help="Seconds for which a stretch goes on into the next one.")
+    ] = 0.0,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -62,12 +82,19 @@ def label(
             return
         if source is None:
             raise ConfigError("label", "no clips are given", "give a folder, or --new-recipe FILE")
+        from vidapt.captioning.chunks import Cutting
         from vidapt.teaching.todo import Source
 
         settled = _settled(
-            recipe, change or [], _teacher(teacher, served, key_env), mode, max_cost, max_tokens
+            recipe, change or [], _teacher(teacher, served, key_env, price), mode, max_cost, max_tokens
         )
-        clips = Source(source, albums, fps, workers)
+        clips = Source(source, albums, fps, workers, Cutting.of(chunk, overlap))
+        if again is not None and (overwrite or dry_run):
+            raise ConfigError(
+                "--again",
+                "goes with neither --overwrite nor --dry-run",
+                "leave one out; --max-cost bounds it",
+            )
         if dry_run:
             from vidapt.teaching.foresee import foresee
             from vidapt.teaching.job import open_teachers
@@ -81,7 +108,9 @@ def label(
         from vidapt.teaching.job import label_folder
 
         with progress() as report:
-            summary = label_folder(settled, clips, out, replies=replies, overwrite=overwrite, report=report)
+            summary = label_folder(
+                settled, clips, out, replies=replies, overwrite=overwrite, again=again, report=report
+            )
         _show(summary, as_json=as_json)
         _fail_if_unfinished(summary)
 
@@ -96,21 +125,36 @@ def _copy(to: Path) -> None:
     say(to)
 
 
-def _teacher(teacher: str | None, served: str | None, key_env: str | None) -> list[dict[str, Any]] | None:
+def _teacher(
+    teacher: str | None, served: str | None, key_env: str | None, price: str | None
+) -> list[dict[str, Any]] | None:
     """The teacher that options describe; None without any."""
+    of_server = [
+        name
+        for name, value in (("--served", served), ("--key-env", key_env), ("--price", price))
+        if value is not None
+    ]
     if teacher is None:
-        if served is not None or key_env is not None:
+        if of_server:
             raise ConfigError(
-                "--teacher", "is needed with --served and --key-env", "give the server's address"
+                "--teacher", f"is needed with {' and '.join(of_server)}", "give the server's address"
             )
         return None
     if "://" not in teacher:
-        if served is not None or key_env is not None:
-            raise ConfigError("--teacher", f"{teacher} is no server", "leave out --served and --key-env")
+        if of_server:
+            raise ConfigError("--teacher", f"{teacher} is no server", f"leave out {' and '.join(of_server)}")
         return [{"kind": "local", "model": teacher}]
     if served is None:
         raise ConfigError("--served", "is missing", "say what the model is called at that address")
-    return [{"kind": "endpoint", "url": teacher, "model": served, "key_env": key_env}]
+    found = {"kind": "endpoint", "url": teacher, "model": served, "key_env": key_env}
+    return [found if price is None else {**found, "price": _price(price)}]
+
+
+def _price(text: str) -> dict[str, float]:
+    values = numbers("--price", text)
+    if len(values) != 2:
+        raise ConfigError("--price", f"{text!r} is no pair of numbers", "such as 0.2,0.8")
+    return dict(zip(("input", "output"), values, strict=True))
 
 
 def _settled(
@@ -143,7 +187,7 @@ def _show_foreseen(found: Foreseen, *, as_json: bool) -> None:
     if found.broken:
         remark(f"{found.broken} clips are broken")
     if found.unpriced:
-        remark(f"no price, counted as free: {', '.join(found.unpriced)}")
+        remark(f"cost unknown, since nobody has said a price: {', '.join(found.unpriced)}; give {_PRICE}")
 
 
 def _show(summary: Summary, *, as_json: bool) -> None:
@@ -153,6 +197,12 @@ def _show(summary: Summary, *, as_json: bool) -> None:
     head = ["labelled", "kept from before", "broken", "labels", "calls", "tokens", "spent"]
     table(head, [summary.row()])
     say(summary.out)
+    if summary.asked_again:
+        remark(f"{summary.asked_again} clips have other labels now; clean them again")
+    if summary.unmended:
+        remark(f"{summary.unmended} clips were asked again in vain, and keep what they had")
+    if summary.money is None:
+        remark(f"cost unknown, since a teacher has no price; give {_PRICE}")
     if summary.per_clip:
         remark(f"{summary.per_clip:.4g} {summary.currency} for each clip that has labels")
 
@@ -161,6 +211,8 @@ def _fail_if_unfinished(summary: Summary) -> None:
     if summary.ignored:
         counts = ", ".join(f"{n} {suffix or 'without an ending'}" for suffix, n in summary.ignored.items())
         remark(f"ignored, as they are no clips: {counts}")
+    if summary.vanished:
+        remark(f"{summary.vanished} clips that have labels are not there any more; their labels are kept")
     if summary.unsettled:
         remark(f"{summary.unsettled} questions may have been paid for without an answer; they count in full")
     if summary.quarantine is not None:

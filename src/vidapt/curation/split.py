@@ -17,20 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from vidapt.curation.components import Components
-from vidapt.curation.footage import contents, first_rows
-from vidapt.curation.likeness import ALIKE, Signatures, near, nearest, signatures
+from vidapt.curation.footage import first_rows
+from vidapt.curation.likeness import Signatures, nearest
+from vidapt.curation.ties import tie
 from vidapt.errors import ConfigError
 from vidapt.formats import check as check_samples
 from vidapt.formats import open_samples
 from vidapt.formats.vidapt_jsonl import write
-from vidapt.nouns import Clip, Sample
+from vidapt.nouns import Sample
 from vidapt.progress import Reporter, silent
 
 RATIOS: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
-
-_SESSIONS, _LARGEST = 10, 0.4
-"""Folders from which on they are taken for sessions, and the share of all clips that one may have."""
 
 _TOLD = 10
 
@@ -122,15 +119,13 @@ def split(
     count = os.cpu_count() or 1 if workers is None else workers
     samples = [sample for file in files for sample in open_samples(file, kind, **(options or {}))]
     check_samples(samples)
-    clips = list(first_rows(samples))
-    session, told = _sessions(clips, by)
-    found = signatures(clips, count, report) if frames else None
-    components, ties = _tied(samples, clips, session, found)
-    groups = components.of(samples)
-    homes = _dealt(groups, ratios, seed)
+    found = tie(samples, by=by, frames=frames, workers=count, report=report)
+    groups = found.groups
+    homes = dealt(groups, ratios, seed)
     parts = _written(samples, groups, homes, ratios, out)
-    neighbours = [] if found is None else _neighbours(samples, groups, homes, found)
-    return Split(parts, ties, told, neighbours[:_TOLD], seed)
+    alike = found.signatures
+    neighbours = [] if alike is None else _neighbours(samples, groups, homes, alike)
+    return Split(parts, found.ties, found.sessions, neighbours[:_TOLD], seed)
 
 
 def _check_ratios(ratios: Mapping[str, float]) -> None:
@@ -144,44 +139,7 @@ def _check_ratios(ratios: Mapping[str, float]) -> None:
         raise ConfigError("ratios", f"{wrong[0]!r} is no name of a file", "use letters and digits")
 
 
-def _sessions(clips: Sequence[Clip], by: str | None) -> tuple[dict[Clip, str], str]:
-    """What session each clip is of, and what that was told by."""
-    if by not in (None, "file"):
-        try:
-            pattern = re.compile(str(by))
-        except re.error as error:
-            raise ConfigError("by", f"{by!r} is no regular expression: {error}") from None
-        matches = {clip: pattern.search(str(clip.path)) for clip in clips}
-        lost = [str(clip.path) for clip, match in matches.items() if match is None]
-        if lost:
-            raise ConfigError("by", f"{by!r} finds nothing in {lost[0]} and {len(lost) - 1} more", "widen it")
-        named = {clip: match.group(match.re.groups and 1) for clip, match in matches.items() if match}
-        return {clip: str(name) for clip, name in named.items()}, f"what {by!r} finds in a path"
-    folders = Counter(clip.path.parent for clip in clips)
-    largest = max(folders.values(), default=0)
-    if by is None and len(folders) >= _SESSIONS and largest <= _LARGEST * len(clips):
-        return {clip: str(clip.path.parent) for clip in clips}, f"the {len(folders)} folders of clips"
-    return {clip: str(clip.path) for clip in clips}, "each file"
-
-
-def _tied(
-    samples: Sequence[Sample], clips: Sequence[Clip], session: Mapping[Clip, str], found: Signatures | None
-) -> tuple[Components, dict[str, int]]:
-    components = Components(clips)
-    content = contents(list(dict.fromkeys(clip.path for clip in clips)))
-    ties = {
-        "file": components.tie_equal({clip: str(clip.path) for clip in clips}),
-        "session": components.tie_equal(session),
-        "content": components.tie_equal({clip: content.get(clip.path, str(clip.path)) for clip in clips}),
-        "row": sum(components.tie(sample.media[0], clip) for sample in samples for clip in sample.media[1:]),
-    }
-    if found is not None:
-        pairs = near(found, ALIKE)
-        ties["frames"] = sum(components.tie(found.clips[a], found.clips[b]) for a, b, _ in pairs)
-    return components, ties
-
-
-def _dealt(groups: Sequence[int], ratios: Mapping[str, float], seed: int) -> dict[int, str]:
+def dealt(groups: Sequence[int], ratios: Mapping[str, float], seed: int) -> dict[int, str]:
     """Where each group goes: the largest first, each to the part that lacks most; seeds decide among equals.
 
     Raises:

@@ -18,7 +18,7 @@ from vidapt.models.layout import layout_of
 from vidapt.models.packed import Reading, reading_length, spell
 from vidapt.models.reach import REMEDY, late, most_frames, reach_of, sequence
 from vidapt.models.video_lm import VideoLM
-from vidapt.nouns import Clip, Frames, Layout, Moments, Plan, View, Views
+from vidapt.nouns import Clip, Frames, Layout, Moments, Plan, Seen, Stamp, Tokens, View, Views
 from vidapt.video import decode_ahead
 
 AHEAD_FRAMES = 512
@@ -143,6 +143,34 @@ class Watcher:
                 raise views
             sound.append((clip, frames, views))
         return self._look(sound)
+
+    @torch.inference_mode()
+    def look_through(
+        self, clip: Clip, frames: Frames, beside: int = 0
+    ) -> tuple[Seen, list[Tokens | str | Stamp], SeenClip]:
+        """One clip with all that lies between its frames and the language model.
+
+        Args:
+            clip: What was decoded.
+            frames: Its frames.
+            beside: How many tokens of text are read with it.
+
+        Returns:
+            What the towers saw, what the connector made of it, and the clip as it is read.
+
+        Raises:
+            BrokenClip: If no view can be cut, or it is longer than the language model reads.
+        """
+        views = self._cut(clip, frames, beside=beside)
+        if isinstance(views, BrokenClip):
+            raise views
+        device = self.model.device
+        seen = self.model.see_views(
+            replace(views, tensors=tuple(tensor.to(device) for tensor in views.tensors))
+        )
+        read, times = self.model.read(seen), tuple(map(float, frames.times_s))
+        tokens, moments = visual_tokens(read)[0], frames.moments
+        return seen, read, SeenClip(clip, tokens, layout_of(read), times, moments, frames.notes)
 
     @torch.inference_mode()
     def _look(self, clips: Sequence[tuple[Clip, Frames, Views]]) -> list[SeenClip]:

@@ -110,6 +110,20 @@ def asked(sample: Sample) -> str:
     return normalise(" ".join(sample.question.replace(MEDIA, " ").split()))
 
 
+def fillers(questions: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """What normalised questions share with others, and what stands in its slot.
+
+    >>> fillers(["is the red ball there", "is the blue ball there"])["is the red ball there"]
+    ('is the … ball there', 'red')
+    """
+    found = {}
+    for question, (before, behind) in _shared(questions).items():
+        told = question.split()
+        filler = " ".join(told[len(before) : len(told) - len(behind)])
+        found[question] = " ".join((*before, SLOT, *behind)), filler
+    return found
+
+
 def _shared(questions: Iterable[str]) -> dict[str, Frame]:
     """The frame of every question that shares one, the most common frames first."""
     fillers: dict[Frame, list[str]] = defaultdict(list)

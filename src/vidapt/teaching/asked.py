@@ -113,6 +113,10 @@ class Teacher(Protocol):
     limits: Limits
 
     @property
+    def priced(self) -> bool:
+        """Whether it is known what it costs."""
+
+    @property
     def identity(self) -> list[object]:
         """What tells its answers from those of others, beside the questions, as plain values."""
 
@@ -147,7 +151,7 @@ class Call:
         reply: Key of the answer among the replies.
         read: Tokens read, or the most it can have been where the teacher does not say.
         written: Tokens written, likewise.
-        money: What they cost.
+        money: What they cost; None where nobody has said.
         seconds: How long it took.
         frames: How many were shown.
         told: Whether the teacher told its tokens.
@@ -159,7 +163,7 @@ class Call:
     reply: str
     read: int
     written: int
-    money: float
+    money: float | None
     seconds: float
     frames: int
     told: bool
@@ -167,9 +171,15 @@ class Call:
 
 @dataclass
 class Tally:
-    """Calls that were made for one clip."""
+    """Calls that were made for one clip.
+
+    Attributes:
+        calls: Those that were answered.
+        fresh: How many questions had no answer among the replies of before.
+    """
 
     calls: list[Call] = field(default_factory=list)
+    fresh: int = 0
 
 
 class Failed(VidaptError):  # noqa: N818 - it names what became of a question

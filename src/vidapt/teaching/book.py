@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,26 @@ class Places:
         provenance, quarantine, partial, kept = beside
         return cls(out, provenance, quarantine, partial, replies or kept)
 
+    @property
+    def cuts(self) -> Path:
+        """Where films are cut, which is looked for once."""
+        return self.labels.with_name(f"{self.labels.name}.cuts.jsonl")
+
+    def broken(self, settings: str, labelled: Collection[str]) -> dict[str, Broken]:
+        """Clips without labels, by name, as the last job left them."""
+        if not self.quarantine.exists():
+            return {}
+        found = {}
+        for line in self.quarantine.read_text(encoding="utf-8").splitlines():
+            with suppress(
+                ValueError, TypeError, KeyError, AttributeError
+            ):  # somebody else's lines are nobody's
+                row = dict(json.loads(line))
+                name, reason = str(row.pop("clip")), str(row.pop("reason"))
+                if name not in labelled:
+                    found[name] = Broken("", name, reason, settings, row)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -62,6 +83,7 @@ class Head:
         folder: Likewise.
         settings: Likewise.
         labels: How many it has.
+        again: How often it was asked for again before.
         read: Gives all of it, as JSON holds it.
     """
 
@@ -70,12 +92,13 @@ class Head:
     folder: str
     settings: str
     labels: int
+    again: int
     read: Callable[[], dict[str, Any]]
 
     @classmethod
     def of(cls, row: LabelRow, read: Callable[[], dict[str, Any]]) -> Head:
         """Of a row."""
-        return cls(row.key, row.clip, row.folder, row.settings, len(row.labels), read)
+        return cls(row.key, row.clip, row.folder, row.settings, len(row.labels), row.again, read)
 
 
 class Book(Appended):

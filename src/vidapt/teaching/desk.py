@@ -73,6 +73,7 @@ class Desk:
         key = self._key(number, asked)
         kept = self._replies.get(key)
         if kept is None:
+            tally.fresh += 1
             if key not in self._under_way:
                 task = asyncio.create_task(self._paid(key, self._lanes[number], asked))
                 self._under_way[key] = task
@@ -87,13 +88,17 @@ class Desk:
                 key,
                 kept.read,
                 kept.written,
-                kept.money,
+                kept.money if teacher.priced else None,
                 round(said.seconds, 3),
                 len(asked.pictures),
                 said.read is not None and said.written is not None,
             )
         )
         return said
+
+    def end(self, reason: VidaptError) -> None:
+        """Ask nothing more."""
+        self.reason = self.reason or reason
 
     async def close(self) -> None:
         """Let go of all teachers."""
@@ -165,7 +170,7 @@ class Desk:
         Raises:
             Stop: Always.
         """
-        self.reason = self.reason or reason
+        self.end(reason)
         raise Stop
 
     def _in_vain(self, error: Failed) -> None:

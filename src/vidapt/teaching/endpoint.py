@@ -8,6 +8,7 @@ import email.utils
 import importlib
 import json
 import math
+import re
 import time
 import urllib.parse
 import urllib.request
@@ -29,6 +30,18 @@ _AROUND, _PER_PICTURE = 64, 24
 """Tokens of a request's frame, and of the mark and the time in front of each picture, at most."""
 
 _REFUSALS = ("content_filter", "content_policy", "data_inspection", "safety", "moderation", "responsibleai")
+_NO_PICTURES = (
+    "image_url is only supported",
+    "unknown variant `image_url`",
+    "at most 0 image",
+    "image input is not supported",
+    "not support image",
+    "not support vision",
+    "is not a multimodal model",
+    "required for image input",
+)
+"""How servers (OpenAI, DeepSeek, vLLM, llama.cpp, Ollama) say that a model reads text alone."""
+_TOO_MANY = re.compile(r"at most [1-9]\d* image")
 _NO_MONEY = ("insufficient_quota", "billing", "arrearage", "insufficient balance")
 
 
@@ -55,6 +68,11 @@ class EndpointTeacher:
         self._key = None if settings.key_env is None else key_from(settings.key_env, "key_env")
         self._openai = _client_library()
         self._client: Any = None
+
+    @property
+    def priced(self) -> bool:
+        """Whether the recipe says a price."""
+        return self._cfg.price is not None
 
     @property
     def identity(self) -> list[object]:
@@ -175,6 +193,9 @@ class EndpointTeacher:
         text = self._shown(_message(response))
         told = f"it answers with status {status}" + (f": {text}" if text else "")
         lowered = text.lower()
+        if any(words in lowered for words in _NO_PICTURES):
+            remedy = "name a model that sees pictures, or start the server with its vision part"
+            return Unusable(self.name, told, remedy)
         if status in (401, 403):
             name = self._cfg.key_env
             remedy = f"check the key in {name}" if name else "name the variable of its key in `key_env`"
@@ -186,6 +207,8 @@ class EndpointTeacher:
         if status in (408, 409, 425, 429) or status >= 500:
             return Failed(self.name, told, again=True, after_s=_wait(response.headers))
         remedy = "try `json_by: object` or `prompt`" if "response_format" in lowered else ""
+        if _TOO_MANY.search(lowered):
+            remedy = "show it fewer pictures: `frames.count`, `frames.moving`, `frames.cap`"
         return Failed(self.name, told, remedy)
 
     def _unreached(self, error: Exception) -> Failed:

@@ -43,7 +43,7 @@ class Cost:
         calls: How many.
         read: Tokens, pictures among them.
         written: Tokens.
-        money: In the recipe's currency.
+        money: In the recipe's currency; 0 where no price is known, which `Foreseen` tells.
     """
 
     calls: int = 0
@@ -87,7 +87,10 @@ class Foreseen:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return asdict(self) | {"unpriced": list(self.unpriced)}
+        plain = asdict(self) | {"unpriced": list(self.unpriced)}
+        if self.unpriced:
+            plain["likely"]["money"] = plain["most"]["money"] = None
+        return plain
 
     def rows(self) -> list[list[str]]:
         """As lines of a table: which, calls, tokens read and written, money."""
@@ -97,7 +100,7 @@ class Foreseen:
                 f"{cost.calls:,}",
                 f"{cost.read:,}",
                 f"{cost.written:,}",
-                f"{cost.money:.4g} {self.currency}",
+                "unknown" if self.unpriced else f"{cost.money:.4g} {self.currency}",
             ]
             for name, cost in (("likely", self.likely), ("at most", self.most))
         ]
@@ -166,7 +169,7 @@ def foresee(
         ConfigError: As the job does.
     """
     places = Places.of(out)
-    settings = recipe.settings([teacher.identity for teacher in teachers])
+    settings = source.settings(recipe.settings([teacher.identity for teacher in teachers]))
     todo = find_todo(source, settings, report)
     done = set() if overwrite else {row.key for row in old_rows(places, settings)}
     if places.partial.exists():
@@ -176,7 +179,6 @@ def foresee(
     found = [look for _, look in look_at(left, todo.contents, source.processes, report)]
     looks = [look for look in found if not isinstance(look, BrokenClip)]
     likely, most = asyncio.run(_rehearsed(recipe, teachers, looks))
-    prices = zip(recipe.teachers, teachers, strict=True)
     return Foreseen(
         clips=len(looks),
         kept=len(todo.clips) - len(left),
@@ -186,7 +188,7 @@ def foresee(
         likely=likely,
         most=most,
         currency=recipe.budget.currency,
-        unpriced=tuple(dict.fromkeys(one.name for cfg, one in prices if getattr(cfg, "price", 0) is None)),
+        unpriced=tuple(dict.fromkeys(one.name for one in teachers if not one.priced)),
     )
 
 

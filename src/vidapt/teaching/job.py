@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from vidapt.errors import BudgetError, ConfigError
 from vidapt.files import check_file
 from vidapt.interrupt import between_steps
 from vidapt.progress import Reporter, silent
+from vidapt.teaching.again import read_again
 from vidapt.teaching.asked import Teacher
 from vidapt.teaching.book import Book, Head, Places, commit, merged, old_rows, refuse_namesakes
 from vidapt.teaching.replies import Replies, Spent
@@ -40,9 +41,12 @@ class Summary:
         ignored: Files that are no clips, by suffix.
         calls: Questions that teachers answered for this recipe and folder, in all runs.
         tokens: Read and written, likewise.
-        money: What they cost, likewise.
+        money: What they cost, likewise; None where a teacher has no price.
         currency: In which.
-        per_clip: Money for each clip that has labels; None if none has.
+        per_clip: Money for each clip that has labels; None if none has, or it is not known.
+        asked_again: Clips that got other labels now in the place of some that were set aside.
+        vanished: Clips of the folder that have labels and are not there any more.
+        unmended: Clips that were asked again in vain, and keep what they had.
         unsettled: Questions that may have been paid for without an answer; they count as the most they can
             have cost.
         seconds: How long it took.
@@ -58,11 +62,14 @@ class Summary:
     ignored: Mapping[str, int]
     calls: int
     tokens: int
-    money: float
+    money: float | None
     currency: str
     per_clip: float | None
     unsettled: int
     seconds: float
+    asked_again: int = 0
+    unmended: int = 0
+    vanished: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -71,7 +78,7 @@ class Summary:
 
     def row(self) -> list[str]:
         """As a line of a table: labelled, kept, broken, labels, calls, tokens, money."""
-        money = f"{self.money:.4g} {self.currency}"
+        money = "cost unknown" if self.money is None else f"{self.money:.4g} {self.currency}"
         counts = (self.labelled, self.kept, self.broken, self.labels, self.calls)
         return [*map(str, counts), f"{self.tokens:,}", money]
 
@@ -103,6 +110,7 @@ def label_folder(
     *,
     replies: Path | None = None,
     overwrite: bool = False,
+    again: Path | None = None,
     report: Reporter = silent,
 ) -> Summary:
     """Label clips.
@@ -120,6 +128,8 @@ def label_folder(
         out: `.jsonl`.
         replies: Where answers are kept; None is `OUT.replies.jsonl`. Several jobs may share it in turn.
         overwrite: Replace labels of another recipe, and anything else in `out`.
+        again: Rejected rows of `vidapt clean`: only clips whose labels stand there are labelled, anew, with
+            other seeds and `again.frames` times the frames. One without a usable answer keeps what it had.
         report: Told after each clip how far the work is.
 
     Raises:
@@ -133,18 +143,24 @@ def label_folder(
     for place in asdict(places).values():
         check_file(place)
     teachers = open_teachers(recipe)
-    settings, folder = recipe.settings([one.identity for one in teachers]), folder_of(source.path)
+    settings = source.settings(recipe.settings([one.identity for one in teachers]))
+    folder = folder_of(source.path)
     with (
         Book(places.partial) as book,
         Replies(places.replies, digest([settings, folder])) as kept_replies,
     ):
         _check_book(book, settings, overwrite=overwrite)
         old = [] if overwrite else old_rows(places, settings)
-        todo = find_todo(source, settings, report)
+        todo = find_todo(source, settings, report, places.cuts)
+        asked = None if again is None else read_again(again, old, todo.keys).rounds
         before = {row.key for row in (*old, *book.rows.values())}
+        if asked is not None:  # of these, what an unfinished job like this one has done
+            before = {key for key, n in asked.items() if key in book.rows and book.rows[key].again == n}
         if not overwrite:
             refuse_namesakes(places.labels, [*old, *book.rows.values()], todo.keys, folder)
-        work = Work(recipe, source, todo, book, kept_replies, teachers, report, before)
+        standing = {row.key: row for row in old}
+        late = {one.clip for one in book.broken.values()} | places.broken(settings, ()).keys()
+        work = Work(recipe, source, todo, book, kept_replies, teachers, report, before, asked, standing, late)
         with between_steps() as interrupted:
             reason = asyncio.run(work.carry_out(interrupted))
             if (stop := interrupted()) is not None:
@@ -152,10 +168,30 @@ def label_folder(
         if reason is not None and not isinstance(reason, BudgetError):
             raise reason
         rows, broken = _outcome(todo, old, book)
+        if asked is not None:
+            broken = {**places.broken(settings, {row.clip for row in rows}), **broken}
         commit(places, rows, broken)
+        vain = set(book.broken)
         book.remove()
     made = {row.key for row in rows}
-    return _summary(places, rows, broken, todo, kept_replies.spent, recipe, made - before, started)
+    summary = _summary(places, rows, broken, todo, kept_replies.spent, recipe, made - before, started)
+    return summary if asked is None else _of_again(summary, asked, rows, vain)
+
+
+def _of_again(
+    summary: Summary, asked: Mapping[str, int], rows: Sequence[Head], vain: Collection[str]
+) -> Summary:
+    """The same of clips that were asked again, beside which nothing was labelled."""
+    done = sum(asked.get(row.key) == row.again for row in rows)
+    unmended = len(asked.keys() & set(vain))
+    return replace(
+        summary,
+        labelled=0,
+        kept=len(rows) - done,
+        left=len(asked) - done - unmended,
+        asked_again=done,
+        unmended=unmended,
+    )
 
 
 def _summary(
@@ -180,10 +216,11 @@ def _summary(
         ignored=todo.ignored,
         calls=spent.calls,
         tokens=spent.tokens,
-        money=round(spent.money, 9),
+        money=round(spent.money, 9) if recipe.priced else None,
         currency=recipe.budget.currency,
-        per_clip=round(spent.money / len(rows), 9) if rows else None,
+        per_clip=round(spent.money / len(rows), 9) if rows and recipe.priced else None,
         unsettled=spent.unsettled,
+        vanished=sum(row.folder == todo.folder and row.clip not in todo.names for row in rows),
         seconds=round(time.monotonic() - started, 3),
     )
 

@@ -32,6 +32,11 @@ class LocalTeacher:
         self.limits = Limits()
 
     @property
+    def priced(self) -> bool:
+        """It costs nothing."""
+        return True
+
+    @property
     def identity(self) -> list[object]:
         """The model's weights, and all else that its answers depend on."""
         return [self._engine.fingerprint]

@@ -10,6 +10,7 @@ from typing import Any
 
 from vidapt.errors import FormatError
 from vidapt.formats.vidapt_jsonl import as_written
+from vidapt.labelling.refusals import refusal
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.teaching.agree import Fact
 
@@ -121,6 +122,7 @@ class LabelRow:
     notes: list[str]
     created: str
     version: str
+    again: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -152,6 +154,12 @@ class Broken:
     reason: str
     settings: str
     usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+def refused(labelled: Labelled) -> str | None:
+    """The words in which all of a clip's labels refuse; None if one does not."""
+    found = [refusal(label.text) for label in labelled.labels]
+    return f"it refuses: {found[0]!r}" if found and all(found) else None
 
 
 def read_rows(path: Path) -> Iterator[LabelRow]:

@@ -260,6 +260,7 @@ class Labelling(Strict):
         prompts: In which words.
         budget: Where it stops.
         give_up: Requests in a row that come to nothing before a job stops.
+        give_up_clips: Clips in a row of which nothing of use is said before it stops, such as refusals.
     """
 
     mode: str
@@ -273,6 +274,7 @@ class Labelling(Strict):
     prompts: Prompts
     budget: Budget = Budget()
     give_up: int = Field(8, ge=1, le=1000)
+    give_up_clips: int = Field(8, ge=1, le=1_000_000)
 
     @field_validator("mode")
     @classmethod
@@ -290,9 +292,14 @@ class Labelling(Strict):
         votes = self.facts.least_votes
         if votes is not None and votes > self.voices:
             raise ValueError(f"`facts.least_votes` is {votes}, and there are {self.voices} voices")
-        if self.budget.money is not None and any(_unpriced(one) for one in self.teachers):
-            raise ValueError("`budget.money` needs the `price` of every teacher")
+        if self.budget.money is not None and not self.priced:
+            raise ValueError("`budget.money` needs the `price` of every teacher (or give --price)")
         return self
+
+    @property
+    def priced(self) -> bool:
+        """Whether it is known what all teachers cost."""
+        return not any(map(_unpriced, self.teachers))
 
     @property
     def voices(self) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from vidapt.captioning.found import readable
@@ -15,13 +16,14 @@ from vidapt.errors import BrokenClip, FormatError, VidaptError
 from vidapt.formats.vidapt_jsonl import refuse_unwritable
 from vidapt.progress import Reporter
 from vidapt.teaching import modes
+from vidapt.teaching.again import anew
 from vidapt.teaching.asked import Failed, Stop, Tally, Teacher
-from vidapt.teaching.book import Book
+from vidapt.teaching.book import Book, Head
 from vidapt.teaching.desk import Desk
 from vidapt.teaching.footage import Footage, Look, look_at, show
 from vidapt.teaching.purse import Purse
 from vidapt.teaching.replies import Replies
-from vidapt.teaching.rows import Broken, Labelled, LabelRow, plain_facts, plain_labels
+from vidapt.teaching.rows import Broken, Labelled, LabelRow, plain_facts, plain_labels, refused
 from vidapt.teaching.settings import Labelling
 from vidapt.teaching.todo import Source, Todo
 from vidapt.teaching.voices import Voices, together
@@ -40,6 +42,9 @@ class Work:
         teachers: Who is asked.
         report: Told how far the work is.
         before: Keys of clips that have labels already.
+        again: The how-manyth time clips are asked again, by key; then no others are asked.
+        old: Rows of clips that are asked again, by key.
+        late: Names of clips that a teacher failed on before: they come last.
     """
 
     def __init__(
@@ -52,14 +57,24 @@ class Work:
         teachers: Sequence[Teacher],
         report: Reporter,
         before: set[str],
+        again: Mapping[str, int] | None = None,
+        old: Mapping[str, Head] = MappingProxyType({}),
+        late: Collection[str] = (),
     ) -> None:
         self._recipe, self._source, self._todo, self._book = recipe, source, todo, book
         self._replies, self._teachers, self._report = replies, teachers, report
         self._label = modes.find(recipe.mode)
         self._at_once = sum(teacher.limits.concurrency for teacher in teachers)
-        self._left = {key: clip for key, clip in todo.clips.items() if key not in before}
-        self._done = len(todo.clips) - len(self._left)
-        self._kept, self._broken = self._done, 0
+        self._again, self._old = again or {}, old
+        # Where a teacher has failed before, it is shown more.
+        self._times = 1.0 if again is None else recipe.again.frames
+        asked = todo.clips if again is None else {key: todo.clips[key] for key in again}
+        left = [(key, clip) for key, clip in asked.items() if key not in before]
+        self._late = set(late)
+        self._left = dict(sorted(left, key=lambda one: one[1].id in self._late))
+        self._total = len(asked)
+        self._done = len(asked) - len(self._left)
+        self._kept, self._broken, self._vain = self._done, 0, 0
 
     async def carry_out(self, interrupted: Callable[[], object]) -> VidaptError | None:
         """Label all that is left; why it ended before that, if it did.
@@ -89,7 +104,7 @@ class Work:
                 else:
                     yield look
 
-        for item in show(looks(), self._recipe, count, ahead=self._at_once):
+        for item in show(looks(), self._recipe, count, self._at_once, self._times):
             while broken:
                 yield broken.popleft()
             yield item if isinstance(item, Footage) else (item[0].key, item[1])
@@ -130,6 +145,7 @@ class Work:
             return
         except (Failed, FormatError) as error:
             self._break(key, f"{error.where}: {error.found}", tally)
+            self._judge(key, tally, error.found)
         except BrokenClip as error:
             self._break(key, error.reason, tally)
         else:
@@ -137,11 +153,27 @@ class Work:
             self._kept += 1
             self._done += 1
             self._tell()
+            self._judge(key, tally, refused(labelled))
+
+    def _judge(self, key: str, tally: Tally, wrong: str | None) -> None:
+        """End all where the teacher has said nothing of use for some clips in a row.
+
+        Clips that cost nothing now, or on which it failed before, do not count, so that a job which is run
+        again gets behind them.
+        """
+        if not tally.fresh or self._todo.clips[key].id in self._late:
+            return
+        self._vain = 0 if wrong is None else self._vain + 1
+        if wrong is not None and self._vain >= self._recipe.give_up_clips:
+            names = ", ".join(teacher.name for teacher in self._teachers)
+            told = f"nothing of use about {self._vain} clips in a row; the last: {readable(wrong)}"
+            remedy = "see to model and prompts; the same command goes on behind these clips"
+            self._desk.end(VidaptError(names, told, remedy))
 
     async def _rounds(self, footage: Footage, tally: Tally) -> tuple[Footage, Labelled, int]:
         """A clip's labels; where voices agree too little, those of a second look if that is better."""
-        again = self._recipe.again
-        voices = Voices(self._recipe, self._desk, tally)
+        recipe = anew(self._recipe, self._again.get(footage.look.key, 0))
+        again, voices = recipe.again, Voices(recipe, self._desk, tally)
         labelled, rounds = await self._label(voices, footage), 1
         if labelled.agreement is not None and labelled.agreement < again.below:
             closer = await asyncio.to_thread(self._closer, footage.look)
@@ -157,14 +189,14 @@ class Work:
 
     def _closer(self, look: Look) -> Footage:
         workers = min(1, self._source.processes)
-        (found,) = show([look], self._recipe, workers, 1, self._recipe.again.frames)
+        (found,) = show([look], self._recipe, workers, 1, self._times * self._recipe.again.frames)
         if not isinstance(found, Footage):
             raise found[1]
         return found
 
     def _row(self, key: str, footage: Footage, labelled: Labelled, rounds: int, tally: Tally) -> LabelRow:
         look, clip = footage.look, footage.look.clip
-        calls = sorted(tally.calls, key=lambda one: (one.step, one.teacher, one.reply))
+        calls = self._calls(key, tally)
         height, width = footage.pictures[0].size
         agreement = labelled.agreement
         return LabelRow(
@@ -188,16 +220,35 @@ class Work:
             agreement=None if agreement is None else round(agreement, 4),
             rounds=rounds,
             flags=list(labelled.flags),
-            calls=[asdict(call) for call in calls],
-            usage=_usage(tally),
-            notes=[readable(note) for note in footage.notes],
+            calls=calls,
+            usage=_usage(calls),
+            notes=[readable(note) for note in (*self._todo.notes.get(key, ()), *footage.notes)],
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             version=VERSION,
+            again=self._again.get(key, 0),
         )
+
+    def _calls(self, key: str, tally: Tally) -> list[dict[str, Any]]:
+        """All calls for a clip: what was paid for labels that were set aside is part of what these cost."""
+        before = self._old[key].read()["calls"] if key in self._old else []
+        known = {call["reply"] for call in before}
+        made = sorted(tally.calls, key=lambda one: (one.step, one.teacher, one.reply))
+        return [*before, *(asdict(call) for call in made if call.reply not in known)]
 
     def _break(self, key: str, reason: str, tally: Tally) -> None:
         name = self._todo.clips[key].id
-        self._book.add(Broken(key, name, readable(reason), self._todo.settings, _usage(tally)))
+        if key in self._old:  # it keeps what it had, and what was asked in vain is paid
+            calls = self._calls(key, tally)
+            self._book.add(replace(LabelRow(**self._old[key].read()), calls=calls, usage=_usage(calls)))
+        self._book.add(
+            Broken(
+                key,
+                name,
+                readable(reason),
+                self._todo.settings,
+                _usage([asdict(call) for call in tally.calls]),
+            )
+        )
         self._broken += 1
         self._done += 1
         self._tell()
@@ -205,19 +256,20 @@ class Work:
     def _tell(self) -> None:
         """The live line: done, kept, spent, left."""
         spent, currency = self._replies.spent, self._recipe.budget.currency
-        note = (
-            f"{self._kept} kept, {self._broken} broken, {spent.money:.4g} {currency}, {spent.tokens:,} tokens"
-        )
+        priced = all(teacher.priced for teacher in self._teachers)
+        money = f"{spent.money:.4g} {currency}" if priced else "cost unknown"
+        note = f"{self._kept} kept, {self._broken} broken, {money}, {spent.tokens:,} tokens"
         left = self._purse.left(currency)
-        self._report("label", self._done, len(self._todo.clips), f"{note}; {left} left" if left else note)
+        self._report("label", self._done, self._total, f"{note}; {left} left" if left else note)
 
 
-def _usage(tally: Tally) -> dict[str, Any]:
+def _usage(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    money = [one["money"] for one in calls]
     return {
-        "calls": len(tally.calls),
-        "read": sum(one.read for one in tally.calls),
-        "written": sum(one.written for one in tally.calls),
-        "money": round(sum(one.money for one in tally.calls), 9),
-        "seconds": round(sum(one.seconds for one in tally.calls), 3),
-        "frames": sum(one.frames for one in tally.calls),
+        "calls": len(calls),
+        "read": sum(one["read"] for one in calls),
+        "written": sum(one["written"] for one in calls),
+        "money": None if any(one is None for one in money) else round(sum(money), 9),
+        "seconds": round(sum(one["seconds"] for one in calls), 3),
+        "frames": sum(one["frames"] for one in calls),
     }
