@@ -15,6 +15,7 @@ from vidapt.cli import (
     captioning,
     cleaning,
     data,
+    evidence,
     labelling,
     matching,
     measuring,
@@ -58,6 +59,9 @@ data_app.command("dedup")(data.dedup_data)
 app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
 app.command(short_help="Have a model label clips: captions, facts, questions.")(labelling.label)
 app.command(short_help="Set bad labels aside, with reasons.")(cleaning.clean)
+app.command("evidence", short_help="Tell of every claim in labels whether a model sees it.")(
+    evidence.evidence
+)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.command(short_help="Tell what a recipe will cost, and what it could do better.")(planning.plan)

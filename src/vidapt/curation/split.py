@@ -119,18 +119,72 @@ def split(
         FormatError: If the labels are unsound or media are missing.
     """
     _check_ratios(ratios)
-    count = os.cpu_count() or 1 if workers is None else workers
     samples = [sample for file in files for sample in open_samples(file, kind, **(options or {}))]
     check_samples(samples)
+    divided = _divided(samples, ratios, by, seed, workers, report, frames=frames)
+    groups, homes, found = divided.groups, divided.homes, divided.found
+    parts = _written(samples, groups, homes, ratios, out)
+    neighbours = [] if found is None else _neighbours(samples, groups, homes, found)
+    return Split(parts, divided.ties, divided.told, neighbours[:_TOLD], seed)
+
+
+def homes_of(
+    samples: Sequence[Sample],
+    ratios: Mapping[str, float],
+    *,
+    by: str | None = None,
+    seed: int = 0,
+    frames: bool = True,
+    workers: int | None = None,
+    report: Reporter = silent,
+) -> list[str]:
+    """The part that every sample goes to, as `split` divides; nothing is written.
+
+    Args:
+        samples: Their media are there.
+        ratios: As `split` has them, as are all others.
+        by: What tells sessions.
+        seed: Decides which groups go where.
+        frames: Tie clips together that show nearly the same.
+        workers: Decoding processes; None is one per core.
+        report: Shows progress.
+
+    Raises:
+        ConfigError: If ratios or the pattern make no sense, or all clips hang together.
+    """
+    _check_ratios(ratios)
+    divided = _divided(samples, ratios, by, seed, workers, report, frames=frames)
+    return [divided.homes[group] for group in divided.groups]
+
+
+@dataclass(frozen=True)
+class _Divided:
+    """Of every sample its group, of every group its part; and what that rests on."""
+
+    groups: Sequence[int]
+    homes: Mapping[int, str]
+    ties: Mapping[str, int]
+    told: str
+    found: Signatures | None
+
+
+def _divided(
+    samples: Sequence[Sample],
+    ratios: Mapping[str, float],
+    by: str | None,
+    seed: int,
+    workers: int | None,
+    report: Reporter,
+    *,
+    frames: bool,
+) -> _Divided:
+    count = os.cpu_count() or 1 if workers is None else workers
     clips = list(first_rows(samples))
     session, told = _sessions(clips, by)
     found = signatures(clips, count, report) if frames else None
     components, ties = _tied(samples, clips, session, found)
     groups = components.of(samples)
-    homes = _dealt(groups, ratios, seed)
-    parts = _written(samples, groups, homes, ratios, out)
-    neighbours = [] if found is None else _neighbours(samples, groups, homes, found)
-    return Split(parts, ties, told, neighbours[:_TOLD], seed)
+    return _Divided(groups, _dealt(groups, ratios, seed), ties, told, found)
 
 
 def _check_ratios(ratios: Mapping[str, float]) -> None:

@@ -1,0 +1,305 @@
+"""Clips scored portion by portion; what is done is in a file at once, and is never done again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from vidapt.appended import Appended
+from vidapt.digests import digest
+from vidapt.errors import BrokenClip, BudgetError
+from vidapt.evidence.ask import Answers, Asked, ClipAnswers
+from vidapt.evidence.likelihoods import Likelihoods
+from vidapt.inference.engine import Engine
+from vidapt.inference.watch import SeenClip
+from vidapt.models.reach import text_length
+from vidapt.models.text import answer_places
+from vidapt.nouns import Sample
+from vidapt.progress import Reporter
+from vidapt.training.data import responses
+
+_VERSION = 1
+"""Raised whenever the same clip, answers and model would be scored otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Of one claim.
+
+    Attributes:
+        tokens: Of its values.
+        seen: Sum of their log-probabilities with the clip.
+        blind: The same without it.
+        other: The same with another clip; None where there was none.
+    """
+
+    tokens: int
+    seen: float
+    blind: float
+    other: float | None = None
+
+    @property
+    def evidence(self) -> float:
+        """How much likelier the clip makes it, in nats."""
+        return self.seen - self.blind
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A clip's rows.
+
+    Attributes:
+        claims: Scores of each row's claims.
+        false: Evidence of claims that were made false, with their types.
+    """
+
+    claims: tuple[tuple[Score, ...], ...]
+    false: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A clip that cannot be scored, and why."""
+
+    reason: str
+
+
+class Scores:
+    """Scores in a file, by what they depend on.
+
+    Args:
+        kept: The file.
+    """
+
+    def __init__(self, kept: Appended) -> None:
+        self._kept = kept
+        self._known: dict[str, Scored | Unusable] = {}
+        for _, line in kept.lines():
+            if isinstance(line, dict) and (found := _read(line)) is not None:
+                self._known[str(line.get("key"))] = found
+
+    def get(self, key: str) -> Scored | Unusable | None:
+        """What is known under a key."""
+        return self._known.get(key)
+
+    def put(self, key: str, found: Scored | Unusable) -> None:
+        """Write down what was found."""
+        if isinstance(found, Unusable):
+            line: dict[str, Any] = {"key": key, "broken": found.reason}
+        else:
+            claims = [[[s.tokens, s.seen, s.blind, s.other] for s in row] for row in found.claims]
+            line = {"key": key, "claims": claims, "false": [list(one) for one in found.false]}
+        self._kept.write(line)
+        self._known[key] = found
+
+
+def _read(line: Mapping[str, Any]) -> Scored | Unusable | None:
+    """A line; None if it is damaged, so that its clip is scored again."""
+    try:
+        if "broken" in line:
+            return Unusable(str(line["broken"]))
+        claims = tuple(tuple(Score(*one) for one in row) for row in line["claims"])
+        return Scored(claims, tuple((str(kind), float(value)) for kind, value in line["false"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model that scores clips.
+
+    Attributes:
+        engine: The model.
+        scores: Where what is found is kept.
+        contents: What is in the files of clips.
+        others: Score every answer with another clip of its portion, too.
+        batch: Clips of a portion.
+        workers: Decoding processes; None is one per core.
+    """
+
+    engine: Engine
+    scores: Scores
+    contents: Mapping[Any, str]
+    others: bool = False
+    batch: int = 8
+    workers: int | None = None
+
+    def score(self, clips: Sequence[ClipAnswers], report: Reporter, task: str) -> list[Scored | Unusable]:
+        """Score clips, in their order.
+
+        Portions depend on the clips alone, so that the same bits are computed wherever a job goes on.
+        """
+        portions = [clips[start : start + self.batch] for start in range(0, len(clips), self.batch)]
+        keys = [self._keys(portion) for portion in portions]
+        todo = [at for at, some in enumerate(keys) if any(self.scores.get(key) is None for key in some)]
+        done = len(clips) - sum(len(portions[at]) for at in todo)
+        report(task, done, len(clips))
+        beside = max((self._text(clip) for at in todo for clip in portions[at]), default=0)
+        batches = ([one.clip for one in portions[at]] for at in todo)
+        workers = os.cpu_count() or 1 if self.workers is None else self.workers
+        watched = self.engine.watch_batches(batches, workers=workers, beside=beside, ahead=2 * self.batch)
+        for at, seen in zip(todo, watched, strict=True):
+            for key, one in zip(keys[at], self._portion(portions[at], seen), strict=True):
+                self.scores.put(key, one)
+            done += len(seen)
+            report(task, done, len(clips))
+        found = (self.scores.get(key) for some in keys for key in some)
+        return [one for one in found if one is not None]
+
+    def _keys(self, portion: Sequence[ClipAnswers]) -> list[str]:
+        """What the score of each clip depends on."""
+        keys = []
+        for one in portion:
+            rows = [
+                [
+                    [(turn.role, turn.text) for turn in row.sample.turns],
+                    list(row.sample.references),
+                    [(a.turn, a.span, a.type, a.values) for a in row.asked],
+                    [(false.turns[claim.turn].text, claim.span, claim.values) for false, claim in row.false],
+                ]
+                for row in one.rows
+            ]
+            clip = [self.contents.get(one.clip.path), one.clip.start_s, one.clip.end_s, one.clip.rate]
+            keys.append(digest([_VERSION, self.engine.fingerprint, clip, rows]))
+        return [digest([key, keys]) for key in keys] if self.others else keys
+
+    def _text(self, clip: ClipAnswers) -> int:
+        likelihoods = Likelihoods(self.engine)
+        return max((text_length(likelihoods.encoded(row.sample)) for row in clip.rows), default=0)
+
+    def _portion(
+        self, portion: Sequence[ClipAnswers], seen: Sequence[SeenClip | BrokenClip]
+    ) -> list[Scored | Unusable]:
+        found: list[Scored | Unusable] = [
+            Unusable(one.found) if isinstance(one, BrokenClip) else Unusable("") for one in seen
+        ]
+        sound = [at for at, one in enumerate(seen) if isinstance(one, SeenClip)]
+        clips = [portion[at] for at in sound]
+        shown = [one for one in seen if isinstance(one, SeenClip)]
+        if not sound:
+            return found
+        try:
+            scored = self._sound(clips, shown)
+        except BudgetError as error:
+            if len(sound) > 1:  # one of them is too long: each by itself
+                return self._each_alone(portion, seen)
+            scored = [Unusable(f"{error.where} {error.found}")]
+        for at, one in zip(sound, scored, strict=True):
+            found[at] = one
+        return found
+
+    def _each_alone(
+        self, portion: Sequence[ClipAnswers], seen: Sequence[SeenClip | BrokenClip]
+    ) -> list[Scored | Unusable]:
+        pairs = zip(portion, seen, strict=True)
+        return [one for clip, shown in pairs for one in self._portion([clip], [shown])]
+
+    def _sound(self, clips: Sequence[ClipAnswers], seen: Sequence[SeenClip]) -> Sequence[Scored | Unusable]:
+        likelihoods = Likelihoods(self.engine)
+        readings = [[one for row in clip.rows for one in _readings(row)] for clip in clips]
+        shown = likelihoods.with_clips(seen, readings)
+        flat = iter(likelihoods.without([one for some in readings for one in some]))
+        blind = [[next(flat) for _ in some] for some in readings]
+        others = self._others(likelihoods, clips, seen, readings)
+        place = _placer(self.engine)
+        each = zip(clips, readings, shown, blind, others, strict=True)
+        return [_scored(clip, some, a, b, c, place) for clip, some, a, b, c in each]
+
+    def _others(
+        self,
+        likelihoods: Likelihoods,
+        clips: Sequence[ClipAnswers],
+        seen: Sequence[SeenClip],
+        readings: Sequence[Sequence[Sample]],
+    ) -> list[list[Tensor] | None]:
+        """The same with the next clip of another file in the place of each."""
+        found: list[list[Tensor] | None] = [None] * len(clips)
+        if not self.others:
+            return found
+        count = len(clips)
+        turns = ([(at + by) % count for by in range(1, count)] for at in range(count))
+        partner = [
+            next((to for to in some if clips[to].clip.path != clips[at].clip.path), None)
+            for at, some in enumerate(turns)
+        ]
+        paired = [(at, to) for at, to in enumerate(partner) if to is not None]
+        scored = likelihoods.with_clips([seen[to] for _, to in paired], [readings[at] for at, _ in paired])
+        for (at, _), rows in zip(paired, scored, strict=True):
+            found[at] = rows
+        return found
+
+
+_Places = Callable[[Sample], Sequence[tuple[int, int, int]]]
+
+
+def _placer(engine: Engine) -> _Places:
+    return lambda sample: answer_places(sample, engine.model.blueprint.prompt, engine.tokenizer)
+
+
+def _readings(row: Answers) -> list[Sample]:
+    """A row with each of its answers, and its false copies."""
+    return [*responses(row.sample), *(sample for sample, _ in row.false)]
+
+
+def _scored(
+    clip: ClipAnswers,
+    samples: Sequence[Sample],
+    shown: Sequence[Tensor],
+    blind: Sequence[Tensor],
+    others: Sequence[Tensor] | None,
+    place: _Places,
+) -> Scored:
+    """A clip's scores from those of its tokens."""
+    claims: list[tuple[Score, ...]] = []
+    false: list[tuple[str, float]] = []
+    first = 0
+    for row in clip.rows:
+        turns = len(row.sample.turns)
+        answers = 1 + len(row.sample.references)
+        places = [place(sample) for sample in samples[first : first + answers + len(row.false)]]
+        scores = []
+        for claim in row.asked:
+            further = max(0, claim.turn - turns + 1)
+            at, turn = first + further, min(claim.turn, turns - 1)
+            other = None if others is None else others[at]
+            scores.append(_score(claim, turn, places[further], shown[at], blind[at], other))
+        claims.append(tuple(scores))
+        for number, (_, claim) in enumerate(row.false, answers):
+            at = first + number
+            score = _score(claim, claim.turn, places[number], shown[at], blind[at], None)
+            if score.tokens:
+                false.append((claim.type, round(score.evidence, 6)))
+        first += answers + len(row.false)
+    return Scored(tuple(claims), tuple(false))
+
+
+def _score(
+    claim: Asked,
+    turn: int,
+    places: Sequence[tuple[int, int, int]],
+    shown: Tensor,
+    blind: Tensor,
+    other: Tensor | None,
+) -> Score:
+    chosen = [
+        at
+        for at, (of, start, end) in enumerate(places)
+        if of == turn and any(start < b and a < end for a, b in claim.values)
+    ]
+    sums = [round(float(one[chosen].sum()), 6) for one in (shown, blind)]
+    far = None if other is None or not chosen else round(float(other[chosen].sum()), 6)
+    return Score(len(chosen), sums[0], sums[1], far)
+
+
+def clips_of(rows: Sequence[Answers]) -> Iterator[ClipAnswers]:
+    """Rows by their clips, in the order in which these first appear."""
+    members: dict[Any, list[Answers]] = {}
+    for row in rows:
+        (clip,) = row.sample.media
+        members.setdefault((clip.path, clip.start_s, clip.end_s), []).append(row)
+    for some in members.values():
+        yield ClipAnswers(some[0].sample.media[0], tuple(some))

@@ -1,0 +1,99 @@
+"""From evidence to verdicts: thresholds, fitted to what false claims look like if that is wanted."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vidapt.claims import Verdict
+from vidapt.errors import ConfigError
+from vidapt.evidence.ask import ClipAnswers
+from vidapt.evidence.scoring import Score, Scored
+from vidapt.evidence.settings import Settings
+
+_FLOOR = 0.1
+"""Lowest threshold that is fitted: what the clip makes a tenth likelier is hardly borne out by it."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From which evidence on claims are supported.
+
+    Attributes:
+        overall: Of types without one of their own.
+        types: Of types with enough false claims.
+        null: How many false claims they rest on.
+    """
+
+    overall: float
+    types: Mapping[str, float] = field(default_factory=dict)
+    null: int = 0
+
+
+def thresholds(scored: Iterable[tuple[ClipAnswers, Scored]], settings: Settings) -> Thresholds:
+    """Thresholds as settings ask for them.
+
+    Of claims that are not true of their clip a share of `false_alarms` is above its type's threshold.
+
+    Raises:
+        ConfigError: If there are too few false claims to tell.
+    """
+    if settings.calibrate is None:
+        return Thresholds(settings.supported)
+    null: dict[str, list[float]] = defaultdict(list)
+    for clip, one in scored:
+        for kind, value in _null(clip, one, settings):
+            null[kind].append(value)
+    every = [value for values in null.values() for value in values]
+    if len(every) < settings.least:
+        raise ConfigError(
+            "calibrate",
+            f"there are {len(every)} false claims, and {settings.least} are needed",
+            "take the other kind of false claims, more labels, or thresholds of your own",
+        )
+    types = {kind: _quantile(v, settings) for kind, v in null.items() if len(v) >= settings.least}
+    return Thresholds(_quantile(every, settings), dict(sorted(types.items())), len(every))
+
+
+def _null(clip: ClipAnswers, scored: Scored, settings: Settings) -> Iterable[tuple[str, float]]:
+    if settings.calibrate == "falsified":
+        return scored.false
+    return (
+        (asked.type, score.other - score.blind)
+        for row, scores in zip(clip.rows, scored.claims, strict=True)
+        for asked, score in zip(row.asked, scores, strict=True)
+        if score.other is not None
+    )
+
+
+def _quantile(values: Sequence[float], settings: Settings) -> float:
+    found = float(np.quantile(values, 1 - settings.false_alarms, method="higher"))
+    return round(max(_FLOOR, found), 6)
+
+
+def verdict(score: Score, kind: str, limits: Thresholds, settings: Settings) -> Verdict:
+    """What is said of a claim.
+
+    What is told with a probability of p without the clip can gain no more than -log p by it. Where no
+    threshold was fitted to its type, half of that is enough.
+
+    Args:
+        score: Of its values.
+        kind: Its type.
+        limits: Thresholds.
+        settings: All else.
+    """
+    if not score.tokens:
+        return "unchecked"
+    if score.evidence <= settings.contradicted:
+        return "contradicted"
+    if score.blind >= math.log(settings.sure):
+        return "unchecked"
+    least = limits.types.get(kind)
+    if least is None:
+        least = min(limits.overall, -score.blind / 2)
+    return "supported" if score.evidence >= least else "unseen"
