@@ -17,6 +17,7 @@ _JOIN = re.compile(
 )
 _LOOSE_END = re.compile(r"[\s,;:–—-]+$")
 _END = re.compile(r"[.!?。！？;；…]+[\"'’”»)\]]*\s*$|\s*$")
+_STOP = re.compile(r"[.!?。！？;；…][\"'’”»)\]]*$")
 _LETTER = re.compile(r"\w")
 
 
@@ -92,7 +93,8 @@ def _mended(
     assert closing is not None
     said = "".join(text[slice(*stretches[place])] for place in kept)
     if kept[-1] != members[-1]:
-        said = _LOOSE_END.sub("", said) + closing.group()
+        said = _LOOSE_END.sub("", said)
+        said += "" if _STOP.search(said) else closing.group()
     if kept[0] != members[0]:
         said = said[_JOIN.match(said).end() :]  # type: ignore[union-attr]
         first = _LETTER.search(whole)

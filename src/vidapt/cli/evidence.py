@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from vidapt.cli._show import plain_errors, remark, say, table
 from vidapt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vidapt.evidence.settings import Settings
     from vidapt.evidence.summary import Summary, TypeFound
 
 
@@ -51,6 +52,9 @@ def evidence(
     contradicted: Annotated[
         float, typer.Option(min=-100, max=0, help="Evidence up to which it is contradicted.")
     ] = -0.5,
+    rival: Annotated[
+        float, typer.Option(min=1.01, max=1e9, help="Contradicted where another word is so much likelier.")
+    ] = 20.0,
     sure: Annotated[
         float, typer.Option(min=0.01, max=1, help="Told so surely without the clip, it is not checked.")
     ] = 0.9,
@@ -87,15 +91,14 @@ def evidence(
     from vidapt.progress import progress
 
     with plain_errors():
-        from vidapt.evidence.settings import Settings
-
         if model is not None and start is not None:
             raise ConfigError("evidence", "--model and --start are both given", "leave one out")
         if start is None and (recipe is not None or change):
             raise ConfigError("evidence", "--recipe and --set are for --start", "leave them out")
-        settings = Settings(
+        settings = _settings(
             supported=supported,
             contradicted=contradicted,
+            rival=rival,
             sure=sure,
             calibrate=None if calibrate is None else calibrate.value,
             false_alarms=false_alarms,
@@ -127,6 +130,17 @@ def evidence(
         with progress() as report:
             found = score(request, report)
         _show(found, as_json=as_json)
+
+
+def _settings(**given: Any) -> Settings:
+    from pydantic import ValidationError
+
+    from vidapt.evidence.settings import Settings
+
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise ConfigError("evidence", error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _show(found: Summary, *, as_json: bool) -> None:

@@ -155,8 +155,8 @@ def _claims(
                 values=asked.values,
                 evidence=evidence,
                 mean=None if evidence is None else round(own.evidence / own.tokens, 4),
-                seen=round(own.seen, 4) if own.tokens else None,
-                blind=round(own.blind, 4) if own.tokens else None,
+                seen=round(sum(own.seen), 4) if own.tokens else None,
+                blind=round(sum(own.blind), 4) if own.tokens else None,
                 agreement=None if agree is None else round(agree, 4),
             )
         )

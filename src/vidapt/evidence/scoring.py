@@ -13,7 +13,7 @@ from vidapt.appended import Appended
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip, BudgetError
 from vidapt.evidence.ask import Answers, Asked, ClipAnswers
-from vidapt.evidence.likelihoods import Likelihoods
+from vidapt.evidence.likelihoods import Likelihoods, Logs
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.models.reach import text_length
@@ -22,30 +22,41 @@ from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 from vidapt.training.data import responses
 
-_VERSION = 1
+_VERSION = 2
 """Raised whenever the same clip, answers and model would be scored otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Of one claim.
+    """Of one claim, for each token of its values: log-probabilities, in nats.
 
     Attributes:
-        tokens: Of its values.
-        seen: Sum of their log-probabilities with the clip.
-        blind: The same without it.
-        other: The same with another clip; None where there was none.
+        seen: With the clip.
+        blind: Without it.
+        rival_seen: Of the likeliest other token there, with the clip.
+        rival_blind: Of that token without it.
+        other: With another clip; None where there was none.
     """
 
-    tokens: int
-    seen: float
-    blind: float
-    other: float | None = None
+    seen: tuple[float, ...]
+    blind: tuple[float, ...]
+    rival_seen: tuple[float, ...] = ()
+    rival_blind: tuple[float, ...] = ()
+    other: tuple[float, ...] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many there are."""
+        return len(self.seen)
 
     @property
     def evidence(self) -> float:
-        """How much likelier the clip makes it, in nats."""
-        return self.seen - self.blind
+        """How much likelier the clip makes the claim."""
+        return sum(self.seen) - sum(self.blind)
+
+    def to_json(self) -> list[Any]:
+        """As JSON holds it."""
+        return [self.seen, self.blind, self.rival_seen, self.rival_blind, self.other]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +65,11 @@ class Scored:
 
     Attributes:
         claims: Scores of each row's claims.
-        false: Evidence of claims that were made false, with their types.
+        false: Of claims that were made false, with their types.
     """
 
     claims: tuple[tuple[Score, ...], ...]
-    false: tuple[tuple[str, float], ...] = ()
+    false: tuple[tuple[str, Score], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +102,12 @@ class Scores:
         if isinstance(found, Unusable):
             line: dict[str, Any] = {"key": key, "broken": found.reason}
         else:
-            claims = [[[s.tokens, s.seen, s.blind, s.other] for s in row] for row in found.claims]
-            line = {"key": key, "claims": claims, "false": [list(one) for one in found.false]}
+            claims = [[score.to_json() for score in row] for row in found.claims]
+            line = {
+                "key": key,
+                "claims": claims,
+                "false": [[kind, score.to_json()] for kind, score in found.false],
+            }
         self._kept.write(line)
         self._known[key] = found
 
@@ -102,10 +117,17 @@ def _read(line: Mapping[str, Any]) -> Scored | Unusable | None:
     try:
         if "broken" in line:
             return Unusable(str(line["broken"]))
-        claims = tuple(tuple(Score(*one) for one in row) for row in line["claims"])
-        return Scored(claims, tuple((str(kind), float(value)) for kind, value in line["false"]))
+        claims = tuple(tuple(_score_of(one) for one in row) for row in line["claims"])
+        return Scored(claims, tuple((str(kind), _score_of(one)) for kind, one in line["false"]))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _score_of(line: Sequence[Any]) -> Score:
+    *four, other = (None if one is None else tuple(map(float, one)) for one in line)
+    if len({len(one) for one in four if one is not None}) != 1 or len(four) != 4 or None in four:
+        raise ValueError("damaged")
+    return Score(*four, other)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -202,8 +224,11 @@ class Scorer:
         likelihoods = Likelihoods(self.engine)
         readings = [[one for row in clip.rows for one in _readings(row)] for clip in clips]
         shown = likelihoods.with_clips(seen, readings)
-        flat = iter(likelihoods.without([one for some in readings for one in some]))
-        blind = [[next(flat) for _ in some] for some in readings]
+        flat = likelihoods.without(
+            [one for some in readings for one in some], [one.ids for some in shown for one in some]
+        )
+        unread = iter(flat)
+        blind = [[next(unread) for _ in some] for some in readings]
         others = self._others(likelihoods, clips, seen, readings)
         place = _placer(self.engine)
         each = zip(clips, readings, shown, blind, others, strict=True)
@@ -215,9 +240,9 @@ class Scorer:
         clips: Sequence[ClipAnswers],
         seen: Sequence[SeenClip],
         readings: Sequence[Sequence[Sample]],
-    ) -> list[list[Tensor] | None]:
+    ) -> list[list[Logs] | None]:
         """The same with the next clip of another file in the place of each."""
-        found: list[list[Tensor] | None] = [None] * len(clips)
+        found: list[list[Logs] | None] = [None] * len(clips)
         if not self.others:
             return found
         count = len(clips)
@@ -248,14 +273,14 @@ def _readings(row: Answers) -> list[Sample]:
 def _scored(
     clip: ClipAnswers,
     samples: Sequence[Sample],
-    shown: Sequence[Tensor],
-    blind: Sequence[Tensor],
-    others: Sequence[Tensor] | None,
+    shown: Sequence[Logs],
+    blind: Sequence[Logs],
+    others: Sequence[Logs] | None,
     place: _Places,
 ) -> Scored:
     """A clip's scores from those of its tokens."""
     claims: list[tuple[Score, ...]] = []
-    false: list[tuple[str, float]] = []
+    false: list[tuple[str, Score]] = []
     first = 0
     for row in clip.rows:
         turns = len(row.sample.turns)
@@ -272,7 +297,7 @@ def _scored(
             at = first + number
             score = _score(claim, claim.turn, places[number], shown[at], blind[at], None)
             if score.tokens:
-                false.append((claim.type, round(score.evidence, 6)))
+                false.append((claim.type, score))
         first += answers + len(row.false)
     return Scored(tuple(claims), tuple(false))
 
@@ -281,18 +306,21 @@ def _score(
     claim: Asked,
     turn: int,
     places: Sequence[tuple[int, int, int]],
-    shown: Tensor,
-    blind: Tensor,
-    other: Tensor | None,
+    shown: Logs,
+    blind: Logs,
+    other: Logs | None,
 ) -> Score:
     chosen = [
         at
         for at, (of, start, end) in enumerate(places)
         if of == turn and any(start < b and a < end for a, b in claim.values)
     ]
-    sums = [round(float(one[chosen].sum()), 6) for one in (shown, blind)]
-    far = None if other is None or not chosen else round(float(other[chosen].sum()), 6)
-    return Score(len(chosen), sums[0], sums[1], far)
+
+    def of(one: Tensor) -> tuple[float, ...]:
+        return tuple(round(value, 6) for value in one[chosen].tolist())
+
+    far = None if other is None else of(other.own)
+    return Score(of(shown.own), of(blind.own), of(shown.rival), of(blind.rival), far)
 
 
 def clips_of(rows: Sequence[Answers]) -> Iterator[ClipAnswers]:

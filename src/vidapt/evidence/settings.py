@@ -22,6 +22,8 @@ class Settings(Strict):
             captioner of 79,000 parameters on features with visible and invisible facts, where it gave 98 %
             precision and 97 % recall; `calibrate` fits it to a model and its labels.
         contradicted: Evidence up to which a claim is contradicted.
+        rival: A claim is contradicted, too, where another word is so many times likelier than one of its
+            values, and is itself supported.
         sure: A claim whose values have this probability without the clip is not checked, since no clip can
             make them much likelier; unless the clip speaks against it.
         calibrate: What claims that are not true of a clip look like: those of `other` clips, or copies with
@@ -32,6 +34,7 @@ class Settings(Strict):
 
     supported: float = Field(0.5, ge=0, le=100)
     contradicted: float = Field(-0.5, ge=-100, le=0)
+    rival: float = Field(20.0, gt=1, le=1e9)
     sure: float = Field(0.9, gt=0, le=1)
     calibrate: Null | None = None
     false_alarms: float = Field(0.05, gt=0, lt=1)

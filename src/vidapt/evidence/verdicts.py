@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from vidapt.claims import Verdict
 from vidapt.errors import ConfigError
 from vidapt.evidence.ask import ClipAnswers
@@ -17,6 +15,9 @@ from vidapt.evidence.settings import Settings
 
 _FLOOR = 0.1
 """Lowest threshold that is fitted: what the clip makes a tenth likelier is hardly borne out by it."""
+
+_STEP = 1e-6
+"""Scores are kept to so many digits."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +62,29 @@ def thresholds(scored: Iterable[tuple[ClipAnswers, Scored]], settings: Settings)
 
 def _null(clip: ClipAnswers, scored: Scored, settings: Settings) -> Iterable[tuple[str, float]]:
     if settings.calibrate == "falsified":
-        return scored.false
+        return ((kind, score.evidence) for kind, score in scored.false)
     return (
-        (asked.type, score.other - score.blind)
+        (asked.type, sum(score.other) - sum(score.blind))
         for row, scores in zip(clip.rows, scored.claims, strict=True)
         for asked, score in zip(row.asked, scores, strict=True)
-        if score.other is not None
+        if score.other
     )
 
 
 def _quantile(values: Sequence[float], settings: Settings) -> float:
-    found = float(np.quantile(values, 1 - settings.false_alarms, method="higher"))
-    return round(max(_FLOOR, found), 6)
+    """The lowest threshold that no more than the share of false alarms reaches."""
+    most = math.floor(settings.false_alarms * len(values))
+    beyond = sorted(values)[len(values) - most - 1]
+    return round(max(_FLOOR, beyond + _STEP), 6)
 
 
 def verdict(score: Score, kind: str, limits: Thresholds, settings: Settings) -> Verdict:
     """What is said of a claim.
 
     What is told with a probability of p without the clip can gain no more than -log p by it. Where no
-    threshold was fitted to its type, half of that is enough.
+    threshold was fitted to its type, half of that is enough. However likely the clip makes a claim, it is
+    contradicted where the clip speaks for another word: a false word that is next to impossible without the
+    clip is often a little less so with it.
 
     Args:
         score: Of its values.
@@ -89,11 +94,22 @@ def verdict(score: Score, kind: str, limits: Thresholds, settings: Settings) -> 
     """
     if not score.tokens:
         return "unchecked"
-    if score.evidence <= settings.contradicted:
+    if score.evidence <= settings.contradicted or denied(score, settings):
         return "contradicted"
-    if score.blind >= math.log(settings.sure):
+    if sum(score.blind) >= math.log(settings.sure):
         return "unchecked"
     least = limits.types.get(kind)
     if least is None:
-        least = min(limits.overall, -score.blind / 2)
+        least = min(limits.overall, -sum(score.blind) / 2)
     return "supported" if score.evidence >= least else "unseen"
+
+
+def denied(score: Score, settings: Settings) -> bool:
+    """Whether the clip speaks for another word in the place of one of the values.
+
+    That word is `rival` times likelier with the clip, and the clip bears it out.
+    """
+    return any(
+        rival - seen >= math.log(settings.rival) and rival - before >= settings.supported
+        for seen, rival, before in zip(score.seen, score.rival_seen, score.rival_blind, strict=True)
+    )

@@ -54,7 +54,8 @@ class Unsupported(Strict):
     @model_validator(mode="after")
     def _its_own(self) -> Unsupported:
         for name, act in (("weight", "weight"), ("sentence", "not_visible")):
-            if name in self.model_fields_set and self.act != act:
+            # What a run writes down of its recipe names every field.
+            if getattr(self, name) != type(self).model_fields[name].default and self.act != act:
                 raise ValueError(f"`{name}` is for `act: {act}`, not for `{self.act}`")
         return self
 

@@ -167,7 +167,7 @@ class Streamed:
                 raise FormatError(sample.source, f"its clip cannot be read: {error}") from error
         now = learned(sample, self._sources[self._source[self._place(row)[0]]].unsupported)
         if now is None:
-            raise FormatError(sample.source, "is left out: too few of its claims are supported")
+            raise FormatError(sample.source, "is left out by `unsupported`")
         return now
 
     def set_aside(self, where: str, reason: str) -> None:
