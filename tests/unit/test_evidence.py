@@ -11,6 +11,7 @@ import torch
 from evidence_tools import folder_of, labels_in, model_in, rows_of, score, write_rows
 from torch import Tensor
 
+from vidapt.claims import Claim
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.evidence import scoring
 from vidapt.evidence.ask import located
@@ -18,7 +19,7 @@ from vidapt.evidence.likelihoods import Likelihoods
 from vidapt.evidence.scoring import Score
 from vidapt.evidence.settings import Settings
 from vidapt.evidence.values import Values
-from vidapt.evidence.verdicts import Thresholds, verdict
+from vidapt.evidence.verdicts import Thresholds, denied, unseen_types, verdict
 from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
@@ -214,12 +215,13 @@ def test_what_cannot_score_is_refused_before_work_begins(world: tuple[Path, Path
 
 
 def test_thresholds_are_fitted_to_claims_of_other_clips(world: tuple[Path, Path], tmp_path: Path) -> None:
-    labels, folder = world
+    labels, folder = labels_in(tmp_path / "data", clips=10), world[1]
     how = {"calibrate": "other", "least": 10, "false_alarms": 0.2}
     found = score(labels, tmp_path / "out.jsonl", folder, settings=how)
     lines = rows_of(tmp_path / "out.scores.jsonl")
-    others = [sum(one[4]) - sum(one[1]) for line in lines for row in line["claims"] for one in row if one[4]]
-    assert found.null == len(others) > 20
+    scores = [Score(*one[:4]) for line in lines for row in line["claims"] for *_, one in row if one]
+    others = [-math.inf if denied(one, Settings()) else one.evidence for one in scores if one.tokens]
+    assert found.null == len(others) > 10
     fitted = [one for one in found.types.values() if one.fitted]
     assert fitted
     assert found.total.threshold >= 0.1
@@ -249,11 +251,14 @@ LIMITS = Thresholds(0.5, {"own": 2.0})
         ((-0.1,), (-2.0,), (-3.0, -3.0), "a", "supported"),
         ((-1.9,), (-2.0,), (-0.3, -0.3), "a", "unseen"),
         ((-2.5,), (-2.0,), (-0.3, -0.3), "a", "contradicted"),
-        ((-0.1,), (-0.5,), (-3.0, -3.0), "a", "supported"),
-        ((-0.3,), (-0.5,), (-3.0, -3.0), "a", "unseen"),
-        ((-0.05,), (-0.1,), (-3.0, -3.0), "a", "unchecked"),
+        ((-0.2,), (-0.41,), (-3.0, -3.0), "a", "supported"),
+        ((-0.3,), (-0.41,), (-3.0, -3.0), "a", "unseen"),
+        ((-0.2,), (-0.41,), (-0.1, -0.1), "a", "unchecked"),
+        ((-0.2,), (-0.61,), (-0.1, -0.1), "a", "unseen"),
+        ((-0.01,), (-0.19,), (-3.0, -3.0), "a", "unchecked"),
         ((-0.7,), (-0.1,), (-0.7, -2.0), "a", "contradicted"),
-        ((-0.1,), (-2.0,), (-3.0, -3.0), "own", "unseen"),
+        ((-0.1,), (-2.05,), (-3.0, -3.0), "own", "unseen"),
+        ((-0.1,), (-1.9,), (-3.0, -3.0), "own", "unchecked"),
         ((-0.1,), (-2.2,), (-3.0, -3.0), "own", "supported"),
         ((-8.0,), (-10.0,), (-0.1, -2.0), "a", "contradicted"),
         ((-8.0,), (-10.0,), (-0.1, -0.2), "a", "supported"),
@@ -266,6 +271,16 @@ def test_verdicts_follow_thresholds_rivals_and_what_can_be_gained(
     score = Score(seen, blind, rival[:1], rival[1:])
     assert verdict(score, kind, LIMITS, Settings()) == expected
     assert math.isclose(score.evidence, sum(seen) - sum(blind))
+
+
+def test_what_is_told_without_looking_is_unseen_where_the_model_does_not_see_its_type() -> None:
+    def claims(*verdicts: str) -> list[Claim]:
+        return [Claim(1, 0, 1, "x", "kind", one) for one in verdicts]  # type: ignore[arg-type]
+
+    few = Settings(telling=3)
+    assert unseen_types(claims("unseen", "unseen", "supported"), few) == {"kind"}
+    assert unseen_types(claims("unseen", "supported", "supported", "contradicted"), few) == frozenset()
+    assert unseen_types(claims("unseen", "unseen", "contradicted", "unchecked"), few) == frozenset()
 
 
 def test_words_that_differ_in_labels_of_one_template_are_values() -> None:

@@ -77,7 +77,8 @@ def test_clips_are_scored_by_who_has_not_seen_them_and_a_kill_costs_no_fold(
     assert {row["fold"] for row in rows} == {1, 2}
     for number in (1, 2):
         learned = {
-            Path(row["video"]).name for row in rows_of(tmp_path / "out.folds" / f"fold-{number}.jsonl")
+            Path(row["media"][0]["path"]).name
+            for row in rows_of(tmp_path / "out.folds" / f"fold-{number}.jsonl")
         }
         scored = {Path(row["clip"]).name for row in rows if row["fold"] == number}
         assert learned
@@ -102,7 +103,7 @@ def test_clips_are_scored_by_who_has_not_seen_them_and_a_kill_costs_no_fold(
 
 
 def learned_by(folder: Path) -> set[str]:
-    return {row["video"] for row in rows_of(folder / "out.folds" / "fold-1.jsonl")}
+    return {row["media"][0]["path"] for row in rows_of(folder / "out.folds" / "fold-1.jsonl")}
 
 
 @pytest.mark.parametrize(

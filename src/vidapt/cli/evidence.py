@@ -55,9 +55,6 @@ def evidence(
     rival: Annotated[
         float, typer.Option(min=1.01, max=1e9, help="Contradicted where another word is so much likelier.")
     ] = 20.0,
-    sure: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Told so surely without the clip, it is not checked.")
-    ] = 0.9,
     calibrate: Annotated[
         Calibrate | None,
         typer.Option(help="Fit `supported` to claims about other clips, or to falsified copies."),
@@ -99,7 +96,6 @@ def evidence(
             supported=supported,
             contradicted=contradicted,
             rival=rival,
-            sure=sure,
             calibrate=None if calibrate is None else calibrate.value,
             false_alarms=false_alarms,
         )

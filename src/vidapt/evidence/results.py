@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from vidapt.evidence.inputs import Inputs
 from vidapt.evidence.provenance import Provenance
 from vidapt.evidence.scoring import Score, Scored, Unusable
 from vidapt.evidence.settings import Settings
-from vidapt.evidence.verdicts import Thresholds, verdict
+from vidapt.evidence.verdicts import Thresholds, unseen_types, verdict
 from vidapt.files import write_file, write_json
 from vidapt.formats import shards_of
 from vidapt.formats.vidapt_jsonl import write
@@ -110,16 +110,20 @@ def judged(
     """Verdicts on all claims of clips that could be used."""
     rows: list[Judged] = []
     for number, clip in enumerate(clips):
-        arms = [one for arm in found if isinstance(one := arm.scored[number], Scored)]
         if not isinstance(found[0].scored[number], Scored):
             continue
+        arms = [one for arm in found if isinstance(one := arm.scored[number], Scored)]
         for at, row in enumerate(clip.rows):
-            rows.append(
-                Judged(
-                    row.sample, _claims(row, [one.claims[at] for one in arms], limits, settings, told), number
-                )
-            )
-    return rows
+            claims = _claims(row, [one.claims[at] for one in arms], limits, settings, told)
+            rows.append(Judged(row.sample, claims, number))
+    dark = unseen_types((claim for row in rows for claim in row.claims), settings)
+    return [replace(row, claims=tuple(_in_the_dark(claim, dark) for claim in row.claims)) for row in rows]
+
+
+def _in_the_dark(claim: Claim, dark: Collection[str]) -> Claim:
+    """A claim that could not be checked, of a type that the model does not see."""
+    unseen = claim.verdict == "unchecked" and claim.evidence is not None and claim.type in dark
+    return replace(claim, verdict="unseen") if unseen else claim
 
 
 def _claims(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from vidapt.appended import Appended
+from vidapt.claims import said
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip, BudgetError
 from vidapt.evidence.ask import Answers, Asked, ClipAnswers
@@ -22,7 +23,7 @@ from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 from vidapt.training.data import responses
 
-_VERSION = 2
+_VERSION = 4
 """Raised whenever the same clip, answers and model would be scored otherwise."""
 
 
@@ -35,14 +36,14 @@ class Score:
         blind: Without it.
         rival_seen: Of the likeliest other token there, with the clip.
         rival_blind: Of that token without it.
-        other: With another clip; None where there was none.
+        other: The same with another clip, of which it is not said; None where there was none.
     """
 
     seen: tuple[float, ...]
     blind: tuple[float, ...]
     rival_seen: tuple[float, ...] = ()
     rival_blind: tuple[float, ...] = ()
-    other: tuple[float, ...] | None = None
+    other: Score | None = None
 
     @property
     def tokens(self) -> int:
@@ -54,9 +55,15 @@ class Score:
         """How much likelier the clip makes the claim."""
         return sum(self.seen) - sum(self.blind)
 
+    @property
+    def first(self) -> bool:
+        """Whether the model, seeing the clip, would say the same."""
+        return all(own > rival for own, rival in zip(self.seen, self.rival_seen, strict=True))
+
     def to_json(self) -> list[Any]:
         """As JSON holds it."""
-        return [self.seen, self.blind, self.rival_seen, self.rival_blind, self.other]
+        other = None if self.other is None else self.other.to_json()
+        return [self.seen, self.blind, self.rival_seen, self.rival_blind, other]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +131,11 @@ def _read(line: Mapping[str, Any]) -> Scored | Unusable | None:
 
 
 def _score_of(line: Sequence[Any]) -> Score:
-    *four, other = (None if one is None else tuple(map(float, one)) for one in line)
-    if len({len(one) for one in four if one is not None}) != 1 or len(four) != 4 or None in four:
+    *four, other = line
+    seen, blind, rival_seen, rival_blind = (tuple(map(float, one)) for one in four)
+    if len({len(seen), len(blind), len(rival_seen), len(rival_blind)}) != 1:
         raise ValueError("damaged")
-    return Score(*four, other)  # type: ignore[arg-type]
+    return Score(seen, blind, rival_seen, rival_blind, None if other is None else _score_of(other))
 
 
 @dataclass(frozen=True)
@@ -224,15 +232,24 @@ class Scorer:
         likelihoods = Likelihoods(self.engine)
         readings = [[one for row in clip.rows for one in _readings(row)] for clip in clips]
         shown = likelihoods.with_clips(seen, readings)
-        flat = likelihoods.without(
-            [one for some in readings for one in some], [one.ids for some in shown for one in some]
+        others = self._others(likelihoods, clips, seen, readings) if self.others else {}
+        asked = [
+            *zip(readings, shown, strict=True),
+            *((readings[at], one) for at, (one, _) in others.items()),
+        ]
+        unread = iter(
+            likelihoods.without(
+                [one for some, _ in asked for one in some], [one.ids for _, some in asked for one in some]
+            )
         )
-        unread = iter(flat)
-        blind = [[next(unread) for _ in some] for some in readings]
-        others = self._others(likelihoods, clips, seen, readings)
+        blind = [[next(unread) for _ in some] for some, _ in asked]
+        far = {
+            at: (logs, dark, said_there)
+            for (at, (logs, said_there)), dark in zip(others.items(), blind[len(clips) :], strict=True)
+        }
         place = _placer(self.engine)
-        each = zip(clips, readings, shown, blind, others, strict=True)
-        return [_scored(clip, some, a, b, c, place) for clip, some, a, b, c in each]
+        each = zip(clips, readings, shown, blind, strict=False)
+        return [_scored(clip, some, a, b, far.get(at), place) for at, (clip, some, a, b) in enumerate(each)]
 
     def _others(
         self,
@@ -240,11 +257,8 @@ class Scorer:
         clips: Sequence[ClipAnswers],
         seen: Sequence[SeenClip],
         readings: Sequence[Sequence[Sample]],
-    ) -> list[list[Logs] | None]:
-        """The same with the next clip of another file in the place of each."""
-        found: list[list[Logs] | None] = [None] * len(clips)
-        if not self.others:
-            return found
+    ) -> dict[int, tuple[list[Logs], frozenset[tuple[str, ...]]]]:
+        """The same with the next clip of another file in the place of each, and what is said of that one."""
         count = len(clips)
         turns = ([(at + by) % count for by in range(1, count)] for at in range(count))
         partner = [
@@ -253,10 +267,11 @@ class Scorer:
         ]
         paired = [(at, to) for at, to in enumerate(partner) if to is not None]
         scored = likelihoods.with_clips([seen[to] for _, to in paired], [readings[at] for at, _ in paired])
-        for (at, _), rows in zip(paired, scored, strict=True):
-            found[at] = rows
-        return found
+        return {at: (rows, said_of(clips[to])) for (at, to), rows in zip(paired, scored, strict=True)}
 
+
+_Other = tuple[Sequence[Logs], Sequence[Logs], frozenset[tuple[str, ...]]]
+"""With another clip: a clip's conversations, the same without any, and what is said of that clip."""
 
 _Places = Callable[[Sample], Sequence[tuple[int, int, int]]]
 
@@ -275,7 +290,7 @@ def _scored(
     samples: Sequence[Sample],
     shown: Sequence[Logs],
     blind: Sequence[Logs],
-    others: Sequence[Logs] | None,
+    other: _Other | None,
     place: _Places,
 ) -> Scored:
     """A clip's scores from those of its tokens."""
@@ -290,12 +305,16 @@ def _scored(
         for claim in row.asked:
             further = max(0, claim.turn - turns + 1)
             at, turn = first + further, min(claim.turn, turns - 1)
-            other = None if others is None else others[at]
-            scores.append(_score(claim, turn, places[further], shown[at], blind[at], other))
+            score = _score(claim, turn, places[further], shown[at], blind[at])
+            # What is said of the other clip, too, is no false claim about it.
+            if other is not None and words_of(claim, row.sample) not in other[2]:
+                far = _score(claim, turn, places[further], other[0][at], other[1][at])
+                score = replace(score, other=far)
+            scores.append(score)
         claims.append(tuple(scores))
         for number, (_, claim) in enumerate(row.false, answers):
             at = first + number
-            score = _score(claim, claim.turn, places[number], shown[at], blind[at], None)
+            score = _score(claim, claim.turn, places[number], shown[at], blind[at])
             if score.tokens:
                 false.append((claim.type, score))
         first += answers + len(row.false)
@@ -308,7 +327,6 @@ def _score(
     places: Sequence[tuple[int, int, int]],
     shown: Logs,
     blind: Logs,
-    other: Logs | None,
 ) -> Score:
     chosen = [
         at
@@ -319,8 +337,18 @@ def _score(
     def of(one: Tensor) -> tuple[float, ...]:
         return tuple(round(value, 6) for value in one[chosen].tolist())
 
-    far = None if other is None else of(other.own)
-    return Score(of(shown.own), of(blind.own), of(shown.rival), of(blind.rival), far)
+    return Score(of(shown.own), of(blind.own), of(shown.rival), of(blind.rival))
+
+
+def words_of(claim: Asked, sample: Sample) -> tuple[str, ...]:
+    """A claim's type and values, in small letters."""
+    text = said(sample, claim.turn) or ""
+    return (claim.type, *(text[start:end].lower() for start, end in claim.values))
+
+
+def said_of(clip: ClipAnswers) -> frozenset[tuple[str, ...]]:
+    """What is claimed of a clip."""
+    return frozenset(words_of(claim, row.sample) for row in clip.rows for claim in row.asked)
 
 
 def clips_of(rows: Sequence[Answers]) -> Iterator[ClipAnswers]:

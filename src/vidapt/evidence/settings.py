@@ -24,21 +24,20 @@ class Settings(Strict):
         contradicted: Evidence up to which a claim is contradicted.
         rival: A claim is contradicted, too, where another word is so many times likelier than one of its
             values, and is itself supported.
-        sure: A claim whose values have this probability without the clip is not checked, since no clip can
-            make them much likelier; unless the clip speaks against it.
         calibrate: What claims that are not true of a clip look like: those of `other` clips, or copies with
             one fact `falsified` by the lexicon. None takes `supported` as it is.
         false_alarms: Share of these that may be taken for supported.
         least: Claims of a type that are needed to give it a threshold of its own.
+        telling: Checked claims of a type that are needed to say that the model does not see it.
     """
 
     supported: float = Field(0.5, ge=0, le=100)
     contradicted: float = Field(-0.5, ge=-100, le=0)
     rival: float = Field(20.0, gt=1, le=1e9)
-    sure: float = Field(0.9, gt=0, le=1)
     calibrate: Null | None = None
     false_alarms: float = Field(0.05, gt=0, lt=1)
     least: int = Field(50, ge=10, le=1_000_000)
+    telling: int = Field(10, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _something_between(self) -> Settings:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vidapt.claims import Verdict
+from vidapt.claims import Claim, Verdict
 from vidapt.errors import ConfigError
 from vidapt.evidence.ask import ClipAnswers
 from vidapt.evidence.scoring import Score, Scored
@@ -15,6 +15,9 @@ from vidapt.evidence.settings import Settings
 
 _FLOOR = 0.1
 """Lowest threshold that is fitted: what the clip makes a tenth likelier is hardly borne out by it."""
+
+_LITTLE = 0.2
+"""What can be gained, in nats, below which nothing is said: the claim has a probability of 82 % as it is."""
 
 _STEP = 1e-6
 """Scores are kept to so many digits."""
@@ -33,6 +36,10 @@ class Thresholds:
     overall: float
     types: Mapping[str, float] = field(default_factory=dict)
     null: int = 0
+
+    def of(self, kind: str) -> float:
+        """That of a type."""
+        return self.types.get(kind, self.overall)
 
 
 def thresholds(scored: Iterable[tuple[ClipAnswers, Scored]], settings: Settings) -> Thresholds:
@@ -61,14 +68,17 @@ def thresholds(scored: Iterable[tuple[ClipAnswers, Scored]], settings: Settings)
 
 
 def _null(clip: ClipAnswers, scored: Scored, settings: Settings) -> Iterable[tuple[str, float]]:
+    """Evidence of false claims with their types; of those that are contradicted anyway, less than any."""
     if settings.calibrate == "falsified":
-        return ((kind, score.evidence) for kind, score in scored.false)
-    return (
-        (asked.type, sum(score.other) - sum(score.blind))
-        for row, scores in zip(clip.rows, scored.claims, strict=True)
-        for asked, score in zip(row.asked, scores, strict=True)
-        if score.other
-    )
+        false: Iterable[tuple[str, Score]] = scored.false
+    else:
+        false = (
+            (asked.type, score.other)
+            for row, scores in zip(clip.rows, scored.claims, strict=True)
+            for asked, score in zip(row.asked, scores, strict=True)
+            if score.other is not None and score.other.tokens
+        )
+    return ((kind, -math.inf if denied(one, settings) else one.evidence) for kind, one in false)
 
 
 def _quantile(values: Sequence[float], settings: Settings) -> float:
@@ -81,10 +91,12 @@ def _quantile(values: Sequence[float], settings: Settings) -> float:
 def verdict(score: Score, kind: str, limits: Thresholds, settings: Settings) -> Verdict:
     """What is said of a claim.
 
-    What is told with a probability of p without the clip can gain no more than -log p by it. Where no
-    threshold was fitted to its type, half of that is enough. However likely the clip makes a claim, it is
-    contradicted where the clip speaks for another word: a false word that is next to impossible without the
-    clip is often a little less so with it.
+    What is told with a probability of p without the clip can gain no more than -log p by it. Where that is
+    little, a claim is not checked. Where it is what the model would say itself, seeing the clip, half of what
+    it can gain is enough, unless a threshold was fitted to its type.
+
+    However likely the clip makes a claim, it is contradicted where the clip speaks for another word: a false
+    word that is next to impossible without the clip is often a little less so with it.
 
     Args:
         score: Of its values.
@@ -96,12 +108,28 @@ def verdict(score: Score, kind: str, limits: Thresholds, settings: Settings) -> 
         return "unchecked"
     if score.evidence <= settings.contradicted or denied(score, settings):
         return "contradicted"
-    if sum(score.blind) >= math.log(settings.sure):
+    least, most = limits.of(kind), -sum(score.blind)
+    if score.first and kind not in limits.types:
+        least = min(least, most / 2)
+    if most < max(least, _LITTLE):
         return "unchecked"
-    least = limits.types.get(kind)
-    if least is None:
-        least = min(limits.overall, -sum(score.blind) / 2)
     return "supported" if score.evidence >= least else "unseen"
+
+
+def unseen_types(claims: Iterable[Claim], settings: Settings) -> frozenset[str]:
+    """Types that the model does not see: of their claims that could be checked, most are unseen.
+
+    What is mostly true of such a type is told without looking, and would be all that is learned of it if only
+    the rest were taken for unseen.
+    """
+    counts: dict[str, Counter[Verdict]] = defaultdict(Counter)
+    for claim in claims:
+        counts[claim.type][claim.verdict] += 1
+    return frozenset(
+        kind
+        for kind, one in counts.items()
+        if one["supported"] + one["unseen"] >= settings.telling and one["unseen"] > one["supported"]
+    )
 
 
 def denied(score: Score, settings: Settings) -> bool:
