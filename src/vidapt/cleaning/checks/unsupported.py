@@ -3,6 +3,9 @@
 A contradicted clause of a longer text is taken out of it, and an answer that is contradicted as a whole is
 set aside and may be asked for again. What is merely unseen is kept by default: the model that looked may see
 less than the one that is trained.
+
+Source: captions judged claim by claim, and freed of what the model cannot know, as in KnowAda (Yanuka et al.
+2024, "Bridging the Visual Gap", arXiv 2411.09018).
 """
 
 from __future__ import annotations
