@@ -16,7 +16,7 @@ from vidapt.errors import CheckpointError, ConfigError
 from vidapt.evidence import scoring
 from vidapt.evidence.ask import located
 from vidapt.evidence.likelihoods import Likelihoods
-from vidapt.evidence.scoring import Score
+from vidapt.evidence.scores import Score
 from vidapt.evidence.settings import Settings
 from vidapt.evidence.values import Values
 from vidapt.evidence.verdicts import Thresholds, denied, unseen_types, verdict
@@ -200,6 +200,20 @@ def test_clips_that_cannot_be_used_are_told_and_the_others_scored(
         (tmp_path / "data" / f"{clip}.mp4").unlink(missing_ok=True)
     with pytest.raises(ConfigError, match="nothing can be scored: there is no file"):
         score(labels, tmp_path / "none.jsonl", folder)
+
+
+def test_a_row_that_cannot_be_written_in_tokens_costs_its_clip_and_no_more(
+    world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    labels = labels_in(tmp_path / "data")
+    rows = rows_of(labels)
+    marks = load(world[1]).model.blueprint.prompt.end.strip() or "</s>"
+    write_rows(labels, [*rows, {"video": "3.mp4", "question": "q?", "answer": f"it is {marks * 1200}"}])
+    found = score(labels, tmp_path / "out.jsonl", world[1])
+    assert (found.clips, found.broken) == (4, 1)
+    reasons = {row["reason"] for row in rows_of(tmp_path / "out.quarantine.jsonl")}
+    assert len(reasons) == 1
+    assert "special tokens" in reasons.pop()
 
 
 def test_what_cannot_score_is_refused_before_work_begins(world: tuple[Path, Path], tmp_path: Path) -> None:

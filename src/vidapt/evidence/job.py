@@ -16,7 +16,8 @@ from vidapt.evidence.folds import Folds, base_recipe, fold_of, trained
 from vidapt.evidence.inputs import Inputs, provenance_of, read_inputs
 from vidapt.evidence.provenance import read_provenance
 from vidapt.evidence.results import Found, Place, judged, written
-from vidapt.evidence.scoring import Scored, Scorer, Scores, Unusable, clips_of
+from vidapt.evidence.scores import Scored, Scores, Unusable
+from vidapt.evidence.scoring import Scorer, clips_of
 from vidapt.evidence.settings import Settings
 from vidapt.evidence.summary import Summary, summary
 from vidapt.evidence.verdicts import thresholds

@@ -15,7 +15,7 @@ from vidapt.evidence.arms import Arm
 from vidapt.evidence.ask import Answers, ClipAnswers
 from vidapt.evidence.inputs import Inputs
 from vidapt.evidence.provenance import Provenance
-from vidapt.evidence.scoring import Score, Scored, Unusable
+from vidapt.evidence.scores import Score, Scored, Unusable
 from vidapt.evidence.settings import Settings
 from vidapt.evidence.verdicts import Thresholds, unseen_types, verdict
 from vidapt.files import write_file, write_json

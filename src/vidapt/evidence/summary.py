@@ -12,7 +12,7 @@ from vidapt.claims import Claim, Verdict
 from vidapt.evidence.ask import ClipAnswers
 from vidapt.evidence.inputs import Inputs
 from vidapt.evidence.results import Found, Judged, Place
-from vidapt.evidence.scoring import Unusable
+from vidapt.evidence.scores import Unusable
 from vidapt.evidence.settings import Settings
 from vidapt.evidence.verdicts import Thresholds
 from vidapt.version import VERSION

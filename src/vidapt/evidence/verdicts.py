@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from vidapt.claims import Claim, Verdict
 from vidapt.errors import ConfigError
 from vidapt.evidence.ask import ClipAnswers
-from vidapt.evidence.scoring import Score, Scored
+from vidapt.evidence.scores import Score, Scored
 from vidapt.evidence.settings import Settings
 
 _FLOOR = 0.1
