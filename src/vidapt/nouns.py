@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from vidapt.claims import Claim
+
 Role = Literal["system", "user", "assistant"]
 
 Moment = Literal["middle", "first", "last"]
@@ -111,6 +113,9 @@ class Sample:
             answer that counts as right).
         source: `file:line` it came from.
         references: Further answers to the last turn, each as right as the one that stands there.
+        claims: What is known of single clauses of answers (`vidapt evidence`).
+        counts: Stretches of answers that count less in learning, or not at all: index of the turn, first
+            letter, the one behind the last, and how much.
     """
 
     id: str
@@ -120,6 +125,8 @@ class Sample:
     facts: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     references: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    counts: tuple[tuple[int, int, int, float], ...] = ()
 
     @property
     def question(self) -> str:

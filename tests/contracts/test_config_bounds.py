@@ -164,6 +164,7 @@ OTHERS = {
         "loop.least_bytes": Row(256, (31,), (32,)),
         "near_duplicate.alike": Row(0.85, (0, ABOVE_1), (ABOVE_0, 1)),
         "near_duplicate.most": above_zero(50),
+        "unsupported.least": Row(0.0, (-ABOVE_0, ABOVE_1), (0, 1)),
         "near_duplicate.least": above_zero(8),
     },
 }

@@ -24,6 +24,7 @@ from vidapt.recipe import (
     Sizes,
     Stage,
     Trained,
+    Unsupported,
 )
 from vidapt.recipe.stage import LENGTHS
 from vidapt.strict import Strict
@@ -63,6 +64,7 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
     (DataSource, "limit", ([None, 1], [0])),
     (DataSource, "skip", ([0], [-1])),
     (DataSource, "weight", ([TINY, 1e6], [0.0, -1.0, math.nextafter(1e6, 1e7)])),
+    (Unsupported, "drop_below", SHARE_UP_TO_ONE),
     (Mix, "temperature", ([TINY, 1000.0], [0.0, math.nextafter(1000.0, 1001.0)])),
     (Sizes, "groups", ([(14,), (224, 336)], [(13,), (16_385,)])),
     (Sizes, "unify", ([None, "group", 14, 16_384], [13, 16_385])),

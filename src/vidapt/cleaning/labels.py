@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
+from vidapt.claims import Claim, refit
 from vidapt.nouns import MEDIA, Sample, Turn
 from vidapt.parts import PartConfig
 
@@ -51,6 +52,11 @@ class Label:
         return turns[self.place].text if further < 0 else self.sample.references[further]
 
     @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What is known of its clauses."""
+        return tuple(claim for claim in self.sample.claims if claim.turn == self.place)
+
+    @property
     def question(self) -> str:
         """What it is asked, without marks of media."""
         at = min(self.place, len(self.sample.turns) - 1)
@@ -62,7 +68,7 @@ class Label:
         last = self.place >= len(self.sample.turns) - 1
         turns = (Turn("user", self.question), Turn("assistant", self.text))
         facts = self.sample.facts if last else {}
-        return replace(self.sample, turns=turns, facts=facts, references=(), rejected=None)
+        return replace(self.sample, turns=turns, facts=facts, references=(), rejected=None, claims=())
 
     def rewritten(self, text: str) -> Sample:
         """Its row, with another text in the place of this one."""
@@ -71,7 +77,8 @@ class Label:
             turns[self.place] = Turn("assistant", text)
         else:
             others[self.place - len(turns)] = text
-        return replace(self.sample, turns=tuple(turns), references=tuple(others))
+        claims = refit(self.sample.claims, self.place, text)
+        return replace(self.sample, turns=tuple(turns), references=tuple(others), claims=claims)
 
 
 @dataclass(frozen=True, slots=True)

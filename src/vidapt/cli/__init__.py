@@ -15,6 +15,7 @@ from vidapt.cli import (
     captioning,
     cleaning,
     data,
+    evidence,
     labelling,
     matching,
     measuring,
@@ -61,6 +62,9 @@ data_app.command("cut")(data.cut_data)
 app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
 app.command(short_help="Have a model label clips: captions, facts, questions.")(labelling.label)
 app.command(short_help="Set bad labels aside, with reasons.")(cleaning.clean)
+app.command("evidence", short_help="Tell of every claim in labels whether a model sees it.")(
+    evidence.evidence
+)
 app.command(short_help="Look labels over in a browser: keep, drop, edit.")(reviewing.review)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")

@@ -116,9 +116,9 @@ def split(
         FormatError: If the labels are unsound or media are missing.
     """
     _check_ratios(ratios)
-    count = os.cpu_count() or 1 if workers is None else workers
     samples = [sample for file in files for sample in open_samples(file, kind, **(options or {}))]
     check_samples(samples)
+    count = os.cpu_count() or 1 if workers is None else workers
     found = tie(samples, by=by, frames=frames, workers=count, report=report)
     groups = found.groups
     homes = dealt(groups, ratios, seed)
@@ -126,6 +126,37 @@ def split(
     alike = found.signatures
     neighbours = [] if alike is None else _neighbours(samples, groups, homes, alike)
     return Split(parts, found.ties, found.sessions, neighbours[:_TOLD], seed)
+
+
+def homes_of(
+    samples: Sequence[Sample],
+    ratios: Mapping[str, float],
+    *,
+    by: str | None = None,
+    seed: int = 0,
+    frames: bool = True,
+    workers: int | None = None,
+    report: Reporter = silent,
+) -> list[str]:
+    """The part that every sample goes to, as `split` divides; nothing is written.
+
+    Args:
+        samples: Their media are there.
+        ratios: As `split` has them, as are all others.
+        by: What tells sessions.
+        seed: Decides which groups go where.
+        frames: Tie clips together that show nearly the same.
+        workers: Decoding processes; None is one per core.
+        report: Shows progress.
+
+    Raises:
+        ConfigError: If ratios or the pattern make no sense, or all clips hang together.
+    """
+    _check_ratios(ratios)
+    count = os.cpu_count() or 1 if workers is None else workers
+    groups = tie(samples, by=by, frames=frames, workers=count, report=report).groups
+    homes = dealt(groups, ratios, seed)
+    return [homes[group] for group in groups]
 
 
 def _check_ratios(ratios: Mapping[str, float]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from vidapt.claims import read_claims
 from vidapt.formats._media import checked
 from vidapt.formats._row import Row, rows
 from vidapt.formats._talk import conversation, role_of, unmarked
@@ -16,7 +17,7 @@ from vidapt.nouns import Clip, Role, Sample, Turn
 from vidapt.parts import PartConfig
 
 CAPTION_PROMPT = "describe the video."
-LABEL_KEYS = frozenset({"question", "answer", "answers", "caption", "turns", "rejected", "facts"})
+LABEL_KEYS = frozenset({"question", "answer", "answers", "caption", "turns", "rejected", "facts", "claims"})
 _ROLES: Mapping[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 
 
@@ -75,7 +76,17 @@ def labelled(row: Row, name: str, media: tuple[Clip, ...], caption_prompt: str) 
     rejected = unmarked(row.text("rejected"), "'rejected'", row) if "rejected" in row.values else None
     turns = conversation(_labelled_turns(row, caption_prompt), len(media), row)
     others = references(row, turns[-1].text)
-    return Sample(name, media, turns, rejected, _with_accepted(_facts(row), turns, others), row.where, others)
+    facts = _with_accepted(_facts(row), turns, others)
+    return _with_claims(Sample(name, media, turns, rejected, facts, row.where, others), row)
+
+
+def _with_claims(sample: Sample, row: Row) -> Sample:
+    if row.values.get("claims") is None:
+        return sample
+    try:
+        return replace(sample, claims=read_claims(row.values["claims"], sample))
+    except ValueError as error:
+        raise row.error(f"'claims': {error}", "run `vidapt evidence` anew, or remove the column") from None
 
 
 def references(row: Row, answer: str) -> tuple[str, ...]:

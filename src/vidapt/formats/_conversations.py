@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from vidapt.claims import renumbered
 from vidapt.nouns import MEDIA, Sample, Turn
 
 _OF_THE_LAST = ("accept", "value")
@@ -31,7 +32,11 @@ def _apart(sample: Sample) -> Iterator[Sample]:
     facts = {name: fact for name, fact in sample.facts.items() if name not in _OF_THE_LAST}
     for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1):
         turns = tuple(map(_unmarked, sample.turns[start:end]))
-        one = replace(sample, id=f"{sample.id}#{number}", turns=turns)
+        numbers = {start + at: at for at in range(len(turns))}
+        if number == len(starts):  # further answers are to the last question
+            further = range(len(sample.references))
+            numbers |= {len(sample.turns) + at: len(turns) + at for at in further}
+        one = renumbered(replace(sample, id=f"{sample.id}#{number}", turns=turns), numbers)
         if number == len(starts):
             yield one
         elif one.answer:

@@ -27,5 +27,6 @@ def fingerprint(samples: Iterable[Sample]) -> str:
         turns = [[turn.role, turn.text] for turn in sample.turns]
         said: list[Any] = [sample.id, clips, turns, sample.rejected, dict(sample.facts)]
         said += [list(sample.references)] if sample.references else []
+        said += [[claim.to_dict() for claim in sample.claims]] if sample.claims else []
         digest.update(json.dumps(said, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()[:16]

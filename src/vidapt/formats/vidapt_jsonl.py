@@ -5,8 +5,9 @@ A row names its media by `video` (one path, with `start_s`, `end_s` and `fps` be
 `answer`, by `caption`, or by `turns` (a list of `{"role", "text"}`); `answers`, a list, stands in place of
 `answer`, or beside `turns`, where several are equally right. `start_s` and `end_s` are the stretch of
 a file that the row is about; times in its texts count from `start_s`. `fps` is for folders of pictures.
-`id`, `rejected` and `facts` are optional. Paths are relative to the label file's folder. Keys of no meaning
-are errors, as a misspelt one would lose labels unseen.
+`id`, `rejected`, `facts` and `claims` (what `vidapt evidence` says of single clauses) are optional. Paths are
+relative to the label file's folder. Keys of no meaning are errors, as a misspelt one would lose labels
+unseen.
 """
 
 from __future__ import annotations
@@ -224,6 +225,8 @@ def plain_row(sample: Sample, folder: Path) -> dict[str, Any]:
         row["rejected"] = sample.rejected
     if sample.facts:
         row["facts"] = dict(sample.facts)
+    if sample.claims:
+        row["claims"] = [claim.to_dict() for claim in sample.claims]
     return row
 
 

@@ -197,16 +197,17 @@ def pack(groups: Sequence[Group], positions: Any, *, flex: bool = False) -> Pack
         torch.tensor(label_at, dtype=torch.long),
         torch.tensor([x for row in rows for x in row.labels], dtype=torch.long),
         torch.tensor([x for row in rows for x in row.sample], dtype=torch.long),
-        _weights(groups, rows),
+        _weights(groups),
     )
 
 
-def _weights(groups: Sequence[Group], rows: Sequence[_Row]) -> Tensor | None:
-    """What each label counts; nothing, and so no work, where no sample has a weight of its own."""
-    own = [encoded.weight for group in groups for encoded in group.encoded]
-    if all(weight == 1.0 for weight in own):
+def _weights(groups: Sequence[Group]) -> Tensor | None:
+    """What each label counts; nothing, and so no work, where all count alike."""
+    encoded = [one for group in groups for one in group.encoded]
+    if all(one.weight == 1.0 and not one.each for one in encoded):
         return None
-    return torch.tensor([own[number] for row in rows for number in row.sample])
+    # A sample's labels stand together, in the order in which it weighs them.
+    return torch.tensor([one.weight * each for one in encoded for each in one.each or (1.0,) * one.labels])
 
 
 def _row(group: Group, positions: Any, first_sample: int) -> _Row:

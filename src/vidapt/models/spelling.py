@@ -8,7 +8,7 @@ letter, so that both halves are written with ordinary tokens. All other text kee
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from vidapt.errors import FormatError
@@ -25,13 +25,16 @@ _LINE = "\n"
 
 
 class Run(NamedTuple):
-    """A stretch of text, and whether a label or a user said it, not a template."""
+    """A stretch of text, whether a label or a user said it and not a template, and which answer it is of."""
 
     text: str
     said: bool
+    turn: int = -1
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A token, and the letters of a text that it is made of."""
+
     id: int
     start: int
     end: int
@@ -73,8 +76,15 @@ def spelled(
     Raises:
         FormatError: If a mark cannot be written in words, or there are too many.
     """
+    return tuple(token.id for token in spelled_tokens(runs, tokenizer, marks, where, begins=begins))
+
+
+def spelled_tokens(
+    runs: Sequence[Run], tokenizer: Any, marks: frozenset[int], where: str, *, begins: bool = True
+) -> list[Token]:
+    """The same with the letters of each token, counted through all runs."""
     text = "".join(run.text for run in runs)
-    return tuple(_spelled(text, list(_said(runs)), _Writer(tokenizer, marks), where, begins, within=False))
+    return list(_spelled(text, list(_said(runs)), _Writer(tokenizer, marks), where, begins, within=False))
 
 
 def _said(runs: Sequence[Run]) -> Iterator[tuple[int, int]]:
@@ -87,26 +97,27 @@ def _said(runs: Sequence[Run]) -> Iterator[tuple[int, int]]:
 
 def _spelled(
     text: str, said: Sequence[tuple[int, int]], writer: _Writer, where: str, begins: bool, *, within: bool
-) -> Iterator[int]:
-    """Ids of a text whose stretches `said` make no marks; `within` a mark that was cut apart it begins."""
+) -> Iterator[Token]:
+    """Tokens of a text whose stretches `said` make no marks; `within` a mark that was cut apart it begins."""
     tokens = writer.within(text) if within else writer.written(text, begins=begins)
     cuts = sorted({_cut(text, mark, where) for mark in writer.marks_among(tokens, text) if _hits(mark, said)})
     if len(cuts) > _MOST:
         raise FormatError(where, f"its text writes {len(cuts)} special tokens", "write it without them")
     if not cuts:
-        yield from (token.id for token in tokens)
+        yield from tokens
         return
     for number, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(text)], strict=True)):
         own = [(max(a - start, 0), min(b, end) - start) for a, b in said if a < end and b > start]
         first = number == 0
-        yield from _spelled(text[start:end], own, writer, where, begins and first, within=within or not first)
+        part = _spelled(text[start:end], own, writer, where, begins and first, within=within or not first)
+        yield from _moved(part, start)
 
 
-def _hits(mark: _Token, said: Sequence[tuple[int, int]]) -> bool:
+def _hits(mark: Token, said: Sequence[tuple[int, int]]) -> bool:
     return any(mark.start < end and mark.end > start for start, end in said)
 
 
-def _cut(text: str, mark: _Token, where: str) -> int:
+def _cut(text: str, mark: Token, where: str) -> int:
     if mark.end - mark.start < 2:
         raise FormatError(
             where,
@@ -124,7 +135,7 @@ class _Writer:
         self._bos = tokenizer.bos_token
         self._lead = tokenizer.bos_token or tokenizer.eos_token
 
-    def written(self, text: str, *, begins: bool) -> list[_Token]:
+    def written(self, text: str, *, begins: bool) -> list[Token]:
         """Tokens of a text that begins, or follows a mark."""
         if begins and self._bos and text.startswith(self._bos):
             rest = text.removeprefix(self._bos)
@@ -134,14 +145,14 @@ class _Writer:
         whole = self._plain(self._lead + text)
         return list(_moved(whole[len(self._plain(self._lead)) :], -len(self._lead)))
 
-    def within(self, text: str) -> list[_Token]:
+    def within(self, text: str) -> list[Token]:
         """Tokens of a text before which no space is written."""
         lead, whole = (self.written(one, begins=False) for one in (_LINE, _LINE + text))
         if [token.id for token in whole[: len(lead)]] != [token.id for token in lead]:
             return self.written(text, begins=False)
         return list(_moved(whole[len(lead) :], -len(_LINE)))
 
-    def marks_among(self, tokens: Sequence[_Token], text: str) -> Iterator[_Token]:
+    def marks_among(self, tokens: Sequence[Token], text: str) -> Iterator[Token]:
         """Those that are marks, without the white space that they may have taken along."""
         for token in tokens:
             if token.id in self._marks:
@@ -151,14 +162,14 @@ class _Writer:
                 # What is unknown to a tokenizer becomes a mark without being one.
                 unknown = token.id == self._tokenizer.unk_token_id
                 if not unknown or text[start:end] == self._tokenizer.unk_token:
-                    yield _Token(token.id, start, end)
+                    yield Token(token.id, start, end)
 
-    def _plain(self, text: str) -> list[_Token]:
+    def _plain(self, text: str) -> list[Token]:
         if not text:
             return []
         (found,) = self._tokenizer(text, add_special_tokens=False, verbose=False).encodings
-        return [_Token(number, *span) for number, span in zip(found.ids, found.offsets, strict=True)]
+        return [Token(number, *span) for number, span in zip(found.ids, found.offsets, strict=True)]
 
 
-def _moved(tokens: Sequence[_Token], by: int) -> Iterator[_Token]:
-    return (_Token(token.id, token.start + by, token.end + by) for token in tokens)
+def _moved(tokens: Iterable[Token], by: int) -> Iterator[Token]:
+    return (Token(token.id, token.start + by, token.end + by) for token in tokens)

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vidapt.errors import FormatError
-from vidapt.models.spelling import Run, marks_of, spelled
+from vidapt.models.spelling import Run, Token, marks_of, spelled, spelled_tokens
 from vidapt.nouns import MEDIA, Sample, Turn
 from vidapt.recipe import Prompt
 
 Piece = tuple[int, ...] | int
 """Token ids of a stretch of text, or the index of a clip among the sample's media."""
+
+Place = tuple[int, int, int]
+"""Index of a turn, and which of its letters: the first, and the one behind the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class Encoded:
         early: Indices of the pieces of `prefix` that are answers, in conversations in which a clip follows
             an answer.
         weight: How much each of its labels counts; 1/n where it is one of n answers to one question.
+        each: How much every single label counts besides, in their order (those of `early` first); empty where
+            all count alike.
+
+    Raises:
+        ValueError: If `each` has not one number for every label.
     """
 
     prefix: tuple[Piece, ...]
@@ -35,6 +43,11 @@ class Encoded:
     answer: tuple[bool, ...]
     early: tuple[int, ...] = ()
     weight: float = 1.0
+    each: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.each and len(self.each) != self.labels:
+            raise ValueError(f"{len(self.each)} weights for {self.labels} labels")
 
     @property
     def labels(self) -> int:
@@ -74,6 +87,49 @@ def encode(sample: Sample, prompt: Prompt, tokenizer: Any, *, open_answer: bool 
         ids += piece
         answer += [labelled] * len(piece)
     return Encoded(prefix, tuple(ids), tuple(answer), early)
+
+
+def answer_places(sample: Sample, prompt: Prompt, tokenizer: Any) -> list[Place]:
+    """Of every token with a label, in their order, the letters that it is made of.
+
+    Args:
+        sample: The conversation.
+        prompt: The model's template.
+        tokenizer: A transformers tokenizer.
+
+    Returns:
+        As many as `encode(...).labels`. A token of the template, such as the mark of an answer's end, is of
+        no turn (-1). White space in front of a word is none of its letters.
+    """
+    places: list[Place] = []
+    marks, where = marks_of(tokenizer, prompt), sample.source or sample.id
+    turns = _marked(sample)
+    if prompt.compat == "published":
+        turns = tuple(map(_clips_first, turns))
+    for labelled, group in itertools.groupby(_runs(turns, prompt, open_answer=False), lambda run: run[0]):
+        if labelled:
+            runs = [run for _, run in group]
+            places += _places(runs, spelled_tokens(runs, tokenizer, marks, where))
+    return places
+
+
+def _places(runs: Sequence[Run], tokens: Sequence[Token]) -> Iterator[Place]:
+    text = "".join(run.text for run in runs)
+    ends = list(itertools.accumulate(len(run.text) for run in runs))
+    for token in tokens:
+        start, end = max(token.start, 0), max(token.end, 0)
+        start += len(text[start:end]) - len(text[start:end].lstrip())
+        # One that begins in a template and ends in an answer is the answer's.
+        inside = [
+            (run, stop - len(run.text), stop)
+            for run, stop in zip(runs, ends, strict=True)
+            if run.turn >= 0 and start < stop and stop - len(run.text) < end
+        ]
+        if not inside or start >= end:
+            yield -1, 0, 0
+            continue
+        run, begins, stop = inside[0]
+        yield run.turn, max(start, begins) - begins, min(end, stop) - begins
 
 
 def _marked(sample: Sample) -> tuple[Turn, ...]:
@@ -129,14 +185,13 @@ def _runs(turns: Sequence[Turn], prompt: Prompt, *, open_answer: bool) -> Iterat
         elif turn.role == "user":
             yield from ((False, run) for run in (*_asked(turn.text, prompt), Run(prompt.opening, said=False)))
         elif not (open_answer and index == len(turns) - 1):
-            yield from (
-                (True, run) for run in (*_filled(prompt.answer, turn.text), Run(prompt.end, said=False))
-            )
+            said = _filled(prompt.answer, turn.text, index)
+            yield from ((True, run) for run in (*said, Run(prompt.end, said=False)))
 
 
-def _filled(template: str, text: str) -> list[Run]:
+def _filled(template: str, text: str, turn: int = -1) -> list[Run]:
     """A template with a text in its places."""
-    return _around([Run(text, said=True)], template.split("{text}"))
+    return _around([Run(text, True, turn)], template.split("{text}"))
 
 
 def _around(words: Sequence[Run], template: Sequence[str]) -> list[Run]:
@@ -168,8 +223,8 @@ def _with_media(text: str, prompt: Prompt) -> list[Run]:
 def _between_media(runs: Sequence[Run]) -> list[list[Run]]:
     """What stands before, between and behind the marks of clips."""
     parts: list[list[Run]] = [[]]
-    for text, said in runs:
-        first, *others = text.split(MEDIA)
-        parts[-1].append(Run(first, said))
-        parts += [[Run(other, said)] for other in others]
+    for run in runs:
+        first, *others = run.text.split(MEDIA)
+        parts[-1].append(Run(first, run.said))
+        parts += [[Run(other, run.said)] for other in others]
     return parts

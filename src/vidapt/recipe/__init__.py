@@ -23,6 +23,7 @@ from vidapt.recipe.reads import Reads
 from vidapt.recipe.recipe import Recipe, fingerprint
 from vidapt.recipe.stage import DataSource, Sources, Stage
 from vidapt.recipe.time_text import Scene, TimeText
+from vidapt.recipe.unsupported import Unsupported
 from vidapt.strict import Strict, Weights
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "TextPart",
     "TimeText",
     "Trained",
+    "Unsupported",
     "Weights",
     "fingerprint",
     "load_recipe",

@@ -11,6 +11,7 @@ from vidapt.recipe.blueprint import Spec
 from vidapt.recipe.dual import Pairing, RetrievalSet
 from vidapt.recipe.learning import Average, Batching, Cache, Optimizer, Trained
 from vidapt.recipe.mixing import Mix
+from vidapt.recipe.unsupported import Switch, Unsupported
 from vidapt.strict import Place, Strict
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
@@ -30,6 +31,8 @@ class DataSource(Strict):
         read: `whole` reads and checks all labels before work begins. `rows` reads a row when a step comes to
             it, by an index beside the file, in memory that does not grow with it; what an index cannot see is
             checked then. `auto` does so above 64 MB and for tar shards.
+        unsupported: What becomes of claims that their clip does not bear out, where `vidapt evidence` has
+            looked at them.
     """
 
     path: Place
@@ -40,6 +43,7 @@ class DataSource(Strict):
     skip: int = Field(0, ge=0)
     weight: float = Field(1.0, gt=0, le=1_000_000)
     read: Literal["auto", "whole", "rows"] = "auto"
+    unsupported: Switch = Unsupported()
 
     @field_validator("options")
     @classmethod

@@ -158,9 +158,11 @@ def shown(clip: ClipSamples, visit: Visit, model: VideoLM, tokenizer: Any) -> _S
     if visit.blind:
         prompt = model.blueprint.prompt
         samples = (without_clips(clip.samples[index]) for index in visit.samples)
-        weights = (clip.encoded[index].weight for index in visit.samples)
-        pairs = zip(samples, weights, strict=True)
-        return (), tuple(replace(encode(one, prompt, tokenizer), weight=weight) for one, weight in pairs)
+        pairs = zip(samples, (clip.encoded[index] for index in visit.samples), strict=True)
+        return (), tuple(
+            replace(encode(one, prompt, tokenizer), weight=sighted.weight, each=sighted.each)
+            for one, sighted in pairs
+        )
     return clip.media, tuple(clip.encoded[index] for index in visit.samples)
 
 

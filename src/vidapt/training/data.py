@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vidapt.claims import renumbered
 from vidapt.errors import ConfigError, FormatError
 from vidapt.formats import Placement, open_samples, placed, single_questions
 from vidapt.metrics.spans import stretch_of
-from vidapt.models.text import Encoded, encode
+from vidapt.models.text import Encoded, answer_places, encode
 from vidapt.nouns import MEDIA, Clip, Sample
 from vidapt.recipe import DataSource, Prompt
 from vidapt.training.encodings import Encodings, Remembering
+from vidapt.training.unsupported import each_learned
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,14 @@ def read_sources(
     """The same, source by source."""
     read: list[list[Sample]] = []
     for source in sources:
-        found = list(_filtered(opened(source), source))
+        found = list(each_learned(_filtered(opened(source), source), source))
         if not found:
-            raise ConfigError(
-                source.path, "holds no sample that the filters let through", "check types, skip and limit"
+            named = (
+                "types, skip, limit and unsupported"
+                if source.unsupported.changes
+                else "types, skip and limit"
             )
+            raise ConfigError(source.path, "holds no sample that the filters let through", f"check {named}")
         for sample in found:
             stretch_of(sample)  # refuses what asks when and does not say it
         read.append(found)
@@ -139,6 +144,8 @@ def learnable(
 ) -> Iterator[tuple[Sample, Encoded]]:
     """What is learned of a sample, as ids: each of n answers to its last question, of a weight of 1/n.
 
+    An answer no token of which counts is not learned.
+
     Raises:
         FormatError: If an answer is longer than `max_answer_tokens`, there is none, or one comes first.
     """
@@ -148,14 +155,37 @@ def learnable(
         for one in answers:
             encoded = encode(one, prompt, tokenizer)
             _refuse_unlearnable(one, encoded, max_answer_tokens)
-            yield one, replace(encoded, weight=1 / len(answers)) if len(answers) > 1 else encoded
+            each = _each(one, encoded, prompt, tokenizer)
+            if each and not any(each):
+                continue
+            yield one, replace(encoded, weight=1 / len(answers), each=each)
 
 
 def responses(sample: Sample) -> list[Sample]:
     """A sample with each of the answers that are references to it, in place of its last turn."""
-    said = (sample.answer, *sample.references)
-    turns = [(*sample.turns[:-1], replace(sample.turns[-1], text=text)) for text in said[1:]]
-    return [sample, *(replace(sample, turns=one) for one in turns)]
+    own = {at: at for at in range(len(sample.turns))}
+    last = len(sample.turns) - 1
+    answers = [renumbered(sample, own)]
+    for number, text in enumerate(sample.references):
+        turns = (*sample.turns[:-1], replace(sample.turns[-1], text=text))
+        numbers = {at: at for at in range(last)} | {len(sample.turns) + number: last}
+        answers.append(renumbered(replace(sample, turns=turns), numbers))
+    return answers
+
+
+def _each(sample: Sample, encoded: Encoded, prompt: Prompt, tokenizer: Any) -> tuple[float, ...]:
+    """How much each label counts, where a sample says so of stretches of its answers; see `Sample.counts`."""
+    if not sample.counts:
+        return ()
+    places = answer_places(sample, prompt, tokenizer)
+    found = tuple(
+        min(
+            (much for turn, a, b, much in sample.counts if turn == at and a < end and start < b),
+            default=1.0,
+        )
+        for at, start, end in places
+    )
+    return () if all(much == 1.0 for much in found) else found
 
 
 def _refuse_unlearnable(sample: Sample, encoded: Encoded, max_answer_tokens: int) -> None:
@@ -178,7 +208,11 @@ def _refuse_unlearnable(sample: Sample, encoded: Encoded, max_answer_tokens: int
 
 def without_clips(sample: Sample) -> Sample:
     """The same questions and answers, asked without the clips."""
-    turns = tuple(replace(turn, text=turn.text.replace(MEDIA, "").strip()) for turn in sample.turns)
+    # Of answers not a letter changes: their tokens are the same with and without the clips.
+    turns = tuple(
+        replace(turn, text=turn.text.replace(MEDIA, "").strip()) if turn.role != "assistant" else turn
+        for turn in sample.turns
+    )
     return replace(sample, media=(), turns=turns)
 
 

@@ -25,6 +25,7 @@ class Encodings(Sequence[Encoded]):
         self._prefix, self._early = prefix, early
         self._ids, self._answer, self._ends = array("i"), bytearray(), array("q")
         self._weights: dict[int, float] = {}
+        self._each: dict[int, array[float]] = {}
 
     def append(self, encoded: Encoded) -> None:
         """Add a sample; it has the same prefix."""
@@ -32,6 +33,8 @@ class Encodings(Sequence[Encoded]):
         self._answer.extend(encoded.answer)
         if encoded.weight != 1.0:
             self._weights[len(self._ends)] = encoded.weight
+        if encoded.each:
+            self._each[len(self._ends)] = array("d", encoded.each)
         self._ends.append(len(self._ids))
 
     def __len__(self) -> int:
@@ -50,7 +53,8 @@ class Encodings(Sequence[Encoded]):
         start, end = self._ends[place - 1] if place else 0, self._ends[place]
         answer = tuple(map(bool, self._answer[start:end]))
         weight = self._weights.get(place, 1.0)
-        return Encoded(self._prefix, tuple(self._ids[start:end]), answer, self._early, weight)
+        each = tuple(self._each.get(place, ()))
+        return Encoded(self._prefix, tuple(self._ids[start:end]), answer, self._early, weight, each)
 
     def __iter__(self) -> Iterator[Encoded]:
         return (self[index] for index in range(len(self)))

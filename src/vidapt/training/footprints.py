@@ -94,6 +94,11 @@ def unchanged(run: Path, clips: Iterable[Clip]) -> dict[Path, Footprint]:
     return now
 
 
+def contents_of(run: Path) -> set[str]:
+    """What was in the files of a run's clips, as `video.identity` has it; nothing where nobody knows."""
+    return {one.content for one in _read(run / FOOTAGE) if one.content is not None}
+
+
 def write_footprints(run: Path, prints: Iterable[Footprint]) -> None:
     """Write down, in a run's folder, what its files are."""
     rows = json.dumps([[one.stamp, one.content] for one in prints])

@@ -116,7 +116,19 @@ def aligns(recipe: Recipe) -> bool:
             )
         if answer:
             _refuse_mixing(stage)
+            _refuse_weighing(stage, recipe.sources(stage))
     return answer
+
+
+def _refuse_weighing(stage: Stage, sources: Sequence[DataSource]) -> None:
+    """Alignment compares whole texts, in which no token counts less."""
+    acts = [source.unsupported.act for source in sources if source.unsupported.weighs]
+    if acts:
+        raise ConfigError(
+            f"stage {stage.name}, data",
+            f"the objective `align` compares whole texts, and `unsupported: {acts[0]}` weighs tokens",
+            "use `delete` or `drop`",
+        )
 
 
 def _refuse_mixing(stage: Stage) -> None:

@@ -18,12 +18,16 @@ from vidapt.nouns import Sample
 from vidapt.recipe import DataSource
 from vidapt.training import quarantine
 from vidapt.training.sightings import Sightings
+from vidapt.training.unsupported import learned, no_claims
 
 _MIX = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
 """Odd numbers whose products spread small ones over 64 bits."""
 
 _SOME = 50_000
 """Rows from which a tokenizer is learned, evenly spread."""
+
+_LOOKED_AT = 1000
+"""Rows of a file of which one must have claims, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Streamed:
     ) -> None:
         self.tables = [table for some in tables for table in some]
         self._source = [index for index, some in enumerate(tables) for _ in some]
+        self._sources = sources
         self._ends = np.cumsum([len(table) for table in self.tables])
         self._run = run
         self._told: set[str] = set()
@@ -70,6 +75,8 @@ class Streamed:
         self._used = [
             mask for source, some in zip(sources, tables, strict=True) for mask in _let_through(source, some)
         ]
+        for source, some in zip(sources, tables, strict=True):
+            _refuse_unchecked(source, some)
 
     @cached_property
     def digest(self) -> str:
@@ -141,7 +148,7 @@ class Streamed:
         """The sample of a row of all tables, whose clips are what they were when the run first saw them.
 
         Raises:
-            FormatError: If the row is unsound, or a file is missing.
+            FormatError: If the row is unsound or left out, or a file is missing.
             ChangedError: If a clip has changed.
             ConfigError: If an answer of type `when` is no stretch of time.
         """
@@ -158,7 +165,10 @@ class Streamed:
                 )
             except OSError as error:
                 raise FormatError(sample.source, f"its clip cannot be read: {error}") from error
-        return sample
+        now = learned(sample, self._sources[self._source[self._place(row)[0]]].unsupported)
+        if now is None:
+            raise FormatError(sample.source, "is left out by `unsupported`")
+        return now
 
     def set_aside(self, where: str, reason: str) -> None:
         """Write down, once, a row that cannot be used."""
@@ -219,6 +229,20 @@ def _let_through(source: DataSource, tables: Sequence[Table]) -> list[np.ndarray
             source.path, "holds no sample that the filters let through", "check types, skip and limit"
         )
     return masks
+
+
+def _refuse_unchecked(source: DataSource, tables: Sequence[Table]) -> None:
+    """See that some of the rows have claims, where something is to be done with these."""
+    if not source.unsupported.changes:
+        return
+    for table in tables:
+        for row in np.unique(np.linspace(0, len(table) - 1, min(len(table), _LOOKED_AT)).astype(np.int64)):
+            try:
+                if table.sample(int(row), look=False).claims:
+                    return
+            except FormatError:  # told when a step comes to it
+                continue
+    raise no_claims(source)
 
 
 def _joined(
