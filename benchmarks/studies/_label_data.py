@@ -155,20 +155,19 @@ def is_shown(sentence: str, shown: set[Claim]) -> bool:
     return bool(claims) and all(claim in shown for claim in claims)
 
 
-def stopped(world: Path, to: Path, end_s: float, clips: int) -> None:
-    """Film clips of a world anew, so that they stand still from a moment on.
+def stopped(world: Path, to: Path, end_s: float) -> None:
+    """Film the clips of a world anew, so that they stand still from a moment on.
 
     Args:
         world: Folder of clips and labels.
         to: New folder; labels and log are those of the whole clips.
         end_s: The moment, in seconds from the first frame.
-        clips: How many.
     """
     (to / "clips").mkdir(parents=True, exist_ok=True)
     for name in (WORDS, "events.jsonl", "dataset.json"):
         (to / name).write_bytes((world / name).read_bytes())
     last = int(end_s * FPS)
-    for path in sorted((world / "clips").glob("*.mp4"))[:clips]:
+    for path in sorted((world / "clips").glob("*.mp4")):
         if not (to / "clips" / path.name).exists():
             frames = decode(Clip(path.stem, path), Uniform(count=FRAMES)).pixels
             frames[last + 1 :] = frames[last]

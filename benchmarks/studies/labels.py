@@ -140,8 +140,8 @@ def lies(runs: Path, pool: Path, seed: int, venue: str, share: float) -> None:
 def unseen(runs: Path, pool: Path, seed: int) -> None:
     """The question of what cannot be seen."""
     world, test = pool / "stopped", pool / "stopped-test"
-    stopped(pool / HOME, world, END_S, CLIPS)
-    stopped(pool / "home-test", test, END_S, ASKED)
+    stopped(pool / HOME, world, END_S)
+    stopped(pool / "home-test", test, END_S)
     folder = runs / "unseen" / str(seed)
     rows = [
         {**row, "video": str((world / row["video"]).absolute()), "facts": {"type": TEXT}}
