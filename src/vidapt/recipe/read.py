@@ -21,7 +21,7 @@ from vidapt.yaml_lines import apply_given, apply_overrides, describe, in_order, 
 
 
 def load_recipe(
-    path: Path, overrides: Sequence[str] = (), *, given: Mapping[str, str | Path] | None = None
+    path: Path, overrides: Sequence[str] = (), *, given: Mapping[str, Any] | None = None
 ) -> Recipe:
     """Read a recipe.
 
@@ -36,7 +36,8 @@ def load_recipe(
         ConfigError: Listing every mistake with its line, what was found and what is nearest.
     """
     data, lines = parse_yaml(path)
-    apply_given(data, {place: str(value) for place, value in (given or {}).items()}, lines)
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in (given or {}).items()}
+    apply_given(data, plain, lines)
     apply_overrides(data, overrides, lines)
     problems: list[str] = []
     recipe: Recipe | None = None
