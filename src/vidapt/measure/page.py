@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from vidapt.measure.charts import Point, scale
-from vidapt.measure.compare import Comparison
+from vidapt.measure.compare import Comparison, compare
 from vidapt.measure.evaluation import Evaluation, time_rates
 from vidapt.measure.verdicts import BLIND, MAJORITY, MODEL, SHUFFLED
 from vidapt.metrics.intervals import Interval
@@ -163,7 +163,12 @@ class Numbers:
 
     def verdict(self) -> str:
         """The outcome in one sentence."""
-        parts = [self._said_of_accuracy(), self._said_of_claims(), self._said_of_wording()]
+        parts = [
+            self._said_of_accuracy(),
+            self._said_of_seeing(),
+            self._said_of_claims(),
+            self._said_of_wording(),
+        ]
         said = "; ".join(part for part in parts if part)
         return f"{said[:1].upper()}{said[1:]}."
 
@@ -256,6 +261,19 @@ class Numbers:
             f"accuracy {moved} from {_number(first)} % ({self.labels[0]}) to {_number(last)} % "
             f"({self.labels[-1]}): {_signed(gain.value)} points, {_ends(gain, signed=True)}"
         )
+
+    def _said_of_seeing(self) -> str:
+        """Whether the last model's answers come from the clip: a gain may be one of wording alone."""
+        if self.comparison is None or BLIND not in self.last.arms:
+            return ""
+        seen = compare(self.last, self.last, before_arm=BLIND).accuracy
+        if seen is None:
+            return ""
+        gain = seen.macro
+        said = f"{_signed(gain.value)} points, {_ends(gain, signed=True)}"
+        if gain.value > 0 and gain.excludes_zero():
+            return f"with the clip it answers better than without ({said})"
+        return f"with the clip it does not answer measurably better than without ({said}), so it may not look"
 
     def _said_of_claims(self) -> str:
         rate = "false_claim_rate"
