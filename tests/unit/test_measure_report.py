@@ -20,6 +20,7 @@ from vidapt.measure.evaluate import evaluate
 from vidapt.measure.evaluation import Evaluation
 from vidapt.measure.footage import show
 from vidapt.measure.report import write_report
+from vidapt.measure.sections import signed_percent
 from vidapt.measure.stories import stories
 from vidapt.nouns import Clip
 from vidapt.video import write_mp4
@@ -65,6 +66,15 @@ def test_a_gain_that_needs_no_clip_is_told_as_one(tmp_path: Path) -> None:
     assert "Accuracy rose" in page.text
     assert "with the clip it does not answer measurably better than without (+0.0 points" in page.text
     assert "answers better than without" not in page.text
+
+
+def test_nothing_is_never_minus_nothing() -> None:
+    assert [signed_percent(share) for share in (-1e-9, 0.0, -0.0006, 0.125)] == [
+        "+0.0",
+        "+0.0",
+        "−0.1",
+        "+12.5",
+    ]
 
 
 def test_sentences_are_marked_by_what_the_log_says(tmp_path: Path) -> None:

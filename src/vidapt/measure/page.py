@@ -10,6 +10,7 @@ from markupsafe import Markup
 from vidapt.measure.charts import Point, scale
 from vidapt.measure.compare import Comparison, compare
 from vidapt.measure.evaluation import Evaluation, time_rates
+from vidapt.measure.sections import signed_percent
 from vidapt.measure.verdicts import BLIND, MAJORITY, MODEL, SHUFFLED
 from vidapt.metrics.intervals import Interval
 
@@ -253,13 +254,13 @@ class Numbers:
         if not gain.excludes_zero():
             return (
                 f"accuracy is not measurably different: {_number(first)} % ({self.labels[0]}), "
-                f"{_number(last)} % ({self.labels[-1]}); {_signed(gain.value)} points, "
+                f"{_number(last)} % ({self.labels[-1]}); {signed_percent(gain.value)} points, "
                 f"{_ends(gain, signed=True)}"
             )
         moved = "rose" if gain.value > 0 else "fell"
         return (
             f"accuracy {moved} from {_number(first)} % ({self.labels[0]}) to {_number(last)} % "
-            f"({self.labels[-1]}): {_signed(gain.value)} points, {_ends(gain, signed=True)}"
+            f"({self.labels[-1]}): {signed_percent(gain.value)} points, {_ends(gain, signed=True)}"
         )
 
     def _said_of_seeing(self) -> str:
@@ -270,7 +271,7 @@ class Numbers:
         if seen is None:
             return ""
         gain = seen.macro
-        said = f"{_signed(gain.value)} points, {_ends(gain, signed=True)}"
+        said = f"{signed_percent(gain.value)} points, {_ends(gain, signed=True)}"
         if gain.value > 0 and gain.excludes_zero():
             return f"with the clip it answers better than without ({said})"
         return f"with the clip it does not answer measurably better than without ({said}), so it may not look"
@@ -298,7 +299,7 @@ class Numbers:
             scores = self.last.arms[MODEL].overlap
             each = ", ".join(f"{_words(kind)} {_number(scored.rouge_l)} %" for kind, scored in scores.items())
             return f"overlap of its texts with the references (ROUGE-L): {each}" if each else ""
-        interval = f"{_signed(change.value)} points, {_ends(change, signed=True)}"
+        interval = f"{signed_percent(change.value)} points, {_ends(change, signed=True)}"
         if not change.excludes_zero():
             return f"overlap with the reference texts (ROUGE-L) did not measurably change ({interval})"
         moved = "rose" if change.value > 0 else "fell"
@@ -345,18 +346,15 @@ def _change(gain: Interval | None, better: int) -> Change | None:
     if gain is None:
         return None
     direction = "none" if not gain.excludes_zero() else "gain" if gain.value * better > 0 else "loss"
-    return Change(_signed(gain.value), f"{_signed(gain.low)} to {_signed(gain.high)}", direction)
+    return Change(
+        signed_percent(gain.value), f"{signed_percent(gain.low)} to {signed_percent(gain.high)}", direction
+    )
 
 
 def _number(value: Interval) -> str:
     return f"{100 * value.value:.1f}"
 
 
-def _signed(share: float) -> str:
-    text = f"{100 * share:+.1f}"
-    return text.replace("-", "−")
-
-
 def _ends(value: Interval, *, signed: bool = False) -> str:
-    low, high = (_signed(end) if signed else f"{100 * end:.1f}" for end in (value.low, value.high))
+    low, high = (signed_percent(end) if signed else f"{100 * end:.1f}" for end in (value.low, value.high))
     return f"95 % interval {low} to {high}"
