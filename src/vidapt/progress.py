@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
@@ -42,6 +44,7 @@ class ProgressReporter:
         self._console = console
         self._tasks: dict[str, TaskID] = {}
         self._printed: dict[str, float] = {}
+        self._began: dict[str, tuple[float, int]] = {}
         self._bars = Progress(
             TextColumn("{task.description:<26}", markup=False),
             BarColumn(bar_width=28),
@@ -73,9 +76,22 @@ class ProgressReporter:
 
     def _print(self, task: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
-        if done == total or now - self._printed.get(task, 0.0) >= PLAIN_SECONDS:
+        if done <= self._began.get(task, (now, done))[1]:  # it begins, perhaps once more
+            self._began[task] = (now, done)
+        began, first = self._began[task]
+        if done == total or now - self._printed.get(task, -math.inf) >= PLAIN_SECONDS:
             self._printed[task] = now
-            self._console.print(f"{task}: {done}/{total} {note}".rstrip(), highlight=False, markup=False)
+            left = _left(now - began, done - first, total - done)
+            line = f"{task}: {done}/{total}{left} {note}".rstrip(" ;")
+            # A note may be longer than a line of a log is wide; it is not to be broken there.
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _left(seconds: float, done: int, rest: int) -> str:
+    """Time left as a log says it; nothing while nobody can know."""
+    if done <= 0 or rest <= 0:
+        return ""
+    return f", {timedelta(seconds=round(seconds / done * rest))} left;"
 
 
 @contextmanager

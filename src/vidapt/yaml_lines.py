@@ -221,12 +221,12 @@ def apply_overrides(data: Any, overrides: Sequence[str], lines: Lines) -> None:
         _put(data, place, _values(value, lambda _, text=text: _override(text), Lines()), text, lines)  # type: ignore[misc]
 
 
-def apply_given(data: Any, given: Mapping[str, str], lines: Lines) -> None:
+def apply_given(data: Any, given: Mapping[str, Any], lines: Lines) -> None:
     """Set values in place as they are.
 
     Args:
         data: Plain values of a document.
-        given: Values by their places, such as `a.b.0.c`.
+        given: Plain values by their places, such as `a.b.0.c`.
         lines: Learns what was set.
 
     Raises:

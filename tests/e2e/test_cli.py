@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -82,6 +83,31 @@ def test_a_missing_recipe_is_an_error(tmp_path: Path) -> None:
     shown = RUN.invoke(app, ["train", str(tmp_path / "none.yaml")])
     assert shown.exit_code == 2
     assert "none.yaml" in shown.output
+
+
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_media_may_lie_in_another_folder_than_labels(
+    command: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def stopped(recipe: Any, *given: object, **options: object) -> None:
+        seen.append(recipe)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vidapt.training.run.train", stopped)
+    monkeypatch.setattr("vidapt.training.outlook.outlook", stopped)
+    recipe = Path(__file__).parents[2] / "recipes" / "my-clips.yaml"
+    media = ["--media-root", str(pool)]
+    asked = [command, str(recipe), "--runs", str(tmp_path)]
+    alone = RUN.invoke(app, [*asked, *media])
+    assert alone.exit_code == 2
+    assert "goes with --data" in alone.output
+    labels = tmp_path / "labels.jsonl"
+    labels.write_bytes((pool / "labels.jsonl").read_bytes())
+    assert RUN.invoke(app, [*asked, *media, "--data", str(labels)]).exit_code == 130
+    (source,) = seen[0].data
+    assert (source.path, source.options) == (labels.resolve(), {"media_root": str(pool.resolve())})
 
 
 def test_who_stops_a_training_is_told_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

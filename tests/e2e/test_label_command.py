@@ -23,7 +23,7 @@ def run(*words: str | Path) -> tuple[int, str, str]:
 
 def test_a_shipped_model_is_a_teacher(tmp_path: Path) -> None:
     clips, out = film_all(tmp_path / "clips", 2), tmp_path / "labels.jsonl"
-    own = ("--teacher", "billiards-home", "--mode", "caption", "--workers", "0", "--out", out, "--json")
+    own = ("--teacher", "billiards-home", "--workers", "0", "--out", out, "--json")
     how = ("decoding.temperature=1", "samples=2", "decoding.max_tokens=16", "frames.moving=1")
     status, said, told = run(clips, *own, *(word for one in how for word in ("--set", one)))
     assert status == 0, told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from clean_tools import judge, judge_texts, outcomes, sample, spoken
@@ -10,6 +11,7 @@ from clean_tools import judge, judge_texts, outcomes, sample, spoken
 from vidapt.cleaning.checks._cap import beyond
 from vidapt.cleaning.checks.language import language_of
 from vidapt.cleaning.labels import Given, Label
+from vidapt.nouns import Turn
 
 REFUSALS = (
     "I'm sorry, but I can't assist with that request.",
@@ -246,6 +248,28 @@ def test_what_is_guessed_without_looking_is_capped() -> None:
     reasons = {verdict.reason for verdict in found} - {""}
     assert reasons == {"90 of 100 labels of 'red' are guessed without looking, and 15 of them are kept"}
     assert {verdict.outcome for verdict in judge("blind", labels[:100], least=101)} == {"keep"}
+
+
+@pytest.mark.parametrize(("second", "capped"), [(("left", "right"), False), (("left", "left"), True)])
+def test_a_conversation_is_capped_only_if_all_of_it_is_guessed(second: tuple[str, str], capped: bool) -> None:
+    rows = [
+        replace(
+            sample(f"{n}", "", "", type=None),
+            turns=(
+                Turn("user", "Is it red?"),
+                Turn("assistant", "yes" if n % 10 else "no"),
+                Turn("user", "Which side?"),
+                Turn("assistant", second[n % 2]),
+            ),
+            facts={},
+        )
+        for n in range(100)
+    ]
+    labels = [Label(one, place) for one in rows for place in (1, 3)]
+    found = judge("blind", labels)
+    dropped = {label.sample.id for label, one in zip(labels, found, strict=True) if one.outcome == "drop"}
+    assert bool(dropped) == capped
+    assert not any(one.endswith("0") for one in dropped)  # of these, "no" is not guessed
 
 
 def test_a_model_says_what_is_guessed() -> None:

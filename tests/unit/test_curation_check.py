@@ -141,6 +141,19 @@ def test_what_a_blind_model_would_score(tmp_path: Path) -> None:
     ]
 
 
+def test_each_question_of_a_conversation_counts(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", 1)
+    talk = [
+        {"role": role, "text": text}
+        for text in ("is it red?", "who?", "where?")
+        for role, text in (("user", text), ("assistant", "no"))
+    ]
+    labels = write(tmp_path / "l.jsonl", [{"id": str(n), "video": "a.mp4", "turns": talk} for n in range(20)])
+    report = check([labels])
+    assert sum(one.questions for one in report.blind) == 60
+    assert report.rows == 20
+
+
 def test_conversations_in_one_order_are_told_unless_one_differs(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4", 1)
     talk = [
@@ -167,5 +180,8 @@ def test_the_command_fails_on_errors_alone_and_speaks_json(tmp_path: Path) -> No
     assert failed.exit_code == 1
     said = json.loads(failed.stdout.splitlines()[-1])
     assert (said["ok"], said["counts"], said["rows"]) == (False, {"missing": 1}, 2)
+    assert "--media-root" not in CliRunner().invoke(app, command).output
+    write(labels, [row("gone.mp4"), row("far.mp4")])
+    assert "--media-root" in CliRunner().invoke(app, command).output
     with pytest.raises(VidaptError, match="no such file"):
         check([tmp_path / "absent.jsonl"])

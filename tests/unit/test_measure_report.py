@@ -20,6 +20,7 @@ from vidapt.measure.evaluate import evaluate
 from vidapt.measure.evaluation import Evaluation
 from vidapt.measure.footage import show
 from vidapt.measure.report import write_report
+from vidapt.measure.sections import signed_percent
 from vidapt.measure.stories import stories
 from vidapt.nouns import Clip
 from vidapt.video import write_mp4
@@ -43,6 +44,7 @@ def test_before_and_after_with_everything_in_one_file(tmp_path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     page = Page(source)
     assert "Accuracy rose from 37.5 % (before) to 100.0 % (after): +62.5 points, 95 % interval +" in page.text
+    assert "with the clip it answers better than without (+62.5 points" in page.text
     assert "false claims fell from 75.0 % to 0.0 %" in page.text
     assert "one & all" in page.text
     assert "vidapt demo" in page.text
@@ -55,6 +57,24 @@ def test_before_and_after_with_everything_in_one_file(tmp_path: Path) -> None:
     assert all(drawing.get("aria-label") or drawing.get("aria-hidden") for drawing in page.named("svg"))
     assert [t for t in page.words if t == "red moves."]
     assert any(cell.get("class") == "gain" for cell in page.named("td"))
+
+
+def test_a_gain_that_needs_no_clip_is_told_as_one(tmp_path: Path) -> None:
+    before = run(tmp_path / "a", lambda clip, question: "nonsense")
+    write_report(tmp_path / "report.html", {"before": before, "after": run(tmp_path / "b", blind)})
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Accuracy rose" in page.text
+    assert "with the clip it does not answer measurably better than without (+0.0 points" in page.text
+    assert "answers better than without" not in page.text
+
+
+def test_nothing_is_never_minus_nothing() -> None:
+    assert [signed_percent(share) for share in (-1e-9, 0.0, -0.0006, 0.125)] == [
+        "+0.0",
+        "+0.0",
+        "−0.1",
+        "+12.5",
+    ]
 
 
 def test_sentences_are_marked_by_what_the_log_says(tmp_path: Path) -> None:

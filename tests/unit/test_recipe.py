@@ -126,6 +126,16 @@ def test_paths_are_taken_from_the_recipes_own_folder(tmp_path: Path) -> None:
     assert missing_files(recipe) == sorted([tmp_path / "sub" / "labels.jsonl", tmp_path / "words"])
 
 
+def test_the_root_of_media_is_taken_from_the_recipes_own_folder(tmp_path: Path) -> None:
+    source = "data=[{path: a.json, format: llava_json, options: {media_root: clips}}]"
+    path = tmp_path / "mine.yaml"
+    path.write_text((RECIPES / "my-clips.yaml").read_text())
+    (one,) = load_recipe(path, [source]).data
+    assert one.options == {"media_root": str(tmp_path / "clips")}
+    (other,) = load_recipe(path, [source.replace("clips", "/else")]).data
+    assert other.options == {"media_root": "/else"}
+
+
 def test_a_model_beside_the_recipe_is_a_path_and_another_name_stays_a_name(tmp_path: Path) -> None:
     text = re.sub(r"blueprint:\n(  .*\n)+", "start: mine\n", GOOD)
     assert load_recipe(write(tmp_path, text)).start == "mine"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,9 @@ Place = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto spreads o
 Fps = Annotated[
     float | None,
     typer.Option("--fps", min=0.001, max=1000, help="Pictures per second of a folder of pictures."),
+]
+MediaRoot = Annotated[
+    Path | None, typer.Option(help="Where the media lie, if not in the label file's folder.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Format = Annotated[

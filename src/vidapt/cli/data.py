@@ -8,13 +8,10 @@ from typing import Annotated
 
 import typer
 
-from vidapt.cli._options import Json, LabelFormat, Workers
-from vidapt.cli._show import plain_errors, say, table
+from vidapt.cli._options import Json, LabelFormat, MediaRoot, Workers
+from vidapt.cli._show import plain_errors, remark, say, table
 
 Files = Annotated[list[str], typer.Argument(help="Label files, folders of clips, or patterns for shards.")]
-MediaRoot = Annotated[
-    Path | None, typer.Option(help="Where the media lie, if not in the label file's folder.")
-]
 Frames = Annotated[bool, typer.Option(help="Compare what clips show, to find near-duplicates.")]
 
 
@@ -61,6 +58,8 @@ def check_data(
             [[b.type, b.questions, b.answers, f"{b.majority:.1%}", f"{b.blind:.1%}"] for b in found.blind],
         )
         say(f"{found.rows} rows, {found.clips} clips; {_counted(found.counts)}")
+        if found.clips and found.counts.get("missing") == found.clips:
+            remark("none of the files is there: if they lie in another folder, name it by --media-root")
     if not found.ok:
         raise typer.Exit(1)
 

@@ -42,7 +42,10 @@ def label(
         str | None,
         typer.Option(metavar="IN,OUT", help="What a million tokens cost there, read and written."),
     ] = None,
-    mode: Annotated[str | None, typer.Option(help="caption, facts or questions.")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="caption, facts or questions; of a vidapt model without a recipe, caption."),
+    ] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="Such as frames.count=8: YAML.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Stop before more money than this is spent.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop before more tokens are spent.")] = None,
@@ -171,7 +174,9 @@ def _settled(
     given: dict[str, Any] = {} if teachers is None else {"teachers": teachers}
     given |= {} if mode is None else {"mode": mode}
     if recipe is None and teachers is not None and teachers[0]["kind"] == "local":
-        # A model of vidapt's own was trained on this question, and a small one understands no other.
+        # A model of vidapt's own was trained on this question, and a small one understands no other; of facts
+        # in JSON it knows nothing.
+        given.setdefault("mode", "caption")
         changes = [f"prompts.caption={CAPTION_PROMPT}", *changes]
     limits = {"budget.money": max_cost, "budget.tokens": max_tokens}
     changes = [*changes, *(f"{place}={value}" for place, value in limits.items() if value is not None)]

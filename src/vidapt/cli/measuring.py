@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vidapt.cli._options import DEFAULT_MODEL, Device, Json, LabelFormat, Workers
+from vidapt.cli._options import DEFAULT_MODEL, Device, Json, LabelFormat, MediaRoot, Workers
 from vidapt.cli._show import numbers, plain_errors, say, table
 from vidapt.errors import ConfigError
 
@@ -35,6 +35,7 @@ def evaluate(
         Path | None, typer.Option(help="With --lora-scale: labels of what should not be forgotten.")
     ] = None,
     labels: LabelFormat = None,
+    media_root: MediaRoot = None,
     workers: Workers = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -43,7 +44,20 @@ def evaluate(
     from vidapt.progress import progress
 
     if lora_scale is not None:
-        scales(models, data, out, lora_scale, general, train_data, labels, workers, device, as_json=as_json)
+        options = {} if media_root is None else {"media_root": media_root}
+        scales(
+            models,
+            data,
+            out,
+            lora_scale,
+            general,
+            train_data,
+            labels,
+            options,
+            workers,
+            device,
+            as_json=as_json,
+        )
         return
     with plain_errors():
         if general is not None:
@@ -57,7 +71,7 @@ def evaluate(
 
         tables: list[tuple[Sequence[str], list[list[str]]]]
         with owned(out), progress() as report:
-            asking = Asking(data, train_data, controls, labels, workers, device, report=report)
+            asking = Asking(data, train_data, controls, labels, media_root, workers, device, report=report)
             if len(models) == 1:
                 one = evaluate_model(models[0], asking, out)
                 told, tables = one.to_dict(), [(HEAD, one.rows())]
@@ -80,6 +94,7 @@ def scales(
     general: Path | None,
     train_data: Path | None,
     labels: str | None,
+    options: dict[str, Path],
     workers: int | None,
     device: str,
     *,
@@ -110,6 +125,7 @@ def scales(
                 wanted,
                 general=general,
                 kind=labels,
+                options=options,
                 workers=workers,
                 device=device,
                 report=report,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidapt.cli._options import Json, Workers
+from vidapt.cli._options import Json, MediaRoot, Workers
 from vidapt.cli._show import plain_errors, remark, say, table
+from vidapt.errors import ConfigError
 
 if TYPE_CHECKING:
     from vidapt.planning.numbers import RecipePlan
@@ -23,6 +24,7 @@ Ignore = Annotated[
 def plan(
     recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).")],
     data: Annotated[Path | None, typer.Option(help="Label file (or folder) to learn from.")] = None,
+    media_root: MediaRoot = None,
     start: Annotated[str | None, typer.Option(help="Model to begin with: name, run or checkpoint.")] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Such as stages.0.epochs=2: YAML.")
@@ -49,20 +51,21 @@ def plan(
     from vidapt.recipe import load_recipe
 
     with plain_errors():
-        given = {"data": data and os.path.realpath(data), "start": start and named(start)}
-        parsed = load_recipe(recipe, change or (), given={k: v for k, v in given.items() if v is not None})
+        parsed = load_recipe(recipe, change or (), given=given_of(data, media_root, start))
+        from vidapt.planning.advice import known
         from vidapt.planning.calibration import calibrate as take_steps
         from vidapt.planning.plan import Means, plan_recipe
         from vidapt.progress import progress
         from vidapt.training.outlook import outlook
 
+        unwanted = known(ignore or ())
         with progress() as report:
             rates = None
             if calibrate:
                 rates = take_steps(parsed, max(4, calibrate), device="cpu", workers=workers, report=report)
             means = Means(device, devices, utilisation, price, runs, rates)
             ahead = outlook(parsed, report)
-            found = plan_recipe(ahead, means, every_step=exact, ignore=ignore or (), report=report)
+            found = plan_recipe(ahead, means, every_step=exact, ignore=unwanted, report=report)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
     else:
@@ -79,6 +82,27 @@ def show(found: RecipePlan) -> None:
     say(summary(found))
     for line in advice_lines(found):
         remark(line)
+
+
+def given_of(
+    data: Path | None, media_root: Path | None, start: str | None, name: str | None = None
+) -> dict[str, Any]:
+    """What options put into a recipe, by its place there; their paths are those seen from here.
+
+    Raises:
+        ConfigError: If there is a root of media and no data whose root it is.
+    """
+    if media_root is not None and data is None:
+        raise ConfigError(
+            "--media-root",
+            "goes with --data",
+            "in a recipe, write it into a source's `options: {media_root: ...}`",
+        )
+    labels: Any = data and os.path.realpath(data)
+    if media_root is not None:
+        labels = {"path": labels, "options": {"media_root": os.path.realpath(media_root)}}
+    given = {"data": labels, "start": start and named(start), "name": name}
+    return {place: value for place, value in given.items() if value is not None}
 
 
 def named(model: str) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vidapt.cli._options import Device, Workers
+from vidapt.cli._options import Device, MediaRoot, Workers
 from vidapt.cli._show import plain_errors, remark, say
-from vidapt.cli.planning import Ignore, named, planner
+from vidapt.cli.planning import Ignore, given_of, planner
 from vidapt.files import exists
 
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).")],
     data: Annotated[Path | None, typer.Option(help="Label file (or folder) to learn from.")] = None,
+    media_root: MediaRoot = None,
     start: Annotated[str | None, typer.Option(help="Model to begin with: name, run or checkpoint.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The run's folder is made in here.")] = Path("runs"),
@@ -44,9 +44,7 @@ def train(
     from vidapt.recipe import load_recipe
 
     with plain_errors("add --resume"):
-        options = {"data": data and os.path.realpath(data), "start": start and named(start), "name": name}
-        given = {place: value for place, value in options.items() if value is not None}
-        parsed = load_recipe(recipe, change or (), given=given)
+        parsed = load_recipe(recipe, change or (), given=given_of(data, media_root, start, name))
         from vidapt.training.run import TRACKED
         from vidapt.training.run import train as run_training
 

@@ -13,7 +13,7 @@ from vidapt.curation.likeness import near, signatures
 from vidapt.curation.texts import blind_scores, doubles, lopsided, one_order
 from vidapt.errors import FormatError
 from vidapt.files import exists
-from vidapt.formats import each_sample
+from vidapt.formats import each_sample, single_questions
 from vidapt.nouns import Clip, Sample
 from vidapt.progress import Reporter, silent
 
@@ -65,7 +65,8 @@ def check(
         findings += leaks(splits)
         if frames:
             findings += _look_alikes(splits, count, report)
-    scores = blind_scores([sample for samples in splits.values() for sample in samples])
+    # A conversation's questions are measured one by one, so that each of them counts here.
+    scores = blind_scores(single_questions(sample for samples in splits.values() for sample in samples))
     findings += lopsided(scores, ", ".join(splits))
     return Report(list(splits), rows, len(clips), findings, scores)
 

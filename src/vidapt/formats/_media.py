@@ -137,5 +137,5 @@ def _missing(missing: list[tuple[str, Path]], total: int) -> FormatError:
     return FormatError(
         missing[0][0],
         f"{len(missing)} of {total} media files are missing:\n" + "\n".join(lines),
-        "correct the paths, or set media_root to the folder they start from",
+        "correct them, or name the folder they start from: --media-root (in recipes `options.media_root`)",
     )

@@ -31,6 +31,7 @@ class Asking:
         train_data: Labels the majority answer is learned from.
         controls: Whether models are also asked without the clip and with another one.
         kind: Format of the labels; None tells it from their content.
+        media_root: Where the media of both lie; None is each label file's own folder.
         workers: Decoding processes; None is one per core.
         device: Where models run.
         max_tokens: Longest answer.
@@ -41,6 +42,7 @@ class Asking:
     train_data: Path | None = None
     controls: bool = True
     kind: str | None = None
+    media_root: Path | None = None
     workers: int | None = None
     device: str = "cpu"
     max_tokens: int = 128
@@ -49,12 +51,16 @@ class Asking:
     @cached_property
     def samples(self) -> list[Sample]:
         """The questions."""
-        return list(open_samples(self.data, self.kind))
+        return self._read(self.data)
 
     @cached_property
     def learned(self) -> list[Sample] | None:
         """Labels that the majority answer is learned from."""
-        return None if self.train_data is None else list(open_samples(self.train_data, self.kind))
+        return None if self.train_data is None else self._read(self.train_data)
+
+    def _read(self, labels: Path) -> list[Sample]:
+        options = {} if self.media_root is None else {"media_root": self.media_root}
+        return list(open_samples(labels, self.kind, **options))
 
     def of(self, model: str | Path, out: Path, name: str) -> Evaluation:
         """Evaluate a model, or a file of answers."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from vidapt.measure.charts import Point, scale
-from vidapt.measure.compare import Comparison
+from vidapt.measure.compare import Comparison, compare
 from vidapt.measure.evaluation import Evaluation, time_rates
+from vidapt.measure.sections import signed_percent
 from vidapt.measure.verdicts import BLIND, MAJORITY, MODEL, SHUFFLED
 from vidapt.metrics.intervals import Interval
 
@@ -163,7 +164,12 @@ class Numbers:
 
     def verdict(self) -> str:
         """The outcome in one sentence."""
-        parts = [self._said_of_accuracy(), self._said_of_claims(), self._said_of_wording()]
+        parts = [
+            self._said_of_accuracy(),
+            self._said_of_seeing(),
+            self._said_of_claims(),
+            self._said_of_wording(),
+        ]
         said = "; ".join(part for part in parts if part)
         return f"{said[:1].upper()}{said[1:]}."
 
@@ -248,14 +254,27 @@ class Numbers:
         if not gain.excludes_zero():
             return (
                 f"accuracy is not measurably different: {_number(first)} % ({self.labels[0]}), "
-                f"{_number(last)} % ({self.labels[-1]}); {_signed(gain.value)} points, "
+                f"{_number(last)} % ({self.labels[-1]}); {signed_percent(gain.value)} points, "
                 f"{_ends(gain, signed=True)}"
             )
         moved = "rose" if gain.value > 0 else "fell"
         return (
             f"accuracy {moved} from {_number(first)} % ({self.labels[0]}) to {_number(last)} % "
-            f"({self.labels[-1]}): {_signed(gain.value)} points, {_ends(gain, signed=True)}"
+            f"({self.labels[-1]}): {signed_percent(gain.value)} points, {_ends(gain, signed=True)}"
         )
+
+    def _said_of_seeing(self) -> str:
+        """Whether the last model's answers come from the clip: a gain may be one of wording alone."""
+        if self.comparison is None or BLIND not in self.last.arms:
+            return ""
+        seen = compare(self.last, self.last, before_arm=BLIND).accuracy
+        if seen is None:
+            return ""
+        gain = seen.macro
+        said = f"{signed_percent(gain.value)} points, {_ends(gain, signed=True)}"
+        if gain.value > 0 and gain.excludes_zero():
+            return f"with the clip it answers better than without ({said})"
+        return f"with the clip it does not answer measurably better than without ({said}), so it may not look"
 
     def _said_of_claims(self) -> str:
         rate = "false_claim_rate"
@@ -280,7 +299,7 @@ class Numbers:
             scores = self.last.arms[MODEL].overlap
             each = ", ".join(f"{_words(kind)} {_number(scored.rouge_l)} %" for kind, scored in scores.items())
             return f"overlap of its texts with the references (ROUGE-L): {each}" if each else ""
-        interval = f"{_signed(change.value)} points, {_ends(change, signed=True)}"
+        interval = f"{signed_percent(change.value)} points, {_ends(change, signed=True)}"
         if not change.excludes_zero():
             return f"overlap with the reference texts (ROUGE-L) did not measurably change ({interval})"
         moved = "rose" if change.value > 0 else "fell"
@@ -327,18 +346,15 @@ def _change(gain: Interval | None, better: int) -> Change | None:
     if gain is None:
         return None
     direction = "none" if not gain.excludes_zero() else "gain" if gain.value * better > 0 else "loss"
-    return Change(_signed(gain.value), f"{_signed(gain.low)} to {_signed(gain.high)}", direction)
+    return Change(
+        signed_percent(gain.value), f"{signed_percent(gain.low)} to {signed_percent(gain.high)}", direction
+    )
 
 
 def _number(value: Interval) -> str:
     return f"{100 * value.value:.1f}"
 
 
-def _signed(share: float) -> str:
-    text = f"{100 * share:+.1f}"
-    return text.replace("-", "−")
-
-
 def _ends(value: Interval, *, signed: bool = False) -> str:
-    low, high = (_signed(end) if signed else f"{100 * end:.1f}" for end in (value.low, value.high))
+    low, high = (signed_percent(end) if signed else f"{100 * end:.1f}" for end in (value.low, value.high))
     return f"95 % interval {low} to {high}"

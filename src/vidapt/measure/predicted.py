@@ -112,6 +112,7 @@ def evaluate_predictions(
     kept = read_kept(out)
     if kept is not None:
         check_stamp(out, kept, header)
+        header = kept.header  # begun when it was begun
     with open_ledger(out, Kept(header, (), ())) as ledger:
         for group in by_clip(samples):
             said = tuple(given.answers.get(sample.id, "") for _, sample in group.samples)

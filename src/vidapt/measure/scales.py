@@ -179,6 +179,7 @@ def sweep_scales(
     *,
     general: Path | None = None,
     kind: str | None = None,
+    options: Mapping[str, Any] | None = None,
     workers: int | None = None,
     device: str = "cpu",
     max_tokens: int = 128,
@@ -196,6 +197,7 @@ def sweep_scales(
         scales: 0 is the model without its adapters, 1 as it was trained.
         general: Questions about what should not be forgotten.
         kind: Format of the labels.
+        options: Options of the format of `data`, such as `media_root`.
         workers: Decoding processes; None is one per core.
         device: Where the model runs.
         max_tokens: Longest answer.
@@ -207,7 +209,8 @@ def sweep_scales(
     """
     chosen = checked_scales(scales)
     sets = {DOMAIN: data, **({GENERAL: general} if general is not None else {})}
-    samples = {name: list(open_samples(path, kind)) for name, path in sets.items()}
+    given = {DOMAIN: dict(options or {})}
+    samples = {name: list(open_samples(path, kind, **given.get(name, {}))) for name, path in sets.items()}
     engine = load(model, device=device)
     refuse_no_adapters(engine.model, model)
     decoding = Decoding(max_new_tokens=max_tokens)

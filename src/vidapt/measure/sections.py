@@ -89,10 +89,18 @@ def percent_of(value: Interval) -> str:
 
 def ends_of(value: Interval, *, signed: bool = False) -> str:
     """An interval in percent."""
-    low, high = (f"{100 * end:+.1f}" if signed else f"{100 * end:.1f}" for end in (value.low, value.high))
-    return f"{low} to {high}".replace("-", "−")
+    low, high = (
+        signed_percent(end) if signed else f"{100 * end:.1f}".replace("-", "−")
+        for end in (value.low, value.high)
+    )
+    return f"{low} to {high}"
+
+
+def signed_percent(share: float) -> str:
+    """A difference of shares in percentage points; what is shown as zero is never minus zero."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def points(gain: Interval) -> str:
     """A difference of shares in percentage points, with its interval."""
-    return f"{100 * gain.value:+.1f} ({ends_of(gain, signed=True)})".replace("-", "−")
+    return f"{signed_percent(gain.value)} ({ends_of(gain, signed=True)})"

@@ -21,7 +21,7 @@ from vidapt.yaml_lines import apply_given, apply_overrides, describe, in_order, 
 
 
 def load_recipe(
-    path: Path, overrides: Sequence[str] = (), *, given: Mapping[str, str | Path] | None = None
+    path: Path, overrides: Sequence[str] = (), *, given: Mapping[str, Any] | None = None
 ) -> Recipe:
     """Read a recipe.
 
@@ -36,7 +36,8 @@ def load_recipe(
         ConfigError: Listing every mistake with its line, what was found and what is nearest.
     """
     data, lines = parse_yaml(path)
-    apply_given(data, {place: str(value) for place, value in (given or {}).items()}, lines)
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in (given or {}).items()}
+    apply_given(data, plain, lines)
     apply_overrides(data, overrides, lines)
     problems: list[str] = []
     recipe: Recipe | None = None
@@ -56,7 +57,7 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its relative paths taken from `folder`."""
 
     def absolute(sources: tuple[DataSource, ...]) -> tuple[DataSource, ...]:
-        return tuple(s.model_copy(update={"path": _under(folder, s.path)}) for s in sources)
+        return tuple(_source_under(folder, source) for source in sources)
 
     def settled(stage: Stage) -> Stage:
         update: dict[str, Any] = {"data": absolute(stage.data)}
@@ -82,6 +83,15 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     if recipe.dual is not None:
         update["dual"] = _dual_begun(folder, recipe.dual)
     return recipe.model_copy(update=update)
+
+
+def _source_under(folder: Path, source: DataSource) -> DataSource:
+    """A source with the path of its labels, and the root of their media, taken from `folder`."""
+    update: dict[str, Any] = {"path": _under(folder, source.path)}
+    root = source.options.get("media_root")
+    if isinstance(root, str):
+        update["options"] = {**source.options, "media_root": str(_under(folder, Path(root)))}
+    return source.model_copy(update=update)
 
 
 def _begun(folder: Path, blueprint: Blueprint) -> Blueprint:

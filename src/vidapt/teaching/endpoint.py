@@ -218,7 +218,13 @@ class EndpointTeacher:
         # Where no connection was made nothing was sent, and nothing is paid.
         sent = "Connect" not in type(cause).__name__
         told = self._shown(str(cause or error)) or type(cause or error).__name__
-        return Failed(self.name, f"it cannot be reached ({told})", "check `url`", again=True, paid=sent)
+        return Failed(
+            self.name,
+            f"it cannot be reached ({told})",
+            "check its address: `url`, or --teacher",
+            again=True,
+            paid=sent,
+        )
 
     def _shown(self, text: str) -> str:
         text = readable(" ".join(without(text, self._key).split()))

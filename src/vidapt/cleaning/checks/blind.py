@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pydantic import Field, model_validator
 
@@ -24,7 +24,7 @@ from vidapt.parts import PartConfig
 class Part:
     """Caps what is answered without looking, type by type."""
 
-    version = 1
+    version = 2
 
     class Config(PartConfig):
         """Options.
@@ -66,8 +66,9 @@ class Part:
                 told = f"{len(right)} of {len(places)} labels of {kind!r} are guessed without looking"
                 kept = self._kept(len(places) - len(right))
                 reasons |= dict.fromkeys(beyond(right, labels, kept), f"{told}, and {kept} of them are kept")
-        for place in range(len(labels)):
-            yield drop(reasons[place]) if place in reasons else KEEP
+        whole = _whole_rows(labels, reasons)
+        for place, label in enumerate(labels):
+            yield drop(reasons[place]) if place in reasons and label.sample.id in whole else KEEP
 
     def _kept(self, others: int) -> int:
         """Guessed labels that are kept beside so many others."""
@@ -77,6 +78,21 @@ class Part:
         assert self._score is not None
         asked = [(label.question, label.text) for label in labels]
         return [score >= math.log(self.cfg.likely) for score in self._score(asked)]
+
+
+def _whole_rows(labels: Sequence[Label], places: Collection[int]) -> set[str]:
+    """Ids of rows all of whose questions are among some labels.
+
+    A conversation goes as a whole, and what is guessed is not wrong: it would take along what has to be seen.
+    """
+    asked: dict[str, set[int]] = defaultdict(set)
+    found: dict[str, set[int]] = defaultdict(set)
+    for place, label in enumerate(labels):
+        turn = min(label.place, len(label.sample.turns) - 1)  # further answers are to the last question
+        asked[label.sample.id].add(turn)
+        if place in places:
+            found[label.sample.id].add(turn)
+    return {row for row, turns in found.items() if turns == asked[row]}
 
 
 def tiny() -> Part:
