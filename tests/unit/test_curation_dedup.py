@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from curation_tools import film, row, write
 from typer.testing import CliRunner
@@ -13,9 +15,12 @@ from typer.testing import CliRunner
 from vidapt.cli import app
 from vidapt.curation import dedup
 from vidapt.curation.dedup import _key, _twins
+from vidapt.curation.likeness import Embedded, near_vectors
 from vidapt.errors import ConfigError
 from vidapt.formats import open_samples
+from vidapt.inference.embed import Embedder
 from vidapt.nouns import Clip
+from vidapt.progress import Reporter
 
 
 @pytest.fixture
@@ -83,3 +88,29 @@ def test_the_command_tells_what_it_set_aside(pool: Path, tmp_path: Path) -> None
 def test_no_likeness_is_refused(above: float, pool: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no likeness"):
         dedup([pool], tmp_path / "once.jsonl", above=above, workers=0)
+
+
+def test_clips_that_a_model_takes_for_the_same_are_set_aside(pool: Path, tmp_path: Path) -> None:
+    towards = {"0.mp4": [1, 0, 0], "3.mp4": [1, 0.01, 0], "1.mp4": [0, 1, 0], "2.mp4": [0, 0, 1]}
+
+    def embed(clips: Sequence[Clip], report: Reporter) -> Embedded:
+        seen = [clip for clip in clips if clip.path.name in towards]
+        common = np.array([9, 9, 9])  # a camera that all clips share
+        return Embedded(seen, np.array([towards[clip.path.name] + common for clip in seen], np.float32))
+
+    found = dedup([pool], tmp_path / "once.jsonl", frames=False, embed=embed, workers=0)
+    assert {Path(twin.clip).name for twin in found.twins} == {"copy.mp4", "3.mp4", "2.mp4"}, (
+        "2 is named twice"
+    )
+
+
+@pytest.mark.parametrize("name", ["billiards-clip", "billiards-home"])
+def test_a_model_makes_vectors_of_clips_that_can_be_seen(name: str, pool: Path) -> None:
+    clips = [Clip(one, pool.parent / one) for one in ("0.mp4", "1.mp4", "2.mp4", "again.mp4", "gone.mp4")]
+    (pool.parent / "broken.mp4").write_bytes(b"no film")
+    found = Embedder(name, workers=0)([*clips, Clip("broken", pool.parent / "broken.mp4")])
+    assert [clip.id for clip in found.clips] == ["0.mp4", "1.mp4", "2.mp4", "again.mp4"]
+    assert np.isfinite(found.vectors).all()
+    if name == "billiards-clip":  # whose vectors are made to be compared
+        best = max(near_vectors(found, -1.0), key=lambda pair: pair[2])
+        assert best[:2] == (1, 3), "what was encoded anew is most like what it was"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vidapt.cli._options import Json, LabelFormat, MediaRoot, Workers
+from vidapt.cli._options import Device, Json, LabelFormat, MediaRoot, Workers
 from vidapt.cli._show import plain_errors, remark, say, table
 
 Files = Annotated[list[str], typer.Argument(help="Label files, folders of clips, or patterns for shards.")]
@@ -163,8 +164,13 @@ def dedup_data(
     out: Annotated[Path, typer.Option(help="Kept rows go here, the others beside it.")],
     above: Annotated[float, typer.Option(help="Likeness of near-duplicates; 1 is the same.")] = 0.9,
     frames: Frames = True,
+    embed: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Compare clips also as this model sees them.")
+    ] = None,
+    embedded_above: Annotated[float, typer.Option(help="With --embed: cosine of near-duplicates.")] = 0.98,
     labels: LabelFormat = None,
     media_root: MediaRoot = None,
+    device: Device = "cpu",
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -174,11 +180,18 @@ def dedup_data(
     with plain_errors():
         from vidapt.curation import dedup
 
+        embedder = None
+        if embed is not None:
+            from vidapt.inference.embed import Embedder
+
+            embedder = Embedder(embed, device, os.cpu_count() or 1 if workers is None else workers)
         with progress() as report:
             found = dedup(
                 files,
                 out,
                 above=above,
+                embed=embedder,
+                embedded_above=embedded_above,
                 kind=labels,
                 options=_options(media_root),
                 frames=frames,
@@ -208,8 +221,6 @@ def cut_data(
     as_json: Json = False,
 ) -> None:
     """Cut films into clips, a file for each shot; broken films are told, and cost themselves alone."""
-    import os
-
     from vidapt.progress import progress
 
     with plain_errors():

@@ -12,10 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vidapt.curation.footage import contents, first_rows
-from vidapt.curation.likeness import ALIKE, near, signatures
+from vidapt.curation.likeness import ALIKE, Embedded, near, near_vectors, signatures
 from vidapt.errors import ConfigError
 from vidapt.files import check_file
 from vidapt.formats import check as check_samples
@@ -23,6 +23,17 @@ from vidapt.formats import open_samples
 from vidapt.formats.vidapt_jsonl import write
 from vidapt.nouns import Clip, Sample
 from vidapt.progress import Reporter, silent
+
+EMBEDDED = 0.98
+"""Cosine of two vectors from which on clips are taken for near-duplicates."""
+
+
+class Embed(Protocol):
+    """Makes vectors of clips."""
+
+    def __call__(self, clips: Sequence[Clip], report: Reporter) -> Embedded:
+        """Vectors of those that can be seen."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ def dedup(
     out: Path,
     *,
     above: float = ALIKE,
+    embed: Embed | None = None,
+    embedded_above: float = EMBEDDED,
     kind: str | None = None,
     options: Mapping[str, Any] | None = None,
     frames: bool = True,
@@ -84,6 +97,8 @@ def dedup(
         files: Label files, folders or patterns.
         out: Where kept rows go, as vidapt's own; the others lie beside it as `NAME.aside.jsonl`.
         above: Likeness from which on clips are near-duplicates, of at most 1.
+        embed: Makes vectors of clips, to find those that a model takes for the same (`inference.embed`).
+        embedded_above: Cosine of vectors from which on clips are near-duplicates.
         kind: Format of the files; told from their content if None.
         options: Options of the format.
         frames: Compare what clips show; else only their content, byte by byte.
@@ -94,8 +109,9 @@ def dedup(
         ConfigError: If `above` is no likeness, or `out` cannot be written.
         FormatError: If the labels are unsound or media are missing.
     """
-    if not 0 < above <= 1:
-        raise ConfigError("above", f"{above} is no likeness", "give a number above 0, of at most 1")
+    for name, value in (("above", above), ("embedded-above", embedded_above)):
+        if not 0 < value <= 1:
+            raise ConfigError(name, f"{value} is no likeness", "give a number above 0, of at most 1")
     check_file(out)
     samples = [sample for file in files for sample in open_samples(file, kind, **(options or {}))]
     check_samples(samples)
@@ -104,6 +120,9 @@ def dedup(
     if frames:
         found = signatures(clips, os.cpu_count() or 1 if workers is None else workers, report)
         pairs += [(found.clips[a], found.clips[b], like) for a, b, like in near(found, above)]
+    if embed is not None:
+        seen = embed(clips, report)
+        pairs += [(seen.clips[a], seen.clips[b], like) for a, b, like in near_vectors(seen, embedded_above)]
     rows = Counter(_key(clip) for sample in samples for clip in sample.media)
     twins = _twins(clips, pairs, rows)
     kept, aside = _divided(samples, twins)

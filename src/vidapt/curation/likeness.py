@@ -26,6 +26,9 @@ _STILL = 1.5
 """Levels of grey; what changes less is noise."""
 
 _AT_ONCE = 64
+_FEWEST = 3
+"""Of fewer clips the mean says nothing: two are always each other's opposite."""
+
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -42,6 +45,19 @@ class Signatures:
     clips: Sequence[Clip]
     frames: np.ndarray
     moves: np.ndarray
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Clips as a model has them.
+
+    Attributes:
+        clips: The clips.
+        vectors: [N, D] float32.
+    """
+
+    clips: Sequence[Clip]
+    vectors: np.ndarray
 
 
 def signatures(clips: Sequence[Clip], workers: int, report: Reporter) -> Signatures:
@@ -87,6 +103,26 @@ def near(found: Signatures, above: float = ALIKE) -> Iterator[tuple[int, int, fl
         block = slice(start, start + _AT_ONCE)
         like = likeness(found.frames[block], found.frames[start:])
         like[found.moves[block][:, None] != found.moves[start:][None]] = 0
+        for row, column in zip(*np.nonzero(like >= above), strict=True):
+            if column > row:
+                yield start + int(row), start + int(column), round(float(like[row, column]), 3)
+
+
+def near_vectors(found: Embedded, above: float) -> Iterator[tuple[int, int, float]]:
+    """Pairs of clips whose vectors point the same way, with their cosine.
+
+    What all clips have in common, such as a fixed camera, is taken off first: their mean.
+
+    Args:
+        found: Vectors of all clips.
+        above: Least cosine, of at most 1.
+    """
+    if len(found.clips) < _FEWEST:
+        return
+    rows = found.vectors - found.vectors.mean(0)
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    for start in range(0, len(rows), _AT_ONCE):
+        like = rows[start : start + _AT_ONCE] @ rows[start:].T
         for row, column in zip(*np.nonzero(like >= above), strict=True):
             if column > row:
                 yield start + int(row), start + int(column), round(float(like[row, column]), 3)
