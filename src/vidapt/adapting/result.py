@@ -61,7 +61,7 @@ class Adapted:
 
 def commands(request: Request, model: Path, facts: Facts, clip: Path) -> list[str]:
     """What is typed next: caption everything, ask, hand on."""
-    prompt = [] if facts.caption is None else ["--prompt", facts.caption]
+    prompt = facts.caption or facts.question
     words = (
         [
             "vidapt",
@@ -69,7 +69,8 @@ def commands(request: Request, model: Path, facts: Facts, clip: Path) -> list[st
             str(request.clips),
             "--model",
             str(model),
-            *prompt,
+            "--prompt",
+            prompt,
             "--out",
             "captions.parquet",
         ],

@@ -23,7 +23,7 @@ from vidapt.captioning.rows import read_rows
 from vidapt.errors import BudgetError
 from vidapt.files import check_folder, write_json
 from vidapt.formats import open_samples
-from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.locks import owned
 from vidapt.measure.evaluate import Evaluation, world_judge
@@ -234,23 +234,18 @@ class _Job:
 
     def _captioned(self, source: Source, model: Path) -> Path:
         """Captions of some clips: of those without labels, and of some that were held back."""
-        out, prompt = self.places.root / "captions.jsonl", self.facts.caption
+        out, prompt = self.places.root / "captions.jsonl", self.facts.caption or self.facts.question
         held = dict.fromkeys(clip.path for sample in open_samples(self.places.test) for clip in sample.media)
         clips = [path.absolute() for path in [*source.unlabelled, *held][:_CAPTIONED]]
-        if prompt is None:
-            why = "no question of the labels is answered by texts, so captions are not what it learned"
-            self.decisions.make("captions", f"asked {CAPTION_PROMPT!r}", why)
-        else:
-            self.decisions.make(
-                "captions",
-                f"asked {prompt!r}",
-                "of the labels' usual questions, the one whose answers tell most",
-            )
+        why = "of the labels' usual questions, the one whose answers tell most"
+        if self.facts.caption is None:
+            why = "the labels' most common question: none of theirs is answered by texts"
+        self.decisions.make("captions", f"asked {prompt!r}", why)
         caption_folder(
             self._engine(str(model)),
             clips,
             out,
-            prompt=prompt or CAPTION_PROMPT,
+            prompt=prompt,
             decoding=Decoding(max_new_tokens=LONGEST_ANSWER),
             workers=self.workers,
             report=self.talk.report,
