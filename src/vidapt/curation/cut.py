@@ -132,6 +132,7 @@ def cut(
         TakenError: If another process works there.
     """
     check_folder(out)
+    _refuse_among(films, out)
     out.mkdir(parents=True, exist_ok=True)
     told: list[Film] = []
     with Appended(out / JOURNAL) as journal:
@@ -149,6 +150,16 @@ def cut(
             told.append(became)
         report("cut films", len(films), len(films))
     return CutFilms(str(out), tuple(told), done)
+
+
+def _refuse_among(films: Sequence[Clip], out: Path) -> None:
+    """See that clips do not lie among the films, where the next job would cut them, too."""
+    place = out.resolve()
+    for film in films:
+        # Of a film in a folder, the id tells how far below the folder that was given it lies.
+        home = film.path.absolute().parents[len(PurePosixPath(film.id).parts) - 1].resolve()
+        if place == home:
+            raise ConfigError(out, "holds the films", "give another folder for the clips")
 
 
 def _read(line: Any) -> Film | None:
@@ -181,9 +192,25 @@ def _cut(film: Clip, key: str, named: str, out: Path, cutting: Cutting, workers:
         digits = max(4, len(str(len(starts))))
         names = [f"{named}-{number:0{digits}d}.mp4" for number in range(1, len(starts) + 1)]
         pieces = [Piece(start, out / name) for start, name in zip(starts, names, strict=True)]
-        return Film(film.id, key, names, starts, write_pieces(film.path, pieces), notes)
+        counts = write_pieces(film.path, pieces)
+        notes += [f"no frame begins from {a:.1f} to {b:.1f} s" for a, b in _still(starts, counts)]
+        kept = [at for at, count in enumerate(counts) if count]
+        return Film(
+            film.id,
+            key,
+            [names[at] for at in kept],
+            [starts[at] for at in kept],
+            [counts[at] for at in kept],
+            notes,
+        )
     except BrokenClip as broken:
         return Film(film.id, key, broken=broken.reason)
+
+
+def _still(starts: Sequence[float], counts: Sequence[int]) -> Iterator[tuple[float, float]]:
+    """Stretches in which no frame begins: a film of varying rate may stand still for long."""
+    ends = zip(starts, starts[1:], counts, strict=False)  # the last stretch has frames
+    return ((start, end) for start, end, count in ends if not count)
 
 
 def _cuts(film: Clip, length: float, cutting: Cutting, workers: int) -> tuple[list[float], list[str]]:

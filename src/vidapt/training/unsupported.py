@@ -82,7 +82,7 @@ def _weighed(sample: Sample, gone: Sequence[Claim], how: Unsupported) -> Sample 
     if how.act != "mask_claims":
         return now
     # Of an answer all of whose clauses are masked, only the mark of its end would be learned.
-    silent = [turn for turn in _answers(sample) if _all_gone(sample, turn, gone)]
+    silent = [turn for turn in _answers(sample) if _all_gone(sample, turn, how)]
     return _without_answers(now, silent)
 
 
@@ -94,7 +94,7 @@ def _rewritten(sample: Sample, gone: Sequence[Claim], how: Unsupported) -> Sampl
         text = said(sample, turn)
         assert text is not None
         own = [claim for claim in sample.claims if claim.turn == turn]
-        places = {at for at, claim in enumerate(own) if claim in gone}
+        places = {at for at, claim in enumerate(own) if claim.verdict in how.verdicts}
         left = replaced(text, [(claim.start, claim.end) for claim in own], places, sentence)
         if left:
             now = _with_text(now, turn, left)
@@ -123,9 +123,9 @@ def _answers(sample: Sample) -> list[int]:
     return [*own, *range(len(sample.turns), len(sample.turns) + len(sample.references))]
 
 
-def _all_gone(sample: Sample, turn: int, gone: Collection[Claim]) -> bool:
+def _all_gone(sample: Sample, turn: int, how: Unsupported) -> bool:
     own = [claim for claim in sample.claims if claim.turn == turn]
-    return bool(own) and all(claim in gone for claim in own)
+    return bool(own) and all(claim.verdict in how.verdicts for claim in own)
 
 
 def _without_answers(sample: Sample, silent: Collection[int]) -> Sample | None:
