@@ -86,7 +86,7 @@ class Appended:
     def there(self) -> bool:
         """Whether it is still the file of its name, so that whoever opens that finds what is added."""
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._file))
+            return os.path.samestat(self.path.stat(), os.fstat(self._file))
         except OSError:
             return False
 

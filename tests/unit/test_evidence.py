@@ -330,9 +330,7 @@ def test_clauses_of_a_writer_are_taken_where_they_stand() -> None:
     assert located(text, []) is None
 
 
-def test_a_label_too_long_for_the_model_takes_no_other_along(
-    world: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_label_too_long_for_the_model_costs_itself_alone(world: tuple[Path, Path], tmp_path: Path) -> None:
     labels, model = world
     rows = [{"id": str(at), **row} for at, row in enumerate(rows_of(labels))]
     long = rows[0] | {"id": "long", "answer": "the red ball hits the blue one. " * 3000}

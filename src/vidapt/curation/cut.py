@@ -132,7 +132,6 @@ def cut(
         TakenError: If another process works there.
     """
     check_folder(out)
-    _refuse_among(films, out)
     out.mkdir(parents=True, exist_ok=True)
     told: list[Film] = []
     with Appended(out / JOURNAL) as journal:
@@ -150,16 +149,6 @@ def cut(
             told.append(became)
         report("cut films", len(films), len(films))
     return CutFilms(str(out), tuple(told), done)
-
-
-def _refuse_among(films: Sequence[Clip], out: Path) -> None:
-    """See that clips do not lie among the films, where the next job would cut them, too."""
-    place = out.resolve()
-    for film in films:
-        # Of a film in a folder, the id tells how far below the folder that was given it lies.
-        home = film.path.absolute().parents[len(PurePosixPath(film.id).parts) - 1].resolve()
-        if place == home:
-            raise ConfigError(out, "holds the films", "give another folder for the clips")
 
 
 def _read(line: Any) -> Film | None:

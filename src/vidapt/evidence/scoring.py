@@ -113,8 +113,8 @@ class Scorer:
             if len(sound) > 1:  # one of them cannot be read: each by itself
                 return self._each_alone(portion, seen)
             scored = [Unusable(f"{error.where} {error.found}")]
-        for at, one in zip(sound, scored, strict=True):
-            found[at] = _with_unread(one, portion[at], unread[at])
+        for at, score in zip(sound, scored, strict=True):
+            found[at] = _with_unread(score, portion[at], unread[at])
         return found
 
     def _unread(self, clip: ClipAnswers, seen: SeenClip) -> dict[int, str]:
