@@ -138,10 +138,13 @@ def _without_answers(sample: Sample, silent: Collection[int]) -> Sample | None:
         return None
     if turns - 1 in silent and any(turn >= turns and turn not in silent for turn in answers):
         return _with_reference_first(sample, silent)
-    kept = [text for at, text in enumerate(sample.references, turns) if at not in silent]
+    kept = [at for at in range(turns, turns + len(sample.references)) if at not in silent]
     counts = [(turn, 0, len(sample.turns[turn].text), 0.0) for turn in silent if turn < turns]
-    claims = tuple(claim for claim in sample.claims if claim.turn < turns)
-    return replace(sample, references=tuple(kept), counts=(*sample.counts, *counts), claims=claims)
+    # Further answers behind one that is left out have other numbers, and what is about them goes along.
+    numbers = {at: at for at in range(turns)} | {at: turns + number for number, at in enumerate(kept)}
+    references = tuple(sample.references[at - turns] for at in kept)
+    now = renumbered(replace(sample, references=references), numbers)
+    return replace(now, counts=(*now.counts, *counts))
 
 
 def _with_reference_first(sample: Sample, silent: Collection[int]) -> Sample | None:
