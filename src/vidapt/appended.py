@@ -82,6 +82,14 @@ class Appended:
         """The line at a place that `write` or `lines` gave; None if it is damaged."""
         return _value(os.pread(self._file, place[1], place[0]))
 
+    @property
+    def there(self) -> bool:
+        """Whether it is still the file of its name, so that whoever opens that finds what is added."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except OSError:
+            return False
+
     def sync(self) -> None:
         """Wait until what was added survives a loss of power too."""
         with disk_errors(self.path):

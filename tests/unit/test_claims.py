@@ -131,6 +131,7 @@ SOUND: dict[str, Any] = {
         ({"values": [[6]]}, "no list of pairs"),
         ({"evidence": "much"}, "'evidence' is no number"),
         ({"evidence": float("nan")}, "'evidence' is no number"),
+        ({"evidence": 10**400}, "'evidence' is no number"),
         ({"colour": "red"}, "'colour' is an unknown key"),
         ({"type": None}, "'type' is no text"),
     ],
@@ -197,3 +198,13 @@ def test_claims_are_found_again_in_a_text_that_lost_a_clause() -> None:
     assert found[-1].text == "It is dark"
     assert [now[a:b] for a, b in found[-1].values] == ["dark"]
     assert read_claims([one.to_dict() for one in found], sample("what?", now)) == found
+
+
+@pytest.mark.parametrize(
+    "words", ["red and ", "the red ball hits then ", "the red ball, and ", "it is red.\n"]
+)
+def test_a_very_long_text_takes_no_longer_than_its_length(words: str) -> None:
+    text = words * (400_000 // len(words))
+    spans = clauses(text)
+    assert "".join(text[start:end] for start, end in spans) == text
+    assert len(without(text, spans, range(1, len(spans)))) <= spans[0][1] < 100

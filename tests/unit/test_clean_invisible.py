@@ -86,6 +86,7 @@ def test_it_is_asked_where_settings_name_a_file(probe: Path, tmp_path: Path) -> 
         ("{", "is no result"),
         ("[" * 100_000, "is no result"),
         ('{"types": [{}]}', "is no result"),
+        (json.dumps({"types": [a_type("colour", "unseen", float("nan"))]}), "is no result"),
     ],
 )
 def test_what_is_no_result_of_probes_is_refused(text: str | None, told: str, tmp_path: Path) -> None:

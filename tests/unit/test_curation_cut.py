@@ -58,6 +58,25 @@ def test_frames_keep_their_moments_and_none_is_lost(tmp_path: Path) -> None:
     assert times == pytest.approx(np.arange(12) / RATE, abs=1e-3)
 
 
+def test_stretches_in_which_a_film_stands_still_are_told_and_are_no_clips(tmp_path: Path) -> None:
+    clip, _ = filmed(tmp_path / "a.mp4", still(1, 1.0))
+    names = [tmp_path / f"{number}.mp4" for number in range(3)]
+    first, between, last = 0.0, 0.52, 0.56  # no frame begins between the latter two
+    pieces = [Piece(at, name) for at, name in zip((first, between, last), names, strict=True)]
+    assert write_pieces(clip.path, pieces) == [6, 0, 4]
+    assert [name.exists() for name in names] == [True, False, True]
+
+
+def test_clips_do_not_lie_among_the_films(films: Path) -> None:
+    for out in (films, films / "day" / "clips"):
+        told = subprocess.run(
+            [sys.executable, "-m", "vidapt", "data", "cut", films, "--out", out],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (told.returncode, "lies among the films" in told.stderr) == (2, True)
+        assert not (out / JOURNAL).exists()
+
+
 def test_equal_lengths_leave_no_crumb_at_the_end(films: Path, tmp_path: Path) -> None:
     found = run(films, tmp_path / "clips", Cutting(by=3.95))
     frames = {film.film: list(film.frames) for film in found.films}

@@ -202,7 +202,7 @@ def test_clips_that_cannot_be_used_are_told_and_the_others_scored(
         score(labels, tmp_path / "none.jsonl", folder)
 
 
-def test_a_row_that_cannot_be_written_in_tokens_costs_its_clip_and_no_more(
+def test_a_row_that_cannot_be_written_in_tokens_costs_itself_and_no_more(
     world: tuple[Path, Path], tmp_path: Path
 ) -> None:
     labels = labels_in(tmp_path / "data")
@@ -210,7 +210,7 @@ def test_a_row_that_cannot_be_written_in_tokens_costs_its_clip_and_no_more(
     marks = load(world[1]).model.blueprint.prompt.end.strip() or "</s>"
     write_rows(labels, [*rows, {"video": "3.mp4", "question": "q?", "answer": f"it is {marks * 1200}"}])
     found = score(labels, tmp_path / "out.jsonl", world[1])
-    assert (found.clips, found.broken) == (4, 1)
+    assert (found.clips, found.broken, found.unread) == (5, 0, 1)
     reasons = {row["reason"] for row in rows_of(tmp_path / "out.quarantine.jsonl")}
     assert len(reasons) == 1
     assert "special tokens" in reasons.pop()
@@ -328,3 +328,31 @@ def test_clauses_of_a_writer_are_taken_where_they_stand() -> None:
     assert located(text, ["a dog barks.", "A door opens,"]) is None
     assert located(text, ["A door", ""]) is None
     assert located(text, []) is None
+
+
+def test_a_label_too_long_for_the_model_costs_itself_alone(world: tuple[Path, Path], tmp_path: Path) -> None:
+    labels, model = world
+    rows = [{"id": str(at), **row} for at, row in enumerate(rows_of(labels))]
+    long = rows[0] | {"id": "long", "answer": "the red ball hits the blue one. " * 3000}
+    few = write_rows(labels.with_name("few.jsonl"), rows)
+    all_of_them = write_rows(labels.with_name("and_long.jsonl"), [*rows, long])
+    without_it = score(few, tmp_path / "few.jsonl", model)
+    found = score(all_of_them, tmp_path / "all.jsonl", model)
+    assert (found.unread, found.broken, found.scored) == (1, 0, without_it.scored)
+    (told,) = rows_of(tmp_path / "all.quarantine.jsonl")
+    assert told["id"] == "long"
+    assert "this language model reads" in told["reason"]
+    kept = {row["id"]: row for row in rows_of(tmp_path / "all.jsonl")}
+    assert "claims" not in kept.pop("long")
+    assert kept.keys() == {row["id"] for row in rows_of(tmp_path / "few.jsonl")}
+    again = score(all_of_them, tmp_path / "all.jsonl", model)
+    assert again == found
+
+
+def test_a_further_model_that_is_not_there_is_told_before_anything_is_scored(
+    world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    labels, model = world
+    with pytest.raises(CheckpointError, match="there is no such model"):
+        score(labels, tmp_path / "out.jsonl", model, also=["nonesuch"])
+    assert not (tmp_path / "out.scores.jsonl").exists()

@@ -48,6 +48,9 @@ def test_spellings_of_files(tmp_path: Path) -> None:
     assert read_predictions(listed).answers == {"a": "3"}
     own = written(tmp_path, [{"stamp": {}, "about": {}}, {"sample": "a", "predictions": {"model": "red"}}])
     assert read_predictions(own).answers == {"a": "red"}
+    ends = tmp_path / "ends.jsonl"
+    ends.write_text('{"id": "a", "answer": "red\u2028ball\x85"}\n', encoding="utf-8")
+    assert read_predictions(ends).answers == {"a": "red\u2028ball\x85"}
     assert is_predictions(own)
     assert not is_predictions("billiards-home")
 

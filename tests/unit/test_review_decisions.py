@@ -240,3 +240,14 @@ def test_labels_may_be_those_before_or_behind_a_cleaning(tmp_path: Path) -> None
     other = write_rows(tmp_path / "other.jsonl", [row("r1", "Another one."), row("r2", "And another.")])
     with pytest.raises(ConfigError, match="is about other labels"):
         open_book(Sources([other], rejected=aside))
+
+
+def test_a_file_that_is_gone_takes_no_decision_along(tmp_path: Path) -> None:
+    file = tmp_path / "decisions.jsonl"
+    ledger = Ledger(file, items())
+    ledger.decide(0, "keep", "", "", 0)
+    file.unlink()
+    with pytest.raises(ConfigError, match="deleted or replaced while the page was up"):
+        ledger.decide(1, "drop", "", "", 0)
+    assert (ledger.of(1), ledger.progress().count) == (None, 1)
+    ledger.close()

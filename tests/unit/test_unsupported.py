@@ -168,6 +168,21 @@ def test_accepted_answers_follow_and_references_are_judged_each() -> None:
     assert now.facts["accept"] == ["it is 12.", "who knows?"]
 
 
+def test_what_is_masked_in_a_further_answer_stays_there_when_one_before_it_is_left_out() -> None:
+    gone, kept = "it is all wrong here.", "it is red then it is blue here."
+    claims = (
+        *claimed(verdicts=("supported",) * 3),
+        *claimed(gone, ("contradicted",), turn=2),
+        *claimed(kept, ("supported", "unseen"), turn=3),
+    )
+    now = act(row("what is it?", TEXT, claims=claims, references=(gone, kept)), "mask_claims")
+    assert now is not None
+    assert now.references == (kept,)
+    ((turn, start, end, much),) = now.counts
+    assert (turn, kept[start:end].strip(), much) == (2, "then it is blue here.", 0.0)
+    assert [claim.turn for claim in now.claims] == [1, 1, 1, 2, 2]
+
+
 def test_weights_enter_the_loss_exactly_however_it_is_packed() -> None:
     """The mean over a step is that of the labels' losses, each times what it counts, by hand."""
     model, words = video_lm(torch.float64), tokenizer()

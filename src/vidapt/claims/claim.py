@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -17,6 +17,8 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 _MOST = 10_000
 """Claims of one row."""
+
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ def _is_pair(pair: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # A whole number may be larger than any float, and then it is not even infinite.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def renumbered(sample: Sample, turns: Mapping[int, int]) -> Sample:

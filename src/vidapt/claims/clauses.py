@@ -10,6 +10,7 @@ often joins two things than two clauses). Sentences of other languages are not d
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 Span = tuple[int, int]
 """First letter, and the one behind the last."""
@@ -22,6 +23,7 @@ _CUT = re.compile(
 )
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _LEAST, _LEAST_AND = 3, 4
+_PLAIN_AND = re.compile(r"\s+and\b(?!\s+then\b)", re.IGNORECASE)
 _JOINING = re.compile(rf"\s*(?:{_STRONG}|and\b)", re.IGNORECASE)
 
 
@@ -44,11 +46,8 @@ def clauses(text: str) -> list[Span]:
     for start, end in sentence_spans(text):
         bounds = [start]
         for cut in _CUT.finditer(text, start, end):
-            before, behind = text[bounds[-1] : cut.start()], text[cut.start() : end]
-            comma = before.endswith(",")
-            plain = not comma and re.match(r"\s+and\b(?!\s+then\b)", behind, re.IGNORECASE)
-            least = _LEAST_AND if plain else _LEAST
-            if min(words_in(_bare(before)), words_in(_bare(behind))) >= least:
+            least = _LEAST_AND if _plain_and(text, cut.start(), end) else _LEAST
+            if _says(text, bounds[-1], cut.start(), least) and _says(text, cut.start(), end, least):
                 bounds.append(cut.start())
         found += zip(bounds, [*bounds[1:], end], strict=True)
     return found
@@ -59,9 +58,19 @@ def words_in(text: str) -> int:
     return sum(1 for _ in _WORD.finditer(text))
 
 
-def _bare(clause: str) -> str:
-    """A clause without the word that joins it to the one before."""
-    return _JOINING.sub("", clause, count=1) if _JOINING.match(clause) else clause
+def _plain_and(text: str, at: int, end: int) -> bool:
+    """Whether an `and` without a comma in front and without `then` behind stands there."""
+    return not text.startswith(",", at - 1) and _PLAIN_AND.match(text, at, end) is not None
+
+
+def _says(text: str, start: int, end: int, least: int) -> bool:
+    """Whether a stretch has so many words beside the one that joins it to what stands before.
+
+    No more are counted than it takes: a text without a full stop may be very long.
+    """
+    joined = _JOINING.match(text, start, end)
+    words = _WORD.finditer(text, start if joined is None else joined.end(), end)
+    return sum(1 for _ in islice(words, least)) == least
 
 
 def _with_words(text: str, bounds: list[int]) -> list[Span]:

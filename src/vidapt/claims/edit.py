@@ -8,6 +8,7 @@ without one: no rule that reads words alone can mend that.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
 from vidapt.claims.clauses import Span, sentence_spans
@@ -47,7 +48,8 @@ def replaced(text: str, spans: Sequence[Span], gone: Collection[int], sentence: 
     if not gone:
         return text
     pieces: list[str] = []
-    for (start, end), members in zip(_sentences(text, spans), _members(text, spans), strict=True):
+    sentences = _sentences(text, spans)
+    for (start, end), members in zip(sentences, _members(sentences, spans), strict=True):
         kept = [place for place in members if place not in gone]
         if members and not kept:
             if sentence and (not pieces or pieces[-1].strip() != sentence):
@@ -62,20 +64,22 @@ def replaced(text: str, spans: Sequence[Span], gone: Collection[int], sentence: 
 
 def _sentences(text: str, spans: Sequence[Span]) -> list[Span]:
     """Sentences, joined where a clause reaches over their border."""
+    begins = [a for a, _ in spans]
     found: list[Span] = []
     for start, end in sentence_spans(text):
-        crossed = found and any(a < start < b for a, b in spans)
-        if crossed:
+        before = bisect_left(begins, start)
+        if found and before and spans[before - 1][1] > start:
             found[-1] = (found[-1][0], end)
         else:
             found.append((start, end))
     return found
 
 
-def _members(text: str, spans: Sequence[Span]) -> list[list[int]]:
+def _members(sentences: Sequence[Span], spans: Sequence[Span]) -> list[list[int]]:
     """Of each sentence, the clauses that begin in it."""
-    sentences = _sentences(text, spans)
-    return [[at for at, (a, _) in enumerate(spans) if start <= a < end] for start, end in sentences]
+    begins = [a for a, _ in spans]
+    bounds = [(bisect_left(begins, start), bisect_left(begins, end)) for start, end in sentences]
+    return [[*range(*some)] for some in bounds]
 
 
 def _stretches(spans: Sequence[Span], members: Sequence[int], start: int, end: int) -> dict[int, Span]:

@@ -111,7 +111,7 @@ def _made(path: Path, found: Inputs) -> list[LabelRow]:
     broken = path.with_name(path.name.removesuffix(PROVENANCE) + _QUARANTINE)
     if path.name.endswith(PROVENANCE) and exists(broken):
         with suppress(OSError, ValueError, TypeError, KeyError):
-            for line in broken.read_text(encoding="utf-8").splitlines():
+            for line in filter(None, broken.read_text(encoding="utf-8").split("\n")):
                 row = json.loads(line)
                 spent[f"{broken}: {row['clip']}"] = row
     for key, usage in spent.items():

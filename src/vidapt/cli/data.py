@@ -229,6 +229,7 @@ def cut_data(
 
         cutting = Cutting(None if by == "shots" else _seconds(by), detector, least)  # type: ignore[arg-type]
         clips = find_clips(films).clips
+        _refuse_among(films, out)
         with progress() as report:
             count = os.cpu_count() or 1 if workers is None else workers
             found = cut(clips, out, cutting, workers=count, report=report)
@@ -241,6 +242,14 @@ def cut_data(
         say(f"{len(found.films)} films, {found.done} cut now; {found.clips} clips: {found.out}")
     if found.broken and not found.clips:
         raise typer.Exit(1)
+
+
+def _refuse_among(films: Path, out: Path) -> None:
+    """See that clips do not lie among the films, where the next run would cut them, too."""
+    from vidapt.errors import ConfigError
+
+    if films.is_dir() and out.resolve().is_relative_to(films.resolve()):
+        raise ConfigError(out, f"lies among the films of {films}", "give another folder for the clips")
 
 
 def _seconds(text: str) -> float:

@@ -126,6 +126,9 @@ def evidence(
         with progress() as report:
             found = score(request, report)
         _show(found, as_json=as_json)
+    if not found.scored:
+        remark(f"no label could be scored: {found.quarantine} has the reasons")
+        raise typer.Exit(1)
 
 
 def _settings(**given: Any) -> Settings:
@@ -153,7 +156,7 @@ def _show(found: Summary, *, as_json: bool) -> None:
             f"the model has learned from {found.learned} of the {found.clips} clips: it finds likely "
             "what it was told, wrong labels too; --start trains models that have not"
         )
-    if left := found.broken + found.missing + found.unsound:
+    if left := found.broken + found.missing + found.unread + found.unsound:
         remark(f"{left} clips or rows cannot be used: {found.quarantine}")
     if found.passed_over:
         remark(

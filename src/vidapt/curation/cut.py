@@ -181,9 +181,25 @@ def _cut(film: Clip, key: str, named: str, out: Path, cutting: Cutting, workers:
         digits = max(4, len(str(len(starts))))
         names = [f"{named}-{number:0{digits}d}.mp4" for number in range(1, len(starts) + 1)]
         pieces = [Piece(start, out / name) for start, name in zip(starts, names, strict=True)]
-        return Film(film.id, key, names, starts, write_pieces(film.path, pieces), notes)
+        counts = write_pieces(film.path, pieces)
+        notes += [f"no frame begins from {a:.1f} to {b:.1f} s" for a, b in _still(starts, counts)]
+        kept = [at for at, count in enumerate(counts) if count]
+        return Film(
+            film.id,
+            key,
+            [names[at] for at in kept],
+            [starts[at] for at in kept],
+            [counts[at] for at in kept],
+            notes,
+        )
     except BrokenClip as broken:
         return Film(film.id, key, broken=broken.reason)
+
+
+def _still(starts: Sequence[float], counts: Sequence[int]) -> Iterator[tuple[float, float]]:
+    """Stretches in which no frame begins: a film of varying rate may stand still for long."""
+    ends = zip(starts, starts[1:], counts, strict=False)  # the last stretch has frames
+    return ((start, end) for start, end, count in ends if not count)
 
 
 def _cuts(film: Clip, length: float, cutting: Cutting, workers: int) -> tuple[list[float], list[str]]:

@@ -23,6 +23,7 @@ from vidapt.evidence.summary import Summary, summary
 from vidapt.evidence.verdicts import thresholds
 from vidapt.files import check_file
 from vidapt.labelling.lexicon import read_lexicon
+from vidapt.loading import outline_model
 from vidapt.locks import owned
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
@@ -114,6 +115,9 @@ def _check(request: Request, place: Place) -> None:
         check_file(file)
     if request.folds is not None and request.folds.count < 2:
         raise ConfigError("folds", f"{request.folds.count} cannot hold anything out", "give 2 or more")
+    for name in (request.model, *request.also):  # further ones are opened after the first has scored all
+        if name is not None:
+            outline_model(name)
 
 
 def _arms(request: Request, inputs: Inputs, report: Reporter) -> Iterator[Arm]:

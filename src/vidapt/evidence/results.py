@@ -110,11 +110,15 @@ def judged(
     """Verdicts on all claims of clips that could be used."""
     rows: list[Judged] = []
     for number, clip in enumerate(clips):
-        if not isinstance(found[0].scored[number], Scored):
+        own = found[0].scored[number]
+        if not isinstance(own, Scored):
             continue
         arms = [one for arm in found if isinstance(one := arm.scored[number], Scored)]
         for at, row in enumerate(clip.rows):
-            claims = _claims(row, [one.claims[at] for one in arms], limits, settings, told)
+            if at in own.unread:
+                continue
+            scores = [one.claims[at] for one in arms if at not in one.unread]
+            claims = _claims(row, scores, limits, settings, told)
             rows.append(Judged(row.sample, claims, number))
     dark = unseen_types((claim for row in rows for claim in row.claims), settings)
     return [replace(row, claims=tuple(_in_the_dark(claim, dark) for claim in row.claims)) for row in rows]
@@ -189,7 +193,14 @@ def written(
         if isinstance(one, Unusable)
         for row in clip.rows
     ]
-    _write_lines(place.quarantine, [*unsound, *missing, *broken])
+    unread = [
+        {"id": sample.id, "clip": str(clip.clip.path), "reason": reason, "source": sample.source}
+        for clip, one in zip(clips, found.scored, strict=True)
+        if isinstance(one, Scored)
+        for at, reason in one.unread.items()
+        for sample in [clip.rows[at].sample]
+    ]
+    _write_lines(place.quarantine, [*unsound, *missing, *broken, *unread])
     _write_lines(place.rows, (_row(row, clips[row.clip], found) for row in rows))
     write_json(place.numbers, numbers)
     there = (one for one in inputs.rows if one.id not in inputs.missing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vidapt.appended import Appended
@@ -55,10 +55,12 @@ class Scored:
     Attributes:
         claims: Scores of each row's claims.
         false: Of claims that were made false, with their types.
+        unread: Why rows could not be read, by their places; the scores of their claims are empty.
     """
 
     claims: tuple[tuple[Score, ...], ...]
     false: tuple[tuple[str, Score], ...] = ()
+    unread: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Scores:
                 "key": key,
                 "claims": claims,
                 "false": [[kind, score.to_json()] for kind, score in found.false],
+                "unread": list(found.unread.items()),
             }
         self._kept.write(line)
         self._known[key] = found
@@ -107,7 +110,8 @@ def _read(line: Mapping[str, Any]) -> Scored | Unusable | None:
         if "broken" in line:
             return Unusable(str(line["broken"]))
         claims = tuple(tuple(_score_of(one) for one in row) for row in line["claims"])
-        return Scored(claims, tuple((str(kind), _score_of(one)) for kind, one in line["false"]))
+        false = tuple((str(kind), _score_of(one)) for kind, one in line["false"])
+        return Scored(claims, false, {int(at): str(reason) for at, reason in line["unread"]})
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,14 +17,18 @@ from vidapt.evidence.likelihoods import Likelihoods, Logs
 from vidapt.evidence.scores import Score, Scored, Scores, Unusable
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
-from vidapt.models.reach import text_length
+from vidapt.models.reach import REMEDY, reach_of, sequence
 from vidapt.models.text import answer_places
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 from vidapt.training.data import responses
 
-_VERSION = 4
+_VERSION = 5
 """Raised whenever the same clip, answers and model would be scored otherwise."""
+
+
+_OPEN = Unusable("")
+"""Stands for a clip that is still to be scored."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,9 @@ class Scorer:
         todo = [at for at, some in enumerate(keys) if any(self.scores.get(key) is None for key in some)]
         done = len(clips) - sum(len(portions[at]) for at in todo)
         report(task, done, len(clips))
-        # Of all clips, done or not: which leave no room for text is told alike wherever a job goes on.
-        beside = max((self._text(clip) for clip in clips), default=0) if todo else 0
         batches = ([one.clip for one in portions[at]] for at in todo)
         workers = os.cpu_count() or 1 if self.workers is None else self.workers
-        watched = self.engine.watch_batches(batches, workers=workers, beside=beside, ahead=2 * self.batch)
+        watched = self.engine.watch_batches(batches, workers=workers, ahead=2 * self.batch)
         for at, seen in zip(todo, watched, strict=True):
             for key, one in zip(keys[at], self._portion(portions[at], seen), strict=True):
                 self.scores.put(key, one)
@@ -88,23 +89,22 @@ class Scorer:
             keys.append(digest([_VERSION, self.engine.fingerprint, clip, rows]))
         return [digest([key, keys]) for key in keys] if self.others else keys
 
-    def _text(self, clip: ClipAnswers) -> int:
-        """Tokens of the longest text about a clip; of what cannot be written in tokens none."""
-        likelihoods, longest = Likelihoods(self.engine), 0
-        for row in clip.rows:
-            with suppress(FormatError):
-                longest = max(longest, text_length(likelihoods.encoded(row.sample)))
-        return longest
-
     def _portion(
         self, portion: Sequence[ClipAnswers], seen: Sequence[SeenClip | BrokenClip]
     ) -> list[Scored | Unusable]:
         found: list[Scored | Unusable] = [
-            Unusable(one.found) if isinstance(one, BrokenClip) else Unusable("") for one in seen
+            Unusable(one.found) if isinstance(one, BrokenClip) else _OPEN for one in seen
         ]
-        sound = [at for at, one in enumerate(seen) if isinstance(one, SeenClip)]
-        clips = [portion[at] for at in sound]
-        shown = [one for one in seen if isinstance(one, SeenClip)]
+        unread = [
+            self._unread(clip, one) if isinstance(one, SeenClip) else {}
+            for clip, one in zip(portion, seen, strict=True)
+        ]
+        for at, reasons in enumerate(unread):
+            if reasons and len(reasons) == len(portion[at].rows):
+                found[at] = Unusable(next(iter(reasons.values())))
+        sound = [at for at, one in enumerate(found) if one == _OPEN]
+        clips = [_read(portion[at], unread[at]) for at in sound]
+        shown = [one for at in sound if isinstance(one := seen[at], SeenClip)]
         if not sound:
             return found
         try:
@@ -113,9 +113,25 @@ class Scorer:
             if len(sound) > 1:  # one of them cannot be read: each by itself
                 return self._each_alone(portion, seen)
             scored = [Unusable(f"{error.where} {error.found}")]
-        for at, one in zip(sound, scored, strict=True):
-            found[at] = one
+        for at, score in zip(sound, scored, strict=True):
+            found[at] = _with_unread(score, portion[at], unread[at])
         return found
+
+    def _unread(self, clip: ClipAnswers, seen: SeenClip) -> dict[int, str]:
+        """Rows that cannot be read behind their clip, by their places, each with what is wrong with it."""
+        likelihoods, model = Likelihoods(self.engine), self.engine.model
+        reach, readings = reach_of(model), self.engine.readings([seen])
+        reasons: dict[int, str] = {}
+        for at, row in enumerate(clip.rows):
+            try:
+                for sample in _readings(row):
+                    one = likelihoods.encoded(sample)
+                    length = sequence(model.positions, one.prefix, readings, len(one.ids))
+                    if much := reach.excess(*length, packed=True):
+                        reasons[at] = f"with its clip, it would be {much}; {REMEDY}"
+            except FormatError as error:
+                reasons[at] = f"{error.where} {error.found}"
+        return reasons
 
     def _each_alone(
         self, portion: Sequence[ClipAnswers], seen: Sequence[SeenClip | BrokenClip]
@@ -173,6 +189,23 @@ _Places = Callable[[Sample], Sequence[tuple[int, int, int]]]
 
 def _placer(engine: Engine) -> _Places:
     return lambda sample: answer_places(sample, engine.model.blueprint.prompt, engine.tokenizer)
+
+
+def _read(clip: ClipAnswers, unread: Mapping[int, str]) -> ClipAnswers:
+    """A clip with the rows that can be read."""
+    return replace(clip, rows=tuple(row for at, row in enumerate(clip.rows) if at not in unread))
+
+
+def _with_unread(one: Scored | Unusable, clip: ClipAnswers, unread: Mapping[int, str]) -> Scored | Unusable:
+    """Scores of all rows of a clip, those of rows that could not be read empty."""
+    if isinstance(one, Unusable) or not unread:
+        return one
+    known = iter(one.claims)
+    claims = (
+        tuple(Score((), ()) for _ in row.asked) if at in unread else next(known)
+        for at, row in enumerate(clip.rows)
+    )
+    return replace(one, claims=tuple(claims), unread=unread)
 
 
 def _readings(row: Answers) -> list[Sample]:

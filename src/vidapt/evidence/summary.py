@@ -12,7 +12,7 @@ from vidapt.claims import Claim, Verdict
 from vidapt.evidence.ask import ClipAnswers
 from vidapt.evidence.inputs import Inputs
 from vidapt.evidence.results import Found, Judged, Place
-from vidapt.evidence.scores import Unusable
+from vidapt.evidence.scores import Scored, Unusable
 from vidapt.evidence.settings import Settings
 from vidapt.evidence.verdicts import Thresholds
 from vidapt.version import VERSION
@@ -60,6 +60,8 @@ class Summary:
         clips: Clips that were scored.
         broken: Clips that could not be.
         missing: Labels whose clip is not there; they are left out of `out`.
+        unread: Labels that the model cannot read behind their clip, such as too long ones; they stay in `out`
+            without claims.
         unsound: Rows that are no labels.
         passed_over: Labels of no clip, or of several, or without an answer; they are kept as they were.
         quarantine: File with the reasons.
@@ -79,6 +81,7 @@ class Summary:
     clips: int
     broken: int
     missing: int
+    unread: int
     unsound: int
     passed_over: int
     quarantine: str
@@ -119,6 +122,7 @@ def summary(
         clips=len(clips) - broken,
         broken=broken,
         missing=len(inputs.missing),
+        unread=sum(len(one.unread) for one in found[0].scored if isinstance(one, Scored)),
         unsound=len(inputs.unsound),
         passed_over=len(inputs.rows) - len(inputs.scored) - len(inputs.missing),
         quarantine=str(place.quarantine),

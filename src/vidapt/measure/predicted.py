@@ -143,7 +143,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
             raise FormatError(path, f"is no JSON: {error}") from error
         yield from ((f"{path}[{number}]", row) for number, row in enumerate(rows))
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not `splitlines`: JSON may hold the line ends of Unicode as they are.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 yield f"{path}:{number}", json.loads(line)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AllowInfNan, BaseModel, ConfigDict, ValidationError
 
 from vidapt.errors import ConfigError
 from vidapt.metrics.intervals import Interval
@@ -126,7 +126,7 @@ class _Loose(BaseModel):
 
 
 class _Visibility(_Loose):
-    value: float
+    value: Annotated[float, AllowInfNan(False)]
 
 
 class _Known(_Loose):

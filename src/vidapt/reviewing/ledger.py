@@ -152,6 +152,9 @@ class Ledger:
             return self._note(row, decision)
 
     def _write(self, decision: Decision) -> None:
+        if not self._file.there:
+            told = "was deleted or replaced while the page was up: the decision is not written down"
+            raise ConfigError(self.path, told, "put it back, or end the page and start it again")
         try:
             self._file.write(decision.model_dump(exclude_defaults=True))
             self._file.sync()

@@ -62,7 +62,7 @@ class Places:
         if not self.quarantine.exists():
             return {}
         found = {}
-        for line in self.quarantine.read_text(encoding="utf-8").splitlines():
+        for line in self.quarantine.read_text(encoding="utf-8").split("\n"):
             with suppress(
                 ValueError, TypeError, KeyError, AttributeError
             ):  # somebody else's lines are nobody's

@@ -51,7 +51,9 @@ def add_notes(file: Path, notes: Mapping[Clip, Sequence[str]]) -> None:
 
 
 def _add(file: Path, found: Sequence[Mapping[str, Any]]) -> None:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    # Not `splitlines`: JSON may hold the line ends of Unicode as they are.
+    there = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+    lines = [line for line in there if line]
     lines += [json.dumps(row, ensure_ascii=False) for row in found]
     write_text(file, "".join(line + "\n" for line in dict.fromkeys(lines)))
 

@@ -82,7 +82,7 @@ def _weighed(sample: Sample, gone: Sequence[Claim], how: Unsupported) -> Sample 
     if how.act != "mask_claims":
         return now
     # Of an answer all of whose clauses are masked, only the mark of its end would be learned.
-    silent = [turn for turn in _answers(sample) if _all_gone(sample, turn, gone)]
+    silent = [turn for turn in _answers(sample) if _all_gone(sample, turn, how)]
     return _without_answers(now, silent)
 
 
@@ -94,7 +94,7 @@ def _rewritten(sample: Sample, gone: Sequence[Claim], how: Unsupported) -> Sampl
         text = said(sample, turn)
         assert text is not None
         own = [claim for claim in sample.claims if claim.turn == turn]
-        places = {at for at, claim in enumerate(own) if claim in gone}
+        places = {at for at, claim in enumerate(own) if claim.verdict in how.verdicts}
         left = replaced(text, [(claim.start, claim.end) for claim in own], places, sentence)
         if left:
             now = _with_text(now, turn, left)
@@ -123,9 +123,9 @@ def _answers(sample: Sample) -> list[int]:
     return [*own, *range(len(sample.turns), len(sample.turns) + len(sample.references))]
 
 
-def _all_gone(sample: Sample, turn: int, gone: Collection[Claim]) -> bool:
+def _all_gone(sample: Sample, turn: int, how: Unsupported) -> bool:
     own = [claim for claim in sample.claims if claim.turn == turn]
-    return bool(own) and all(claim in gone for claim in own)
+    return bool(own) and all(claim.verdict in how.verdicts for claim in own)
 
 
 def _without_answers(sample: Sample, silent: Collection[int]) -> Sample | None:
@@ -138,10 +138,13 @@ def _without_answers(sample: Sample, silent: Collection[int]) -> Sample | None:
         return None
     if turns - 1 in silent and any(turn >= turns and turn not in silent for turn in answers):
         return _with_reference_first(sample, silent)
-    kept = [text for at, text in enumerate(sample.references, turns) if at not in silent]
+    kept = [at for at in range(turns, turns + len(sample.references)) if at not in silent]
     counts = [(turn, 0, len(sample.turns[turn].text), 0.0) for turn in silent if turn < turns]
-    claims = tuple(claim for claim in sample.claims if claim.turn < turns)
-    return replace(sample, references=tuple(kept), counts=(*sample.counts, *counts), claims=claims)
+    # Further answers behind one that is left out have other numbers, and what is about them goes along.
+    numbers = {at: at for at in range(turns)} | {at: turns + number for number, at in enumerate(kept)}
+    references = tuple(sample.references[at - turns] for at in kept)
+    now = renumbered(replace(sample, references=references), numbers)
+    return replace(now, counts=(*now.counts, *counts))
 
 
 def _with_reference_first(sample: Sample, silent: Collection[int]) -> Sample | None:

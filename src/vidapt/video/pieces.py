@@ -60,17 +60,20 @@ def write_pieces(film: Path, pieces: Sequence[Piece], limits: Limits = DEFAULT) 
         limits: What the film may cost; its clock runs as long as writing it takes.
 
     Returns:
-        The frames of each piece.
+        The frames of each piece; 0 of one in the midst of the film in which no frame begins, which becomes
+        no file.
 
     Raises:
-        BrokenClip: If the film cannot be read, or a stretch of it has no frame.
+        BrokenClip: If the film cannot be read, or ends before its last stretch.
     """
     counts = [0] * len(pieces)
     with guarded(film):
         for at, frames in groupby(_frames(film, limits), lambda shown: _piece_of(shown.time_s, pieces)):
             counts[at] = _write(pieces[at], frames)
-    if empty := [piece for piece, count in zip(pieces, counts, strict=True) if not count]:
-        raise BrokenClip(film, f"no frame can be decoded of the stretch from {empty[0].start_s:.3f} s on")
+    last = max((at for at, count in enumerate(counts) if count), default=-1)
+    if last + 1 < len(pieces):
+        start_s = pieces[last + 1].start_s
+        raise BrokenClip(film, f"no frame can be decoded of the stretch from {start_s:.3f} s on")
     return counts
 
 
