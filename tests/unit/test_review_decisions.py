@@ -191,7 +191,7 @@ def test_a_disk_that_was_full_for_a_while(tmp_path: Path, monkeypatch: pytest.Mo
 VERDICTS = st.sampled_from(["keep", "drop", "rewrite", "undecided"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=15)
 @given(
     wishes=st.lists(
         st.tuples(st.integers(0, 2), VERDICTS, st.text(min_size=1, max_size=8), st.booleans()), max_size=12
