@@ -8,14 +8,13 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidapt.chat.shapes import UnreadableError, parsed
 from vidapt.teaching.agree import agreement, alike, borne_out, central, merged, numbered, overlap
 from vidapt.teaching.shapes import (
     FactsAnswer,
     QuestionsAnswer,
     Stated,
-    UnreadableError,
     WrittenAnswer,
-    parsed,
 )
 
 WORDS = st.sampled_from(["red", "blue", "ball", "two", "hits", "not", "rolls", "left", "one", "pocket"])
