@@ -19,8 +19,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="A shipped model's name, a run's or checkpoint's folder, a YAML file about a server, or a file "
-            "of answers; several are compared with the first.",
+            help="A shipped model's name, a run's or checkpoint's folder, a YAML file about a server, or a "
+            "file of answers; several are compared with the first.",
         ),
     ],
     data: Annotated[Path, typer.Option(help="Label file with questions and answers.")],
@@ -33,6 +33,10 @@ def evaluate(
     ] = None,
     general: Annotated[
         Path | None, typer.Option(help="With --lora-scale: labels of what should not be forgotten.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="What clips are taken from, for the intervals: a regular expression, or `file`."),
     ] = None,
     labels: LabelFormat = None,
     media_root: MediaRoot = None,
@@ -71,7 +75,9 @@ def evaluate(
 
         tables: list[tuple[Sequence[str], list[list[str]]]]
         with owned(out), progress() as report:
-            asking = Asking(data, train_data, controls, labels, media_root, workers, device, report=report)
+            asking = Asking(
+                data, train_data, controls, labels, media_root, workers, device, by=by, report=report
+            )
             if len(models) == 1:
                 one = evaluate_model(models[0], asking, out)
                 told, tables = one.to_dict(), [(HEAD, one.rows())]

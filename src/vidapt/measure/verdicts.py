@@ -41,6 +41,7 @@ class Verdict:
         shuffled_from: Id of the clip that the arm `shuffled` saw.
         sentences: The model's own text in sentences, each with what the log says of it (`judging.Mark`).
         stretch: When it was, for a question about time; seconds from the clip's beginning.
+        source: What the clip was taken from; clips of one are resampled together. Empty for the clip itself.
     """
 
     number: int
@@ -56,6 +57,12 @@ class Verdict:
     shuffled_from: str | None = None
     sentences: tuple[tuple[str, str], ...] = ()
     stretch: Stretch | None = None
+    source: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """What is resampled as one."""
+        return self.source or self.clip.id
 
     def right(self, arm: str) -> bool | None:
         """Whether an arm's answer is accepted; None for a free text."""
@@ -84,11 +91,12 @@ class Verdict:
             "shuffled_from": self.shuffled_from,
             "sentences": [list(pair) for pair in self.sentences],
             "stretch": None if self.stretch is None else list(self.stretch),
+            "source": self.source,
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Verdict:
-        """Read what `to_json` wrote, or an earlier version of it, which knew neither `fps` nor `stretch`.
+        """Read what `to_json` wrote, or an earlier version of it, which knew fewer keys.
 
         `right` is found anew.
         """
@@ -106,6 +114,7 @@ class Verdict:
             shuffled_from=row["shuffled_from"],
             sentences=tuple((text, mark) for text, mark in row["sentences"]),
             stretch=_stretch(row),
+            source=row.get("source", ""),
         )
 
 
