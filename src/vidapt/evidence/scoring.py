@@ -86,7 +86,8 @@ class Scorer:
                 for row in one.rows
             ]
             clip = [self.contents.get(one.clip.path), one.clip.start_s, one.clip.end_s, one.clip.rate]
-            keys.append(digest([_VERSION, self.engine.fingerprint, clip, rows]))
+            model = [self.engine.fingerprint, *([] if self.engine.side is None else [self.engine.side])]
+            keys.append(digest([_VERSION, *model, clip, rows]))
         return [digest([key, keys]) for key in keys] if self.others else keys
 
     def _portion(

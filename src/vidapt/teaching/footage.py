@@ -19,7 +19,7 @@ from vidapt.nouns import Clip, Frames
 from vidapt.progress import Reporter, silent
 from vidapt.teaching.asked import Picture
 from vidapt.teaching.settings import Facts, Labelling, Shown
-from vidapt.video import Uniform, Wanted, decode_ahead, decode_each, probe
+from vidapt.video import Uniform, Wanted, decode_ahead, decode_each, probe, smaller
 from vidapt.video.shots import SIZE, difference
 
 _TINY = Uniform(count=8, pad=False)
@@ -134,12 +134,6 @@ def outline(look: Look, recipe: Labelling, times: float = 1.0) -> tuple[int, tup
     return each * len(parts), parts
 
 
-def shown_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(height, width) at which frames are sent: none is made larger."""
-    scale = min(1.0, side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def show(
     looks: Iterable[Look], recipe: Labelling, workers: int, ahead: int, times: float = 1.0
 ) -> Iterator[Footage | tuple[Look, BrokenClip]]:
@@ -150,7 +144,7 @@ def show(
         for look in looks:
             under_way.append(look)
             policy = Uniform(count=outline(look, recipe, times)[0], pad=False)
-            yield Wanted(look.clip, policy, shown_size(look.size, recipe.frames.side))
+            yield Wanted(look.clip, policy, smaller(look.size, recipe.frames.side))
 
     stream = decode_each(wanted(), workers=workers, ahead=ahead)
     with closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", stream)):
