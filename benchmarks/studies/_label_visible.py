@@ -29,10 +29,10 @@ Shown = Mapping[int, frozenset[Claim]]
 END_S = 1.2
 """When clips stand still: at 56 % of what their texts tell."""
 
-SMALLER = 8
+SMALLER = 10
 """By how much the sides of coarse pictures are divided."""
 
-EACH = 8
+EACH = 16
 """Which frames are left of slow footage: one in so many, which stands until the next."""
 
 OTHERS = 600
