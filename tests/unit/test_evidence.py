@@ -404,6 +404,20 @@ def test_a_label_too_long_for_the_model_costs_itself_alone(world: tuple[Path, Pa
     assert again == found
 
 
+def test_a_row_of_more_claims_than_its_column_holds_stays_without_them(
+    world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "MOST", 1)
+    labels, model = world
+    found = score(labels, tmp_path / "out.jsonl", model)
+    told = rows_of(tmp_path / "out.quarantine.jsonl")
+    assert found.unread == len(told) == 6
+    assert {row["reason"].partition(" claims")[0] for row in told} == {"has 2", "has 3"}
+    kept = {one.id: one for one in open_samples(tmp_path / "out.jsonl")}
+    assert not any(kept[row["id"]].claims for row in told)
+    assert sum(bool(one.claims) for one in kept.values()) == found.scored == 10
+
+
 def test_a_further_model_that_is_not_there_is_told_before_anything_is_scored(
     world: tuple[Path, Path], tmp_path: Path
 ) -> None:

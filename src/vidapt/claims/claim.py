@@ -15,8 +15,8 @@ have been otherwise, or is told as surely without the clip, is `unchecked`."""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-_MOST = 10_000
-"""Claims of one row."""
+MOST = 10_000
+"""Claims of one row that its column may hold."""
 
 _LARGEST = sys.float_info.max
 
@@ -89,8 +89,8 @@ def read_claims(plain: Any, sample: Sample) -> tuple[Claim, ...]:
     Raises:
         ValueError: If they are none, or are about another text: what was wrong, in words.
     """
-    if not isinstance(plain, list) or len(plain) > _MOST:
-        raise ValueError(f"is no list of at most {_MOST:,} claims")
+    if not isinstance(plain, list) or len(plain) > MOST:
+        raise ValueError(f"is no list of at most {MOST:,} claims")
     claims = tuple(_claim(one, number) for number, one in enumerate(plain))
     ends: dict[int, int] = {}
     for number, claim in enumerate(claims):

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vidapt.claims import said
+from vidapt.claims import MOST, said
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip, BudgetError, FormatError
 from vidapt.evidence.ask import Answers, Asked, ClipAnswers
@@ -124,6 +124,9 @@ class Scorer:
         reach, readings = reach_of(model), self.engine.readings([seen])
         reasons: dict[int, str] = {}
         for at, row in enumerate(clip.rows):
+            if len(row.asked) > MOST:
+                reasons[at] = f"has {len(row.asked):,} claims, more than {MOST:,}; divide the text"
+                continue
             try:
                 for sample in _readings(row):
                     one = likelihoods.encoded(sample)
