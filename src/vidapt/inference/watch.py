@@ -19,7 +19,7 @@ from vidapt.models.packed import Reading, reading_length, spell
 from vidapt.models.reach import REMEDY, late, most_frames, reach_of, sequence
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Frames, Layout, Moments, Plan, Seen, Stamp, Tokens, View, Views
-from vidapt.video import decode_ahead
+from vidapt.video import Wanted, decode_each, probe, smaller
 
 AHEAD_FRAMES = 512
 """Frames decoded ahead of the model at most; 512 of high definition are three gigabytes."""
@@ -55,10 +55,15 @@ class Watcher:
     Args:
         model: In evaluation mode.
         tokenizer: Its tokenizer.
+
+    Attributes:
+        side: Pictures of clips whose longest side is longer are made smaller before they are cut, as if the
+            files were of that size; None takes them as they are.
     """
 
     def __init__(self, model: VideoLM, tokenizer: Any) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.side: int | None = None
 
     @property
     def clip_tokens(self) -> int:
@@ -91,12 +96,24 @@ class Watcher:
         """
         sizes: deque[int] = deque()
         policy, size = self.model.blueprint.frames, self.model.decode_size
-        clips = _flattened(batches, sizes)
+        wanted = (Wanted(one, policy, self._smaller(one) or size) for one in _flattened(batches, sizes))
         room = max(1, min(ahead, AHEAD_FRAMES // most_frames(policy)))
-        decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=room)
+        decoded = decode_each(wanted, workers=workers, ahead=room)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for first in decoded:
                 yield self._see_sound([first, *itertools.islice(decoded, sizes.popleft() - 1)], beside)
+
+    def _smaller(self, clip: Clip) -> tuple[int, int] | None:
+        """(height, width) to which a clip's pictures are made smaller; None where they stay as they are."""
+        if self.side is None:
+            return None
+        try:
+            about = probe(clip.path, rate=clip.rate)
+        except BrokenClip:  # whoever decodes it says so
+            return None
+        size = (about.height, about.width)
+        wanted = smaller(size, self.side)
+        return None if wanted == size else wanted
 
     def _see_sound(
         self, decoded: Sequence[tuple[Clip, Frames | BrokenClip]], beside: int
