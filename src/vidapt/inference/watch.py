@@ -69,7 +69,8 @@ class Watcher:
     def clip_tokens(self) -> int:
         """How many tokens a clip of high definition becomes, or more than it would."""
         counts = {1, most_frames(self.model.blueprint.frames)}
-        layouts = [(self.model.plan((1080, 1920), frames)[1], late(frames)) for frames in counts]
+        size = (1080, 1920) if self.side is None else smaller((1080, 1920), self.side)
+        layouts = [(self.model.plan(size, frames)[1], late(frames)) for frames in counts]
         return max(reading_length(spell(layout, 0, self.tokenizer, when)) for layout, when in layouts)
 
     def readings(self, seen: Sequence[SeenClip]) -> tuple[Reading, ...]:
