@@ -195,7 +195,12 @@ def difference(
     right_after = [answer.correct for answer in after]
     gains = [float(b) - float(a) for a, b in zip(right_before, right_after, strict=True)]
     grouped = grouped_intervals(
-        gains, [a.type for a in before], [a.source for a in before], resamples=resamples, seed=seed
+        gains,
+        [a.type for a in before],
+        [a.source for a in before],
+        resamples=resamples,
+        seed=seed,
+        difference=True,
     )
     return AccuracyDifference(grouped.macro, grouped.groups, mcnemar(right_before, right_after))
 

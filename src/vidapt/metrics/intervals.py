@@ -5,8 +5,9 @@ Resampling whole clips ("cluster bootstrap", Davison and Hinkley 1997, section 3
 
 Plain percentiles are too narrow where there are few clips, and lie too far to one side where nearly all is
 right. So they are shifted by bias and acceleration (BCa: Efron 1987) and spread to what Student's t would say
-of so few (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3).
-`benchmarks/intervals.py` counts how often the truth lies inside.
+of so few (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3). Differences are
+spread alone: where two systems seldom differ, bias and acceleration are guessed from a handful of clips, and
+the shift does harm. `benchmarks/intervals.py` counts how often the truth lies inside.
 
 Letters: n scores, K clusters (clips), G groups (question types), R resamples.
 """
@@ -127,7 +128,8 @@ def ratio_interval(
     tops, bottoms = _ratio_terms(numerators, denominators)
     ratios = _resampled_ratios(tops[:, None], bottoms[:, None], resamples, seed)
     value = float(tops.sum() / bottoms.sum())
-    return _interval(value, ratios[:, 0], _left_out(tops[:, None], bottoms[:, None])[:, 0], level)
+    without = _left_out(tops[:, None], bottoms[:, None])[:, 0]
+    return _interval(value, ratios[:, 0], len(tops), level, without)
 
 
 def difference_interval(
@@ -155,7 +157,13 @@ def difference_interval(
     old, new = _scores(before), _scores(after)
     if old.shape != new.shape:
         raise ValueError(f"{len(old)} scores before for {len(new)} after")
-    return mean_interval(new - old, clusters, resamples=resamples, level=level, seed=seed)
+    gains = new - old
+    index, count = _codes(clusters if clusters is not None else range(len(gains)), len(gains))
+    tops = np.bincount(index, weights=gains, minlength=count).astype(np.float64)[:, None]
+    bottoms = np.bincount(index, minlength=count).astype(np.float64)[:, None]
+    return _interval(
+        float(gains.mean()), _resampled_ratios(tops, bottoms, resamples, seed)[:, 0], count, level
+    )
 
 
 def ratio_difference_interval(
@@ -183,9 +191,8 @@ def ratio_difference_interval(
         raise ValueError(f"{len(old_top)} clips before for {len(new_top)} after")
     tops, bottoms = np.stack([old_top, new_top], axis=1), np.stack([old_bottom, new_bottom], axis=1)
     old, new = _resampled_ratios(tops, bottoms, resamples, seed).T
-    old_without, new_without = _left_out(tops, bottoms).T
     value = float(new_top.sum() / new_bottom.sum() - old_top.sum() / old_bottom.sum())
-    return _interval(value, new - old, new_without - old_without, level)
+    return _interval(value, new - old, len(tops), level)
 
 
 def grouped_intervals(
@@ -196,6 +203,7 @@ def grouped_intervals(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
+    difference: bool = False,
 ) -> GroupedIntervals:
     """Return the mean of every group, and the mean of those means, with intervals.
 
@@ -208,6 +216,7 @@ def grouped_intervals(
         resamples: Number of bootstrap resamples.
         level: Confidence level, in (0, 1).
         seed: Seed of the resampling.
+        difference: Whether these are differences of two systems.
 
     Raises:
         ValueError: If there is no score, one is not finite, or lengths differ.
@@ -219,14 +228,27 @@ def grouped_intervals(
     tops = np.bincount(cell, scores, count * width).astype(np.float64).reshape(count, width)
     bottoms = np.bincount(cell, minlength=count * width).astype(np.float64).reshape(count, width)
     means = tops.sum(0) / bottoms.sum(0)
-    resampled, without = _resampled_ratios(tops, bottoms, resamples, seed), _left_out(tops, bottoms)
+    resampled = _resampled_ratios(tops, bottoms, resamples, seed)
+    without = None if difference else _left_out(tops, bottoms)
     names = list(dict.fromkeys(groups))
     return GroupedIntervals(
         groups={
-            name: _interval(float(means[g]), resampled[:, g], without[:, g], level)
+            name: _interval(
+                float(means[g]),
+                resampled[:, g],
+                int((bottoms[:, g] > 0).sum()),
+                level,
+                None if without is None else without[:, g],
+            )
             for g, name in sorted(enumerate(names), key=lambda pair: pair[1])
         },
-        macro=_interval(float(means.mean()), _row_means(resampled), _row_means(without), level),
+        macro=_interval(
+            float(means.mean()),
+            _row_means(resampled),
+            count,
+            level,
+            None if without is None else _row_means(without),
+        ),
     )
 
 
@@ -355,34 +377,43 @@ def _weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(draws.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
 
 
-def _interval(value: float, resampled: Floats, without: Floats, level: float) -> Interval:
+def _interval(
+    value: float, resampled: Floats, clusters: int, level: float, without: Floats | None = None
+) -> Interval:
     """The interval of an estimate.
 
     Args:
         value: It.
         resampled: [R] the same of resamples; NaN where there is none.
-        without: [K] the same without each cluster in turn.
+        clusters: K, of those that it is about.
         level: Confidence level.
+        without: [K] the same without each cluster in turn, by which the interval is shifted (BCa); None
+            leaves it where it is.
     """
     if not 0 < level < 1:
         raise ValueError(f"a confidence level lies between 0 and 1, got {level}")
     kept = resampled[~np.isnan(resampled)]
     if not kept.size:
         raise ValueError("no resample holds any of these scores; take more resamples")
-    low, high = np.quantile(kept, _shares(value, kept, without[~np.isnan(without)], level))
+    wide = _spread(level, clusters)
+    shares = (
+        (NormalDist().cdf(-wide), NormalDist().cdf(wide))
+        if without is None
+        else _shifted(value, kept, without[~np.isnan(without)], wide)
+    )
+    low, high = np.quantile(kept, shares)
     # Rounding can miss the estimate; wider is the honest side.
     return Interval(value, min(float(low), value), max(float(high), value), level)
 
 
-def _shares(value: float, resampled: Floats, without: Floats, level: float) -> tuple[float, float]:
-    """Between which shares of the resamples the interval lies (BCa, spread as by Student's t)."""
+def _shifted(value: float, resampled: Floats, without: Floats, wide: float) -> tuple[float, float]:
+    """Between which shares of the resamples an interval of so many standard deviations lies (BCa)."""
     normal, edge = NormalDist(), 0.5 / len(resampled)
     below = float(np.mean(resampled < value) + np.mean(resampled == value) / 2)
     bias = normal.inv_cdf(min(max(below, edge), 1 - edge))
     pulls = without.mean() - without if without.size else without
     squares = float((pulls**2).sum())
     acceleration = float((pulls**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
-    wide = _spread(level, len(without))
 
     def share(z: float) -> float:
         shifted = bias + z
