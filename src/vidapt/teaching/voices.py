@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
+from vidapt.json_replies import Shape, UnreadableError, parsed, schema_of
 from vidapt.teaching.asked import Asked, Failed, Picture, Said, Stop, Tally
 from vidapt.teaching.desk import Asking
 from vidapt.teaching.footage import Footage
 from vidapt.teaching.settings import Labelling
-from vidapt.teaching.shapes import Shape, UnreadableError, parsed, schema_of
 from vidapt.teaching.wording import filled
 
 _S = TypeVar("_S", bound=Shape)
