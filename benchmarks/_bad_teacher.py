@@ -51,11 +51,18 @@ class BadTeacher:
     sent: dict[str, list[int]] = field(default_factory=dict)
     wrong: Counter[str] = field(default_factory=Counter)
     requests: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _until: int | None = None
+    _turn: threading.Condition = field(default_factory=threading.Condition)
+
+    def hold(self, more: int | None) -> None:
+        """Keep answers back once so many more are sent; None keeps none back."""
+        with self._turn:
+            self._until = None if more is None else self.answers + more
+            self._turn.notify_all()
 
     def __call__(self, body: dict[str, Any]) -> Any:
         """Answer, or do not."""
-        with self._lock:
+        with self._turn:
             self.requests += 1
             number = self.requests
             what = self._drawn(number)
@@ -91,7 +98,8 @@ class BadTeacher:
             choice["finish_reason"] = "length" if what == "cut off" else "stop"
         # Spaces behind an answer change nothing of it, and tell its number.
         choice["message"]["content"] = f"{text}\n" + mark(number)
-        with self._lock:
+        with self._turn:
+            self._turn.wait_for(lambda: self._until is None or self.answers < self._until)
             self.sent.setdefault(digest_of(body), []).append(number)
         return {**reply, "usage": USED}
 

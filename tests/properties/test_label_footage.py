@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidapt.chat.asked import Picture
+from vidapt.chat.pictures import shown_size
 from vidapt.nouns import Clip
-from vidapt.teaching.asked import Picture
-from vidapt.teaching.footage import Footage, Look, frame_count, segments, shown_size
+from vidapt.teaching.footage import Footage, Look, frame_count, segments
 from vidapt.teaching.settings import Facts, Shown
 
 LENGTH = st.floats(0, 50_000)

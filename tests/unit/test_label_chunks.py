@@ -11,10 +11,11 @@ from label_tools import beside, film, lines, provenance, recipe, teacher
 from served_tools import serving
 
 from vidapt.captioning.chunks import Cutting
+from vidapt.chat.open import open_speakers
 from vidapt.errors import ConfigError
 from vidapt.formats import open_samples
 from vidapt.teaching.foresee import foresee
-from vidapt.teaching.job import Source, Summary, label_folder, open_teachers
+from vidapt.teaching.job import Source, Summary, label_folder
 from vidapt.teaching.settings import Labelling
 
 
@@ -30,7 +31,7 @@ def test_each_stretch_of_a_film_has_labels_of_its_own(tmp_path: Path) -> None:
     with serving(teacher) as fake:
         settled = recipe(fake)
         whole = Source(clips, workers=0, cutting=Cutting.of("2"))
-        told = foresee(settled, open_teachers(settled), whole, out)
+        told = foresee(settled, open_speakers(settled.teachers), whole, out)
         assert (told.clips, told.broken, told.likely.calls) == (4, 1, 4)
         assert {one.name for one in tmp_path.iterdir()} == {"clips"}
         summary = run(settled, clips, out)
@@ -67,7 +68,7 @@ def test_a_job_that_is_ended_by_its_budget_goes_on_with_the_same_stretches(tmp_p
         own = {"endpoint": {"concurrency": 1, "tokens_per_frame": 4}, "decoding": {"max_tokens": 20}}
         settled = recipe(fake, **own)
         source = Source(clips, workers=0, cutting=Cutting.of("2"))
-        most = foresee(settled, open_teachers(settled), source, out).most
+        most = foresee(settled, open_speakers(settled.teachers), source, out).most
         little = (most.read + most.written) // 3 + 130
         summary = run(recipe(fake, **own, budget={"tokens": little}), clips, out)
         assert (summary.labelled, summary.left) == (2, 1)

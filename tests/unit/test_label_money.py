@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from label_tools import film_all, label, lines, provenance, recipe, teacher, usage, without_times
 from served_tools import said, serving
 
+from vidapt.chat.asked import Bound, Said, Stop
+from vidapt.chat.open import open_speakers
+from vidapt.chat.purse import Purse
+from vidapt.chat.replies import Kept, Replies, Spent
 from vidapt.errors import ConfigError
-from vidapt.teaching.asked import Bound, Said, Stop
 from vidapt.teaching.foresee import foresee
-from vidapt.teaching.job import Source, open_teachers
-from vidapt.teaching.purse import Purse
-from vidapt.teaching.replies import Kept, Replies, Spent
+from vidapt.teaching.job import Source
 
 ONE = (100 * 1.0 + 20 * 10.0) / 1e6
 """What a question of the fake teacher costs."""
@@ -64,7 +65,7 @@ def test_a_budget_of_money_ends_a_job_with_what_is_done_in_place(tmp_path: Path)
     out = tmp_path / "out.jsonl"
     tight = {"max_tokens": 30}
     with serving(teacher) as fake:
-        one = open_teachers(recipe(fake, decoding=tight))[0]
+        one = open_speakers(recipe(fake, decoding=tight).teachers)[0]
         # The first question reserves its bound; each settles for less, so that some fit and the rest do not.
         shown = label(recipe(fake, decoding=tight), film_all(tmp_path / "probe", 1), tmp_path / "p.jsonl")
         bound = _bound_of(tmp_path / "p.jsonl.replies.jsonl")
@@ -231,7 +232,9 @@ def test_what_is_foreseen_is_what_is_asked(mode: str, tmp_path: Path) -> None:
     clips = film_all(tmp_path / "clips", 3)
     with serving(teacher) as fake:
         settings_ = recipe(fake, mode, samples=2, decoding={"temperature": 1.0}, facts={"segment_s": 1.0})
-        told = foresee(settings_, open_teachers(settings_), Source(clips, workers=0), tmp_path / "out.jsonl")
+        told = foresee(
+            settings_, open_speakers(settings_.teachers), Source(clips, workers=0), tmp_path / "out.jsonl"
+        )
         assert fake.heard == []
         label(settings_, clips, tmp_path / "out.jsonl")
     rows = provenance(tmp_path / "out.jsonl")
@@ -239,7 +242,9 @@ def test_what_is_foreseen_is_what_is_asked(mode: str, tmp_path: Path) -> None:
     assert told.frames == sum(len(row["frames"]) for row in rows)
     assert told.clips == 3
     assert told.seconds == pytest.approx(6.0)
-    again = foresee(settings_, open_teachers(settings_), Source(clips, workers=0), tmp_path / "out.jsonl")
+    again = foresee(
+        settings_, open_speakers(settings_.teachers), Source(clips, workers=0), tmp_path / "out.jsonl"
+    )
     assert (again.clips, again.kept, again.likely.calls) == (0, 3, 0)
     assert 0 < told.likely.money < told.most.money
     assert told.most.calls == (told.likely.calls if mode == "caption" else 2 * told.likely.calls)

@@ -12,6 +12,7 @@ from label_tools import KEY, KEY_ENV, given
 from pydantic import ValidationError
 
 from vidapt import addresses
+from vidapt.chat import settings as c
 from vidapt.errors import ConfigError
 from vidapt.strict import Strict
 from vidapt.teaching import settings as s
@@ -37,7 +38,7 @@ def test_the_shipped_recipe_is_sound_and_says_all_defaults_as_they_are() -> None
     assert found.facts == s.Facts()
     assert found.questions == s.Questions()
     assert found.again == s.Again()
-    assert found.budget == s.Budget()
+    assert found.budget == c.Budget()
     assert found.decoding == s.Decoded()
     assert set(written["prompts"]) == set(s.Prompts.model_fields)
 
@@ -138,15 +139,15 @@ def test_templates_run_nothing_and_keep_braces() -> None:
 
 
 EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
-    (s.Price, "input", ([0.0], [-TINY])),
-    (s.Price, "output", ([0.0], [-TINY])),
-    (s.Endpoint, "tokens_per_frame", ([1], [0])),
-    (s.Endpoint, "concurrency", ([1, 1024], [0, 1025])),
-    (s.Endpoint, "requests_per_minute", ([TINY], [0.0])),
-    (s.Endpoint, "tokens_per_minute", ([TINY], [0.0])),
-    (s.Endpoint, "timeout_s", ([TINY, 3600], [0.0, 3601])),
-    (s.Endpoint, "retries", ([0, 100], [-1, 101])),
-    (s.Endpoint, "patience_s", ([0.0, 86_400], [-TINY, 86_401])),
+    (c.Price, "input", ([0.0], [-TINY])),
+    (c.Price, "output", ([0.0], [-TINY])),
+    (c.Endpoint, "tokens_per_frame", ([1], [0])),
+    (c.Endpoint, "concurrency", ([1, 1024], [0, 1025])),
+    (c.Endpoint, "requests_per_minute", ([TINY], [0.0])),
+    (c.Endpoint, "tokens_per_minute", ([TINY], [0.0])),
+    (c.Endpoint, "timeout_s", ([TINY, 3600], [0.0, 3601])),
+    (c.Endpoint, "retries", ([0, 100], [-1, 101])),
+    (c.Endpoint, "patience_s", ([0.0, 86_400], [-TINY, 86_401])),
     (s.Shown, "count", ([1, 32], [0, 33, 1025])),
     (s.Shown, "every_s", ([TINY, None], [0.0])),
     (s.Shown, "moving", ([1.0, 16.0], [1 - 1e-9, 17])),
@@ -168,14 +169,14 @@ EDGES: list[tuple[type[Strict], str, tuple[list[Any], list[Any]]]] = [
     (s.Facts, "least_votes", ([1, None], [0])),
     (s.Facts, "most", ([1, 500], [0, 501])),
     (s.Questions, "count", ([1, 200], [0, 201])),
-    (s.Budget, "money", ([TINY, None], [0.0])),
-    (s.Budget, "tokens", ([1, None], [0])),
+    (c.Budget, "money", ([TINY, None], [0.0])),
+    (c.Budget, "tokens", ([1, None], [0])),
 ]
 
 
 @pytest.mark.parametrize(("model", "name", "edges"), EDGES, ids=[one[1] for one in EDGES])
 def test_bounds(model: type[Strict], name: str, edges: tuple[list[Any], list[Any]]) -> None:
-    beside: dict[str, Any] = {s.Price: {"input": 1, "output": 1}, s.Endpoint: AN_ENDPOINT}.get(model, {})
+    beside: dict[str, Any] = {c.Price: {"input": 1, "output": 1}, c.Endpoint: AN_ENDPOINT}.get(model, {})
     for value in edges[0]:
         assert getattr(model.model_validate({**beside, name: value}), name) == value
     for value in edges[1]:

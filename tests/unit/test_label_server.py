@@ -31,8 +31,8 @@ from label_tools import (
 )
 from served_tools import said, serving
 
+from vidapt.chat import desk, served
 from vidapt.errors import ConfigError, VidaptError
-from vidapt.teaching import desk, endpoint
 
 FIRST = 0.02
 LATER = (429, {"error": "slow down"}, {"Retry-After": "0.3"})
@@ -245,7 +245,7 @@ def test_text_that_no_label_can_hold_costs_the_clips_row(clips: Path, tmp_path: 
 def test_an_endless_reply_is_not_read_to_its_end(
     status: int, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(served, "MOST_BYTES", 20_000)
     with serving(lambda _: (status, b"x" * 400_000)) as fake:
         label(recipe(fake, endpoint={"retries": 0}), clips, tmp_path / "out.jsonl")
     assert "longer than 20000 bytes" in lines(beside(tmp_path / "out.jsonl", "quarantine"))[0]["reason"]
@@ -291,7 +291,7 @@ def test_no_more_questions_are_under_way_than_may_be(tmp_path: Path) -> None:
 )
 def test_questions_begin_no_faster_than_they_may(limits: dict[str, float], apart: float) -> None:
     async def begun() -> list[float]:
-        lane = desk._Lane(endpoint.EndpointTeacher(recipe("http://x", endpoint=limits).teachers[0]))  # type: ignore[arg-type]
+        lane = desk._Lane(served.Served(recipe("http://x", endpoint=limits).teachers[0]))  # type: ignore[arg-type]
         times = []
         for _ in range(3):
             await lane.turn(20, lambda: None)
@@ -358,7 +358,7 @@ def test_how_long_a_server_asks_to_wait(
 ) -> None:
     if isinstance(given, int):  # a date, so many seconds from now
         given = email.utils.formatdate(time.time() + given, usegmt=True)
-    found = endpoint._wait({} if given is None else {"retry-after": given})
+    found = served._wait({} if given is None else {"retry-after": given})
     if least is None or most is None:
         assert found is None
     else:
@@ -369,7 +369,7 @@ def test_how_long_a_server_asks_to_wait(
 def test_without_the_client_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(ConfigError, match="teach"):
-        endpoint.EndpointTeacher(recipe("http://x").teachers[0])  # type: ignore[arg-type]
+        served.Served(recipe("http://x").teachers[0])  # type: ignore[arg-type]
 
 
 def test_json_answers_are_found_among_words() -> None:

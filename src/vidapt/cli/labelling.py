@@ -99,12 +99,12 @@ def label(
                 "leave one out; --max-cost bounds it",
             )
         if dry_run:
+            from vidapt.chat.open import open_speakers
             from vidapt.teaching.foresee import foresee
-            from vidapt.teaching.job import open_teachers
 
             with progress() as report:
                 found = foresee(
-                    settled, open_teachers(settled), clips, out, overwrite=overwrite, report=report
+                    settled, open_speakers(settled.teachers), clips, out, overwrite=overwrite, report=report
                 )
             _show_foreseen(found, as_json=as_json)
             return

@@ -19,8 +19,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="A shipped model's name, a run's or checkpoint's folder, or a file of answers; several are "
-            "compared with the first.",
+            help="A shipped model's name, a run's or checkpoint's folder, a YAML file about a server, or a "
+            "file of answers; several are compared with the first.",
         ),
     ],
     data: Annotated[Path, typer.Option(help="Label file with questions and answers.")],

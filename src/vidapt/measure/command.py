@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
+from vidapt.measure.asking import Asked
 from vidapt.measure.evaluate import CONTROLS, Evaluation, evaluate, world_judge
+from vidapt.measure.judging import ClaimJudge
 from vidapt.measure.paired import HEAD, Paired, paired
 from vidapt.measure.predicted import evaluate_predictions, is_predictions, read_predictions
+from vidapt.measure.remote import is_remote, read_remote
+from vidapt.measure.remote_engine import RemoteEngine
 from vidapt.measure.report import Section, write_report
 from vidapt.measure.verdicts import METRICS
 from vidapt.models.generate import Decoding
@@ -63,15 +67,21 @@ class Asking:
         return list(open_samples(labels, self.kind, **options))
 
     def of(self, model: str | Path, out: Path, name: str) -> Evaluation:
-        """Evaluate a model, or a file of answers."""
+        """Evaluate a model, one behind a server, or a file of answers."""
         judge = world_judge(self.data if self.data.is_dir() else self.data.parent)
         if is_predictions(model):
             given = read_predictions(Path(model))
             return evaluate_predictions(
                 given, self.samples, name=name, out=out, train_samples=self.learned, judge=judge
             )
+        if is_remote(model):
+            with RemoteEngine(read_remote(Path(model)), out) as engine:
+                return self._evaluate(cast("Asked", engine), out, judge)
+        return self._evaluate(load(model, device=self.device), out, judge)
+
+    def _evaluate(self, engine: Asked, out: Path, judge: ClaimJudge | None) -> Evaluation:
         return evaluate(
-            load(model, device=self.device),
+            engine,
             self.samples,
             out=out,
             decoding=Decoding(max_new_tokens=self.max_tokens),
@@ -117,7 +127,7 @@ def evaluate_model(model: str | Path, asking: Asking, out: Path) -> Evaluation:
     """Evaluate a model, or a file of answers, and write `report.html` beside the numbers.
 
     Args:
-        model: See `inference.load.load`; or a file, see `measure.predicted`.
+        model: See `inference.load.load`; or a file, see `measure.predicted` and `measure.remote`.
         asking: What it is asked.
         out: Folder of the evaluation.
 
@@ -185,7 +195,7 @@ def _names(models: Sequence[str | Path]) -> dict[str, str | Path]:
         path = Path(model)
         if str(model) in map(str, names.values()):
             raise ConfigError(model, "is given twice", "give each model once")
-        short = path.stem if is_predictions(model) else path.name or "model"
+        short = path.stem if is_predictions(model) or is_remote(model) else path.name or "model"
         longer = f"{path.absolute().parent.name}-{short}"
         name = short if short not in names else longer
         names[name if name not in names else f"{name}-{len(names) + 1}"] = model

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -12,12 +10,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
-from PIL import Image
-
+from vidapt.chat.asked import Picture
+from vidapt.chat.pictures import pictures_of, shown_size
 from vidapt.errors import BrokenClip
 from vidapt.nouns import Clip, Frames
 from vidapt.progress import Reporter, silent
-from vidapt.teaching.asked import Picture
 from vidapt.teaching.settings import Facts, Labelling, Shown
 from vidapt.video import Uniform, Wanted, decode_ahead, decode_each, probe
 from vidapt.video.shots import SIZE, difference
@@ -134,12 +131,6 @@ def outline(look: Look, recipe: Labelling, times: float = 1.0) -> tuple[int, tup
     return each * len(parts), parts
 
 
-def shown_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(height, width) at which frames are sent: none is made larger."""
-    scale = min(1.0, side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def show(
     looks: Iterable[Look], recipe: Labelling, workers: int, ahead: int, times: float = 1.0
 ) -> Iterator[Footage | tuple[Look, BrokenClip]]:
@@ -159,14 +150,5 @@ def show(
             if isinstance(frames, BrokenClip):
                 yield look, frames
             else:
-                pictures = tuple(_pictures(frames, recipe.frames.quality))
+                pictures = tuple(pictures_of(frames, recipe.frames.quality))
                 yield Footage(look, pictures, outline(look, recipe, times)[1], frames.notes)
-
-
-def _pictures(frames: Frames, quality: int) -> Iterator[Picture]:
-    for pixels, moment in zip(frames.pixels, frames.moments.seconds, strict=True):
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-        height, width = pixels.shape[:2]
-        own = hashlib.sha256(f"{height}x{width}@{quality}:".encode() + pixels.tobytes()).hexdigest()[:32]
-        yield Picture(file.getvalue(), round(moment, 3), (height, width), own)

@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vidapt.chat.asked import Asked, Picture, Said, Speaker, Tally
+from vidapt.chat.pictures import shown_size
 from vidapt.errors import BrokenClip
 from vidapt.progress import Reporter, silent
 from vidapt.teaching import modes
-from vidapt.teaching.asked import Asked, Picture, Said, Tally, Teacher
 from vidapt.teaching.book import Book, Places, old_rows
-from vidapt.teaching.footage import Footage, Look, look_at, outline, shown_size
+from vidapt.teaching.footage import Footage, Look, look_at, outline
 from vidapt.teaching.settings import Labelling
 from vidapt.teaching.todo import Source, find_todo
 from vidapt.teaching.voices import Voices
@@ -111,11 +112,11 @@ class _Rehearsal:
     """Answers without anybody being asked, and counts.
 
     Args:
-        teachers: Whose bounds count.
+        speakers: Whose bounds count.
         rough: Whether all goes badly.
     """
 
-    teachers: Sequence[Teacher]
+    speakers: Sequence[Speaker]
     most_facts: int
     rough: bool
     cost: Cost = field(default_factory=Cost)
@@ -123,7 +124,7 @@ class _Rehearsal:
     async def ask(self, number: int, asked: Asked, step: str, tally: Tally) -> Said:
         """Make something up."""
         del tally
-        teacher, bound = self.teachers[number], self.teachers[number].bound(asked)
+        teacher, bound = self.speakers[number], self.speakers[number].bound(asked)
         spoilt = self.rough and asked.schema is not None and not step.endswith("again")
         text = "{" if spoilt else self._text(asked)
         letters = len(asked.prompt.encode())
@@ -148,7 +149,7 @@ class _Rehearsal:
 
 def foresee(
     recipe: Labelling,
-    teachers: Sequence[Teacher],
+    teachers: Sequence[Speaker],
     source: Source,
     out: Path,
     *,
@@ -193,7 +194,7 @@ def foresee(
 
 
 async def _rehearsed(
-    recipe: Labelling, teachers: Sequence[Teacher], looks: Iterable[Look]
+    recipe: Labelling, teachers: Sequence[Speaker], looks: Iterable[Look]
 ) -> tuple[Cost, Cost]:
     kinds: Counter[tuple[Any, ...]] = Counter()
     examples: dict[tuple[Any, ...], Look] = {}

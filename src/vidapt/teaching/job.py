@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.captioning.namesakes import folder_of
+from vidapt.chat.open import open_speakers
+from vidapt.chat.replies import Replies, Spent
 from vidapt.digests import digest
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.files import check_file
 from vidapt.interrupt import between_steps
 from vidapt.progress import Reporter, silent
 from vidapt.teaching.again import read_again
-from vidapt.teaching.asked import Teacher
 from vidapt.teaching.book import Book, Head, Places, commit, merged, old_rows, refuse_namesakes
-from vidapt.teaching.replies import Replies, Spent
 from vidapt.teaching.rows import Broken
-from vidapt.teaching.settings import Endpoint, Labelling
+from vidapt.teaching.settings import Labelling
 from vidapt.teaching.todo import Source, Todo, find_todo
 from vidapt.teaching.work import Work
 
@@ -83,26 +83,6 @@ class Summary:
         return [*map(str, counts), f"{self.tokens:,}", money]
 
 
-def open_teachers(recipe: Labelling) -> list[Teacher]:
-    """All teachers of a recipe, the openai client and models only where they are used.
-
-    Raises:
-        ConfigError: If one cannot be asked.
-        CheckpointError: If there is no such model.
-    """
-    opened: list[Teacher] = []
-    for one in recipe.teachers:
-        if isinstance(one, Endpoint):
-            from vidapt.teaching.endpoint import EndpointTeacher
-
-            opened.append(EndpointTeacher(one))
-        else:
-            from vidapt.teaching.local import LocalTeacher
-
-            opened.append(LocalTeacher(one))
-    return opened
-
-
 def label_folder(
     recipe: Labelling,
     source: Source,
@@ -142,7 +122,7 @@ def label_folder(
     places = Places.of(Path(os.path.realpath(out)), replies and Path(os.path.realpath(replies)))
     for place in asdict(places).values():
         check_file(place)
-    teachers = open_teachers(recipe)
+    teachers = open_speakers(recipe.teachers)
     settings = source.settings(recipe.settings([one.identity for one in teachers]))
     folder = folder_of(source.path)
     with (

@@ -3,116 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from vidapt.addresses import base_url, looks_like_key
+from vidapt.chat.settings import Budget, Who, unpriced
 from vidapt.digests import digest
-from vidapt.errors import ConfigError, nearest
-from vidapt.strict import ModelName, Strict
+from vidapt.errors import nearest
+from vidapt.strict import Strict
 from vidapt.teaching.modes import modes
 from vidapt.teaching.wording import check_template
 
 _Count = Annotated[int, Field(ge=1, le=1024)]
 _Share = Annotated[float, Field(ge=0, le=1)]
-_Money = Annotated[float, Field(ge=0, le=1_000_000)]
-_Name = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class Price(Strict):
-    """What a million tokens cost.
-
-    Attributes:
-        input: Of what is read, pictures among it.
-        output: Of what is written.
-    """
-
-    input: _Money
-    output: _Money
-
-
-class Endpoint(Strict):
-    """A model behind a server with the interface of OpenAI's chat completions.
-
-    Attributes:
-        url: Its address, with or without `/v1`.
-        model: What the model is called there.
-        revision: Tells replies of a model apart from those it gave under the same name before.
-        key_env: Environment variable that holds the key; None sends none.
-        price: Needed wherever money is to be bounded; None counts no money.
-        tokens_per_frame: The most tokens that a frame costs there, for the budget and the plan; None takes
-            one for every 14x14 pixels.
-        json_by: How JSON is asked for: by `schema`, as any `object`, or by the words of the `prompt` alone.
-        limit: What the server calls the longest answer.
-        seeded: Whether a seed is sent; not every server takes one.
-        extra: Further fields of every request.
-        concurrency: Most requests under way.
-        requests_per_minute: Most requests begun in a minute; None bounds nothing.
-        tokens_per_minute: Most tokens, by their upper bound, of requests begun in a minute.
-        timeout_s: Longest wait for one answer.
-        retries: How often a request is repeated that came to nothing.
-        patience_s: Longest pause that a server may ask for; beyond it the job stops.
-    """
-
-    kind: Literal["endpoint"] = "endpoint"
-    url: str
-    model: _Name
-    revision: str = Field("", max_length=200)
-    key_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    price: Price | None = None
-    tokens_per_frame: int | None = Field(None, ge=1, le=1_000_000)
-    json_by: Literal["schema", "object", "prompt"] = "schema"
-    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    seeded: bool = True
-    extra: dict[str, Any] = Field({})
-    concurrency: _Count = 8
-    requests_per_minute: float | None = Field(None, gt=0, le=1_000_000)
-    tokens_per_minute: float | None = Field(None, gt=0, le=1e12)
-    timeout_s: float = Field(120.0, gt=0, le=3600)
-    retries: int = Field(6, ge=0, le=100)
-    patience_s: float = Field(600.0, ge=0, le=86_400)
-
-    @field_validator("url")
-    @classmethod
-    def _an_address(cls, url: str) -> str:
-        try:
-            return base_url(url, "url")
-        except ConfigError as error:
-            raise ValueError(error.found) from None
-
-    @field_validator("extra")
-    @classmethod
-    def _further_only(cls, extra: dict[str, Any]) -> dict[str, Any]:
-        own = {"model", "messages", "max_tokens", "max_completion_tokens", "stream", "n", "response_format"}
-        if taken := sorted(own & extra.keys()):
-            raise ValueError(f"{taken[0]!r} is set by vidapt")
-        return extra
-
-
-class Local(Strict):
-    """A model that vidapt opens itself; it looks at the moments that it was trained to look at.
-
-    Attributes:
-        model: A shipped model's name, a run's folder or a checkpoint's folder.
-        device: Where it runs.
-    """
-
-    kind: Literal["local"] = "local"
-    model: ModelName
-    device: str = Field("cpu", min_length=1)
-
-
-def _kind(teacher: Any) -> str:
-    """Which of them is meant; a server where nothing is said."""
-    kind = teacher.get("kind", "endpoint") if isinstance(teacher, dict) else getattr(teacher, "kind", "")
-    return str(kind)
-
-
-# Not by the field's name: pydantic takes none that a validator of all fields sees first.
-Teacher = Annotated[
-    Annotated[Endpoint, Tag("endpoint")] | Annotated[Local, Tag("local")], Discriminator(_kind)
-]
 
 
 class Shown(Strict):
@@ -231,20 +134,6 @@ class Prompts(Strict):
         return text
 
 
-class Budget(Strict):
-    """Where a job stops. Requests are not begun that could go beyond it.
-
-    Attributes:
-        money: None bounds nothing.
-        tokens: Read and written.
-        currency: In which prices are given.
-    """
-
-    money: float | None = Field(None, gt=0, le=1e9)
-    tokens: int | None = Field(None, gt=0, le=10**15)
-    currency: str = Field("USD", min_length=1, max_length=12)
-
-
 class Labelling(Strict):
     """A recipe of labels.
 
@@ -264,7 +153,7 @@ class Labelling(Strict):
     """
 
     mode: str
-    teachers: tuple[Teacher, ...] = Field(min_length=1, max_length=16)
+    teachers: tuple[Who, ...] = Field(min_length=1, max_length=16)
     samples: int = Field(1, ge=1, le=64)
     frames: Shown = Shown()
     decoding: Decoded = Decoded()
@@ -299,7 +188,7 @@ class Labelling(Strict):
     @property
     def priced(self) -> bool:
         """Whether it is known what all teachers cost."""
-        return not any(map(_unpriced, self.teachers))
+        return not any(map(unpriced, self.teachers))
 
     @property
     def voices(self) -> int:
@@ -319,25 +208,3 @@ class Labelling(Strict):
         """
         own = {"mode", "samples", "frames", "decoding", "again", "facts", "questions", "prompts"}
         return digest([self.model_dump(mode="json", include=own), list(teachers)])
-
-
-def _unpriced(teacher: Endpoint | Local) -> bool:
-    return isinstance(teacher, Endpoint) and teacher.price is None
-
-
-def secret_at(value: Any, where: tuple[str | int, ...] = ()) -> tuple[str | int, ...] | None:
-    """The place of the first text that looks like a key, or of a key that is called one; None without any."""
-    if isinstance(value, str):
-        return where if looks_like_key(value) else None
-    if isinstance(value, dict):
-        inner = list(value.items())
-        named = next((key for key in value if str(key).lower() in _SECRET and value[key] is not None), None)
-        if named is not None:
-            return (*where, named)
-    else:
-        inner = list(enumerate(value)) if isinstance(value, list) else []
-    return next((found for key, one in inner if (found := secret_at(one, (*where, key)))), None)
-
-
-_SECRET = frozenset({"key", "api_key", "apikey", "token", "secret", "password", "authorization"})
-"""Names under which nothing may stand in a recipe."""

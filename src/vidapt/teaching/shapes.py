@@ -1,4 +1,4 @@
-"""What answers in JSON have to be like."""
+"""What a teacher's answers in JSON have to be like."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
+from vidapt.chat.asked import Asked, Failed, Picture, Said, Stop, Tally
+from vidapt.chat.desk import Asking
 from vidapt.json_replies import Shape, UnreadableError, parsed, schema_of
-from vidapt.teaching.asked import Asked, Failed, Picture, Said, Stop, Tally
-from vidapt.teaching.desk import Asking
 from vidapt.teaching.footage import Footage
 from vidapt.teaching.settings import Labelling
 from vidapt.teaching.wording import filled
@@ -40,13 +40,13 @@ class Voices:
         first = self.recipe.decoding.seed
         return [
             (number, first + sample)
-            for number in range(len(self.desk.teachers))
+            for number in range(len(self.desk.speakers))
             for sample in range(self.recipe.samples)
         ]
 
     def name(self, number: int) -> str:
         """A teacher's."""
-        return self.desk.teachers[number].name
+        return self.desk.speakers[number].name
 
     async def say(
         self, step: str, template: str, values: Mapping[str, object], footage: Footage

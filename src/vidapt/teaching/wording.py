@@ -49,12 +49,3 @@ def check_template(name: str, text: str) -> None:
 def filled(text: str, values: Mapping[str, object]) -> str:
     """A template with its names filled in; what is filled in is taken as it is."""
     return Template(text).substitute({name: str(value) for name, value in values.items()})
-
-
-def seconds(moment: float) -> str:
-    """A moment as prompts write it: two decimals at most.
-
-    >>> seconds(2.5), seconds(3.0)
-    ('2.5', '3')
-    """
-    return f"{moment:.2f}".rstrip("0").rstrip(".")

@@ -12,17 +12,17 @@ from types import MappingProxyType
 from typing import Any
 
 from vidapt.captioning.found import readable
+from vidapt.chat.asked import Failed, Speaker, Stop, Tally
+from vidapt.chat.desk import Desk
+from vidapt.chat.purse import Purse
+from vidapt.chat.replies import Replies
 from vidapt.errors import BrokenClip, FormatError, VidaptError
 from vidapt.formats.vidapt_jsonl import refuse_unwritable
 from vidapt.progress import Reporter
 from vidapt.teaching import modes
 from vidapt.teaching.again import anew
-from vidapt.teaching.asked import Failed, Stop, Tally, Teacher
 from vidapt.teaching.book import Book, Head
-from vidapt.teaching.desk import Desk
 from vidapt.teaching.footage import Footage, Look, look_at, show
-from vidapt.teaching.purse import Purse
-from vidapt.teaching.replies import Replies
 from vidapt.teaching.rows import Broken, Labelled, LabelRow, plain_facts, plain_labels, refused
 from vidapt.teaching.settings import Labelling
 from vidapt.teaching.todo import Source, Todo
@@ -54,7 +54,7 @@ class Work:
         todo: Todo,
         book: Book,
         replies: Replies,
-        teachers: Sequence[Teacher],
+        teachers: Sequence[Speaker],
         report: Reporter,
         before: set[str],
         again: Mapping[str, int] | None = None,

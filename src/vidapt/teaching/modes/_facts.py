@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vidapt.chat.asked import Failed, Picture, seconds
 from vidapt.teaching.agree import Fact, agreement, alike_facts, merged, numbered
-from vidapt.teaching.asked import Failed, Picture
 from vidapt.teaching.footage import Footage
 from vidapt.teaching.rows import Voice
 from vidapt.teaching.shapes import FactsAnswer, Stated
 from vidapt.teaching.voices import Voices, together
-from vidapt.teaching.wording import seconds
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from vidapt.chat.asked import seconds
 from vidapt.teaching.agree import central
 from vidapt.teaching.footage import Footage
 from vidapt.teaching.rows import CAPTION, Label, Labelled, Voice
 from vidapt.teaching.voices import Voices
-from vidapt.teaching.wording import seconds
 
 
 async def label(voices: Voices, footage: Footage) -> Labelled:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from vidapt.chat.asked import seconds
 from vidapt.teaching.agree import borne_out
 from vidapt.teaching.footage import Footage
 from vidapt.teaching.modes._facts import gather
 from vidapt.teaching.rows import QUESTION, Label, Labelled, Part
 from vidapt.teaching.shapes import QuestionsAnswer
 from vidapt.teaching.voices import Voices
-from vidapt.teaching.wording import seconds
 
 
 async def label(voices: Voices, footage: Footage) -> Labelled:

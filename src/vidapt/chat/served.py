@@ -1,4 +1,4 @@
-"""A teacher behind a server with the interface of OpenAI's chat completions, which is not trusted."""
+"""A model behind a server with the interface of OpenAI's chat completions, which is not trusted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vidapt.addresses import key_from, without
+from vidapt.chat.asked import Asked, Bound, Failed, Limits, Refused, Said, Unusable, seconds
+from vidapt.chat.settings import Endpoint
 from vidapt.errors import ConfigError, readable
-from vidapt.teaching.asked import Asked, Bound, Failed, Limits, Refused, Said, Unusable
-from vidapt.teaching.settings import Endpoint
-from vidapt.teaching.wording import seconds
 
 MOST_BYTES = 8 * 1024**2
 """Longest reply that is read."""
@@ -45,7 +44,7 @@ _TOO_MANY = re.compile(r"at most [1-9]\d* image")
 _NO_MONEY = ("insufficient_quota", "billing", "arrearage", "insufficient balance")
 
 
-class EndpointTeacher:
+class Served:
     """A server.
 
     Args:
@@ -239,9 +238,7 @@ def _client_library() -> Any:
     try:
         return importlib.import_module("openai")
     except ImportError:
-        raise ConfigError(
-            "teachers", "the openai client is not installed", "pip install 'vidapt[teach]'"
-        ) from None
+        raise ConfigError("openai", "the client is not installed", "pip install 'vidapt[teach]'") from None
 
 
 def _proxy(url: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Asks teachers: nothing twice, nothing beyond the budget, no faster than they like."""
+"""Asks speakers: nothing twice, nothing beyond the budget, no faster than they like."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from vidapt.chat.asked import Asked, Bound, Call, Failed, Refused, Said, Speaker, Stop, Tally, Unusable
+from vidapt.chat.purse import Purse
+from vidapt.chat.replies import Kept, Replies
 from vidapt.digests import digest
 from vidapt.errors import BudgetError, VidaptError
-from vidapt.teaching.asked import Asked, Bound, Call, Failed, Refused, Said, Stop, Tally, Teacher, Unusable
-from vidapt.teaching.purse import Purse
-from vidapt.teaching.replies import Kept, Replies
 
 _FIRST_S, _LONGEST_S = 0.5, 60.0
 """Pauses before a question is repeated, doubled from the first to the longest, where a server says none."""
@@ -24,17 +24,17 @@ _LOOK_UP_S = 0.5
 class Asking(Protocol):
     """Who can be asked."""
 
-    teachers: Sequence[Teacher]
+    speakers: Sequence[Speaker]
 
     async def ask(self, number: int, asked: Asked, step: str, tally: Tally) -> Said:
-        """Ask teacher `number`, and note the call."""
+        """Ask speaker `number`, and note the call."""
 
 
 class Desk:
     """Where questions are handed in.
 
     Args:
-        teachers: Who is asked.
+        speakers: Who is asked.
         replies: Where answers are kept.
         purse: What may be spent.
         give_up: Questions in a row that come to nothing before all ends.
@@ -44,15 +44,15 @@ class Desk:
 
     def __init__(
         self,
-        teachers: Sequence[Teacher],
+        speakers: Sequence[Speaker],
         replies: Replies,
         purse: Purse,
         give_up: int,
         interrupted: Callable[[], object] = lambda: None,
     ) -> None:
-        self.teachers = teachers
+        self.speakers = speakers
         self._replies, self._purse, self._give_up = replies, purse, give_up
-        self._lanes = [_Lane(teacher) for teacher in teachers]
+        self._lanes = [_Lane(speaker) for speaker in speakers]
         self._under_way: dict[str, asyncio.Task[Kept]] = {}
         self._vain, self._interrupted = 0, interrupted
         self.reason: VidaptError | None = None
@@ -63,13 +63,13 @@ class Desk:
         return self.reason is not None or self._interrupted() is not None
 
     async def ask(self, number: int, asked: Asked, step: str, tally: Tally) -> Said:
-        """Ask a teacher, or answer as it did before.
+        """Ask a speaker, or answer as it did before.
 
         Raises:
             Stop: If the job is to end; `reason` says why.
             Failed: If there is no answer to this question.
         """
-        teacher = self.teachers[number]
+        speaker = self.speakers[number]
         key = self._key(number, asked)
         kept = self._replies.get(key)
         if kept is None:
@@ -83,12 +83,12 @@ class Desk:
         tally.calls.append(
             Call(
                 step,
-                teacher.name,
+                speaker.name,
                 digest(asked.prompt, 16),
                 key,
                 kept.read,
                 kept.written,
-                kept.money if teacher.priced else None,
+                kept.money if speaker.priced else None,
                 round(said.seconds, 3),
                 len(asked.pictures),
                 said.read is not None and said.written is not None,
@@ -101,19 +101,19 @@ class Desk:
         self.reason = self.reason or reason
 
     async def close(self) -> None:
-        """Let go of all teachers."""
-        for teacher in self.teachers:
-            await teacher.close()
+        """Let go of all speakers."""
+        for speaker in self.speakers:
+            await speaker.close()
 
     def _key(self, number: int, asked: Asked) -> str:
         """Of an answer: digest of all that it depends on."""
-        teacher = self.teachers[number]
+        speaker = self.speakers[number]
         how = [asked.schema, asked.temperature, asked.top_p, asked.max_tokens, asked.seed]
-        return digest([teacher.identity, asked.prompt, teacher.sees(asked), how], 32)
+        return digest([speaker.identity, asked.prompt, speaker.sees(asked), how], 32)
 
     async def _paid(self, key: str, lane: _Lane, asked: Asked) -> Kept:
         async with lane.room:
-            for attempt in range(lane.teacher.limits.retries + 1):
+            for attempt in range(lane.speaker.limits.retries + 1):
                 try:
                     return await self._attempt(key, lane, asked)
                 except Unusable as error:
@@ -122,7 +122,7 @@ class Desk:
                     self._vain = 0
                     raise
                 except Failed as error:
-                    if not error.again or attempt == lane.teacher.limits.retries:
+                    if not error.again or attempt == lane.speaker.limits.retries:
                         self._in_vain(error)
                         raise
                     self._pause(lane, error, attempt)
@@ -147,16 +147,16 @@ class Desk:
         return kept
 
     async def _sent(self, key: str, lane: _Lane, asked: Asked, bound: Bound) -> Kept:
-        self._replies.begin(key, lane.teacher.name, bound)
+        self._replies.begin(key, lane.speaker.name, bound)
         try:
-            said = await lane.teacher.ask(asked)
+            said = await lane.speaker.ask(asked)
         except Failed as error:
             self._replies.drop(key, bound, paid=error.paid)
             raise
         read = bound.read if said.read is None else said.read
         written = bound.written if said.written is None else said.written
         lane.learn(asked, read)
-        kept = Kept(said, read, written, lane.teacher.money(read, written))
+        kept = Kept(said, read, written, lane.speaker.money(read, written))
         self._replies.keep(key, kept)
         return kept
 
@@ -183,33 +183,33 @@ class Desk:
 
     def _pause(self, lane: _Lane, error: Failed, attempt: int) -> None:
         wait = min(_LONGEST_S, _FIRST_S * 2**attempt) if error.after_s is None else error.after_s
-        if wait > lane.teacher.limits.patience_s:
+        if wait > lane.speaker.limits.patience_s:
             told = f"{error.found}; it asks to wait {wait:.0f} s, longer than `patience_s`"
             self._end(VidaptError(error.where, told, "run the same command again then"))
         lane.pause(wait)
 
 
 class _Lane:
-    """One teacher's questions in their turn."""
+    """One speaker's questions in their turn."""
 
-    def __init__(self, teacher: Teacher) -> None:
-        self.teacher = teacher
-        self.room = asyncio.Semaphore(teacher.limits.concurrency)
+    def __init__(self, speaker: Speaker) -> None:
+        self.speaker = speaker
+        self.room = asyncio.Semaphore(speaker.limits.concurrency)
         self._line = asyncio.Lock()
         self._free_at = 0.0
         self._scale = 1.0
 
     def bound(self, asked: Asked) -> Bound:
-        """The most a question can take, as far as the teacher's own counts have shown."""
-        bound = self.teacher.bound(asked)
+        """The most a question can take, as far as the speaker's own counts have shown."""
+        bound = self.speaker.bound(asked)
         if self._scale == 1.0:
             return bound
         read = round(bound.read * self._scale)
-        return Bound(read, bound.written, self.teacher.money(read, bound.written))
+        return Bound(read, bound.written, self.speaker.money(read, bound.written))
 
     def learn(self, asked: Asked, read: int) -> None:
-        """Take a teacher that counts more tokens than was thought at its word from now on."""
-        self._scale = max(self._scale, read / max(1, self.teacher.bound(asked).read))
+        """Take a speaker that counts more tokens than was thought at its word from now on."""
+        self._scale = max(self._scale, read / max(1, self.speaker.bound(asked).read))
 
     async def turn(self, tokens: int, check: Callable[[], None]) -> None:
         """Wait until one more may begin.
@@ -218,7 +218,7 @@ class _Lane:
             tokens: That it can take.
             check: Called now and then; it may raise.
         """
-        limits = self.teacher.limits
+        limits = self.speaker.limits
         async with self._line:
             check()
             while (wait := self._free_at - time.monotonic()) > 0:

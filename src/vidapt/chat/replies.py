@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.appended import Appended
-from vidapt.teaching.asked import Bound, Said
+from vidapt.chat.asked import Bound, Said
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Kept:
 
     Attributes:
         said: The answer.
-        read: Tokens read, or their bound where the teacher did not say.
+        read: Tokens read, or their bound where that was not said.
         written: Tokens written, likewise.
         money: What they cost then.
     """
@@ -79,9 +79,9 @@ class Replies(Appended):
         place = self._places.get(key)
         return None if place is None else _kept(self.at(place))
 
-    def begin(self, key: str, teacher: str, bound: Bound) -> None:
+    def begin(self, key: str, speaker: str, bound: Bound) -> None:
         """Note that a question is about to be sent."""
-        self.write({"asked": key, "job": self._job, "teacher": teacher, **asdict(bound)})
+        self.write({"asked": key, "job": self._job, "teacher": speaker, **asdict(bound)})
 
     def drop(self, key: str, bound: Bound, *, paid: bool) -> None:
         """Note that no answer came; where it may have been paid for, it counts as its bound."""

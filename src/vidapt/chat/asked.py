@@ -1,4 +1,4 @@
-"""What passes between those who want something said of a clip and a teacher, and what can go wrong."""
+"""What passes between those who want something said and whoever says it, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Said:
     Attributes:
         text: Its words.
         cut_off: Whether the limit ended it.
-        read: Tokens read; None if the teacher does not say.
+        read: Tokens read; None if that is not said.
         written: Tokens written; None likewise.
         seconds: How long it took.
     """
@@ -89,7 +89,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How fast a teacher may be asked.
+    """How fast one may be asked.
 
     Attributes:
         concurrency: Most questions under way.
@@ -106,7 +106,7 @@ class Limits:
     patience_s: float = 0.0
 
 
-class Teacher(Protocol):
+class Speaker(Protocol):
     """Who is asked."""
 
     name: str
@@ -149,12 +149,12 @@ class Call:
         teacher: Who was asked.
         prompt_hash: Of its words.
         reply: Key of the answer among the replies.
-        read: Tokens read, or the most it can have been where the teacher does not say.
+        read: Tokens read, or the most it can have been where that is not said.
         written: Tokens written, likewise.
         money: What they cost; None where nobody has said.
         seconds: How long it took.
         frames: How many were shown.
-        told: Whether the teacher told its tokens.
+        told: Whether the tokens were told.
     """
 
     step: str
@@ -180,6 +180,15 @@ class Tally:
 
     calls: list[Call] = field(default_factory=list)
     fresh: int = 0
+
+
+def seconds(moment: float) -> str:
+    """A moment as prompts write it: two decimals at most.
+
+    >>> seconds(2.5), seconds(3.0)
+    ('2.5', '3')
+    """
+    return f"{moment:.2f}".rstrip("0").rstrip(".")
 
 
 class Failed(VidaptError):  # noqa: N818 - it names what became of a question
@@ -209,7 +218,7 @@ class Failed(VidaptError):  # noqa: N818 - it names what became of a question
 
 
 class Refused(Failed):
-    """The teacher does not want to say it; that costs one row."""
+    """Whoever is asked does not want to say it; that costs one row."""
 
 
 class Unusable(Failed):

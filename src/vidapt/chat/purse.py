@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from vidapt.teaching.asked import Bound, Stop
-from vidapt.teaching.replies import Spent
+from vidapt.chat.asked import Bound, Stop
+from vidapt.chat.replies import Spent
 
 _GRAIN = 1e-9
 """Sums of money are floating point."""

@@ -1,22 +1,22 @@
-"""A teacher that vidapt opens itself."""
+"""A model that vidapt opens itself."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
+from vidapt.chat.asked import Asked, Bound, Failed, Limits, Said
+from vidapt.chat.settings import Local
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.inference.watch import SeenClip
 from vidapt.models.generate import Decoding
 from vidapt.nouns import Clip
-from vidapt.teaching.asked import Asked, Bound, Failed, Limits, Said
-from vidapt.teaching.settings import Local
 from vidapt.video import decode_ahead
 
 
-class LocalTeacher:
+class Opened:
     """A model of vidapt's own, which costs no money. It decodes for itself the moments it was trained on.
 
     Args:
