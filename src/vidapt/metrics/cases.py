@@ -76,6 +76,7 @@ class Case:
         kind: Of which kind it is, where there are several.
         source: Footage it comes from; cases of one source are resampled together.
         row: Id of the row of the test.
+        counts: Measures that it counts for; empty is all.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Case:
     kind: str = ""
     source: str = ""
     row: str = ""
+    counts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

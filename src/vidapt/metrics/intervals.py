@@ -257,6 +257,29 @@ def detectable(difference: Interval, power: float = 0.8) -> float:
     return (z_level + NormalDist().inv_cdf(power)) * error
 
 
+def resampled_ratios(
+    numerators: Floats, denominators: Floats, resamples: int = RESAMPLES, seed: int = 0
+) -> Floats:
+    """[R, M] ratios of sums over resampled clips; NaN where none was drawn. For numbers made of several.
+
+    Args:
+        numerators: [K, M] what each clip adds on top.
+        denominators: [K, M] what it adds below.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
+    """
+    return _resampled_ratios(numerators, denominators, resamples, seed)
+
+
+def interval_of(value: float, resampled: Floats, level: float = LEVEL) -> Interval:
+    """The interval of a value by what it was in resamples, [R]; those that are NaN are left out.
+
+    Raises:
+        ValueError: If all are.
+    """
+    return _interval(value, resampled, level)
+
+
 def _two_sided_sign_test(a: int, b: int) -> float:
     """Twice the chance of at most min(a, b) heads in a + b throws, at most 1; in exact integers."""
     throws, fewer = a + b, min(a, b)

@@ -78,6 +78,7 @@ class Part:
                 {"reference": answer, "grades": names},
                 source=columns.source(row),
                 row=row.id,
+                counts=tuple(names),
             )
 
     def around(self, told: Sequence[Told]) -> Any:
