@@ -164,7 +164,7 @@ class CaseProtocol(Protocol):
 
     Attributes:
         version: Of its prompts and of how answers are read.
-        judged: Whether a judge is asked.
+        judged: Whether a judge is asked. Such a protocol has `prompts`, which its questions are made of.
         purpose: What it tells, in a sentence.
     """
 

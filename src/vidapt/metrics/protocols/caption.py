@@ -12,7 +12,7 @@ from typing import Any
 
 from vidapt.metrics.cases import Case, Measure, Posed, Steps, Told
 from vidapt.metrics.protocols import _columns as columns
-from vidapt.metrics.protocols._agreement import ACCURACY, AVERAGE, agreed
+from vidapt.metrics.protocols._agreement import ACCURACY, AVERAGE, QUOTED, agreed
 from vidapt.nouns import Sample
 from vidapt.parts import PartConfig
 
@@ -28,6 +28,7 @@ class Part:
 
     version = 1
     judged = True
+    prompts = (TASK, QUOTED)
     purpose = "whether captions agree with the reference, by a judge of text"
     measures: tuple[Measure, ...] = (ACCURACY, AVERAGE)
 

@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints
 from vidapt.json_replies import Shape
 from vidapt.metrics.cases import Case, Measure, Outcome, Posed, Question, Steps, Told, share
 from vidapt.metrics.protocols import _columns as columns
-from vidapt.metrics.protocols._agreement import material
+from vidapt.metrics.protocols._agreement import QUOTED, material
 from vidapt.nouns import Sample
 from vidapt.parts import PartConfig
 
@@ -58,6 +58,7 @@ class Part:
 
     version = 1
     judged = True
+    prompts = (_LIST, _HOLD, QUOTED)
     purpose = (
         "claims of a caption that the reference supports, contradicts or does not mention; and omissions"
     )

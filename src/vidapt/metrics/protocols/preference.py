@@ -14,7 +14,7 @@ from pydantic import StringConstraints
 from vidapt.json_replies import Shape
 from vidapt.metrics.cases import Case, Measure, Outcome, Posed, Question, Steps, Told, share
 from vidapt.metrics.protocols import _columns as columns
-from vidapt.metrics.protocols._agreement import material
+from vidapt.metrics.protocols._agreement import QUOTED, material
 from vidapt.nouns import Sample
 from vidapt.parts import PartConfig
 
@@ -36,6 +36,7 @@ class Part:
 
     version = 1
     judged = True
+    prompts = (_TASK, QUOTED)
     purpose = "which of two models answers better, in both orders"
     versus = True
     measures: tuple[Measure, ...] = (

@@ -15,7 +15,7 @@ from pydantic import Field
 from vidapt.errors import ConfigError
 from vidapt.metrics.cases import Case, Measure, Outcome, Posed, Steps, Told, share
 from vidapt.metrics.protocols import _columns as columns
-from vidapt.metrics.protocols._agreement import HIGHEST, Grade, grade
+from vidapt.metrics.protocols._agreement import HIGHEST, QUOTED, Grade, grade
 from vidapt.nouns import Sample
 from vidapt.parts import PartConfig
 
@@ -38,6 +38,7 @@ class Part:
 
     version = 1
     judged = True
+    prompts = (*TASKS.values(), QUOTED)
     purpose = "five scores of free answers, by a judge of text"
     measures: tuple[Measure, ...] = tuple(Measure(name, high=float(HIGHEST), unit="points") for name in TASKS)
 
