@@ -26,7 +26,25 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Label file with questions and answers.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.json and report.html.")],
     train_data: Annotated[Path | None, typer.Option(help="Labels the majority answer is taken from.")] = None,
-    controls: Annotated[bool, typer.Option(help="Also ask without the video, and with another.")] = True,
+    controls: Annotated[
+        str,
+        typer.Option(
+            help="What models are also asked with: blind, other_clip, shuffled_frames, one_frame; all; none."
+        ),
+    ] = "all",
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="How answers are measured; several are carried out together. See docs/measure.md."),
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="YAML file about the judge, and options of protocols.")
+    ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option(help="verdicts.jsonl of an evaluation, in place of the one in --out.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Take only verdicts that were given before; ask no judge.")
+    ] = False,
     lora_scale: Annotated[
         str | None,
         typer.Option(help="Ask with adapters at these scales instead, such as 0,0.03,0.06,0.125,0.25,1."),
@@ -66,13 +84,21 @@ def evaluate(
         from vidapt.locks import owned
 
         check_folder(out)  # before a model is opened
-        from vidapt.measure.command import Asking, evaluate_model, evaluate_models
+        from vidapt.measure.command import Asking, controls_of, evaluate_model, evaluate_models
         from vidapt.measure.evaluation import HEAD
+
+        chosen = controls_of(controls)
 
         tables: list[tuple[Sequence[str], list[list[str]]]]
         with owned(out), progress() as report:
-            asking = Asking(data, train_data, controls, labels, media_root, workers, device, report=report)
-            if len(models) == 1:
+            asking = Asking(data, train_data, chosen, labels, media_root, workers, device, report=report)
+            if protocol or judge is not None:
+                from vidapt.measure.protocols.run import Wanted, evaluate_protocols
+
+                wanted = Wanted(protocol or (), judge, offline, verdicts)
+                measured = evaluate_protocols(models, asking, wanted, out)
+                told, tables = measured.to_dict(), measured.tables()
+            elif len(models) == 1:
                 one = evaluate_model(models[0], asking, out)
                 told, tables = one.to_dict(), [(HEAD, one.rows())]
             else:

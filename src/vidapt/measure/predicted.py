@@ -116,7 +116,7 @@ def evaluate_predictions(
     with open_ledger(out, Kept(header, (), ())) as ledger:
         for group in by_clip(samples):
             said = tuple(given.answers.get(sample.id, "") for _, sample in group.samples)
-            ledger.add(bench.verdicts(Said(group, said, None, None, None)))
+            ledger.add(bench.verdicts(Said(group, said)))
     evaluation = read_evaluation(out)
     write_json(out / METRICS, evaluation.to_dict())
     return evaluation
