@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import DEFAULT_MODEL, Device, Json, LabelFormat, MediaRoot, Workers
-from vidapt.cli._show import numbers, plain_errors, say, table
+from vidapt.cli._show import numbers, plain_errors, remark, say, table
 from vidapt.errors import ConfigError
 
 
@@ -52,6 +52,11 @@ def evaluate(
     general: Annotated[
         Path | None, typer.Option(help="With --lora-scale: labels of what should not be forgotten.")
     ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(help="CSV file in which a person checks verdicts: made if missing, then read."),
+    ] = None,
+    check_count: Annotated[int, typer.Option(min=2, help="How many answers it asks about.")] = 100,
     labels: LabelFormat = None,
     media_root: MediaRoot = None,
     workers: Workers = None,
@@ -87,17 +92,20 @@ def evaluate(
         from vidapt.measure.command import Asking, controls_of, evaluate_model, evaluate_models
         from vidapt.measure.evaluation import HEAD
 
-        chosen = controls_of(controls)
+        from vidapt.measure.protocols.rows import names_protocols
 
+        chosen, remarks = controls_of(controls), list[str]()
         tables: list[tuple[Sequence[str], list[list[str]]]]
         with owned(out), progress() as report:
             asking = Asking(data, train_data, chosen, labels, media_root, workers, device, report=report)
-            if protocol or judge is not None:
+            if protocol or judge is not None or names_protocols(data):
                 from vidapt.measure.protocols.run import Wanted, evaluate_protocols
 
-                wanted = Wanted(protocol or (), judge, offline, verdicts)
+                wanted = Wanted(protocol or (), judge, offline, verdicts, check, check_count)
                 measured = evaluate_protocols(models, asking, wanted, out)
-                told, tables = measured.to_dict(), measured.tables()
+                told, tables, remarks = measured.to_dict(), measured.tables(), list(measured.remarks())
+                if measured.to_check:
+                    remarks.append(f"{check}: {measured.to_check} answers for a person; fill in `human`")
             elif len(models) == 1:
                 one = evaluate_model(models[0], asking, out)
                 told, tables = one.to_dict(), [(HEAD, one.rows())]
@@ -109,6 +117,8 @@ def evaluate(
         return
     for head, rows in tables:
         table(list(head), rows)
+    for line in remarks:
+        remark(line)
     say(out / "report.html")
 
 

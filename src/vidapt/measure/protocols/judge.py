@@ -108,9 +108,8 @@ class Bench:
             if not one.chosen.part.judged:
                 found[place] = plain_verdict(one)
                 continue
-            key = digest([self.judge_id, one.key], 32)
-            kept = self.verdicts.get(key)
-            if kept is None or (kept.again and self.judge is not None):
+            key, kept = self._kept(one)
+            if kept is None:
                 open_.append((place, key, one))
             else:
                 self.rates.kept += 1
@@ -124,6 +123,16 @@ class Bench:
         if open_ and self.judge is not None:
             found |= self._asked(self.judge, open_, report, task)
         return [found[place] for place in range(len(due))]
+
+    def lacks(self, due: Sequence[Due]) -> bool:
+        """Whether the judge has to be asked for one of these."""
+        return any(one.chosen.part.judged and self._kept(one)[1] is None for one in due)
+
+    def _kept(self, one: Due) -> tuple[str, Judged | None]:
+        """A verdict's key, and the verdict unless it has to be asked for."""
+        key = digest([self.judge_id, one.key], 32)
+        kept = self.verdicts.get(key)
+        return key, None if kept is not None and kept.again and self.judge is not None else kept
 
     def _asked(
         self, judge: Asker, open_: Sequence[tuple[int, str, Due]], report: Reporter, task: str

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidapt.measure.protocols.human import HEAD as CHECK_HEAD
+from vidapt.measure.protocols.human import table as check_table
 from vidapt.measure.protocols.kept import Judged
 from vidapt.measure.report import Section
 from vidapt.measure.verdicts import BLIND, MODEL, arm_words
@@ -189,6 +191,12 @@ class Found:
                 f"{self.kind.replace('_', ' ').capitalize()}: controls of {name}",
                 ("measure", *map(arm_words, arms), "gained by looking"),
                 list(self._controls(name, arms)),
+            )
+        if self.checked:
+            yield Section(
+                f"{self.kind.replace('_', ' ').capitalize()}: checked by a person",
+                CHECK_HEAD,
+                list(check_table(self.checked)),
             )
         if self.differences:
             yield Section(

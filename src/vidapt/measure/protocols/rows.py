@@ -18,6 +18,7 @@ ID = ("id", "question_id", "sample_id", "qid")
 _SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".jpg", ".png")
 _PLAIN = frozenset({".jsonl", ".json"})
 _MOST_BYTES = 1 << 26
+_GLANCE = 1 << 16
 _OWN = frozenset({"facts", "start_s", "end_s", "fps"})
 
 
@@ -45,6 +46,14 @@ def read_test(path: Path, kind: str | None = None, media_root: Path | None = Non
             return list(checked(_read(path, media_root)))
         except _NoTestError:
             raise error from None
+
+
+def names_protocols(path: Path) -> bool:
+    """Whether a file's first rows say by which protocols they are measured."""
+    if path.suffix.lower() not in _PLAIN or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'"protocol"' in file.read(_GLANCE)
 
 
 class _NoTestError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from vidapt.measure.command import Asking, model_names
 from vidapt.measure.evaluation import Evaluation
 from vidapt.measure.paired import HEAD, paired
 from vidapt.measure.predicted import is_predictions
+from vidapt.measure.protocols.human import MEASURE, Checkable, checkable, checked, write_check
 from vidapt.measure.protocols.judge import Asker, Bench, Due, open_judge
 from vidapt.measure.protocols.kept import VERDICTS, Judged, Verdicts
 from vidapt.measure.protocols.plan import Chosen, Planned, plan_protocols
@@ -23,6 +24,7 @@ from vidapt.measure.protocols.results import Arm, Found
 from vidapt.measure.protocols.rows import read_test
 from vidapt.measure.protocols.scoring import Scores, score_cases
 from vidapt.measure.protocols.settings import Judging, read_judging
+from vidapt.measure.protocols.thermometer import READINGS, Readings, state, take_reading
 from vidapt.measure.remote import is_remote
 from vidapt.measure.report import Section, write_report
 from vidapt.measure.sections import PlainTable, write_sections
@@ -42,12 +44,16 @@ class Wanted:
         judge: File about the judge and about options; None where no judge is needed.
         offline: Whether only verdicts are used that were given before.
         verdicts: File with verdicts that were given elsewhere; None is the one in the folder.
+        check: CSV file for a person: made where there is none, read where there is one; None for no check.
+        check_count: How many answers it asks about.
     """
 
     kinds: Sequence[str] = ()
     judge: Path | None = None
     offline: bool = False
     verdicts: Path | None = None
+    check: Path | None = None
+    check_count: int = 100
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,13 @@ class Measured:
         evaluations: By model; empty where protocols ask no question.
         found: By protocol.
         judge: What is known of the judge; empty where none was needed.
+        to_check: How many answers a person is now asked about.
     """
 
     evaluations: Mapping[str, Evaluation]
     found: Mapping[str, Found]
     judge: Mapping[str, Any]
+    to_check: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -83,6 +91,14 @@ class Measured:
             sections = [section for section in one.sections() if section.columns[0] == "model"]
             tables += [(section.columns, [list(row) for row in section.rows]) for section in sections]
         return tables
+
+    def remarks(self) -> Iterator[str]:
+        """What goes with the tables."""
+        for one in self.found.values():
+            if one.drift:
+                yield f"{one.kind}: {one.drift}"
+        if self.judge:
+            yield judge_line(self.judge)
 
 
 def evaluate_protocols(models: Sequence[str | Path], asking: Asking, wanted: Wanted, out: Path) -> Measured:
@@ -121,14 +137,33 @@ def evaluate_protocols(models: Sequence[str | Path], asking: Asking, wanted: Wan
     }
     with ExitStack() as stack:
         bench = _bench(stack, plan, settings, wanted, out)
-        found = {
-            one.kind: _carried_out(one, evaluations, scores, bench, asking, folders) for one in plan.chosen
-        }
+        readings = stack.enter_context(Readings(out / READINGS))
+        work = _Work(evaluations, scores, bench, readings, asking, folders)
+        found = {one.kind: work.carry_out(one) for one in plan.chosen}
         judge = _about(bench)
-    measured = Measured(evaluations, found, judge)
+    found, to_check = _with_check(found, work.checkable, wanted)
+    measured = Measured(evaluations, found, judge, to_check)
     write_json(out / METRICS, measured.to_dict())
     _write_report(measured, out, list(names.values())[-1])
     return measured
+
+
+def _with_check(
+    found: dict[str, Found], about: Sequence[Checkable], wanted: Wanted
+) -> tuple[dict[str, Found], int]:
+    """Results with a person's check, or how many answers a table now asks a person about."""
+    if wanted.check is None:
+        return found, 0
+    if not about:
+        raise ConfigError(
+            wanted.check,
+            "nothing here can be checked",
+            "a person checks protocols that say yes or no: caption, open_qa",
+        )
+    if not exists(wanted.check):
+        return found, write_check(wanted.check, about, wanted.check_count)
+    said = checked(wanted.check, about)
+    return {kind: replace(one, checked=said.get(kind, {})) for kind, one in found.items()}, 0
 
 
 def _check(plan: Planned, names: Mapping[str, str | Path], settings: Judging, wanted: Wanted) -> None:
@@ -181,53 +216,84 @@ def _bench(stack: ExitStack, plan: Planned, settings: Judging, wanted: Wanted, o
     return Bench(verdicts, settings, judge, judge.id)
 
 
-def _carried_out(
-    one: Chosen,
-    evaluations: Mapping[str, Evaluation],
-    scores: Mapping[str, Mapping[str, Scores]],
-    bench: Bench,
-    asking: Asking,
-    folders: Mapping[str, Path],
-) -> Found:
-    """Everything that one protocol finds."""
-    models: dict[str, dict[str, Arm]] = {}
-    left_out: dict[str, int] = {}
-    said = _versus(one, evaluations) if one.versus else _said(one, evaluations, scores, folders)
-    for name, arms in said.items():
-        if not arms[MODEL]:
-            raise ConfigError(
-                one.kind, f"no case of it was put to {name}", "see the clips in quarantine.jsonl"
-            )
-        left_out[name] = len(one.cases) - len(arms[MODEL])
-        models[name] = {}
-        for arm, told in arms.items():
-            around = one.part.around(told)
-            due = [Due(one, case, around) for case in told]
-            judged = bench.judged(due, asking.report, f"{one.kind}: {name}")
-            models[name][arm] = Arm.of(one.part.measures, told, judged)
+@dataclass
+class _Work:
+    """Carries out protocols one by one.
+
+    Attributes:
+        evaluations: By model.
+        scores: By model, by protocol.
+        bench: Where verdicts come from.
+        readings: Of the frozen items.
+        asking: Shows progress.
+        folders: Of each model.
+        checkable: Verdicts that a person may check.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    scores: Mapping[str, Mapping[str, Scores]]
+    bench: Bench
+    readings: Readings
+    asking: Asking
+    folders: Mapping[str, Path]
+    checkable: list[Checkable] = field(default_factory=list)
+
+    def carry_out(self, one: Chosen) -> Found:
+        """Everything that one protocol finds."""
+        said = _versus(one, self.evaluations) if one.versus else self._said(one)
+        due: dict[tuple[str, str], list[Due]] = {}
+        for name, arms in said.items():
+            if not arms[MODEL]:
+                raise ConfigError(
+                    one.kind, f"no case of it was put to {name}", "see the clips in quarantine.jsonl"
+                )
+            for arm, told in arms.items():
+                around = one.part.around(told)
+                due[name, arm] = [Due(one, case, around) for case in told]
+        drift, errors = self._temperature(one, due)
+        models: dict[str, dict[str, Arm]] = {}
+        for (name, arm), each in due.items():
+            judged = self.bench.judged(each, self.asking.report, f"{one.kind}: {name}")
+            models.setdefault(name, {})[arm] = Arm.of(one.part.measures, said[name][arm], judged)
             if arm == MODEL:
-                _write_cases(folders[name] / f"{one.kind}.jsonl", told, judged)
-    return Found(
-        one.kind, one.part.purpose, one.part.measures, one.part.judged, models, left_out, versus=one.versus
-    )
+                _write_cases(self.folders[name] / f"{one.kind}.jsonl", said[name][arm], judged)
+                if one.part.judged and any(measure.name == MEASURE for measure in one.part.measures):
+                    self.checkable += checkable(one.kind, name, said[name][arm], judged)
+        return Found(
+            one.kind,
+            one.part.purpose,
+            one.part.measures,
+            one.part.judged,
+            models,
+            {name: len(one.cases) - len(arms[MODEL]) for name, arms in said.items()},
+            versus=one.versus,
+            drift=drift,
+            errors=errors,
+        )
 
+    def _temperature(
+        self, one: Chosen, due: Mapping[tuple[str, str], Sequence[Due]]
+    ) -> tuple[str, tuple[float, float] | None]:
+        """Whether the judge has drifted, and how often it errs; it is read each time that it is to judge."""
+        if not one.part.judged or self.bench.settings is None:
+            return "", None
+        if self.bench.judge is not None and any(map(self.bench.lacks, due.values())):
+            take_reading(self.bench.judge, one, self.readings, self.asking.report)
+        found = state(self.bench, one, self.readings, self.bench.settings.drift)
+        return found.drift, found.errors
 
-def _said(
-    one: Chosen,
-    evaluations: Mapping[str, Evaluation],
-    scores: Mapping[str, Mapping[str, Scores]],
-    folders: Mapping[str, Path],
-) -> dict[str, dict[str, list[Told]]]:
-    """By model and arm, what was said to each case."""
-    if one.scored:
-        return {name: dict(scores[name][one.kind].told(one.cases)) for name in folders}
-    found: dict[str, dict[str, list[Told]]] = {}
-    for name, evaluation in evaluations.items():
-        arms = (MODEL, *(arm for arm in CONTROL_ARMS if arm in evaluation.arms))
-        found[name] = {
-            arm: list(one.told({v.sample: v.predictions[arm] for v in evaluation.verdicts})) for arm in arms
-        }
-    return found
+    def _said(self, one: Chosen) -> dict[str, dict[str, list[Told]]]:
+        """By model and arm, what was said to each case."""
+        if one.scored:
+            return {name: dict(self.scores[name][one.kind].told(one.cases)) for name in self.folders}
+        found: dict[str, dict[str, list[Told]]] = {}
+        for name, evaluation in self.evaluations.items():
+            arms = (MODEL, *(arm for arm in CONTROL_ARMS if arm in evaluation.arms))
+            found[name] = {
+                arm: list(one.told({v.sample: v.predictions[arm] for v in evaluation.verdicts}))
+                for arm in arms
+            }
+        return found
 
 
 def _versus(one: Chosen, evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, list[Told]]]:
