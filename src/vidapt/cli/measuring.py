@@ -91,7 +91,6 @@ def evaluate(
         check_folder(out)  # before a model is opened
         from vidapt.measure.command import Asking, controls_of, evaluate_model, evaluate_models
         from vidapt.measure.evaluation import HEAD
-
         from vidapt.measure.protocols.rows import names_protocols
 
         chosen, remarks = controls_of(controls), list[str]()
@@ -105,7 +104,7 @@ def evaluate(
                 measured = evaluate_protocols(models, asking, wanted, out)
                 told, tables, remarks = measured.to_dict(), measured.tables(), list(measured.remarks())
                 if measured.to_check:
-                    remarks.append(f"{check}: {measured.to_check} answers for a person; fill in `human`")
+                    remarks.append(f"{check}: fill in `human` with yes or no, and run the same command again")
             elif len(models) == 1:
                 one = evaluate_model(models[0], asking, out)
                 told, tables = one.to_dict(), [(HEAD, one.rows())]

@@ -122,8 +122,6 @@ def checked(path: Path, found: Sequence[Checkable]) -> dict[str, dict[str, Any]]
         ConfigError: If nothing in the table is about these verdicts.
     """
     person = read_check(path)
-    if not person:
-        raise ConfigError(path, "is not filled in", "write yes or no under `human`: does the answer agree?")
     about = {one.key for one in found}
     if not about & person.keys():
         raise ConfigError(path, "is about other answers", "give the table that was made of these")

@@ -53,13 +53,7 @@ class Arm:
                 one.case.id,
                 one.case.source,
                 "valid",
-                {
-                    WORDS.name: (
-                        float(sum(len(words(text)) for text in one.answers)),
-                        float(len(one.answers)),
-                    ),
-                    EMPTY.name: share(one.silent),
-                },
+                _length(one),
             )
             for one in told
             if not one.scores
@@ -102,6 +96,12 @@ class Found:
     drift: str = ""
     errors: tuple[float, float] | None = None
     checked: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def counting(self) -> tuple[Measure, ...]:
+        """Measures for which any case of the test counts."""
+        arms = [arms[MODEL].numbers for arms in self.models.values()]
+        return tuple(one for one in self.measures if any(arm.figures[one.name].n for arm in arms))
 
     @property
     def differences(self) -> dict[str, dict[str, Gap]]:
@@ -165,7 +165,7 @@ class Found:
 
     def _figures(self) -> Iterator[tuple[Measure, list[Figure | None]]]:
         arms = [arms[MODEL] for arms in self.models.values()]
-        for measure in self.measures:
+        for measure in self.counting:
             yield measure, [arm.numbers.figures.get(measure.name) for arm in arms]
         for measure in (WORDS, EMPTY):
             if any(arm.length for arm in arms):
@@ -213,7 +213,7 @@ class Found:
         yield ["verdicts refused", "", *(f"{one.refused} of {one.cases}" for one in arms)]
         yield ["verdicts invalid", "", *(f"{one.invalid} of {one.cases}" for one in arms)]
         if any(one.refused or one.invalid for one in arms):
-            for measure in self.measures:
+            for measure in self.counting:
                 bounds = [one.figures[measure.name].bounds for one in arms]
                 yield [
                     f"{measure.name}, whatever the missing verdicts are",
@@ -234,7 +234,7 @@ class Found:
     def _kinds(self) -> Iterator[list[str]]:
         arms = [arms[MODEL].numbers for arms in self.models.values()]
         for kind in dict.fromkeys(kind for one in arms for kind in one.kinds):
-            for measure in self.measures:
+            for measure in self.counting:
                 figures = [one.kinds.get(kind, {}).get(measure.name) for one in arms]
                 count = max((one.n for one in figures if one is not None), default=0)
                 if count:
@@ -242,7 +242,7 @@ class Found:
 
     def _controls(self, name: str, arms: Mapping[str, Arm]) -> Iterator[list[str]]:
         seeing = self.seeing.get(name, {})
-        for measure in self.measures:
+        for measure in self.counting:
             gap = seeing.get(measure.name)
             gained = "-" if gap is None or gap.value is None else _signed(gap.value, measure)
             values = [arm.numbers.figures[measure.name].value for arm in arms.values()]
@@ -254,7 +254,7 @@ class Found:
 
     def _compared(self) -> Iterator[list[str]]:
         for name, found in self.differences.items():
-            for measure in self.measures:
+            for measure in self.counting:
                 gap = found[measure.name]
                 if gap.value is None:
                     yield [name, measure.name, "-", "-", "-", gap.words]
@@ -298,6 +298,13 @@ class Found:
                 f"{name}: what is named 'as published' gets better when less is said; read it beside recall "
                 "and words."
             )
+
+
+def _length(told: Told) -> dict[str, tuple[float, float]]:
+    """Words of what the model itself said."""
+    own = told.answers[-len(told.case.posed) :]
+    counts = float(sum(len(words(text)) for text in own)), float(len(own))
+    return {WORDS.name: counts, EMPTY.name: share(not all(text.strip() for text in own))}
 
 
 def _cell(figure: Figure | None) -> str:

@@ -16,7 +16,7 @@ from vidapt.measure.command import Asking, model_names
 from vidapt.measure.evaluation import Evaluation
 from vidapt.measure.paired import HEAD, paired
 from vidapt.measure.predicted import is_predictions
-from vidapt.measure.protocols.human import MEASURE, Checkable, checkable, checked, write_check
+from vidapt.measure.protocols.human import MEASURE, Checkable, checkable, checked, read_check, write_check
 from vidapt.measure.protocols.judge import Asker, Bench, Due, open_judge
 from vidapt.measure.protocols.kept import VERDICTS, Judged, Verdicts
 from vidapt.measure.protocols.plan import Chosen, Planned, plan_protocols
@@ -162,6 +162,8 @@ def _with_check(
         )
     if not exists(wanted.check):
         return found, write_check(wanted.check, about, wanted.check_count)
+    if not read_check(wanted.check):
+        return found, len(about)
     said = checked(wanted.check, about)
     return {kind: replace(one, checked=said.get(kind, {})) for kind, one in found.items()}, 0
 
