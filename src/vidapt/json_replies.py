@@ -25,6 +25,11 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+def plain_word(value: Any) -> Any:
+    """A word without capitals and spaces around it, for fields of few values; anything else as it is."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def schema_of(shape: type[Shape]) -> dict[str, Any]:
     """Its JSON schema, strict as servers want it: every key required and no other."""
     found: dict[str, Any] = _strict(shape.model_json_schema())

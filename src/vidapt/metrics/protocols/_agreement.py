@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field
 
-from vidapt.json_replies import Shape
+from vidapt.json_replies import Shape, plain_word
 from vidapt.metrics.cases import Measure, Outcome, Question, Steps, Told, share
 
 HIGHEST = 5
@@ -27,7 +27,7 @@ Graded = Annotated[float, Field(ge=0, le=HIGHEST)]
 class Agreement(Shape):
     """Whether an answer agrees with the reference, and how well."""
 
-    verdict: Annotated[Literal["yes", "no"], StringConstraints(to_lower=True, strip_whitespace=True)]
+    verdict: Annotated[Literal["yes", "no"], BeforeValidator(plain_word)]
     score: Graded
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from vidapt.json_replies import Shape
+from vidapt.json_replies import Shape, plain_word
 from vidapt.metrics.cases import Case, Measure, Outcome, Posed, Question, Steps, Told, share
 from vidapt.metrics.protocols import _columns as columns
 from vidapt.metrics.protocols._agreement import QUOTED, material
@@ -36,7 +36,7 @@ _HOLD = (
 
 Relation = Annotated[
     Literal["supported", "contradicted", "unmentioned"],
-    StringConstraints(to_lower=True, strip_whitespace=True),
+    BeforeValidator(plain_word),
 ]
 _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints
+from pydantic import BeforeValidator
 
-from vidapt.json_replies import Shape
+from vidapt.json_replies import Shape, plain_word
 from vidapt.metrics.cases import Case, Measure, Outcome, Posed, Question, Steps, Told, share
 from vidapt.metrics.protocols import _columns as columns
 from vidapt.metrics.protocols._agreement import QUOTED, material
@@ -28,7 +28,7 @@ _TASK = (
 class Better(Shape):
     """Which is better."""
 
-    better: Annotated[Literal["1", "2", "tie"], StringConstraints(to_lower=True, strip_whitespace=True)]
+    better: Annotated[Literal["1", "2", "tie"], BeforeValidator(plain_word)]
 
 
 class Part:
