@@ -23,7 +23,14 @@ from vidapt.errors import CheckpointError, ConfigError, nearest
 from vidapt.strict import Strict
 
 Family = Literal[
-    "resolutions", "towers", "connectors", "positions", "objectives", "formats", "cleaning.checks"
+    "resolutions",
+    "towers",
+    "connectors",
+    "positions",
+    "objectives",
+    "formats",
+    "cleaning.checks",
+    "metrics.protocols",
 ]
 FAMILIES: tuple[Family, ...] = (
     "resolutions",
@@ -33,6 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     "objectives",
     "formats",
     "cleaning.checks",
+    "metrics.protocols",
 )
 
 _COUNTS = frozenset(

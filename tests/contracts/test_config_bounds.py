@@ -167,6 +167,16 @@ OTHERS = {
         "unsupported.least": Row(0.0, (-ABOVE_0, ABOVE_1), (0, 1)),
         "near_duplicate.least": above_zero(8),
     },
+    "metrics.protocols": {
+        "claims.most": Row(10, (0, 51), (1, 50)),
+        "dense_events.alike": Row(0.0, (-ABOVE_0, ABOVE_1), (0, 1)),
+        "multiple_choice.orders": Row(0, (-1, 27), (0, 26)),
+        "option_likelihood.orders": Row(0, (-1, 27), (0, 26)),
+        "pope.each": Row(3, (0, 101), (1, 100)),
+        "pope.seed": Row(0, (-1, 2**31), (0, 2**31 - 1)),
+        "retrieval.most": Row(2000, (1, 100_001), (2, 100_000)),
+        "video_chatgpt.temporal": Row("temporal", ("",), ("time",)),
+    },
 }
 TABLE: dict[str, dict[str, Row]] = {"objectives": OBJECTIVES, **OTHERS}
 BOUNDS = (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt)

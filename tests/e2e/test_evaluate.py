@@ -53,7 +53,7 @@ def test_a_label_file_becomes_verdicts_numbers_and_a_report(made: Path, tmp_path
     )
     questions = [s for s in open_samples(labels) if s.media[0].path.stem != "000003"]
     assert {row["sample"] for row in verdicts(tmp_path)} == {sample.id for sample in questions}
-    assert set(result.arms) == {"model", "blind", "shuffled", "majority"}
+    assert set(result.arms) == {"model", "blind", "other_clip", "majority"}
     assert result.arms["model"].claims is not None
     majority = result.arms["majority"].accuracy
     assert majority is not None
@@ -103,7 +103,8 @@ def test_a_stopped_evaluation_of_a_real_model_ends_with_the_same_verdicts(made: 
     run(tmp_path / "torn")
     assert verdicts(tmp_path / "stopped") == verdicts(tmp_path / "whole") == verdicts(tmp_path / "torn")
     said = {
-        row["predictions"]["model"] != row["predictions"]["shuffled"] for row in verdicts(tmp_path / "whole")
+        row["predictions"]["model"] != row["predictions"]["other_clip"]
+        for row in verdicts(tmp_path / "whole")
     }
     assert True in said  # the clip matters to this model, so the comparison means something
 
@@ -115,7 +116,7 @@ def test_several_models_and_a_file_of_answers_are_compared_with_the_first(made: 
         "".join(json.dumps({"id": s.id, "prediction": s.answer}) + "\n" for s in open_samples(labels))
     )
     out = tmp_path / "out"
-    asking = Asking(labels, controls=False, workers=0, max_tokens=4)
+    asking = Asking(labels, controls=(), workers=0, max_tokens=4)
     found = evaluate_models([made / "model", truth], asking, out)
     (gap,) = found.differences
     assert (gap.name, gap.words) == ("truth", "better")

@@ -8,14 +8,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidapt.chat.shapes import UnreadableError, parsed
+from vidapt.json_replies import UnreadableError, parsed
 from vidapt.teaching.agree import agreement, alike, borne_out, central, merged, numbered, overlap
-from vidapt.teaching.shapes import (
-    FactsAnswer,
-    QuestionsAnswer,
-    Stated,
-    WrittenAnswer,
-)
+from vidapt.teaching.shapes import FactsAnswer, QuestionsAnswer, Stated, WrittenAnswer
 
 WORDS = st.sampled_from(["red", "blue", "ball", "two", "hits", "not", "rolls", "left", "one", "pocket"])
 SENTENCE = st.lists(WORDS, min_size=1, max_size=6).map(" ".join)

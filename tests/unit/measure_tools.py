@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,12 +50,12 @@ class FakeEngine:
         return len(question.split())
 
     def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int, changes: Sequence[str] = ()
     ) -> Iterator[list[Any]]:
         for batch in batches:
             self.watched += [clip.id for clip in batch]
             yield [
-                BrokenClip(clip.path, "it is empty") if clip.id in self.broken else SimpleNamespace(clip=clip)
+                BrokenClip(clip.path, "it is empty") if clip.id in self.broken else _seen(clip, changes)
                 for clip in batch
             ]
 
@@ -68,6 +68,12 @@ class FakeEngine:
 
     def text(self, answer: str) -> str:
         return answer
+
+
+def _seen(clip: Clip, changes: Sequence[str]) -> SimpleNamespace:
+    """A clip that was seen; with its frames changed it is called so."""
+    changed = {name: SimpleNamespace(clip=replace(clip, id=f"{clip.id} {name}")) for name in changes}
+    return SimpleNamespace(clip=clip, changed=changed)
 
 
 def sample(clip: str, kind: str, question: str, answer: str, **facts: Any) -> Sample:

@@ -373,7 +373,7 @@ def test_without_the_client_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_json_answers_are_found_among_words() -> None:
-    from vidapt.chat.shapes import parsed
+    from vidapt.json_replies import parsed
     from vidapt.teaching.shapes import FactsAnswer
 
     text = "Here it is:\n```json\n" + json.dumps(json.loads(ANSWERS["facts"])) + "\n```\nDone."

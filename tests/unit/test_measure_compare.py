@@ -57,7 +57,7 @@ def test_arms_of_one_evaluation_can_be_compared(tmp_path: Path) -> None:
     found = compare(one, one, before_arm="blind")
     assert found.accuracy is not None
     assert found.accuracy.macro.value == pytest.approx(0.625)
-    with pytest.raises(ConfigError, match=r"no arm 'majority'(?s:.*)model, blind, shuffled"):
+    with pytest.raises(ConfigError, match=r"no arm 'majority'(?s:.*)model, blind, other_clip"):
         compare(one, one, before_arm="majority")
 
 

@@ -43,18 +43,18 @@ def test_the_order_is_one_ring_of_all_clips_that_keeps_neighbours_apart(count: i
 
 def test_numbers_equal_those_counted_by_hand(tmp_path: Path) -> None:
     result = run(tmp_path, train_samples=pool(3))
-    model, blind, shuffled = (result.arms[arm].accuracy for arm in ("model", "blind", "shuffled"))
+    model, blind, other = (result.arms[arm].accuracy for arm in ("model", "blind", "other_clip"))
     assert model is not None
     assert blind is not None
-    assert shuffled is not None
+    assert other is not None
     assert (model.macro.value, model.types["colour"].n) == (1.0, 8)
     assert model.macro.low == pytest.approx(0.025 ** (1 / 8))  # eight of eight
     # Blind always says red (2 of 8) and no (4 of 8).
     assert blind.types["colour"].accuracy.value == 0.25
     assert blind.macro.value == pytest.approx((0.25 + 0.5) / 2)
     # 0-4-1-5-2-6-3-7-0: the first half gets a clip 4 on, of equal colour; the second half another colour.
-    assert shuffled.types["colour"].accuracy.value == 0.5
-    assert shuffled.types["colour"].accuracy.low < 0.5 < shuffled.types["colour"].accuracy.high
+    assert other.types["colour"].accuracy.value == 0.5
+    assert other.types["colour"].accuracy.low < 0.5 < other.types["colour"].accuracy.high
     # "no." is commonest in training (2 of 3), and of equally common colours the alphabetically first: black
     # is not among them, so blue.
     majority = result.arms["majority"].accuracy
@@ -76,7 +76,7 @@ def test_every_clip_is_seen_once_and_its_shuffled_answers_come_from_another(tmp_
     engine = FakeEngine(truth)
     run(tmp_path, engine, clips=9)
     assert sorted(engine.watched) == [f"c{i:02d}" for i in range(9)]
-    given = {row["clip"]: row["shuffled_from"] for row in rows(tmp_path)}
+    given = {row["clip"]: row["other_from"] for row in rows(tmp_path)}
     assert all(clip != other for clip, other in given.items())
     assert sorted(given.values()) == sorted(given)  # type: ignore[type-var]
     assert all(sum(len(questions) for _, questions in batch) <= 6 for batch in engine.asked)
@@ -150,7 +150,7 @@ def test_broken_clips_are_set_aside_with_reasons_and_the_job_goes_on(tmp_path: P
     }
     assert result.clips == 4
     assert any("could not be used: 4." in note for note in result.notes)
-    given = {row["clip"]: row["shuffled_from"] for row in rows(tmp_path)}
+    given = {row["clip"]: row["other_from"] for row in rows(tmp_path)}
     assert given == {"c00": "c04", "c04": "c01", "c01": "c05", "c05": "c00"}
 
 

@@ -90,7 +90,7 @@ def test_it_is_asked_with_controls_and_nothing_is_paid_twice(data: Path, tmp_pat
         assert asked == 3 + 1
         assert {prompt_of(body) for body in fake.heard} == {"In one word: What colour is it?"}
         scores = {arm: one.accuracy.overall.value for arm, one in found.arms.items() if one.accuracy}
-        assert scores == {"model": 1.0, "blind": 0.0, "shuffled": 0.0}
+        assert scores == {"model": 1.0, "blind": 0.0, "other_clip": 0.0}
         assert [one.clip for one in found.broken] == ["broken.mp4"]
         (out / "predictions.jsonl").unlink()  # as if it had been killed before anything was written
         (out / "quarantine.jsonl").unlink()
@@ -107,7 +107,7 @@ def test_beside_answers_of_others(data: Path, tmp_path: Path) -> None:
     answers = tmp_path / "theirs.jsonl"
     answers.write_text("".join(json.dumps({"id": name, "answer": "red"}) + "\n" for name in COLOURS))
     with serving(looking) as fake:
-        asking = Asking(data, controls=False, workers=0)
+        asking = Asking(data, controls=(), workers=0)
         found = evaluate_models([answers, described(tmp_path, fake)], asking, tmp_path / "out")
     assert list(found.evaluations) == ["theirs", "seer"]
     gain = found.differences[0].gain
@@ -126,7 +126,7 @@ def test_what_is_not_answered_is_wrong_and_told(
 
     out = tmp_path / "out"
     with serving(mostly) as fake:
-        found = evaluate_model(described(tmp_path, fake), Asking(data, controls=False, workers=0), out)
+        found = evaluate_model(described(tmp_path, fake), Asking(data, controls=(), workers=0), out)
     scored = found.arms["model"].accuracy
     assert scored is not None
     assert scored.overall.value == pytest.approx(2 / 3)

@@ -47,7 +47,7 @@ def test_numbers_equal_those_counted_by_hand(tmp_path: Path) -> None:
     assert (blind.times.overlap.value, blind.times.unread) == (0.0, 1.0)
     assert model.accuracy is not None
     assert model.accuracy.types["when"].accuracy.value == 0.5
-    assert result.arms["shuffled"].times is not None
+    assert result.arms["other_clip"].times is not None
     assert result.arms["majority"].times is not None
     labels = [row[0] for row in result.rows()]
     assert [label for label in labels if label.startswith("time")] == [

@@ -105,7 +105,7 @@ class _Agreement:
 
 
 def _show(adapted: Adapted) -> None:
-    table(["", "before", "after", "majority", "blind", "shuffled"], adapted.rows())
+    table(["", "before", "after", "majority", "blind", "another clip"], adapted.rows())
     if kept := adapted.kept_rows():
         table(["general set", "before", "after"], kept)
     say(f"report: {adapted.report}")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vidapt.cli._options import DEFAULT_MODEL, Device, Json, LabelFormat, MediaRoot, Workers
-from vidapt.cli._show import numbers, plain_errors, say, table
+from vidapt.cli._show import numbers, plain_errors, remark, say, table
 from vidapt.errors import ConfigError
 
 
@@ -26,7 +26,25 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Label file with questions and answers.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.json and report.html.")],
     train_data: Annotated[Path | None, typer.Option(help="Labels the majority answer is taken from.")] = None,
-    controls: Annotated[bool, typer.Option(help="Also ask without the video, and with another.")] = True,
+    controls: Annotated[
+        str,
+        typer.Option(
+            help="What models are also asked with: blind, other_clip, shuffled_frames, one_frame; all; none."
+        ),
+    ] = "all",
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="How answers are measured; several are carried out together. See docs/measure.md."),
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="YAML file about the judge, and options of protocols.")
+    ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option(help="verdicts.jsonl of an evaluation, in place of the one in --out.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Take only verdicts that were given before; ask no judge.")
+    ] = False,
     lora_scale: Annotated[
         str | None, typer.Option(help="The same as --sweep lora-scale=VALUES, such as 0,0.125,0.25,0.5,1.")
     ] = None,
@@ -41,6 +59,11 @@ def evaluate(
         str | None,
         typer.Option(help="What clips are taken from, for the intervals: a regular expression, or `file`."),
     ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(help="CSV file in which a person checks verdicts: made if missing, then read."),
+    ] = None,
+    check_count: Annotated[int, typer.Option(min=2, help="How many answers it asks about.")] = 100,
     labels: LabelFormat = None,
     media_root: MediaRoot = None,
     workers: Workers = None,
@@ -78,15 +101,25 @@ def evaluate(
         from vidapt.locks import owned
 
         check_folder(out)  # before a model is opened
-        from vidapt.measure.command import Asking, evaluate_model, evaluate_models
+        from vidapt.measure.command import Asking, controls_of, evaluate_model, evaluate_models
         from vidapt.measure.evaluation import HEAD
+        from vidapt.measure.protocols.rows import names_protocols
 
+        chosen, remarks = controls_of(controls), list[str]()
         tables: list[tuple[Sequence[str], list[list[str]]]]
         with owned(out), progress() as report:
             asking = Asking(
-                data, train_data, controls, labels, media_root, workers, device, by=by, report=report
+                data, train_data, chosen, labels, media_root, workers, device, by=by, report=report
             )
-            if len(models) == 1:
+            if protocol or judge is not None or names_protocols(data):
+                from vidapt.measure.protocols.run import Wanted, evaluate_protocols
+
+                wanted = Wanted(protocol or (), judge, offline, verdicts, check, check_count)
+                measured = evaluate_protocols(models, asking, wanted, out)
+                told, tables, remarks = measured.to_dict(), measured.tables(), list(measured.remarks())
+                if measured.to_check:
+                    remarks.append(f"{check}: fill in `human` with yes or no, and run the same command again")
+            elif len(models) == 1:
                 one = evaluate_model(models[0], asking, out)
                 told, tables = one.to_dict(), [(HEAD, one.rows())]
             else:
@@ -97,6 +130,8 @@ def evaluate(
         return
     for head, rows in tables:
         table(list(head), rows)
+    for line in remarks:
+        remark(line)
     say(out / "report.html")
 
 

@@ -32,7 +32,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
         return
-    table(["", "before", "after", "majority", "blind", "shuffled"], result.rows())
+    table(["", "before", "after", "majority", "blind", "another clip"], result.rows())
     say(f"report: {result.report}")
     if quick:
         remark("a smoke run: so few clips and steps tell nothing of what adapting gains")

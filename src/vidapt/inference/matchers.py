@@ -129,11 +129,11 @@ class LanguageMatcher:
     def _answer(statement: str) -> tuple[str, str]:
         return CAPTION_PROMPT, " ".join(sentences(statement))
 
-    def scores(self, seen: SeenClip, statements: Sequence[str]) -> list[float]:
-        """Scores of statements about a clip."""
+    def scores(self, seen: SeenClip | None, statements: Sequence[str]) -> list[float]:
+        """Scores of statements about a clip; without one, of what the model takes for true unseen."""
         return self._asked(seen, statements) if self.by is By.asked else self._said(seen, statements)
 
-    def _asked(self, seen: SeenClip, statements: Sequence[str]) -> list[float]:
+    def _asked(self, seen: SeenClip | None, statements: Sequence[str]) -> list[float]:
         """Log-odds of each statement, of its sentences' worst."""
         pieces = [(index, piece) for index, text in enumerate(statements) for piece in sentences(text)]
         odds: list[float] = []
@@ -144,7 +144,7 @@ class LanguageMatcher:
             worst[index] = min(worst[index], found)
         return worst
 
-    def _odds(self, seen: SeenClip, asked: Sequence[str]) -> list[float]:
+    def _odds(self, seen: SeenClip | None, asked: Sequence[str]) -> list[float]:
         """Log-odds of an answer that begins with one of `YES` against one of `NO`."""
         packed, logs = self._read(seen, [self._question(sentence) for sentence in asked])
         found = []
@@ -153,19 +153,22 @@ class LanguageMatcher:
             found.append(float(row[self._yes].logsumexp(0) - row[self._no].logsumexp(0)))
         return found
 
-    def _said(self, seen: SeenClip, statements: Sequence[str]) -> list[float]:
-        """Mean log-probability of an answer's tokens, its end mark included."""
+    def _said(self, seen: SeenClip | None, statements: Sequence[str]) -> list[float]:
+        return self.likelihoods(seen, [self._answer(statement) for statement in statements])
+
+    def likelihoods(self, seen: SeenClip | None, answered: Sequence[tuple[str, str]]) -> list[float]:
+        """Mean log-probability of the tokens of answers to questions, their end marks included."""
         found: list[float] = []
-        for start in range(0, len(statements), TOGETHER):
-            some = [self._answer(statement) for statement in statements[start : start + TOGETHER]]
+        for start in range(0, len(answered), TOGETHER):
+            some = answered[start : start + TOGETHER]
             packed, logs = self._read(seen, some)
             each = logs.gather(1, packed.labels.unsqueeze(1)).squeeze(1)
             found += [float(each[packed.sample == index].mean()) for index in range(len(some))]
         return found
 
-    def _read(self, seen: SeenClip, answered: Sequence[tuple[str, str]]) -> tuple[Packed, Tensor]:
+    def _read(self, seen: SeenClip | None, answered: Sequence[tuple[str, str]]) -> tuple[Packed, Tensor]:
         """Questions with answers behind one clip, and [M, vocabulary] log-probabilities at their labels."""
-        packed, logits = self.engine.answered([seen], answered)
+        packed, logits = self.engine.answered([] if seen is None else [seen], answered)
         return packed, logits.double().log_softmax(-1)
 
     def _first_words(self) -> tuple[list[int], list[int], int]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from vidapt.errors import BrokenClip
+from vidapt.inference.changed import CHANGES
 from vidapt.models.clip_rows import stacked, visual_tokens
 from vidapt.models.layout import layout_of
 from vidapt.models.packed import Reading, reading_length, spell
@@ -39,6 +40,7 @@ class SeenClip:
         times_s: Seconds of the frames used, from the first frame of the file.
         moments: The same from where the clip begins.
         notes: What decoding had to say.
+        changed: The same clip with its frames changed, by the name of the change (`inference.changed`).
     """
 
     clip: Clip
@@ -47,6 +49,7 @@ class SeenClip:
     times_s: tuple[float, ...]
     moments: Moments
     notes: tuple[str, ...]
+    changed: Mapping[str, SeenClip] = field(default_factory=dict)
 
 
 class Watcher:
@@ -87,13 +90,20 @@ class Watcher:
             yield from seen
 
     def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int, ahead: int = 8, beside: int = 0
+        self,
+        batches: Iterable[Sequence[Clip]],
+        *,
+        workers: int,
+        ahead: int = 8,
+        beside: int = 0,
+        changes: Sequence[str] = (),
     ) -> Generator[list[SeenClip | BrokenClip], None, None]:
         """See clips batch by batch, decoding up to `ahead` clips before the model needs them.
 
         What the model computes of a clip may differ in the last bits with what else is in its batch;
         whoever needs the same bits again gives the same batches. A clip that is too long for the language
-        model, with `beside` tokens of text, is one that cannot be used.
+        model, with `beside` tokens of text, is one that cannot be used. Decoded once, each clip is also seen
+        with its frames changed, in every way that `changes` names.
         """
         sizes: deque[int] = deque()
         policy, size = self.model.blueprint.frames, self.model.decode_size
@@ -102,7 +112,30 @@ class Watcher:
         decoded = decode_each(wanted, workers=workers, ahead=room)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for first in decoded:
-                yield self._see_sound([first, *itertools.islice(decoded, sizes.popleft() - 1)], beside)
+                batch = [first, *itertools.islice(decoded, sizes.popleft() - 1)]
+                yield self._with_changes(batch, self._see_sound(batch, beside), beside, changes)
+
+    def _with_changes(
+        self,
+        decoded: Sequence[tuple[Clip, Frames | BrokenClip]],
+        seen: list[SeenClip | BrokenClip],
+        beside: int,
+        changes: Sequence[str],
+    ) -> list[SeenClip | BrokenClip]:
+        """What was seen, each with the same clip seen changed."""
+        for name in changes:
+            others = [
+                (clip, frames if isinstance(frames, BrokenClip) else CHANGES[name](clip, frames))
+                for clip, frames in decoded
+            ]
+            pairs = zip(seen, self._see_sound(others, beside), strict=True)
+            seen = [
+                one
+                if isinstance(one, BrokenClip) or isinstance(other, BrokenClip)
+                else replace(one, changed={**one.changed, name: other})
+                for one, other in pairs
+            ]
+        return seen
 
     def _smaller(self, clip: Clip) -> tuple[int, int] | None:
         """(height, width) to which a clip's pictures are made smaller; None where they stay as they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vidapt.inference.watch import SeenClip
     from vidapt.models.generate import Answer, Decoding
 
-Control = Literal["blind", "shuffled"]
+Control = Literal["blind", "other_clip", "shuffled_frames", "one_frame"]
 
 
 class Asked(Protocol):
@@ -34,11 +34,12 @@ class Asked(Protocol):
         """Tokens of text that are read with a clip; too many of them are a BudgetError."""
 
     def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int, changes: Sequence[str] = ()
     ) -> Iterator[list[SeenClip | BrokenClip]]:
         """See clips batch by batch, in order; the same batch gives the same bits.
 
-        Those that leave no room for `beside` tokens of text are broken.
+        Those that leave no room for `beside` tokens of text are broken. `changes` are ways in which each clip
+        is also seen with its frames changed (`inference.changed`).
         """
 
     def answer(
@@ -65,16 +66,14 @@ class Said:
     Attributes:
         about: The clip and its questions.
         model: Answers to them, in order.
-        blind: Answers without the clip; None if that was not asked for.
-        shuffled: Answers with another clip; None if not asked for, or if there is no other clip.
-        shuffled_from: Id of that clip.
+        controls: By control, answers to them; one that was not asked for, or could not be, is missing.
+        other_from: Id of the clip that the control with another clip was shown.
     """
 
     about: ClipQuestions
     model: tuple[str, ...]
-    blind: tuple[str, ...] | None
-    shuffled: tuple[str, ...] | None
-    shuffled_from: str | None
+    controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    other_from: str | None = None
 
 
 def about_one_clip(samples: Sequence[Sample]) -> list[Sample]:
@@ -139,7 +138,7 @@ def longest_question(engine: Asked, samples: Sequence[Sample]) -> int:
 def visiting_order(count: int) -> list[int]:
     """The order in which clips are seen: one from the first half of the data, one from the second, and so on.
 
-    In the control `shuffled` each clip is answered for with the next one seen, the last with the first. So
+    In the control `other_clip` each clip is answered for with the next one seen, the last with the first. So
     clip i of the first half gets clip i + n/2, which in turn gets clip i + 1: a single ring, in which no clip
     gets itself and neighbours (often cut from one recording) do not get each other. Clips that turn out
     broken are passed over without breaking the ring, and tokens of few clips are held at a time.
@@ -203,20 +202,23 @@ class Interview:
         groups = [group for group, _ in seen]
         tokens = [clip for _, clip in seen]
         model = self._answers(list(zip(tokens, groups, strict=True)))
-        blind: Sequence[tuple[str, ...]] | None = None
-        if "blind" in self.controls:
-            blind = self._without_clips(groups)
-        shuffled: Sequence[tuple[str, ...]] | None = None
-        if "shuffled" in self.controls and after is not None:
-            others = [*tokens[1:], after]
-            shuffled = self._answers(list(zip(others, groups, strict=True)))
+        found: dict[str, Sequence[tuple[str, ...]]] = {}
+        others = [*tokens[1:], after] if after is not None else []
+        for control in self.controls:
+            if control == "blind":
+                found[control] = self._without_clips(groups)
+            elif control == "other_clip":
+                if others:
+                    found[control] = self._answers(list(zip(others, groups, strict=True)))
+            else:
+                changed = [clip.changed[control] for clip in tokens]
+                found[control] = self._answers(list(zip(changed, groups, strict=True)))
         return [
             Said(
                 about=group,
                 model=model[i],
-                blind=None if blind is None else blind[i],
-                shuffled=None if shuffled is None else shuffled[i],
-                shuffled_from=None if shuffled is None else others[i].clip.id,
+                controls={control: answers[i] for control, answers in found.items()},
+                other_from=others[i].clip.id if "other_clip" in found else None,
             )
             for i, group in enumerate(groups)
         ]

@@ -12,7 +12,7 @@ from vidapt.curation.ties import sessions
 from vidapt.digests import digest
 from vidapt.measure.asking import Said, plain
 from vidapt.measure.judging import ClaimJudge, marked
-from vidapt.measure.verdicts import BLIND, MAJORITY, MODEL, SHUFFLED, Header, Verdict
+from vidapt.measure.verdicts import MAJORITY, MODEL, Header, Verdict
 from vidapt.metrics.accuracy import Majority, answer_of, majority
 from vidapt.metrics.question_types import QuestionTypes, question_types
 from vidapt.nouns import Clip, Sample
@@ -89,10 +89,7 @@ class Bench:
         """The verdicts on all answers about a clip."""
         for place, (number, sample) in enumerate(said.about.samples):
             predictions = {MODEL: said.model[place]}
-            if said.blind is not None:
-                predictions[BLIND] = said.blind[place]
-            if said.shuffled is not None:
-                predictions[SHUFFLED] = said.shuffled[place]
+            predictions |= {arm: texts[place] for arm, texts in said.controls.items()}
             if self.baseline is not None:
                 predictions[MAJORITY] = self.baseline.predict(sample, self.types.of(sample))
             clip, free = said.about.clip, self.types.is_free(sample)
@@ -109,7 +106,7 @@ class Bench:
                 free=free,
                 predictions=predictions,
                 claims={} if judge is None else {arm: judge(clip, text) for arm, text in predictions.items()},
-                shuffled_from=said.shuffled_from,
+                other_from=said.other_from,
                 sentences=() if judge is None else marked(judge, clip, predictions[MODEL]),
                 stretch=truth.stretch,
                 source=self.sources[clip],

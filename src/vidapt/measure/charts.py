@@ -15,7 +15,7 @@ class Point:
     """One mark on a scale from 0 to 1.
 
     Attributes:
-        kind: Class of the mark: majority, blind, shuffled, first, between or last.
+        kind: Class of the mark: a control such as blind or one_frame, first, between or last.
         label: What it stands for.
         value: Where it stands.
         low: Lower end of its interval.
@@ -58,6 +58,10 @@ def _scale(label: str, drawn: str) -> Markup:
     return Markup(f'<svg class="scale" {box} role="img" aria-label="{escape(label)}">{drawn}</svg>')
 
 
+_PLAIN = frozenset({"majority", "blind", "other_clip", "shuffled_frames", "one_frame"})
+"""Kinds of marks without an interval."""
+
+
 def sign(kind: str) -> Markup:
     """The mark of a kind alone, for the legend."""
     drawn = _shape(kind, 9.0, 9.0)
@@ -70,7 +74,7 @@ def _x(share: float) -> float:
 
 def _mark(point: Point, y: float) -> str:
     x = _x(point.value)
-    if point.kind in ("majority", "blind", "shuffled"):
+    if point.kind in _PLAIN:
         return _shape(point.kind, x, y)
     ends = f'x1="{_x(point.low):.1f}" x2="{_x(point.high):.1f}"'
     whisker = f'<line class="whisker {point.kind}" {ends} y1="{y}" y2="{y}"/>'
@@ -82,6 +86,10 @@ def _shape(kind: str, x: float, y: float) -> str:
         return f'<line class="majority" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 6}" y2="{y + 6}"/>'
     if kind == "blind":
         return f'<path class="blind" d="M{x:.1f} {y - 4.5}l4.5 4.5l-4.5 4.5l-4.5 -4.5z"/>'
-    if kind == "shuffled":
-        return f'<path class="shuffled" d="M{x - 3.5:.1f} {y - 3.5}l7 7m0 -7l-7 7"/>'
+    if kind == "other_clip":
+        return f'<path class="other_clip" d="M{x - 3.5:.1f} {y - 3.5}l7 7m0 -7l-7 7"/>'
+    if kind == "shuffled_frames":
+        return f'<path class="shuffled_frames" d="M{x - 4.5:.1f} {y - 2.5}l3 5l3 -5l3 5"/>'
+    if kind == "one_frame":
+        return f'<path class="one_frame" d="M{x - 3.5:.1f} {y - 3.5}h7v7h-7z"/>'
     return f'<circle class="dot {kind}" cx="{x:.1f}" cy="{y}" r="4.5"/>'

@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from vidapt.errors import ConfigError
+from vidapt.errors import ConfigError, nearest
 from vidapt.files import write_json
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
-from vidapt.measure.asking import Asked
-from vidapt.measure.evaluate import CONTROLS, Evaluation, evaluate, world_judge
+from vidapt.measure.asking import Asked, Control
+from vidapt.measure.evaluate import ALL_CONTROLS, CONTROLS, Evaluation, evaluate, world_judge
 from vidapt.measure.judging import ClaimJudge
 from vidapt.measure.paired import HEAD, Paired, paired
 from vidapt.measure.predicted import evaluate_predictions, is_predictions, read_predictions
@@ -33,7 +33,7 @@ class Asking:
     Attributes:
         data: Label file or folder of clips with questions and answers.
         train_data: Labels the majority answer is learned from.
-        controls: Whether models are also asked without the clip and with another one.
+        controls: Controls that are asked, too.
         kind: Format of the labels; None tells it from their content.
         media_root: Where the media of both lie; None is each label file's own folder.
         workers: Decoding processes; None is one per core.
@@ -41,11 +41,12 @@ class Asking:
         max_tokens: Longest answer.
         by: What clips are taken from, as `evaluate` has it.
         report: Shows progress.
+        given: Questions in place of those of the data.
     """
 
     data: Path
     train_data: Path | None = None
-    controls: bool = True
+    controls: Sequence[Control] = CONTROLS
     kind: str | None = None
     media_root: Path | None = None
     workers: int | None = None
@@ -53,11 +54,12 @@ class Asking:
     max_tokens: int = 128
     by: str | None = None
     report: Reporter = silent
+    given: Sequence[Sample] | None = None
 
     @cached_property
     def samples(self) -> list[Sample]:
         """The questions."""
-        return self._read(self.data)
+        return self._read(self.data) if self.given is None else list(self.given)
 
     @cached_property
     def learned(self) -> list[Sample] | None:
@@ -94,12 +96,27 @@ class Asking:
             out=out,
             decoding=Decoding(max_new_tokens=self.max_tokens),
             train_samples=self.learned,
-            controls=CONTROLS if self.controls else (),
+            controls=self.controls,
             workers=self.workers,
             judge=judge,
             by=self.by,
             report=self.report,
         )
+
+
+def controls_of(text: str) -> tuple[Control, ...]:
+    """Controls by their names between commas, or `all`, or `none`.
+
+    Raises:
+        ConfigError: If there is no such control.
+    """
+    if text in ("all", "none"):
+        return ALL_CONTROLS if text == "all" else ()
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in ALL_CONTROLS:
+            raise ConfigError("--controls", f"there is none called {name!r}", nearest(name, ALL_CONTROLS))
+    return tuple(control for control in ALL_CONTROLS if control in names)
 
 
 @dataclass(frozen=True)
@@ -163,7 +180,7 @@ def evaluate_models(models: Sequence[str | Path], asking: Asking, out: Path) -> 
         ConfigError: If a model is given twice.
         VidaptError: If one cannot be used, or the labels cannot.
     """
-    names = _names(models)
+    names = model_names(models)
     found = {name: asking.of(model, out / name, name) for name, model in names.items()}
     compared = Compared(found, paired(found))
     write_json(out / METRICS, compared.to_dict())
@@ -193,7 +210,7 @@ def _run(model: str | Path) -> Path | None:
     return Path(model) if (Path(model) / "run.json").is_file() else None
 
 
-def _names(models: Sequence[str | Path]) -> dict[str, str | Path]:
+def model_names(models: Sequence[str | Path]) -> dict[str, str | Path]:
     """Models by short names that tell them apart.
 
     Raises:

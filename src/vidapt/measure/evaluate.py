@@ -16,6 +16,7 @@ import transformers
 from vidapt import formats
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.files import write_json
+from vidapt.inference.changed import CHANGES
 from vidapt.measure.asking import (
     Asked,
     ClipQuestions,
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTROLS", "METRICS", "Evaluation", "evaluate", "world_judge"]
 
-CONTROLS: tuple[Control, ...] = ("blind", "shuffled")
+CONTROLS: tuple[Control, ...] = ("blind", "other_clip")
+ALL_CONTROLS: tuple[Control, ...] = (*CONTROLS, "shuffled_frames", "one_frame")
 QUESTIONS_AT_ONCE, TOKENS_AT_ONCE = 128, 32_768
 """Questions answered together: as many as read so many visual tokens, and no more than so many."""
 
@@ -75,8 +77,9 @@ def evaluate(
 ) -> Evaluation:
     """Ask a model every question, with controls, and keep every verdict.
 
-    Each clip is seen once and its visual tokens answer all its questions; the control `shuffled` uses the
-    same tokens for another clip (see `asking.visiting_order`), `blind` uses none. Verdicts go to
+    Each clip is seen once and its visual tokens answer all its questions; the control `other_clip` uses the
+    same tokens for another clip (see `asking.visiting_order`), `blind` uses none; with `shuffled_frames` and
+    `one_frame` the clip, decoded once, is seen again with its frames changed. Verdicts go to
     `predictions.jsonl` and broken clips to `quarantine.jsonl` as they come, all numbers to `metrics.json` at
     the end. A killed evaluation called again goes on behind the last finished portion of clips and ends with
     the same verdicts.
@@ -115,7 +118,8 @@ def evaluate(
     kept, finished = _finished(out, header, work, overwrite=overwrite)
     interview.remember((v.question, v.predictions[BLIND]) for v in kept.verdicts if BLIND in v.predictions)
     crew = (os.cpu_count() or 1) if workers is None else workers
-    job = _Job(engine, work, kept, finished, crew, longest_question(engine, samples))
+    changes = tuple(control for control in interview.controls if control in CHANGES)
+    job = _Job(engine, work, kept, finished, crew, longest_question(engine, samples), changes)
     with open_ledger(out, kept) as ledger, closing(job.seen(ledger.set_aside)) as seen_portions:
         for seen, after in seen_portions:
             ledger.add(verdict for said in interview.ask(seen, after) for verdict in bench.verdicts(said))
@@ -143,9 +147,10 @@ class _Job:
         finished: int,
         workers: int,
         beside: int,
+        changes: Sequence[str] = (),
     ) -> None:
         self._engine, self._work, self._finished = engine, work, finished
-        self._workers, self._beside = workers, beside
+        self._workers, self._beside, self._changes = workers, beside, changes
         self._bad = {clip.clip for clip in kept.broken}
         self.total = sum(map(len, work))
         self.done = sum(map(len, work[:finished]))
@@ -179,7 +184,9 @@ class _Job:
     def _watch(self, numbers: Sequence[int], set_aside: Callable[[Broken], None]) -> Iterator[list[Seen]]:
         """The sound clips of portions; each portion is one batch, so that it is the same in a later job."""
         batches = [[group.clip for group in self._work[number]] for number in numbers]
-        watched = self._engine.watch_batches(batches, workers=self._workers, beside=self._beside)
+        watched = self._engine.watch_batches(
+            batches, workers=self._workers, beside=self._beside, changes=self._changes
+        )
         for number, seen in zip(numbers, watched, strict=True):
             sound: list[Seen] = []
             for group, clip in zip(self._work[number], seen, strict=True):

@@ -11,13 +11,17 @@ from typing import Any
 from vidapt.errors import ConfigError
 from vidapt.measure.verdicts import (
     BLIND,
+    CONTROL_ARMS,
     MAJORITY,
     MODEL,
+    ONE_FRAME,
+    OTHER_CLIP,
     PREDICTIONS,
-    SHUFFLED,
+    SHUFFLED_FRAMES,
     Broken,
     Header,
     Verdict,
+    arm_words,
     read_kept,
 )
 from vidapt.metrics.accuracy import Accuracy, Answer, accuracy
@@ -29,10 +33,13 @@ from vidapt.metrics.text import CaptionScores, caption_scores
 CLAIM_RATES = {"false claims": "false_claim_rate", "precision": "precision", "recall": "recall"}
 """Rates of `ClaimRates` by what tables call them."""
 
-HEAD = ("question type", "n", "accuracy", "95 % interval", "majority", "blind", "shuffled")
+BESIDE = (MAJORITY, *CONTROL_ARMS)
+"""Arms that stand beside the model's."""
+
+HEAD = ("question type", "n", "accuracy", "95 % interval", *map(arm_words, BESIDE))
 """Columns of `Evaluation.rows`."""
 
-ARMS = (MODEL, BLIND, SHUFFLED, MAJORITY)
+ARMS = (MODEL, *CONTROL_ARMS, MAJORITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +115,21 @@ class Evaluation:
         model = self.arms[MODEL]
         if model.accuracy is not None:
             for kind, score in model.accuracy.types.items():
-                others = [_of_type(self.arms.get(arm), kind) for arm in (MAJORITY, BLIND, SHUFFLED)]
+                others = [_of_type(self.arms.get(arm), kind) for arm in BESIDE]
                 table.append(_row(kind, score.n, score.accuracy, others))
-            others = [_macro(self.arms.get(arm)) for arm in (MAJORITY, BLIND, SHUFFLED)]
+            others = [_macro(self.arms.get(arm)) for arm in BESIDE]
             table.append(_row("mean of types", model.accuracy.n, model.accuracy.macro, others))
         if model.claims is not None:
             for label, rate in CLAIM_RATES.items():
-                others = [_claim_rate(self.arms.get(arm), rate) for arm in (MAJORITY, BLIND, SHUFFLED)]
+                others = [_claim_rate(self.arms.get(arm), rate) for arm in BESIDE]
                 n = model.claims.total.salient if rate == "recall" else model.claims.total.claims
                 table.append(_row(label, n, getattr(model.claims, rate), others))
         if model.times is not None:
             for label, value in time_rates(model.times).items():
-                others = [_time_rate(self.arms.get(arm), label) for arm in (MAJORITY, BLIND, SHUFFLED)]
+                others = [_time_rate(self.arms.get(arm), label) for arm in BESIDE]
                 table.append(_row(label, model.times.n, value, others))
         for kind, overlap in model.overlap.items():
-            others = [_rouge(self.arms.get(arm), kind) for arm in (MAJORITY, BLIND, SHUFFLED)]
+            others = [_rouge(self.arms.get(arm), kind) for arm in BESIDE]
             table.append(_row(f"{kind} (ROUGE-L)", overlap.n, overlap.rouge_l, others))
         return table
 
@@ -226,11 +233,7 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
     controls = header.stamp.get("controls", ())
     if BLIND in controls:
         notes.append("Blind: the same model asked without any clip." + _blind_note(header))
-    if SHUFFLED in controls:
-        notes.append(
-            "Shuffled: the same model shown another clip of the set, about half the set away; "
-            "each clip serves exactly one other, and none itself."
-        )
+    notes += [said for arm, said in _CONTROLS.items() if arm in controls]
     if header.stamp.get("majority"):
         notes.append(
             "Majority: the most common training answer to the question, or else of its type; no model."
@@ -251,6 +254,21 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
     if broken:
         notes.append(f"Clips left out with their questions, because they could not be used: {len(broken)}.")
     return notes
+
+
+_CONTROLS = {
+    OTHER_CLIP: (
+        "Another clip: the same model shown another clip of the set, about half the set away; each clip "
+        "serves exactly one other, and none itself."
+    ),
+    SHUFFLED_FRAMES: (
+        "Shuffled frames: the same model shown the clip's own frames in another order, so that only what "
+        "needs their order is lost."
+    ),
+    ONE_FRAME: (
+        "One frame: the same model shown the clip's middle frame in the place of all, so that nothing moves."
+    ),
+}
 
 
 def _notes_on_data(about: Mapping[str, Any]) -> Iterator[str]:

@@ -11,14 +11,23 @@ from vidapt.measure.charts import Point, scale
 from vidapt.measure.compare import Comparison, compare
 from vidapt.measure.evaluation import Evaluation, time_rates
 from vidapt.measure.sections import signed_percent
-from vidapt.measure.verdicts import BLIND, MAJORITY, MODEL, SHUFFLED
+from vidapt.measure.verdicts import (
+    BLIND,
+    CONTROL_ARMS,
+    MAJORITY,
+    MODEL,
+    ONE_FRAME,
+    OTHER_CLIP,
+    SHUFFLED_FRAMES,
+    arm_words,
+)
 from vidapt.metrics.intervals import Interval
 
 NONE = "–"
 RATES = (("false claims", "false_claim_rate", -1), ("told", "recall", 1))
 """Rates of free texts: name in the table, name of the attribute, and whether more is better."""
 
-CONTROLS = {MAJORITY: "majority", BLIND: "blind", SHUFFLED: "shuffled"}
+CONTROLS = {arm: arm_words(arm) for arm in (MAJORITY, *CONTROL_ARMS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +201,9 @@ class Numbers:
                 )
         for arm, label, note in (
             (BLIND, "Without the clip", "accuracy of the same model, blind"),
-            (SHUFFLED, "With another clip", "accuracy of the same model, shuffled"),
+            (OTHER_CLIP, "With another clip", "accuracy of the same model, shown another clip"),
+            (SHUFFLED_FRAMES, "Frames shuffled", "accuracy of the same model, shown them in another order"),
+            (ONE_FRAME, "With one frame", "accuracy of the same model, shown no motion"),
         ):
             control = _macro(self.last, arm)
             if control is not None:
@@ -211,7 +222,7 @@ class Numbers:
     def _kinds(self) -> tuple[str, ...]:
         between = ("between",) * (len(self.labels) - 2)
         own = ("first", *between, "last") if len(self.labels) > 1 else ("last",)
-        return (*(CONTROLS[arm] for arm in self.controls), *own)
+        return (*self.controls, *own)
 
     def _table(self, rows: Sequence[Row]) -> Table:
         return Table((*(CONTROLS[arm] for arm in self.controls), *self.labels), self._kinds(), tuple(rows))

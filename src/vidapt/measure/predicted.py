@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from vidapt.measure.asking import Said, about_one_clip, by_clip
 from vidapt.measure.bench import Bench
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.measure.judging import ClaimJudge
-from vidapt.measure.verdicts import METRICS, MODEL, Kept, check_stamp, open_ledger, read_kept
+from vidapt.measure.verdicts import CONTROL_ARMS, METRICS, MODEL, Kept, check_stamp, open_ledger, read_kept
 from vidapt.nouns import Sample
 from vidapt.version import VERSION
 
@@ -33,10 +33,12 @@ class Predictions:
     Attributes:
         path: The file.
         answers: By the id of a question.
+        controls: By control, the same; only what `vidapt eval` wrote has any.
     """
 
     path: Path
     answers: Mapping[str, str]
+    controls: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def is_predictions(name: str | Path) -> bool:
@@ -52,6 +54,7 @@ def read_predictions(path: Path) -> Predictions:
         FormatError: Naming the row that cannot be read, or that answers a question for the second time.
     """
     answers: dict[str, str] = {}
+    controls: dict[str, dict[str, str]] = {}
     for where, row in _rows(path):
         if not isinstance(row, dict):
             raise FormatError(where, "is no row of answers", "give an object with an id and an answer")
@@ -65,7 +68,12 @@ def read_predictions(path: Path) -> Predictions:
         if str(name) in answers:
             raise FormatError(where, f"answers {name!r} for the second time", "keep one of them")
         answers[str(name)] = text
-    return Predictions(path, answers)
+        for arm in CONTROL_ARMS:
+            if isinstance(row.get("predictions"), dict) and isinstance(row["predictions"].get(arm), str):
+                controls.setdefault(arm, {})[str(name)] = row["predictions"][arm]
+    # A control that some questions lack compares nothing.
+    whole = {arm: found for arm, found in controls.items() if found.keys() == answers.keys()}
+    return Predictions(path, answers, whole)
 
 
 def evaluate_predictions(
@@ -104,7 +112,9 @@ def evaluate_predictions(
     bench = Bench.of(samples, train_samples, judge, by)
     header = bench.header(
         samples,
-        digest(dict(given.answers), 16),
+        digest([dict(given.answers), {arm: dict(found) for arm, found in given.controls.items()}], 16)
+        if given.controls
+        else digest(dict(given.answers), 16),
         name=name,
         versions={"vidapt": VERSION},
         predictions=str(given.path),
@@ -117,8 +127,12 @@ def evaluate_predictions(
         header = kept.header  # begun when it was begun
     with open_ledger(out, Kept(header, (), ())) as ledger:
         for group in by_clip(samples):
-            said = tuple(given.answers.get(sample.id, "") for _, sample in group.samples)
-            ledger.add(bench.verdicts(Said(group, said, None, None, None)))
+            names = [sample.id for _, sample in group.samples]
+            said = tuple(given.answers.get(name, "") for name in names)
+            controls = {
+                arm: tuple(found.get(name, "") for name in names) for arm, found in given.controls.items()
+            }
+            ledger.add(bench.verdicts(Said(group, said, controls)))
     evaluation = read_evaluation(out)
     write_json(out / METRICS, evaluation.to_dict())
     return evaluation

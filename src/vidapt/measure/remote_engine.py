@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from string import Template
@@ -22,6 +22,7 @@ from vidapt.chat.replies import Replies
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip
 from vidapt.files import write_json
+from vidapt.inference.changed import CHANGES
 from vidapt.interrupt import between_steps
 from vidapt.measure.asking import plain
 from vidapt.measure.remote import Remote
@@ -43,11 +44,13 @@ class ShownClip:
         clip: It.
         content: Its `video.identity`.
         pictures: Frames in order.
+        changed: The same with frames changed, by the name of the change (`inference.changed`).
     """
 
     clip: Clip
     content: str
     pictures: tuple[Picture, ...]
+    changed: Mapping[str, ShownClip] = field(default_factory=dict)
 
 
 class RemoteEngine:
@@ -109,7 +112,7 @@ class RemoteEngine:
         return 0
 
     def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int, changes: Sequence[str] = ()
     ) -> Iterator[list[ShownClip | BrokenClip]]:
         """Decode clips batch by batch, in order, as they are sent."""
         del beside
@@ -124,7 +127,7 @@ class RemoteEngine:
         with closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", stream)):
             for first in stream:
                 rest = islice(stream, sizes.popleft() - 1)
-                yield [self._shown(clip, frames) for clip, frames in (first, *rest)]
+                yield [self._shown(clip, frames, changes) for clip, frames in (first, *rest)]
 
     def answer(
         self, asked: Sequence[tuple[Sequence[ShownClip], Sequence[str]]], decoding: Decoding
@@ -159,14 +162,21 @@ class RemoteEngine:
             pass  # decoding says so in its turn
         return Wanted(clip, policy, size)
 
-    def _shown(self, clip: Clip, frames: Frames | BrokenClip) -> ShownClip | BrokenClip:
+    def _shown(
+        self, clip: Clip, frames: Frames | BrokenClip, changes: Sequence[str]
+    ) -> ShownClip | BrokenClip:
         if isinstance(frames, BrokenClip):
             return frames
         try:
             content = identity(clip.path)
         except OSError as error:
             return BrokenClip(clip.path, f"cannot be read: {error}")
-        return ShownClip(clip, content, tuple(pictures_of(frames, self._remote.frames.quality)))
+        quality = self._remote.frames.quality
+        changed = {
+            name: ShownClip(clip, content, tuple(pictures_of(CHANGES[name](clip, frames), quality)))
+            for name in changes
+        }
+        return ShownClip(clip, content, tuple(pictures_of(frames, quality)), changed)
 
     async def _all(
         self, asked: Sequence[tuple[Sequence[ShownClip], Sequence[str]]], decoding: Decoding

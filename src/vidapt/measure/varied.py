@@ -38,10 +38,10 @@ class VariedEngine:
         return digest([self._engine.fingerprint, *self._set], 24)
 
     def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int, changes: Sequence[str] = ()
     ) -> Iterator[list[SeenClip | BrokenClip]]:
         """See clips."""
-        return self._engine.watch_batches(batches, workers=workers, beside=beside)
+        return self._engine.watch_batches(batches, workers=workers, beside=beside, changes=changes)
 
     def answer(
         self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding
@@ -64,14 +64,14 @@ class ScaledEngine(VariedEngine):
         self._scale, self._kept = scale, kept
 
     def watch_batches(
-        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int
+        self, batches: Iterable[Sequence[Clip]], *, workers: int, beside: int, changes: Sequence[str] = ()
     ) -> Iterator[list[SeenClip | BrokenClip]]:
         """See clips, or take what was seen of them at another scale."""
-        if self._kept is not None:
+        if self._kept is not None and not changes:
             yield from self._kept.watch(self._engine, batches, workers, beside)
             return
         with at_scale(self._engine.model, self._scale):
-            yield from self._engine.watch_batches(batches, workers=workers, beside=beside)
+            yield from self._engine.watch_batches(batches, workers=workers, beside=beside, changes=changes)
 
     def answer(
         self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding

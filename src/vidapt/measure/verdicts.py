@@ -19,8 +19,23 @@ from vidapt.nouns import Clip
 
 PREDICTIONS, QUARANTINE, METRICS = "predictions.jsonl", "quarantine.jsonl", "metrics.json"
 
-MODEL, BLIND, SHUFFLED, MAJORITY = "model", "blind", "shuffled", "majority"
-"""The arms: the model as it is, without the clip, with another clip, and no model at all."""
+MODEL, BLIND, MAJORITY = "model", "blind", "majority"
+"""The model as it is, without the clip, and no model at all."""
+
+OTHER_CLIP, SHUFFLED_FRAMES, ONE_FRAME = "other_clip", "shuffled_frames", "one_frame"
+"""The model with another clip, with the clip's own frames in another order, and with one of them all "
+"along."""
+
+CONTROL_ARMS = (BLIND, OTHER_CLIP, SHUFFLED_FRAMES, ONE_FRAME)
+"""Controls that ask the model itself."""
+
+_BEFORE = {"shuffled": OTHER_CLIP}
+"""Arms by the names that earlier versions wrote."""
+
+
+def arm_words(arm: str) -> str:
+    """What tables call an arm."""
+    return {OTHER_CLIP: "another clip"}.get(arm, arm.replace("_", " "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +53,7 @@ class Verdict:
         free: Whether the answer is a text of its own, judged by its claims or by its words.
         predictions: What each arm said.
         claims: What the text of each arm claims, where a log tells truth from invention; else empty.
-        shuffled_from: Id of the clip that the arm `shuffled` saw.
+        other_from: Id of the clip that the arm `other_clip` saw.
         sentences: The model's own text in sentences, each with what the log says of it (`judging.Mark`).
         stretch: When it was, for a question about time; seconds from the clip's beginning.
         source: What the clip was taken from; clips of one are resampled together. Empty for the clip itself.
@@ -54,7 +69,7 @@ class Verdict:
     free: bool
     predictions: Mapping[str, str]
     claims: Mapping[str, ClaimCounts] = field(default_factory=dict)
-    shuffled_from: str | None = None
+    other_from: str | None = None
     sentences: tuple[tuple[str, str], ...] = ()
     stretch: Stretch | None = None
     source: str = ""
@@ -88,7 +103,7 @@ class Verdict:
             "predictions": dict(self.predictions),
             "right": {arm: self.right(arm) for arm in self.predictions},
             "claims": {arm: asdict(counts) for arm, counts in self.claims.items()},
-            "shuffled_from": self.shuffled_from,
+            "other_from": self.other_from,
             "sentences": [list(pair) for pair in self.sentences],
             "stretch": None if self.stretch is None else list(self.stretch),
             "source": self.source,
@@ -96,9 +111,10 @@ class Verdict:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Verdict:
-        """Read what `to_json` wrote, or an earlier version of it, which knew fewer keys.
+        """Read what `to_json` wrote, or an earlier version of it.
 
-        `right` is found anew.
+        That knew fewer keys, and called the arm with another clip `shuffled`. `right` is
+        found anew.
         """
         return cls(
             number=int(row["number"]),
@@ -109,9 +125,9 @@ class Verdict:
             expected=row["expected"],
             accept=tuple(row["accept"]),
             free=bool(row["free"]),
-            predictions=dict(row["predictions"]),
-            claims={arm: ClaimCounts(**counts) for arm, counts in row["claims"].items()},
-            shuffled_from=row["shuffled_from"],
+            predictions={_BEFORE.get(arm, arm): text for arm, text in row["predictions"].items()},
+            claims={_BEFORE.get(arm, arm): ClaimCounts(**counts) for arm, counts in row["claims"].items()},
+            other_from=row.get("other_from", row.get("shuffled_from")),
             sentences=tuple((text, mark) for text, mark in row["sentences"]),
             stretch=_stretch(row),
             source=row.get("source", ""),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, field_validator
 
-from vidapt.chat.shapes import Shape
+from vidapt.json_replies import Shape
 
 
 def _short(most: int) -> Any:

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from vidapt.chat.asked import Asked, Failed, Picture, Said, Stop, Tally
 from vidapt.chat.desk import Asking
-from vidapt.chat.shapes import Shape, UnreadableError, parsed, schema_of
+from vidapt.json_replies import Shape, UnreadableError, parsed, schema_of
 from vidapt.teaching.footage import Footage
 from vidapt.teaching.settings import Labelling
 from vidapt.teaching.wording import filled

@@ -1,4 +1,4 @@
-"""What answers in JSON have to be like, and reading them from whatever stands around them."""
+"""JSON that models are asked for: its schema, and reading it from whatever stands around it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ class Shape(BaseModel):
     """Base of all; keys that nobody asked for are passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+def plain_word(value: Any) -> Any:
+    """A word without capitals and spaces around it, for fields of few values; anything else as it is."""
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 def schema_of(shape: type[Shape]) -> dict[str, Any]:
@@ -51,7 +56,7 @@ def parsed(text: str, shape: type[_T]) -> _T:
         shape: What it is to be.
 
     Raises:
-        UnreadableError: Saying what is wrong, in words that whoever answered can be told.
+        UnreadableError: Saying what is wrong, in words that the model can be told.
     """
     if len(text) > MOST_LETTERS:
         raise UnreadableError(f"it is longer than {MOST_LETTERS} letters")
