@@ -10,8 +10,7 @@ from vidapt.measure.sections import PlainTable, Section, write_sections
 
 NOTES = (
     "Spearman's correlation of ranks, over all checkpoints; its interval draws checkpoints anew within each "
-    "run. Checkpoints of one run are alike, and runs are few: the interval knows nothing of runs that were not "
-    "made.",
+    "run. Checkpoints of one run are alike, and runs are few: the interval knows nothing of other runs.",
     f"A gauge whose correlation is below {LEAST:g} either way says too little of the result to be looked at "
     "while a model trains.",
 )
