@@ -58,7 +58,7 @@ def prepare(pool: Path) -> None:
     """Simulate what is missing."""
     for name, (clips, seed) in WORLDS.items():
         if not (pool / name / "dataset.json").exists():
-            simulate(pool / name, clips=clips, venue="club", seed=seed, workers=0)
+            simulate(pool / name, clips=clips, venue="club", seed=seed, workers=1)
         once(pool / name / WORDS, lambda at=pool / name, seed=seed: in_home_words(at, seed))  # type: ignore[misc]
 
 
