@@ -101,13 +101,13 @@ def checkpoints(runs: Path, pool: Path, way: str, seed: int) -> list[Path]:
     labels = few_labels(pool, clips)
     stages = [stage(f"s{number}", labels, parts, rate, STEPS) for number in range(STAGES)]
     run = trained(f"{way}-{seed}", START, seed, stages, runs / "runs")
-    return sorted(path for path in run.iterdir() if path.is_dir() and path.name[:1].isdigit())
+    return sorted(run.glob("[0-9]*/model"))
 
 
 def branched(runs: Path, pool: Path, checkpoint: Path) -> Path:
     """What comes of a checkpoint by a few more steps."""
     parts = {"towers": "frozen", "connector": "full", "language": "full"}
-    name = f"{checkpoint.parent.name}-{checkpoint.name}"
+    name = f"{checkpoint.parents[1].name}-{checkpoint.parent.name}"
     one = stage("on", pool / "branch" / WORDS, parts, 5e-4, BRANCH_STEPS)
     return trained(name, str(checkpoint), 7, [one], runs / "branches")
 
