@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vidapt.cleaning.decisions import about
+from vidapt.decisions import about
 from vidapt.errors import ConfigError, FormatError
 from vidapt.formats._row import row_of
 from vidapt.formats.vidapt_jsonl import Part
+from vidapt.looking_over.made import plain
 from vidapt.nouns import Sample
-from vidapt.reviewing.made import plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
 from pydantic import ValidationError
 
 from vidapt.appended import Appended
-from vidapt.cleaning.decisions import PERSON, Decision, about, fate, fitting, read_decisions
+from vidapt.cleaning.decisions import PERSON, fate
+from vidapt.decisions import Decision, about, fitting, read_decisions
 from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.files import check_file, exists
 from vidapt.formats.vidapt_jsonl import refuse_unwritable
+from vidapt.looking_over.book import Book
+from vidapt.looking_over.entries import Item
+from vidapt.looking_over.index import LOW
 from vidapt.metrics.kappa import cohen_kappa
-from vidapt.reviewing.book import Item
 
 
 class OvertakenError(Exception):
@@ -60,9 +63,11 @@ class Progress:
 class Ledger:
     """The file of decisions, which one process holds and any number of browsers add to.
 
+    What is written into it by other hands while it is open counts, too (`refresh`).
+
     Args:
         path: Made with the first decision; what is there already counts.
-        items: The rows.
+        book: The rows.
         by: Who decides.
 
     Raises:
@@ -70,35 +75,71 @@ class Ledger:
         TakenError: If another process has it.
     """
 
-    def __init__(self, path: Path, items: Sequence[Item], by: str = "") -> None:
-        self.path, self._items, self._by = path, items, by
+    def __init__(self, path: Path, book: Book, by: str = "") -> None:
+        self.path, self._book, self._by = path, book, by
         self._lock = Lock()
         self._changes: list[Change] = []
         self._now: dict[int, Change] = {}
-        self._checks: dict[int, str] = {}
+        self.checks: dict[int, str] = {}
         self.strangers = 0
         check_file(path)
         if exists(path):
             self._take_up()
-        self.disputed = frozenset(
-            row
-            for row, item in enumerate(items)
-            if self.check_of(row) or (item.origin and item.origin.made.flags)
-        )
-        self._checked = any(map(self.check_of, range(len(items))))
+        flagged = book.flags.having(lambda names: bool(set(names) - {LOW}))
+        disputed = flagged | book.check.having(bool)
+        for row, check in self.checks.items():
+            disputed[row] = check or flagged[row]
+        self.disputed = frozenset(np.flatnonzero(disputed).tolist())
+        self._checked = any(map(self.check_of, self.disputed))
         self._file = Appended(path)
+        self._seen = self._stamp()
 
     def _take_up(self) -> None:
         """Count what is in the file, which stays as it is."""
         _end_line(self.path)
         there = read_decisions(self.path, cut_off=True)
-        fit = fitting(self.path, there, (item.sample for item in self._items))
-        for row, item in enumerate(self._items):
-            if (decision := fit.get(item.sample.id)) is not None:
+        rows = {key: (row, now) for row, key, now in self._book.find(there)}
+        fit = fitting(self.path, there, ((key, now) for key, (_, now) in rows.items()))
+        wanted = {rows[key][0]: decision for key, decision in fit.items()}
+        for row in sorted(self._now.keys() | wanted.keys()):
+            decision, held = wanted.get(row), self.of(row)
+            if decision is None:
+                if held is not None:
+                    undone = {"verdict": "undecided", "text": "", "reason": ""}
+                    self._note(row, held.decision.model_copy(update=undone))
+            elif held is None or held.decision != decision:
                 self._note(row, decision)
-                if decision.of and item.check in ("", PERSON):  # cleaned since, as was decided
-                    self._checks[row] = decision.check
+                if decision.of and self._book.check.one(row) in ("", PERSON):  # cleaned since, as was decided
+                    self.checks[row] = decision.check
         self.strangers = len(there) - len(fit)
+
+    def refresh(self) -> None:
+        """Take in what others wrote into the file since; called whenever anybody asks.
+
+        Raises:
+            ConfigError: If it holds something else by now, or decisions about other labels.
+        """
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self._stamp() == self._seen or not self._file.there:
+            return
+        self._take_up()
+        self._reopen()
+
+    def _reopen(self) -> None:
+        """Open the file anew, which cuts off half a line, that the next one would run into."""
+        self._file.close()
+        self._file = Appended(self.path)
+        self._seen = self._stamp()
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         """Let others have the file; where nothing was decided, none is left."""
@@ -106,12 +147,22 @@ class Ledger:
 
     def check_of(self, row: int) -> str:
         """Which check changed a row, as far as is known."""
-        return self._checks.get(row, self._items[row].check)
+        return self.checks.get(row, self._book.check.one(row))
 
     def of(self, row: int) -> Change | None:
         """What holds for a row; None where it is undecided."""
         change = self._now.get(row)
         return None if change is None or change.decision.verdict == "undecided" else change
+
+    def decision(self, row: int) -> Decision | None:
+        """What a person decided of a row; None where nobody did."""
+        change = self.of(row)
+        return None if change is None else change.decision
+
+    @property
+    def decided(self) -> list[int]:
+        """Rows for which something holds."""
+        return [row for row in list(self._now) if self.of(row) is not None]
 
     def after(self, count: int) -> list[Change]:
         """Decisions behind the first `count` ones."""
@@ -132,7 +183,9 @@ class Ledger:
             ConfigError: If it is no decision, or its text is none that a label file can hold.
             VidaptError: If the disk is full.
         """
-        item = self._items[row]
+        item: Item = self._book.items[row]
+        if verdict == "rewrite" and not item.sample.answer:
+            raise ConfigError("decision", "there is no label to edit", "label the clip first")
         named = {"of": about(item.sample), "check": self.check_of(row), "reason": reason, "by": self._by}
         try:
             decision = Decision.model_validate(
@@ -145,6 +198,7 @@ class Ledger:
         except FormatError as error:
             raise ConfigError("decision", error.found, error.remedy) from None
         with self._lock:
+            self._refresh()
             holds = self.of(row)
             if seen != (holds.count if holds else 0):
                 raise OvertakenError
@@ -158,15 +212,15 @@ class Ledger:
         try:
             self._file.write(decision.model_dump(exclude_defaults=True))
             self._file.sync()
+            self._seen = self._stamp()
         except VidaptError:
-            self._file.close()
-            self._file = Appended(self.path)  # which cuts off half a line, that the next one would run into
+            self._reopen()
             raise
 
     def progress(self) -> Progress:
         """How far the work is."""
         with self._lock:
-            decided = {row: one for row in self._now if (one := self.of(row)) is not None}
+            decided = {row: one for row in self.decided if (one := self.of(row)) is not None}
         pairs = [
             (one.decision.verdict == "keep", not check)
             for row, one in decided.items()

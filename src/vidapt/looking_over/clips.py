@@ -6,8 +6,8 @@ from fastapi import HTTPException
 
 from vidapt import nouns
 from vidapt.errors import BrokenClip
-from vidapt.reviewing.book import Book
-from vidapt.reviewing.shapes import Clip
+from vidapt.looking_over.book import Book
+from vidapt.looking_over.shapes import Clip
 from vidapt.video import probe
 
 PLAYED = {

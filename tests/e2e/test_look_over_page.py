@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from clean_tools import row, rows_of, write_rows
 from footage_tools import film
-from review_tools import SCRIPT, labels, provenance, rejected
+from look_over_tools import SCRIPT, labels, provenance, rejected
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 sync_api = pytest.importorskip("playwright.sync_api", reason="drives the page in a browser")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from clean_tools import row, write_rows
 from footage_tools import film, luma
+from look_over_tools import SCRIPT, TOKEN, Up, labels, provenance, rejected, up
 from PIL import Image
-from review_tools import SCRIPT, TOKEN, Up, labels, provenance, rejected, up
 
-from vidapt.reviewing.guard import MOST_BYTES
+from vidapt.looking_over.guard import MOST_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ class Guard:
         if not _is_own(headers, method, host):
             return 403, "another site may not ask"
         if not secrets.compare_digest(first.encode(), self._token.encode()) or not slash:
-            return 404, "nothing here: open the address that `vidapt review` printed"
+            return 404, "nothing here: open the address that vidapt printed"
         if method not in ("GET", "HEAD", "POST"):
             return 405, "only GET and POST"
         if method == "POST" and kind != "application/json":

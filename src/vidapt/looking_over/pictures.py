@@ -75,7 +75,7 @@ class Pictures:
             self._waiting.clear()
             self._more.notify_all()
         for job in left:
-            job.done.set_exception(BusyError())
+            job.done.set_exception(BusyError("too many frames are wanted"))
         for hand in self._hands:
             hand.join(_FAREWELL_S)
 
@@ -96,13 +96,13 @@ class Pictures:
         with self._more:
             there = self._waiting.pop(key, job)
             if self._closed:
-                there.done.set_exception(BusyError())
+                there.done.set_exception(BusyError("too many frames are wanted"))
                 return there.done
             self._waiting[key] = there
             given_up = self._waiting.popitem(last=False)[1] if len(self._waiting) > _WAITING else None
             self._more.notify()
         if given_up is not None:
-            given_up.done.set_exception(BusyError())
+            given_up.done.set_exception(BusyError("too many frames are wanted"))
         return there.done
 
     def _next(self) -> _Job | None:

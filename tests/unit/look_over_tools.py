@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,17 @@ from clean_tools import row, write_rows
 from footage_tools import film
 from starlette.testclient import TestClient
 
-from vidapt.reviewing.app import make_app
-from vidapt.reviewing.book import Book, Sources, open_book
-from vidapt.reviewing.guard import Guard
-from vidapt.reviewing.ledger import Ledger
-from vidapt.reviewing.pictures import Pictures
+from vidapt.looking_over.app import Desk, make_app
+from vidapt.looking_over.asking import Asker
+from vidapt.looking_over.book import Book, open_book
+from vidapt.looking_over.entries import Item
+from vidapt.looking_over.freezing import Freezer
+from vidapt.looking_over.gather import Gathered, Sources
+from vidapt.looking_over.guard import Guard
+from vidapt.looking_over.index import write_index
+from vidapt.looking_over.ledger import Ledger
+from vidapt.looking_over.pictures import Pictures
+from vidapt.looking_over.seen import Moments
 
 TOKEN = "a-token-of-the-tests"
 SCRIPT = "<script>document.title = 'owned'</script>\u202e<b onclick='x()'>red</b>"
@@ -77,23 +83,37 @@ class Up:
     def get(self, path: str, **more: Any) -> Any:
         return self.client.get(f"/{TOKEN}/{path}", **more)
 
+    def post(self, path: str, body: Any) -> Any:
+        return self.client.post(f"/{TOKEN}/{path}", json=body)
+
     def decide(self, row: int, verdict: str, text: str = "", seen: int = 0) -> Any:
         wish = {"row": row, "verdict": verdict, "text": text, "seen": seen}
-        return self.client.post(f"/{TOKEN}/api/decide", json=wish)
+        return self.post("api/decide", wish)
 
     def found(self, **filters: str) -> list[int]:
         data = self.get("api/find", params=filters).content
         return [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
 
 
+def book_of(folder: Path, items: Sequence[Item]) -> Book:
+    """A book of rows that stand in no file."""
+    folder.mkdir(exist_ok=True)
+    write_index(folder, Gathered(list(items)))
+    return Book(folder)
+
+
 @contextmanager
-def up(files: Sequence[Path], decisions: Path | None = None, **more: Any) -> Iterator[Up]:
-    book = open_book(Sources(files, **more))
-    ledger = Ledger(decisions or files[0].with_name("decisions.jsonl"), book.items, "Ann")
-    pictures = Pictures(files[0].parent / "frames")
-    app = Guard(make_app(book, ledger, pictures, "Labels", "Ann"), TOKEN)
-    try:
-        yield Up(TestClient(app, base_url="http://127.0.0.1:8000"), book, ledger)
-    finally:
-        pictures.close()
-        ledger.close()
+def up(files: Sequence[Path], decisions: Path | None = None, model: str = "", **more: Any) -> Iterator[Up]:
+    home = files[0].parent
+    sources = Sources(files, **more)
+    book = open_book(sources)
+    path = decisions or files[0].with_name("decisions.jsonl")
+    with ExitStack() as held:
+        ledger = held.enter_context(closing(Ledger(path, book, "Ann")))
+        pictures = held.enter_context(closing(Pictures(home / "frames")))
+        moments, asker = held.enter_context(closing(Moments(book))), held.enter_context(closing(Asker(model)))
+        freezer = Freezer(sources, book, path)
+        desk = Desk(
+            book, ledger, pictures, moments, asker, freezer, home / "versions", "Labels", "Ann", "disputed"
+        )
+        yield Up(TestClient(Guard(make_app(desk), TOKEN), base_url="http://127.0.0.1:8000"), book, ledger)

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 from clean_tools import row, write_rows
-from review_tools import labels, provenance, rejected, up
+from look_over_tools import labels, provenance, rejected, up
 from typer.testing import CliRunner
 
 from vidapt.captioning.rows import CaptionRow
 from vidapt.captioning.rows import write_rows as write_captions
 from vidapt.cli import app
 from vidapt.errors import BrokenClip, FormatError, VidaptError
+from vidapt.looking_over.book import open_book
+from vidapt.looking_over.gather import Sources
+from vidapt.looking_over.index import LOW
+from vidapt.looking_over.pictures import BusyError, Pictures
 from vidapt.measure.verdicts import Header, Kept, Verdict, open_ledger
 from vidapt.nouns import Clip
-from vidapt.reviewing.book import Sources, open_book
-from vidapt.reviewing.find import LOW
-from vidapt.reviewing.pictures import BusyError, Pictures
 from vidapt.video import Times
 
 FACT = {
@@ -102,17 +103,17 @@ def test_what_models_say_stands_beside_their_clip(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "eval", Kept(Header({}, {}), (verdict,), ())):
         pass
     for name in ("said.jsonl", "said.parquet"):
-        with up([file], predictions=[tmp_path / name, tmp_path / "eval"]) as page:
-            said = [page.get(f"api/rows/{number}").json()["predictions"] for number in range(2)]
-        assert [(one["model"], one["text"], one["right"], one["frames"]) for one in said[0]] == [
-            ("small", "A ball.", None, [0.5, 1.5])
-        ]
-        assert [(one["model"], one["text"], one["right"]) for one in said[1]] == [
-            ("eval: model", "two", True),
-            ("eval: blind", "one", False),
-        ]
+        with up([file], runs=[tmp_path / name, f"mine={tmp_path / 'eval'}"]) as page:
+            said = [page.get(f"api/rows/{number}").json() for number in range(2)]
+            models = page.get("api/start").json()["models"]
+        assert models == ["said", "mine"]
+        (first, second), others = said[0]["answers"], said[0]["predictions"]
+        assert (first["text"], first["frames"], second["text"], others) == ("A ball.", [0.5, 1.5], None, [])
+        first, second = said[1]["answers"]
+        assert (first["text"], second["text"], second["right"]) == (None, "two", True)
+        assert second["arms"] == [{"arm": "blind", "text": "one", "right": False}]
     write_captions(tmp_path / "said.jsonl", [elsewhere])
-    book = open_book(Sources([file], predictions=[tmp_path / "said.jsonl"]))
+    book = open_book(Sources([file], runs=[tmp_path / "said.jsonl"]))
     assert book.notes == [f"{tmp_path / 'said.jsonl'} says nothing of these clips"]
 
 
@@ -133,13 +134,13 @@ def test_files_of_something_else_are_refused_with_their_line(tmp_path: Path) -> 
             open_book(Sources([file], rejected=tmp_path / "bad.jsonl"))
     for more in (
         {"rejected": tmp_path / "none"},
-        {"predictions": [tmp_path / "none"]},
-        {"predictions": [file]},
+        {"runs": [tmp_path / "none"]},
+        {"runs": [write_rows(tmp_path / "notes.jsonl", ['{"note": 1}'])]},
     ):
         with pytest.raises(FormatError):
             open_book(Sources([file], **more))  # type: ignore[arg-type]
     with pytest.raises(FormatError, match=r"no predictions\.jsonl"):
-        open_book(Sources([file], predictions=[tmp_path]))
+        open_book(Sources([file], runs=[tmp_path]))
     provenance(tmp_path, {"clip": "r0", "text": "Ball 0 rolls.", "frames": ["soon"]})
     with pytest.raises(FormatError, match="the row of 'r0' is none of labels"):
         open_book(Sources([file]))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 from typing import Annotated
 
 import numpy as np
@@ -13,18 +16,25 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
-from vidapt.reviewing.book import Book
-from vidapt.reviewing.find import Filters, Finder
-from vidapt.reviewing.footage import PLAYED, Footage
-from vidapt.reviewing.ledger import Ledger, OvertakenError
-from vidapt.reviewing.pictures import BusyError, Pictures
-from vidapt.reviewing.shapes import (
+from vidapt.looking_over.asking import Asker
+from vidapt.looking_over.book import Book
+from vidapt.looking_over.clips import PLAYED, Footage
+from vidapt.looking_over.find import Filters, Finder
+from vidapt.looking_over.freezing import Freezer
+from vidapt.looking_over.ledger import Ledger, OvertakenError
+from vidapt.looking_over.pictures import BusyError, Pictures
+from vidapt.looking_over.seen import Moments
+from vidapt.looking_over.shapes import (
     MOST_ASKED,
     Brief,
     Clip,
     Decided,
+    Frozen,
+    Name,
     News,
+    Question,
     Start,
+    Told,
     Whole,
     Wish,
     brief,
@@ -40,33 +50,60 @@ _KINDS = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg"
 _LONGEST_S = 12 * 3600.0
 
 
-def make_app(book: Book, ledger: Ledger, pictures: Pictures, title: str, by: str = "") -> FastAPI:
-    """The application, which `Guard` stands before.
+@dataclass(frozen=True)
+class Desk:
+    """What the page's server works with.
 
-    Args:
+    Attributes:
         book: What is shown.
         ledger: Where decisions go.
         pictures: Where frames come from.
+        moments: Which frames models saw.
+        asker: The model that is asked.
+        freezer: Freezes versions.
+        versions: The folder for these.
         title: Of the page.
         by: Who decides.
+        show: Which rows are shown first.
     """
+
+    book: Book
+    ledger: Ledger
+    pictures: Pictures
+    moments: Moments
+    asker: Asker
+    freezer: Freezer
+    versions: Path
+    title: str
+    by: str = ""
+    show: str = "all"
+
+
+def make_app(desk: Desk) -> FastAPI:
+    """The application, which `Guard` stands before."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    finder = Finder(book.items, ledger)
+    book, ledger = desk.book, desk.ledger
+    finder = Finder(book, ledger)
     _serve_page(app)
     _serve_rows(app, book, ledger, finder)
-    _serve_clips(app, Footage(book), pictures)
+    _serve_clips(app, Footage(book), desk)
+    _serve_work(app, desk)
 
     @app.get("/api/start")
     def start() -> Start:
         return Start(
-            title=title,
+            title=desk.title,
             file=str(ledger.path),
-            rows=len(book.items),
+            rows=len(book),
             clips=len(book.clips),
-            by=by,
+            by=desk.by,
             notes=book.notes,
             facets=finder.facets(),
             standing=ledger.progress(),
+            show=desk.show if desk.show != "disputed" or ledger.disputed else "all",
+            models=[column.name for column in book.columns],
+            asks=desk.asker.name,
+            versions=str(desk.versions),
         )
 
     @app.exception_handler(RequestValidationError)
@@ -78,11 +115,15 @@ def make_app(book: Book, ledger: Ledger, pictures: Pictures, title: str, by: str
     def told(_: object, error: VidaptError) -> Response:
         return Response(str(error), 507, media_type="text/plain")
 
+    @app.exception_handler(BusyError)
+    def busy(_: object, error: BusyError) -> Response:
+        return Response(str(error) or "too much is wanted at once", 503, media_type="text/plain")
+
     return app
 
 
 def _serve_page(app: FastAPI) -> None:
-    folder = importlib.resources.files("vidapt.reviewing") / "page"
+    folder = importlib.resources.files("vidapt.looking_over") / "page"
     files = {name: (folder / name).read_bytes() for name in _PAGE}
 
     @app.get("/{name}")
@@ -100,7 +141,7 @@ def _serve_page(app: FastAPI) -> None:
 
 def _serve_rows(app: FastAPI, book: Book, ledger: Ledger, finder: Finder) -> None:
     def known(row: int) -> int:
-        if not 0 <= row < len(book.items):
+        if not 0 <= row < len(book):
             raise HTTPException(404, "no such row")
         return row
 
@@ -120,6 +161,7 @@ def _serve_rows(app: FastAPI, book: Book, ledger: Ledger, finder: Finder) -> Non
 
     @app.get("/api/news")
     def news(after: int = 0) -> News:
+        ledger.refresh()
         return News(changes=[Decided.of(one) for one in ledger.after(after)], standing=ledger.progress())
 
     @app.post("/api/decide")
@@ -133,7 +175,7 @@ def _serve_rows(app: FastAPI, book: Book, ledger: Ledger, finder: Finder) -> Non
         return News(changes=[Decided.of(change)], standing=ledger.progress())
 
 
-def _serve_clips(app: FastAPI, clips: Footage, pictures: Pictures) -> None:
+def _serve_clips(app: FastAPI, clips: Footage, desk: Desk) -> None:
     @app.get("/api/clips/{number}")
     def one_clip(number: int) -> Clip:
         return clips.about(number)
@@ -153,11 +195,54 @@ def _serve_clips(app: FastAPI, clips: Footage, pictures: Pictures) -> None:
         if at is not None and not 0 <= at <= _LONGEST_S:
             raise HTTPException(404, "no such moment")
         policy = Uniform(count=1) if at is None else Times(times=(round(at, 3),))
-        waiting = await run_in_threadpool(pictures.frame, clips.clip(number), policy, SIDES[large])
+        waiting = await run_in_threadpool(desk.pictures.frame, clips.clip(number), policy, SIDES[large])
         try:
             data = await asyncio.shield(asyncio.wrap_future(waiting))
         except BrokenClip as error:
             raise HTTPException(404, error.reason) from None
-        except BusyError:
-            raise HTTPException(503, "too many frames are wanted") from None
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
+
+    @app.get("/api/clips/{number}/seen")
+    async def seen(number: int, column: Annotated[int, Query(ge=0)]) -> list[float]:
+        """Seconds of the file at which a model looked, found anew by its policy; none where nobody knows."""
+        clips.clip(number)
+        if column >= len(desk.book.columns):
+            raise HTTPException(404, "no such model")
+        waiting = await run_in_threadpool(desk.moments.of, number, column)
+        try:
+            return [] if waiting is None else await asyncio.shield(asyncio.wrap_future(waiting))
+        except BrokenClip as error:
+            raise HTTPException(404, error.reason) from None
+
+
+def _serve_work(app: FastAPI, desk: Desk) -> None:
+    freezing = Lock()
+
+    @app.post("/api/ask")
+    async def ask(question: Question) -> Told:
+        """What the model says to a row's question now."""
+        if not desk.asker.name:
+            raise HTTPException(404, "no model is named: start again with --model")
+        if question.row >= len(desk.book):
+            raise HTTPException(404, "no such row")
+        item = await run_in_threadpool(desk.book.items.__getitem__, question.row)
+        waiting = desk.asker.ask(item.sample, blind=question.blind)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(waiting))
+        except BrokenClip as error:
+            raise HTTPException(404, error.reason) from None
+
+    @app.post("/api/freeze")
+    def freeze(name: Name) -> Frozen:
+        """Freeze all rows as they stand."""
+        if not freezing.acquire(blocking=False):
+            raise BusyError("a version is being frozen already")
+        try:
+            desk.ledger.refresh()
+            out = desk.versions / name.name
+            found = desk.freezer.freeze(out, lambda row, _: desk.ledger.decision(row))
+        finally:
+            freezing.release()
+        return Frozen(
+            folder=str(out.absolute()), version=found.version, rows=found.rows, left_out=found.left_out
+        )

@@ -11,14 +11,16 @@ import pytest
 from clean_tools import row, rows_of, run, write_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from review_tools import labels, rejected, up
+from look_over_tools import book_of, labels, rejected, up
 
-from vidapt.cleaning.decisions import about, read_decisions
+from vidapt.decisions import about, read_decisions
 from vidapt.errors import ConfigError, VidaptError
 from vidapt.locks import TakenError
+from vidapt.looking_over.book import Book, open_book
+from vidapt.looking_over.entries import Item
+from vidapt.looking_over.gather import Sources
+from vidapt.looking_over.ledger import Ledger, OvertakenError
 from vidapt.nouns import Clip, Sample, Turn
-from vidapt.reviewing.book import Item, Sources, open_book
-from vidapt.reviewing.ledger import Ledger, OvertakenError
 
 REFUSED = "I'm sorry, but I can't help with that."
 
@@ -113,7 +115,7 @@ def test_a_text_that_no_label_file_holds_is_refused(tmp_path: Path, text: str) -
     assert not (tmp_path / "decisions.jsonl").exists()
 
 
-def items(count: int = 3, word: str = "rolls") -> list[Item]:
+def rolling(count: int = 3, word: str = "rolls") -> list[Item]:
     def sample(name: str) -> Sample:
         turns = (Turn("user", "what?"), Turn("assistant", f"{name} {word}"))
         return Sample(name, (Clip(name, Path("/c.mp4")),), turns)
@@ -121,47 +123,55 @@ def items(count: int = 3, word: str = "rolls") -> list[Item]:
     return [Item(sample(f"r{number}"), (0,)) for number in range(count)]
 
 
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    """Three rows that say that something rolls."""
+    return book_of(tmp_path_factory.mktemp("book"), rolling())
+
+
 @pytest.mark.parametrize(
     "content", [b'{"id": "a", "question": "?", "answer": "!"}', b"notes of mine", b"[1, 2]\n", b"\x00\xff"]
 )
-def test_another_file_is_refused_and_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+def test_another_file_is_refused_and_stays_as_it_is(tmp_path: Path, book: Book, content: bytes) -> None:
     (tmp_path / "notes.jsonl").write_bytes(content)
     with pytest.raises(ConfigError, match=r"notes\.jsonl:1"):
-        Ledger(tmp_path / "notes.jsonl", items())
+        Ledger(tmp_path / "notes.jsonl", book)
     assert (tmp_path / "notes.jsonl").read_bytes() == content
 
 
-def test_decisions_about_other_labels_are_refused_plainly(tmp_path: Path) -> None:
+def test_decisions_about_other_labels_are_refused_plainly(tmp_path: Path, book: Book) -> None:
     file = tmp_path / "d.jsonl"
-    ledger = Ledger(file, items(word="stops"))
+    stops = book_of(tmp_path / "stops", rolling(word="stops"))
+    ledger = Ledger(file, stops)
     ledger.decide(0, "drop", "", "", 0)
     with pytest.raises(TakenError):
-        Ledger(file, items(word="stops"))
+        Ledger(file, stops)
     ledger.close()
     before = file.read_bytes()
     with pytest.raises(
         ConfigError, match="none of its 1 decisions is about these labels; the first is about 'r0'"
     ):
-        Ledger(file, items())
+        Ledger(file, book)
     write_rows(tmp_path / "labels.jsonl", [row("r0", "It rolls.")])
     with pytest.raises(ConfigError, match="none of its 1 decisions"):
         run(tmp_path / "labels.jsonl", tmp_path / "clean.jsonl", decisions=file)
     assert file.read_bytes() == before
-    mixed = Ledger(file, [*items(2), *items(3, word="stops")[:1]][1:])
+    rows = [*rolling(2), *rolling(3, word="stops")[:1]][1:]
+    mixed = Ledger(file, book_of(tmp_path / "mixed", rows))
     assert (mixed.strangers, mixed.of(1).decision.verdict) == (0, "drop")  # type: ignore[union-attr]
     mixed.close()
 
 
-def test_lines_of_a_person_and_of_a_power_cut(tmp_path: Path) -> None:
+def test_lines_of_a_person_and_of_a_power_cut(tmp_path: Path, book: Book) -> None:
     file = tmp_path / "d.jsonl"
     file.write_text('{"id": "r0", "verdict": "keep"}\n{"id": "r1", "verdict": "drop"}')
-    ledger = Ledger(file, items())
+    ledger = Ledger(file, book)
     ledger.decide(2, "keep", "", "", 0)
     ledger.close()
     assert [one["id"] for one in rows_of(file)] == ["r0", "r1", "r2"]
     with file.open("ab") as more:
         more.write(b'{"id": "r0", "verdict": "dr')
-    ledger = Ledger(file, items())
+    ledger = Ledger(file, book)
     ledger.decide(1, "keep", "", "", 2)
     ledger.close()
     assert {key: one.verdict for key, one in read_decisions(file).items()} == dict.fromkeys(
@@ -169,9 +179,11 @@ def test_lines_of_a_person_and_of_a_power_cut(tmp_path: Path) -> None:
     )
 
 
-def test_a_disk_that_was_full_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_was_full_for_a_while(
+    tmp_path: Path, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "d.jsonl"
-    ledger = Ledger(file, items())
+    ledger = Ledger(file, book)
 
     def half(own: Any, line: Any) -> None:
         with own.path.open("ab") as written:
@@ -198,12 +210,12 @@ VERDICTS = st.sampled_from(["keep", "drop", "rewrite", "undecided"])
     )
 )
 def test_what_is_shown_is_what_the_file_says(
-    tmp_path: Path, wishes: list[tuple[int, str, str, bool]]
+    tmp_path: Path, book: Book, wishes: list[tuple[int, str, str, bool]]
 ) -> None:
     """Whatever is decided in whatever order, and however often the page is started anew."""
     file = tmp_path / "d.jsonl"
     file.unlink(missing_ok=True)
-    ledger = Ledger(file, items())
+    ledger = Ledger(file, book)
     for number, verdict, text, anew in wishes:
         seen = 0 if (held := ledger.of(number)) is None else held.count
         try:
@@ -214,7 +226,7 @@ def test_what_is_shown_is_what_the_file_says(
             ledger.decide(number, "keep", "", "", 999)
         if anew:
             ledger.close()
-            ledger = Ledger(file, items())
+            ledger = Ledger(file, book)
     shown = {f"r{n}": one.decision.verdict for n in range(3) if (one := ledger.of(n)) is not None}
     ledger.close()
     written = {key: one.verdict for key, one in read_decisions(file).items()} if file.exists() else {}
@@ -242,9 +254,9 @@ def test_labels_may_be_those_before_or_behind_a_cleaning(tmp_path: Path) -> None
         open_book(Sources([other], rejected=aside))
 
 
-def test_a_file_that_is_gone_takes_no_decision_along(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_takes_no_decision_along(tmp_path: Path, book: Book) -> None:
     file = tmp_path / "decisions.jsonl"
-    ledger = Ledger(file, items())
+    ledger = Ledger(file, book)
     ledger.decide(0, "keep", "", "", 0)
     file.unlink()
     with pytest.raises(ConfigError, match="deleted or replaced while the page was up"):
