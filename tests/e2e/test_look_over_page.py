@@ -1,4 +1,4 @@
-"""`vidapt review` as a person uses it: the command, and its page in a browser, by keys and on a phone."""
+"""`vidapt look-over` and `vidapt review` as a person uses them: in a browser, by keys and on a phone."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ DISPUTED = [
 
 
 @contextmanager
-def serving(*words: str | Path) -> Iterator[dict[str, Any]]:
-    command = [sys.executable, "-m", "vidapt", "review", *map(str, words), "--json", "--by", "Ann"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def serving(*words: str | Path, command: str = "review") -> Iterator[dict[str, Any]]:
+    """What a command says that puts the page up."""
+    line_words = [sys.executable, "-m", "vidapt", command, *map(str, words), "--json", "--by", "Ann"]
+    with subprocess.Popen(line_words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         try:
@@ -243,7 +244,7 @@ def test_a_phone_shows_the_clip_or_the_rows(tmp_path: Path, browser: Any) -> Non
         answer(page, "Ball 1 rolls.")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 360
-        page.locator("text=Keep").first.tap()
+        page.locator("text=Restore").first.tap()
         answer(page, "Ball 2 rolls.")
         page.tap("#rows-button")
         sync_api.expect(page.locator("#row")).to_be_hidden()

@@ -45,7 +45,19 @@ from vidapt.video import Times, Uniform
 SIDES = (240, 960)
 """Longest sides of frames, in pixels: small ones for lists, large ones to look at."""
 
-_PAGE = ("index.html", "icon.svg", "page.css", "main.js", "api.js", "list.js", "clip.js", "row.js", "dom.js")
+_PAGE = (
+    "index.html",
+    "icon.svg",
+    "page.css",
+    "main.js",
+    "api.js",
+    "list.js",
+    "clip.js",
+    "row.js",
+    "dom.js",
+    "beside.js",
+    "freeze.js",
+)
 _KINDS = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
 _LONGEST_S = 12 * 3600.0
 

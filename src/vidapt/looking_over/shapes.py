@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -96,10 +97,15 @@ class Arm(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a model said to a row's question, if anything; `spans` are seconds of the file."""
+    """What a model said to a row's question; `spans` are seconds of the file.
+
+    Where it was asked only one thing about the clip, such as to describe it, that `question` and its answer
+    stand here; `text` is None where it was asked more, and not this.
+    """
 
     column: int
     model: Text
+    question: Text = ""
     text: Text | None = None
     right: bool | None = None
     spans: list[tuple[float, float]] = []
@@ -255,10 +261,10 @@ def whole(number: int, book: Book, ledger: Ledger) -> Whole:
         claims=_claimed(item),
         split=item.split,
         differ=list(item.differ),
-        answers=_answers(own, book, begin),
+        answers=_answers(own, said, book, begin),
         spans=spans_of(sample.answer, begin),
         others=[brief(row, book, ledger) for row in _others(number, item, book)],
-        predictions=[one for one in said if one not in own and not one.arm][:_OTHERS],
+        predictions=_besides(own, said)[:_OTHERS],
     )
 
 
@@ -290,19 +296,27 @@ def _same(claim: Claim) -> tuple[int, str]:
     return claim.turn, claim.text.strip(" .,;").casefold()
 
 
-def _answers(own: list[Said], book: Book, begin: float) -> list[Answer]:
+def _answers(own: list[Said], said: list[Said], book: Book, begin: float) -> list[Answer]:
     """What each model said to a row, in the order of their columns."""
     found = []
     for number, column in enumerate(book.columns):
         mine = [one for one in own if one.model == column.name]
-        main = next((one for one in mine if not one.arm), None)
+        asked = [one for one in said if one.model == column.name and not one.arm]
+        main = next((one for one in mine if not one.arm), asked[0] if len(asked) == 1 else None)
         arms = [Arm(arm=one.arm, text=one.text, right=one.right) for one in mine if one.arm]
         answer = Answer(column=number, model=column.name, arms=arms, policy=column.policy is not None)
         if main is not None:
             told = {"text": main.text, "right": main.right, "frames": main.frames}
+            told |= {"question": "" if main in mine else main.question}
             answer = answer.model_copy(update=told | {"spans": spans_of(main.text, begin)})
         found.append(answer)
     return found
+
+
+def _besides(own: list[Said], said: list[Said]) -> list[Said]:
+    """What models said of a clip that stands in no column."""
+    asked = Counter(one.model for one in said if not one.arm)
+    return [one for one in said if one not in own and not one.arm and asked[one.model] > 1]
 
 
 def _others(number: int, item: Item, book: Book) -> list[int]:

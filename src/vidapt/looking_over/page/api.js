@@ -2,7 +2,7 @@
 
 async function ask(path, options) {
   const answer = await fetch(path, options).catch(() => {
-    throw new Error("The server does not answer. Is `vidapt review` still running?");
+    throw new Error("The server does not answer. Is vidapt still running?");
   });
   if (answer.ok) return answer;
   const text = await answer.text();
@@ -20,6 +20,7 @@ export const start = () => read("api/start");
 export const row = (number) => read(`api/rows/${number}`);
 export const clip = (number) => read(`api/clips/${number}`);
 export const news = (after) => read(`api/news?after=${after}`);
+export const seen = (number, column) => read(`api/clips/${number}/seen?column=${column}`);
 export const footage = (number) => `clips/${number}`;
 
 export const frame = (number, at = null, large = false) =>
@@ -33,7 +34,11 @@ export async function find(filters) {
   return new Uint32Array(await answer.arrayBuffer());
 }
 
-export async function decide(wish) {
+async function send(path, body) {
   const headers = { "content-type": "application/json" };
-  return (await ask("api/decide", { method: "POST", headers, body: JSON.stringify(wish) })).json();
+  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
 }
+
+export const decide = (wish) => send("api/decide", wish);
+export const answer = (row, blind) => send("api/ask", { row, blind });
+export const freeze = (name) => send("api/freeze", { name });

@@ -4,6 +4,11 @@ import { el, seconds } from "./dom.js";
 
 const STEPS_S = 0.25; // between the frames that stand in for a film
 
+function at(node, top) {
+  node.style.top = `${top}px`;
+  return node;
+}
+
 export class Player {
   constructor({ clip, name, start_s, end_s }) {
     Object.assign(this, { clip, start: start_s, end: end_s, playing: null });
@@ -114,14 +119,21 @@ export class Player {
     this.seek(this.start + ((event.clientX - left) / width) * (this.end - this.start));
   }
 
-  // Moments as ticks, stretches as bars: seconds of the file.
-  draw(moments, stretches) {
-    const bars = stretches.map(({ from, to, words, kind }) => {
-      const bar = el("i", { class: `stretch ${kind}`, title: `${seconds(from)} to ${seconds(to)}: ${words}` });
-      bar.style.left = this.share(from);
-      bar.style.width = `calc(${this.share(to)} - ${this.share(from)})`;
-      return bar;
-    });
+  // Moments as ticks; of each lane (who says so) its stretches as bars: seconds of the file.
+  draw(moments, lanes) {
+    const some = lanes.filter(({ stretches }) => stretches.length), high = Math.max(22, 15 * some.length + 6);
+    this.line.style.height = `${high}px`;
+    const bars = some.flatMap(({ name, kind, stretches }, lane) => [
+      ...stretches.map(({ from, to, words }) => {
+        const bar = el("i", { class: `stretch ${kind}`, title: `${name}, ${seconds(from)} to ${seconds(to)}: ${words}` });
+        bar.style.left = this.share(from);
+        bar.style.width = `calc(${this.share(to)} - ${this.share(from)})`;
+        bar.style.top = `${3 + 15 * lane}px`;
+        bar.style.height = "13px";
+        return bar;
+      }),
+      lane || some.length > 1 ? at(el("span", { class: "lane" }, name), 3 + 15 * lane) : null,
+    ]).filter(Boolean);
     const ticks = moments.map((at) => {
       const tick = el("i", { class: "tick", title: seconds(at) });
       tick.style.left = this.share(at);

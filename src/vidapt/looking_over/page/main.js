@@ -1,15 +1,16 @@
 // The page: which rows there are, which one is looked at, and what is decided of it.
 import * as api from "./api.js";
 import { by, el, shown } from "./dom.js";
+import { makeFreezing, openFreezing } from "./freeze.js";
 import { List } from "./list.js";
-import { drawAnswer, drawRow, VERDICTS } from "./row.js";
+import { drawAnswer, drawRow, showBlind, VERDICTS } from "./row.js";
 
 const NEWS_MS = 3000;
 const filters = by("filters"), box = by("row");
-const list = new List(by("list"), drawItem, (position) => { act(() => show(position)); narrow(false); });
-const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), opening: 0, shown: 0, deciding: null };
+const list = new List(by("list"), drawItem, (position) => { tiles(false); act(() => show(position)); narrow(false); });
+const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), opening: 0, shown: 0, deciding: null, blind: false, about: null };
 
-function drawItem(node, brief, position, still) {
+function drawItem(node, brief, still) {
   const key = brief ? `${brief.row} ${brief.decision?.seen ?? 0}` : "";
   if (!brief) return void (node.dataset.key !== "" && ((node.dataset.key = ""), node.replaceChildren()));
   if (node.dataset.key !== key) {
@@ -22,6 +23,7 @@ function drawItem(node, brief, position, still) {
         el("div", { class: "soft text" }, brief.text)));
   }
   const thumb = node.firstChild;
+  node.title = grid() ? shown(`${brief.question}\n${brief.text}`) : "";
   if (still && brief.clip !== null && !thumb.firstChild) {
     const picture = el("img", { src: api.frame(brief.clip), alt: "", onerror: () => thumb.classList.add("broken") });
     thumb.append(picture);
@@ -45,7 +47,7 @@ async function open(number) {
   const row = await api.row(number);
   if (mine !== state.opening) return;
   state.view?.player?.close();
-  state.view = drawRow(box, row, (other) => act(() => jump(other)), state.checked);
+  state.view = drawRow(box, row, { jump: (other) => act(() => jump(other)), edit: (text) => edit(text), tell, checked: state.checked, asks: state.about.asks, blind: state.blind });
   box.scrollTop = 0;
   state.shown = mine;
   history.replaceState(null, "", `#${number}`);
@@ -65,7 +67,7 @@ async function find(wanted = null) {
   list.set(order);
   by("found").textContent = `${order.length.toLocaleString("en")} ${order.length === 1 ? "row" : "rows"}`;
   if (order.length) await show(Math.max(0, wanted === null ? 0 : order.indexOf(wanted)));
-  else { state.view = null; box.replaceChildren(el("p", { class: "missing" }, "No row is like that.")); buttons(); }
+  else { state.view?.player?.close(); state.view = null; box.replaceChildren(el("p", { class: "missing" }, "No row is like that.")); buttons(); }
 }
 
 function take({ changes, standing }) {
@@ -113,15 +115,17 @@ async function undo() {
   await jump(wish.row);
 }
 
-function edit() {
+function edit(begun = null) {
   const { row, answer } = state.view ?? {};
   if (!row || state.editing) return;
-  const field = el("textarea", { value: row.decision?.verdict === "rewrite" ? row.decision.text : row.now_answer ?? row.answer, maxLength: 1 << 20, "aria-label": "Answer" });
+  if (!row.answer) return tell("There is no label to edit.");
+  const field = el("textarea", { value: begun ?? (row.decision?.verdict === "rewrite" ? row.decision.text : row.now_answer ?? row.answer), maxLength: 1 << 20, "aria-label": "Answer" });
   const save = () => act(() => alone(() => (field.value === row.answer ? decide("keep") : decide("rewrite", field.value))));
   const cancel = () => { state.editing = null; drawAnswer(state.view); buttons(); };
   state.editing = { save, cancel };
   answer.replaceChildren(el("h3", {}, "Answer"), field,
     el("p", { class: "buttons" }, el("button", { class: "good", onclick: save }, "Save"), el("button", { onclick: cancel }, "Cancel")));
+  answer.scrollIntoView({ block: "nearest" });
   field.focus();
   buttons();
 }
@@ -140,15 +144,25 @@ function step(by) {
   if (next !== undefined) player.seek(next);
 }
 
+// As the checks have it: taken as they rewrote it, set aside as they did, or kept.
+const accept = (row) => (row.now_answer != null ? decide("rewrite", row.now_answer) : decide(row.verdict === "drop" ? "drop" : "keep"));
+
 const ACTIONS = {
+  accept: () => alone(() => accept(state.view.row)),
   keep: () => alone(() => decide("keep")),
   drop: () => alone(() => decide("drop")),
   take: () => state.view?.row.now_answer != null && alone(() => decide("rewrite", state.view.row.now_answer)),
   undo: () => alone(undo, true),
-  edit,
+  edit: () => edit(),
   open: nextOpen,
   next: () => show(list.at + 1),
   previous: () => show(list.at - 1),
+  down: () => show(grid() ? Math.min(list.at + list.across, list.order.length - 1) : list.at + 1),
+  up: () => show(grid() ? Math.max(list.at - list.across, 0) : list.at - 1),
+  tiles: () => tiles(!grid()),
+  look: () => grid() && tiles(false),
+  blind: () => { state.blind = !state.blind; if (state.view) showBlind(state.view, state.blind); },
+  freeze: () => openFreezing(state.about.versions),
   reason: () => state.view?.why.focus(),
   play: () => state.view?.player?.toggle(),
   back: () => step(-1),
@@ -157,11 +171,13 @@ const ACTIONS = {
   filter: () => { narrow(true); filters.show.focus(); },
   help: () => by("help").showModal(),
 };
-const KEYS = { k: "keep", d: "drop", t: "take", e: "edit", u: "undo", o: "open", n: "next", p: "previous", ArrowDown: "next", ArrowUp: "previous", r: "reason", " ": "play", ",": "back", ".": "on", "/": "search", f: "filter", "?": "help" };
+const DECIDES = new Set(["accept", "keep", "drop", "take", "edit", "undo", "reason"]);
+const KEYS = { a: "accept", k: "keep", d: "drop", x: "drop", t: "take", g: "tiles", Enter: "look", b: "blind", e: "edit", u: "undo", o: "open", n: "next", p: "previous", ArrowRight: "next", ArrowLeft: "previous", ArrowDown: "down", ArrowUp: "up", r: "reason", " ": "play", ",": "back", ".": "on", "/": "search", f: "filter", "?": "help" };
 
 // Writes one decision after the other. A key that is pressed meanwhile would mean a row that was not seen yet, and
 // is not heeded; undoing waits, as it is clear what it means.
 async function alone(action, waits = false) {
+  if (!state.view) return;
   if (state.deciding && !waits) return;
   const mine = (state.deciding = Promise.resolve(state.deciding).catch(() => {}).then(action));
   await mine.finally(() => { if (state.deciding === mine) state.deciding = null; });
@@ -178,14 +194,15 @@ async function act(action) {
 
 document.addEventListener("keydown", (event) => {
   const field = event.target.closest("input, textarea, select");
-  if (by("help").open) return;
+  if (document.querySelector("dialog[open]")) return;
   if (state.editing && (event.key === "Escape" || (event.key === "Enter" && (event.ctrlKey || event.metaKey)))) {
     event.preventDefault();
     return event.key === "Escape" ? state.editing.cancel() : state.editing.save();
   }
   if (field) return void ((event.key === "Escape" || (event.key === "Enter" && field !== filters.text)) && field.tagName !== "TEXTAREA" && field.blur());
   const name = KEYS[event.key];
-  if (!name || event.ctrlKey || event.metaKey || event.altKey || (event.key === " " && event.target.closest("button"))) return;
+  if (grid() && DECIDES.has(name)) return; // of a tile too little is seen
+  if (!name || event.ctrlKey || event.metaKey || event.altKey || ([" ", "Enter"].includes(event.key) && event.target.closest("button, a"))) return;
   event.preventDefault();
   act(ACTIONS[name]);
 });
@@ -195,10 +212,21 @@ function buttons() {
   for (const button of by("actions").children) {
     const name = button.dataset.do;
     button.disabled = !row || busy;
-    if (name === "take") button.hidden = row?.now_answer == null;
+    if (name === "keep") button.hidden = !row || row.verdict === "keep";
+    if (name === "drop") button.hidden = row?.verdict === "drop";
     const mine = { keep: "keep", drop: "drop" }[name];
     button.setAttribute("aria-pressed", Boolean(mine && row?.decision?.verdict === mine));
   }
+}
+
+const grid = () => document.body.classList.contains("tiles");
+
+function tiles(wanted) {
+  if (wanted === grid() || (wanted && editing())) return;
+  document.body.classList.toggle("tiles", wanted);
+  by("tiles-button").setAttribute("aria-pressed", wanted);
+  if (wanted) state.view?.player?.pause();
+  list.tiles(wanted);
 }
 
 function narrow(rows) {
@@ -223,7 +251,7 @@ function choices(name, counts) {
 }
 
 async function begin() {
-  const about = await api.start();
+  const about = (state.about = await api.start());
   by("title").textContent = document.title = about.title;
   by("file").textContent = `Decisions go to ${shown(about.file)}${about.by && `, by ${shown(about.by)}`}.`;
   by("notes").textContent = about.notes.map(shown).join(". ");
@@ -231,16 +259,19 @@ async function begin() {
   for (const [name, counts] of Object.entries(about.facets)) choices(name, counts);
   take({ changes: [], standing: about.standing });
   state.checked = Object.keys(about.facets.check).length > 0;
-  if (about.standing.disputed) filters.show.value = "disputed";
+  filters.show.value = about.show;
   filters.addEventListener("change", () => act(find));
   filters.addEventListener("submit", (event) => { event.preventDefault(); filters.text.blur(); });
   filters.text.addEventListener("input", () => { clearTimeout(find.timer); find.timer = setTimeout(() => act(find), 250); });
   by("actions").addEventListener("click", ({ target }) => { const name = target.closest("button")?.dataset.do; if (name) act(ACTIONS[name]); });
   by("help-button").addEventListener("click", ACTIONS.help);
+  by("tiles-button").addEventListener("click", ACTIONS.tiles);
+  by("freeze-button").addEventListener("click", ACTIONS.freeze);
+  makeFreezing();
   by("rows-button").addEventListener("click", () => narrow(!document.body.classList.contains("shows-rows")));
   const wanted = /^#\d+$/.test(location.hash) ? Number(location.hash.slice(1)) : null;
   await find(wanted);
-  setInterval(() => document.hidden || look().catch(() => {}), NEWS_MS);
+  setInterval(() => document.hidden || look().catch((error) => error.status && tell(error.message)), NEWS_MS);
 }
 
 act(begin);
