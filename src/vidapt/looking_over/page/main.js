@@ -8,7 +8,7 @@ import { drawAnswer, drawRow, showBlind, VERDICTS } from "./row.js";
 const NEWS_MS = 3000;
 const filters = by("filters"), box = by("row");
 const list = new List(by("list"), drawItem, (position) => { tiles(false); act(() => show(position)); narrow(false); });
-const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), opening: 0, shown: 0, deciding: null, blind: false, about: null };
+const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), finding: 0, opening: 0, shown: 0, deciding: null, blind: false, about: null };
 
 function drawItem(node, brief, still) {
   const key = brief ? `${brief.row} ${brief.decision?.seen ?? 0}` : "";
@@ -63,7 +63,9 @@ function jump(number) {
 }
 
 async function find(wanted = null) {
+  const mine = ++state.finding;
   const order = await api.find(new FormData(filters));
+  if (mine !== state.finding) return; // filters were changed meanwhile
   list.set(order);
   by("found").textContent = `${order.length.toLocaleString("en")} ${order.length === 1 ? "row" : "rows"}`;
   if (order.length) await show(Math.max(0, wanted === null ? 0 : order.indexOf(wanted)));
