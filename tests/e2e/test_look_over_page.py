@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from clean_tools import row, rows_of, write_rows
 from footage_tools import film
-from look_over_tools import SCRIPT, labels, provenance, rejected
+from look_over_tools import SCRIPT, labels, provenance, rejected, verdicts
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 sync_api = pytest.importorskip("playwright.sync_api", reason="drives the page in a browser")
@@ -303,3 +303,95 @@ def test_a_list_longer_than_browsers_draw_is_scrolled_faster(tmp_path: Path, bro
             sync_api.expect(page.locator(".item.at")).to_be_in_viewport()
         page.locator("#list").evaluate("box => { box.scrollTop = 0; }")
         sync_api.expect(page.locator(".item").first).to_contain_text("Ball 0 rolls.")
+
+
+def test_models_stand_beside_labels(tmp_path: Path, browser: Any) -> None:
+    """Claims, differences, answers without the clip, times on the line; a claim taken out; frozen at last."""
+    text = "It rolls from 0.5 to 1.0 s. It flies."
+    base = {"turn": 1, "type": "action"}
+    told = [
+        base | {"start": 0, "end": 27, "text": text[:27], "verdict": "supported", "evidence": 2.5},
+        base | {"start": 27, "end": 37, "text": text[27:], "verdict": "contradicted", "evidence": -1.0},
+    ]
+    labels(tmp_path, 3)
+    file = write_rows(
+        tmp_path / "labels.jsonl",
+        [row(f"r{n}", text, claims=told) if n < 2 else row("r2", "Still.") for n in range(3)],
+    )
+    said = {"model": f"It rolls from 1.5 to 2.5 s. {SCRIPT}", "blind": "Nothing to be seen."}
+    run = verdicts(tmp_path / "eval", tmp_path, "billiards-home", r0=said)
+    captions = write_rows(tmp_path / "other.jsonl", [{"id": "r0", "answer": "It sleeps."}])
+    expect = sync_api.expect
+    with (
+        serving(file, f"base={run}", captions, command="look-over") as about,
+        looking(browser, about["url"]) as page,
+    ):
+        expect(page.locator(".beside .card h3").nth(1)).to_contain_text("base")
+        expect(page.locator(".claim.contradicted")).to_have_text("It flies.")
+        expect(page.locator(".card mark.other").first).to_contain_text("1.5")
+        assert page.locator(".card script, .card b[onclick]").count() == 0
+        expect(page.locator(".line .stretch.said")).to_have_count(1)
+        expect(page.locator(".line .stretch.model")).to_have_count(1)
+        expect(page.locator(".line .tick")).to_have_count(18)  # found anew by the model's policy
+        blind = page.locator("text=Nothing to be seen.")
+        expect(blind).to_be_hidden()
+        page.keyboard.press("b")
+        expect(blind).to_be_visible()
+        page.locator(".claims .contradicted button").click()
+        expect(page.locator("textarea")).to_have_value("It rolls from 0.5 to 1.0 s.")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#row .eyebrow")).to_contain_text("r1")
+        page.keyboard.press("x")
+        expect(page.locator("#row .eyebrow")).to_contain_text("r2")
+        page.keyboard.press("a")
+        expect(page.locator(".decision.keep")).to_be_visible()
+        page.click("#freeze-button")
+        page.fill("#freeze-name", "v1")
+        page.keyboard.press("Enter")
+        expect(page.locator("#frozen")).to_contain_text("2 rows are frozen")
+        page.click("#freeze-form button[value=close]")
+        page.select_option("select[name=differ]", "other differs from the label")
+        expect(page.locator("#found")).to_have_text("1 row")
+    verdict = [(one["id"], one["verdict"], one.get("text")) for one in rows_of(decided(tmp_path))]
+    assert verdict == [
+        ("r0", "rewrite", "It rolls from 0.5 to 1.0 s."),
+        ("r1", "drop", None),
+        ("r2", "keep", None),
+    ]
+    assert [one["id"] for one in rows_of(tmp_path / "versions" / "v1" / "labels.jsonl")] == ["r0", "r2"]
+
+
+def decided(folder: Path) -> Path:
+    return folder / "labels.decisions.jsonl"
+
+
+@pytest.mark.parametrize("wide", [1300, 360])
+def test_clips_are_tiles(tmp_path: Path, browser: Any, wide: int) -> None:
+    film(tmp_path / "r.mp4", "mp4")
+    rows = [
+        row(f"r{n}", f"Ball {n} rolls.") | {"video": "r.mp4", "start_s": n // 2 / 1000} for n in range(2000)
+    ]
+    file = write_rows(tmp_path / "labels.jsonl", rows)
+    view = {"viewport": {"width": wide, "height": 740}}
+    with serving(file, command="look-over") as about, looking(browser, about["url"], **view) as page:
+        expect = sync_api.expect
+        page.click("#tiles-button")
+        expect(page.locator("#row")).to_be_hidden()
+        page.select_option("select[name=each]", "clip")
+        expect(page.locator("#found")).to_have_text("1,000 rows")
+        box = page.locator(".item").first.bounding_box()
+        assert 150 < box["width"] < 380
+        assert page.evaluate("document.documentElement.scrollWidth") <= wide
+        page.keyboard.press("d")  # nobody decides what is hardly seen
+        page.keyboard.press("ArrowDown")
+        across = wide // 176
+        expect(page.locator(".item.at")).to_contain_text(f"Ball {2 * across} rolls.")
+        page.locator("#list").evaluate("box => { box.scrollTop = box.scrollHeight; }")
+        last = page.locator(".item", has_text="Ball 1998 rolls.")
+        expect(last).to_be_visible()
+        expect(last.locator("img")).to_be_visible()
+        assert page.locator(".item").count() < 90
+        last.click()
+        answer(page, "Ball 1998 rolls.")
+        expect(page.locator("#row video")).to_be_visible()
+    assert not decided(tmp_path).exists()

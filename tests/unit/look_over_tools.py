@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from vidapt.looking_over.index import write_index
 from vidapt.looking_over.ledger import Ledger
 from vidapt.looking_over.pictures import Pictures
 from vidapt.looking_over.seen import Moments
+from vidapt.measure.verdicts import Header, Kept, Verdict, open_ledger
+from vidapt.nouns import Clip
 
 TOKEN = "a-token-of-the-tests"
 SCRIPT = "<script>document.title = 'owned'</script>\u202e<b onclick='x()'>red</b>"
@@ -70,6 +72,18 @@ def provenance(folder: Path, *made: dict[str, Any], name: str = "labels.jsonl") 
         }
         rows.append({**columns, "key": str(number), "clip": clip, "path": clip, "labels": [label], **own})
     return write_rows(folder / f"{name}.provenance.jsonl", [json.dumps(one) for one in rows])
+
+
+def verdicts(folder: Path, home: Path, name: str = "mine", **answers: dict[str, str]) -> Path:
+    """An evaluation: of rows by their ids, what each arm said; "two" is right."""
+    folder.mkdir(parents=True)
+    plain = Verdict(0, "", Clip("", home), "count", "how many?", "two", ("two",), False, {})
+    found = tuple(
+        replace(plain, number=n, sample=key, clip=Clip(f"{key}.mp4", home / f"{key}.mp4"), predictions=said)
+        for n, (key, said) in enumerate(answers.items())
+    )
+    with open_ledger(folder, Kept(Header({}, {"name": name}), found, ())):
+        return folder
 
 
 @dataclass(frozen=True)

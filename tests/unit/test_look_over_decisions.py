@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from look_over_tools import book_of, labels, rejected, up
 
+from vidapt.curation.versions import check_version
 from vidapt.decisions import about, read_decisions
 from vidapt.errors import ConfigError, VidaptError
 from vidapt.locks import TakenError
@@ -263,3 +264,50 @@ def test_a_file_that_is_gone_takes_no_decision_along(tmp_path: Path, book: Book)
         ledger.decide(1, "drop", "", "", 0)
     assert (ledger.of(1), ledger.progress().count) == (None, 1)
     ledger.close()
+
+
+def test_what_others_write_into_the_file_counts_at_once(tmp_path: Path) -> None:
+    """An editor that writes a file in place, or another tool that adds lines to it."""
+    file = tmp_path / "decisions.jsonl"
+    with up([labels(tmp_path)]) as page:
+        page.decide(0, "drop")
+        page.decide(1, "keep")
+        lines = rows_of(file)
+        changed = [lines[1] | {"verdict": "drop", "by": "Bob"}, {"id": "r2", "verdict": "keep"}]
+        file.write_text("\n".join(map(json.dumps, changed)))  # without an end, as editors leave it
+        news = page.get("api/news", params={"after": 2}).json()
+        assert {one["row"]: (one["verdict"], one["by"]) for one in news["changes"]} == {
+            0: ("undecided", "Ann"),
+            1: ("drop", "Bob"),
+            2: ("keep", ""),
+        }
+        assert news["standing"]["decided"] == 2
+        assert page.decide(1, "keep", seen=2).status_code == 409
+        assert page.decide(3, "drop").status_code == 200
+        assert [one["id"] for one in rows_of(file)] == ["r1", "r2", "r3"]
+        file.write_text("notes of mine\n")
+        told = page.get("api/news", params={"after": 0})
+        assert (told.status_code, "is no JSON" in told.text) == (507, True)
+        assert page.decide(0, "keep").status_code == 422
+        file.write_text("")
+        assert page.get("api/news").json()["standing"]["decided"] == 0
+        file.write_text(json.dumps({"id": "r0", "verdict": "drop"}) + "\n")
+    assert [one["id"] for one in rows_of(file)] == ["r0"]  # not removed as one in which nothing was written
+
+
+def test_the_page_freezes_what_was_decided(tmp_path: Path) -> None:
+    with up([labels(tmp_path)]) as page:
+        page.decide(0, "drop")
+        page.decide(1, "rewrite", "Ball one rolls.")
+        found = page.post("api/freeze", {"name": "first"}).json()
+        assert (found["rows"], found["left_out"]) == (3, 0)
+        assert check_version(Path(found["folder"])) == found["version"]
+        again = page.post("api/freeze", {"name": "first"}).json()
+        assert again == found
+        page.decide(2, "drop")
+        other = page.post("api/freeze", {"name": "first"})
+        assert (other.status_code, "holds another version" in other.text) == (507, True)
+        for name in ("", "../up", "a/b", ".hidden", "x" * 101):
+            assert page.post("api/freeze", {"name": name}).status_code == 422
+    frozen = {one["id"]: one["answer"] for one in rows_of(tmp_path / "versions" / "first" / "labels.jsonl")}
+    assert frozen == {"r1": "Ball one rolls.", "r2": "Ball 2 rolls.", "r3": "Ball 3 rolls."}

@@ -53,7 +53,7 @@ def differences(sample: Sample, asked_alike: Sequence[Sample], answers: Sequence
     own = [one for one in answers if not one.arm]
     if _disagree(own):
         found.append(MODELS)
-    for one in own:
+    for one in own if sample.answer else ():
         right = one.right if one.right is not None else any(alike(one.text, truth) for truth in truths)
         if not right:
             found.append(f"{one.model} differs from the label")

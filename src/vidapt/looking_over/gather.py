@@ -58,6 +58,14 @@ class Sources:
         """
         return [file for one in self.labels for file in label_files(Path(one))]
 
+    @property
+    def read_as(self) -> tuple[str | None, Mapping[str, Any]]:
+        """Format and options; clips in folders need no labels to be looked at."""
+        options = dict(self.options or {})
+        if self.kind in (None, "folder") and all(file.is_dir() for file in self.files):
+            return "folder", {"allow_unlabelled": True, "allow_stray_texts": True, **options}
+        return self.kind, options
+
 
 @dataclass
 class Gathered:
@@ -109,7 +117,7 @@ def gather(sources: Sources, report: Reporter = silent) -> Gathered:
         ConfigError: If the rejected rows are those of other labels.
     """
     answers = [Answers(name, path) for name, path in find_runs(sources.runs)]
-    inputs = read_inputs(sources.files, sources.kind, sources.options, sources.provenance)
+    inputs = read_inputs(sources.files, *sources.read_as, sources.provenance)
     rejected = Rejected() if sources.rejected is None else read_rejected(sources.rejected)
     found, origins = Gathered(), Origins(sources.provenance)
     if inputs.unsound:

@@ -117,8 +117,10 @@ class Origins:
 
 def _beside(file: Path) -> dict[str, list[Origin]]:
     found: dict[str, list[Origin]] = {}
+    if not file.name:  # of a clip without a label
+        return found
     path = file if file.name.endswith(PROVENANCE) else file.with_name(file.name + PROVENANCE)
-    if file.name and exists(path):
+    if exists(path):
         _take_in(path, found)
     return found
 
