@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from clean_tools import row, write_rows
+from clean_tools import caption, row, write_rows
 from look_over_tools import labels, provenance, rejected, up
 from typer.testing import CliRunner
 
-from vidapt.captioning.rows import CaptionRow
 from vidapt.captioning.rows import write_rows as write_captions
 from vidapt.cli import app
 from vidapt.errors import BrokenClip, FormatError, VidaptError
@@ -31,30 +29,6 @@ FACT = {
     "start_s": 0.5,
     "end_s": 1.0,
 }
-
-
-def caption(folder: Path, clip: str, text: str, **more: object) -> CaptionRow:
-    plain = CaptionRow(
-        key=clip,
-        clip=clip,
-        caption=text,
-        model="small",
-        model_hash="",
-        recipe_hash=None,
-        prompt="describe the video.",
-        settings="",
-        frames=(0.5, 1.5),
-        visual_tokens=1,
-        text_tokens=1,
-        new_tokens=1,
-        finish="end",
-        seconds=0.0,
-        notes=(),
-        created="",
-        version="",
-        folder=str(folder),
-    )
-    return replace(plain, **more)  # type: ignore[arg-type]
 
 
 def test_where_labels_come_from_is_told_by_their_words(tmp_path: Path) -> None:
