@@ -15,7 +15,7 @@ BLIND = "right without the clip"
 
 _SHORT = 4
 """Words of an answer that says something else as soon as one of them is another."""
-_SHARED = 0.5
+_SHARED = 0.8
 """F1 of the words of longer texts that say about the same."""
 
 
@@ -25,9 +25,15 @@ def plain(question: str) -> str:
 
 
 def answers_to(sample: Sample, said: Iterable[Said]) -> list[Said]:
-    """What models said to a label's own question, of all that they said of its clip."""
-    question = plain(sample.question)
-    return [one for one in said if one.sample == sample.id or (not one.sample and one.question == question)]
+    """What models said to a label's own question, of all that they said of its clip.
+
+    Whoever was asked for this label is heard for it alone, others for what they were asked in the same words.
+    """
+    said, question = list(said), plain(sample.question)
+    known = {one.model for one in said if one.sample == sample.id}
+    return [
+        one for one in said if (one.sample == sample.id if one.model in known else one.question == question)
+    ]
 
 
 def alike(one: str, other: str) -> bool:

@@ -41,11 +41,15 @@ class Moments:
         if policy is None:
             return None
         key = (clip, column)
-        if key not in self._known or self._known[key].cancelled():
+        if key not in self._known or _failed(self._known[key]):  # the clip may have been mended
             self._known[key] = self._hand.submit(_moments, self._book.clips[clip], policy)
             while len(self._known) > _KEPT:
                 self._known.popitem(last=False)[1].cancel()
         return self._known[key]
+
+
+def _failed(one: Future[list[float]]) -> bool:
+    return one.cancelled() or (one.done() and one.exception() is not None)
 
 
 def _policy(plain: Any) -> Policy | None:

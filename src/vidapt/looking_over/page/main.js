@@ -46,6 +46,7 @@ async function open(number) {
   const mine = ++state.opening;
   const row = await api.row(number);
   if (mine !== state.opening) return;
+  if (state.view) state.view.live = false; // what is still asked for it is of no use any more
   state.view?.player?.close();
   state.view = drawRow(box, row, { jump: (other) => act(() => jump(other)), edit: (text) => edit(text), tell, checked: state.checked, asks: state.about.asks, blind: state.blind });
   box.scrollTop = 0;

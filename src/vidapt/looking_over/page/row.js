@@ -18,7 +18,7 @@ export function drawRow(box, row, { jump, edit, tell, checked, asks, blind }) {
   const player = row.clips.length ? new Player(row.clips[0]) : null;
   const answer = el("div", { class: "answer" });
   const decision = el("p", { class: "decision" });
-  const view = { row, player, answer, decision, blind, arms: [], sources: sources(row), lanes: lanes(row), moments: [], why: el("input", { class: "why", maxLength: 1000, placeholder: "reason, if you want to give one" }) };
+  const view = { live: true, row, player, answer, decision, blind, arms: [], sources: sources(row), lanes: lanes(row), moments: [], why: el("input", { class: "why", maxLength: 1000, placeholder: "reason, if you want to give one" }) };
   view.strip = el("div", { class: "strip" });
   view.chooser = el("div", { class: "chooser" });
   const models = [...cards(row, view), ...(asks ? [askCard(row, asks, (name, at, spans) => saw(view, name, at, spans), tell)] : [])];
@@ -38,7 +38,7 @@ export function drawRow(box, row, { jump, edit, tell, checked, asks, blind }) {
   ];
   box.replaceChildren(...parts.filter(Boolean));
   drawAnswer(view);
-  player?.open().then((sound) => sound && choose(view, 0));
+  player?.open().then((sound) => sound && view.live && choose(view, 0));
   return view;
 }
 
@@ -114,7 +114,7 @@ async function choose(view, number) {
   if (one && one.at === null) {
     frames(view, []);
     one.at = await seen(row.clips[0].clip, one.column).catch(() => []);
-    return choose(view, number);
+    return view.live && choose(view, number);
   }
   frames(view, one?.at ?? []);
 }
