@@ -20,7 +20,7 @@ from vidapt.looking_over.entries import Item
 from vidapt.looking_over.freezing import Freezer
 from vidapt.looking_over.gather import Gathered, Sources
 from vidapt.looking_over.guard import Guard
-from vidapt.looking_over.index import write_index
+from vidapt.looking_over.index import Watched, write_index
 from vidapt.looking_over.ledger import Ledger
 from vidapt.looking_over.pictures import Pictures
 from vidapt.looking_over.seen import Moments
@@ -126,8 +126,18 @@ def up(files: Sequence[Path], decisions: Path | None = None, model: str = "", **
         ledger = held.enter_context(closing(Ledger(path, book, "Ann")))
         pictures = held.enter_context(closing(Pictures(home / "frames")))
         moments, asker = held.enter_context(closing(Moments(book))), held.enter_context(closing(Asker(model)))
-        freezer = Freezer(sources, book, path)
+        freezer, watched = Freezer(sources, book, path), Watched(sources)
         desk = Desk(
-            book, ledger, pictures, moments, asker, freezer, home / "versions", "Labels", "Ann", "disputed"
+            book,
+            ledger,
+            pictures,
+            moments,
+            asker,
+            freezer,
+            watched,
+            home / "versions",
+            "Labels",
+            "Ann",
+            "disputed",
         )
         yield Up(TestClient(Guard(make_app(desk), TOKEN), base_url="http://127.0.0.1:8000"), book, ledger)

@@ -285,6 +285,12 @@ def test_what_others_write_into_the_file_counts_at_once(tmp_path: Path) -> None:
         assert page.decide(1, "keep", seen=2).status_code == 409
         assert page.decide(3, "drop").status_code == 200
         assert [one["id"] for one in rows_of(file)] == ["r1", "r2", "r3"]
+        other = write_rows(tmp_path / "other.jsonl", [*rows_of(file)[:2], {"id": "r0", "verdict": "drop"}])
+        other.replace(file)  # as other editors do
+        news = page.get("api/news", params={"after": 6}).json()
+        assert {one["row"]: one["verdict"] for one in news["changes"]} == {0: "drop", 3: "undecided"}
+        assert page.decide(3, "keep").status_code == 200
+        assert [one["id"] for one in rows_of(file)] == ["r1", "r2", "r0", "r3"]
         file.write_text("notes of mine\n")
         told = page.get("api/news", params={"after": 0})
         assert (told.status_code, "is no JSON" in told.text) == (507, True)

@@ -108,6 +108,31 @@ def test_an_index_is_made_once_and_anew_when_a_file_changes(
     assert len(list((tmp_path / ".vidapt").glob("look-over-*"))) == 4
 
 
+def test_a_page_says_that_its_files_have_changed(tmp_path: Path) -> None:
+    file = labels(tmp_path, 2)
+    with up([file]) as page:
+        assert not page.get("api/news").json()["stale"]
+        file.write_text(file.read_text() + "\n")
+        assert page.get("api/news").json()["stale"]
+        assert page.get("api/rows/1").json()["answer"] == "Ball 1 rolls."  # as it was
+        file.unlink()
+        assert page.get("api/news").json()["stale"]
+
+
+def test_an_index_that_was_not_finished_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(folder: Path, *_: object) -> None:
+        (folder / "rows.parquet").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    file = labels(tmp_path, 2)
+    with monkeypatch.context() as context:
+        context.setattr(index, "write_index", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_book(Sources([file]))
+    assert not list((tmp_path / ".vidapt").glob("look-over-*/"))
+    assert len(open_book(Sources([file]))) == 2
+
+
 def test_parts_of_divided_data_are_found_in_their_folder(tmp_path: Path) -> None:
     for name in ("train", "test"):
         write_rows(tmp_path / f"{name}.jsonl", [row(f"{name}-{n}", "So.") for n in range(2)])

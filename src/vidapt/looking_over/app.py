@@ -21,6 +21,7 @@ from vidapt.looking_over.book import Book
 from vidapt.looking_over.clips import PLAYED, Footage
 from vidapt.looking_over.find import Filters, Finder
 from vidapt.looking_over.freezing import Freezer
+from vidapt.looking_over.index import Watched
 from vidapt.looking_over.ledger import Ledger, OvertakenError
 from vidapt.looking_over.pictures import BusyError, Pictures
 from vidapt.looking_over.seen import Moments
@@ -73,6 +74,7 @@ class Desk:
         moments: Which frames models saw.
         asker: The model that is asked.
         freezer: Freezes versions.
+        watched: The files that are shown.
         versions: The folder for these.
         title: Of the page.
         by: Who decides.
@@ -85,6 +87,7 @@ class Desk:
     moments: Moments
     asker: Asker
     freezer: Freezer
+    watched: Watched
     versions: Path
     title: str
     by: str = ""
@@ -97,7 +100,7 @@ def make_app(desk: Desk) -> FastAPI:
     book, ledger = desk.book, desk.ledger
     finder = Finder(book, ledger)
     _serve_page(app)
-    _serve_rows(app, book, ledger, finder)
+    _serve_rows(app, desk, finder)
     _serve_clips(app, Footage(book), desk)
     _serve_work(app, desk)
 
@@ -151,7 +154,9 @@ def _serve_page(app: FastAPI) -> None:
         return page("index.html")
 
 
-def _serve_rows(app: FastAPI, book: Book, ledger: Ledger, finder: Finder) -> None:
+def _serve_rows(app: FastAPI, desk: Desk, finder: Finder) -> None:
+    book, ledger = desk.book, desk.ledger
+
     def known(row: int) -> int:
         if not 0 <= row < len(book):
             raise HTTPException(404, "no such row")
@@ -174,7 +179,8 @@ def _serve_rows(app: FastAPI, book: Book, ledger: Ledger, finder: Finder) -> Non
     @app.get("/api/news")
     def news(after: int = 0) -> News:
         ledger.refresh()
-        return News(changes=[Decided.of(one) for one in ledger.after(after)], standing=ledger.progress())
+        changes = [Decided.of(one) for one in ledger.after(after)]
+        return News(changes=changes, standing=ledger.progress(), stale=desk.watched.changed)
 
     @app.post("/api/decide")
     def decide(wish: Wish) -> News:

@@ -168,12 +168,41 @@ def _folder(sources: Sources) -> Path:
 
 def _stamp(sources: Sources) -> Any:
     """What tells whether any file changed since: sizes, times, and what some of their bytes are."""
+    return [_VERSION, [[str(path.absolute()), *_seen(path)] for path in _read(sources)]]
+
+
+def _read(sources: Sources) -> list[Path]:
+    """All files that are read, as far as they are there."""
     labels = sources.files
     beside = [file.with_name(file.name + PROVENANCE) for file in labels]
     runs = [path / PREDICTIONS if path.is_dir() else path for _, path in find_runs(sources.runs)]
     named = [*labels, *filter(exists, beside), *sources.provenance, *runs]
     named += [sources.rejected] if sources.rejected is not None else []
-    return [_VERSION, [[str(path.absolute()), *_seen(path)] for path in named if exists(path)]]
+    return [path for path in named if exists(path)]
+
+
+class Watched:
+    """Whether the files that are looked over are still as they were when the page was put up.
+
+    Args:
+        sources: Which files.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._files = {path: _status(path) for path in _read(sources) if not path.is_dir()}
+
+    @property
+    def changed(self) -> bool:
+        """By their sizes and times."""
+        return any(_status(path) != was for path, was in self._files.items())
+
+
+def _status(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _seen(path: Path) -> Sequence[Any]:

@@ -114,7 +114,9 @@ class Ledger:
         self.strangers = len(there) - len(fit)
 
     def refresh(self) -> None:
-        """Take in what others wrote into the file since; called whenever anybody asks.
+        """Take in what others wrote into the file since, in place or as a new one of its name.
+
+        Called whenever anybody asks.
 
         Raises:
             ConfigError: If it holds something else by now, or decisions about other labels.
@@ -123,7 +125,8 @@ class Ledger:
             self._refresh()
 
     def _refresh(self) -> None:
-        if self._stamp() == self._seen or not self._file.there:
+        now = self._stamp()
+        if now is None or now == self._seen:
             return
         self._take_up()
         self._reopen()
@@ -134,12 +137,12 @@ class Ledger:
         self._file = Appended(self.path)
         self._seen = self._stamp()
 
-    def _stamp(self) -> tuple[int, int] | None:
+    def _stamp(self) -> tuple[int, int, int] | None:
         try:
             status = self.path.stat()
         except OSError:
             return None
-        return status.st_size, status.st_mtime_ns
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         """Let others have the file; where nothing was decided, none is left."""

@@ -54,8 +54,8 @@ def _places(path: Path) -> list[Path]:
         raise FormatError(path, "there is no such file or folder", "name captions, answers, or evaluations")
     if not path.is_dir():
         return [path]
-    inside = sorted(file.parent for file in path.rglob(PREDICTIONS))
-    near = [folder for folder in inside if len(folder.relative_to(path).parts) <= _DEEP]
+    deep = ("*/" * levels + PREDICTIONS for levels in range(_DEEP + 1))
+    near = sorted(file.parent for pattern in deep for file in path.glob(pattern))
     if not near:
         raise FormatError(path, f"has no {PREDICTIONS}", "name captions, or the folder of an evaluation")
     return near

@@ -19,6 +19,7 @@ from vidapt.looking_over.asking import Asker
 from vidapt.looking_over.book import Book, open_book
 from vidapt.looking_over.freezing import Freezer
 from vidapt.looking_over.gather import Sources
+from vidapt.looking_over.index import Watched
 from vidapt.looking_over.ledger import Ledger, Progress
 from vidapt.looking_over.pictures import Pictures
 from vidapt.looking_over.seen import Moments
@@ -177,7 +178,17 @@ def _desk(wanted: Wanted, book: Book) -> Iterator[Desk]:
         versions = wanted.versions or wanted.decisions.absolute().parent / "versions"
         freezer = Freezer(wanted.sources, book, wanted.decisions)
         yield Desk(
-            book, ledger, pictures, moments, asker, freezer, versions, wanted.title, wanted.by, wanted.show
+            book,
+            ledger,
+            pictures,
+            moments,
+            asker,
+            freezer,
+            Watched(wanted.sources),
+            versions,
+            wanted.title,
+            wanted.by,
+            wanted.show,
         )
 
 

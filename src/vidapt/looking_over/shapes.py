@@ -154,10 +154,11 @@ class Start(BaseModel):
 
 
 class News(BaseModel):
-    """Decisions that were made since."""
+    """Decisions that were made since; `stale` says that files have changed which the page shows."""
 
     changes: list[Decided]
     standing: Progress
+    stale: bool = False
 
 
 class Wish(BaseModel):

@@ -8,7 +8,7 @@ import { drawAnswer, drawRow, showBlind, VERDICTS } from "./row.js";
 const NEWS_MS = 3000;
 const filters = by("filters"), box = by("row");
 const list = new List(by("list"), drawItem, (position) => { tiles(false); act(() => show(position)); narrow(false); });
-const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), finding: 0, opening: 0, shown: 0, deciding: null, blind: false, about: null };
+const state = { count: 0, view: null, editing: null, checked: false, undo: [], mine: new Map(), finding: 0, opening: 0, shown: 0, deciding: null, blind: false, about: null, notes: [] };
 
 function drawItem(node, brief, still) {
   const key = brief ? `${brief.row} ${brief.decision?.seen ?? 0}` : "";
@@ -73,7 +73,8 @@ async function find(wanted = null) {
   else { state.view?.player?.close(); state.view = null; box.replaceChildren(el("p", { class: "missing" }, "No row is like that.")); buttons(); }
 }
 
-function take({ changes, standing }) {
+function take({ changes, standing, stale }) {
+  if (stale) note("The files have changed since the page was put up: end vidapt and start it again to see them.");
   for (const change of changes) {
     list.update(change);
     const { row } = state.view ?? {};
@@ -245,6 +246,13 @@ function tell(text) {
   tell.timer = setTimeout(() => { by("toast").hidden = true; }, 5000);
 }
 
+// What stays on the page, each said once.
+function note(text) {
+  if (!state.notes.includes(shown(text))) state.notes.push(shown(text));
+  by("notes").textContent = state.notes.join(" · ");
+  by("notes").hidden = false;
+}
+
 const look = async () => take(await api.news(state.count));
 
 function choices(name, counts) {
@@ -257,8 +265,7 @@ async function begin() {
   const about = (state.about = await api.start());
   by("title").textContent = document.title = about.title;
   by("file").textContent = `Decisions go to ${shown(about.file)}${about.by && `, by ${shown(about.by)}`}.`;
-  by("notes").textContent = about.notes.map(shown).join(". ");
-  by("notes").hidden = !about.notes.length;
+  for (const one of about.notes) note(one);
   for (const [name, counts] of Object.entries(about.facets)) choices(name, counts);
   take({ changes: [], standing: about.standing });
   state.checked = Object.keys(about.facets.check).length > 0;
