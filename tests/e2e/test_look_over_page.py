@@ -323,10 +323,10 @@ def test_models_stand_beside_labels(tmp_path: Path, browser: Any) -> None:
     captions = write_rows(tmp_path / "other.jsonl", [{"id": "r0", "answer": "It sleeps."}])
     expect = sync_api.expect
     with (
-        serving(file, f"base={run}", captions, command="look-over") as about,
+        serving(file, f"<b>base</b>={run}", captions, command="look-over") as about,
         looking(browser, about["url"]) as page,
     ):
-        expect(page.locator(".beside .card h3").nth(1)).to_contain_text("base")
+        expect(page.locator(".beside .card h3").nth(1)).to_contain_text("<b>base</b>")
         expect(page.locator(".claim.contradicted")).to_have_text("It flies.")
         expect(page.locator(".card mark.other").first).to_contain_text("1.5")
         assert page.locator(".card script, .card b[onclick]").count() == 0

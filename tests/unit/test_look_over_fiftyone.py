@@ -9,12 +9,14 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from clean_tools import row, write_rows
+from clean_tools import caption, row, write_rows
 from look_over_tools import labels
 from PIL import Image
 from typer.testing import CliRunner
 
+from vidapt.captioning.rows import write_rows as write_captions
 from vidapt.cli import app
+from vidapt.looking_over.entries import Column
 from vidapt.looking_over.fiftyone import export, field_names
 from vidapt.looking_over.gather import Sources
 
@@ -33,9 +35,6 @@ class FakeSample:
     tags: list[str] = field(default_factory=list)
     metadata: Any = None
 
-    def compute_metadata(self) -> None:
-        self.metadata = SimpleNamespace(duration=3.0, total_frame_count=30)
-
     def __setitem__(self, name: str, value: Any) -> None:
         self.fields[name] = value
 
@@ -43,7 +42,7 @@ class FakeSample:
 class Detection(Label):
     @classmethod
     def from_timestamps(cls, timestamps: list[float], sample: FakeSample, **told: Any) -> Detection:
-        assert sample.metadata is not None
+        assert (sample.metadata.total_frame_count, sample.metadata.frame_rate) == (30, 10)
         assert 0 <= timestamps[0] <= timestamps[1] <= sample.metadata.duration
         return cls(seconds=tuple(timestamps), **told)
 
@@ -67,6 +66,7 @@ def datasets(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[FakeSample]]:
 
     module: Any = ModuleType("fiftyone")
     module.Dataset, module.Sample, module.TemporalDetection = Dataset, FakeSample, Detection
+    module.VideoMetadata = SimpleNamespace
     module.TemporalDetections = module.Classifications = module.Classification = Label
     module.dataset_exists = made.__contains__
     monkeypatch.setitem(sys.modules, "fiftyone", module)
@@ -82,10 +82,15 @@ def test_files_become_samples_with_a_field_for_each_model(
         row("r1", "So.") | {"start_s": 1.0, "end_s": 2.0},
         row("r1b", "What?") | {"video": "r1.mp4"},
         row("gone", "Nothing."),
+        row("cut", "Broken."),
     ]
+    (tmp_path / "cut.mp4").write_bytes(b"no film")
     file = write_rows(tmp_path / "labels.jsonl", rows)
     said = write_rows(tmp_path / "Tuned v2.jsonl", [{"id": "r1", "answer": "Not so."}])
-    words = ["look-over", str(file), str(said), "--fiftyone", "pool", "--json"]
+    captions = [caption(tmp_path, "r0.mp4", "A ball at 2.5–2.9 s.", prompt="what is it?")]
+    write_captions(tmp_path / "captions.jsonl", captions)
+    runs = [str(said), str(tmp_path / "captions.jsonl")]
+    words = ["look-over", str(file), *runs, "--fiftyone", "pool", "--json"]
     done = CliRunner().invoke(app, words)
     assert (done.exit_code, done.stdout.strip()) == (0, '{"dataset": "pool", "samples": 2}')
     first, second = datasets["pool"]
@@ -94,6 +99,8 @@ def test_files_become_samples_with_a_field_for_each_model(
     assert [one.seconds for one in second.fields["label"].detections] == [(1.0, 2.0), (0.0, 3.0)]
     (answer,) = second.fields["said_tuned_v2"].detections
     assert (answer.label, answer.row, second.tags) == ("Not so.", "r1", ["labels"])
+    (spoken,) = first.fields["said_captions"].detections
+    assert (spoken.seconds, spoken.row, spoken.question) == ((2.5, 2.9), "", "what is it?")
     again = CliRunner().invoke(app, words)
     assert (again.exit_code, "there is a dataset 'pool' already" in again.stderr) == (2, True)
 
@@ -114,7 +121,8 @@ def test_stills_are_classified_and_half_a_dataset_is_none(
 
 
 def test_fields_have_names_that_differ() -> None:
-    assert field_names(["a/b", "a b", "ÄÖ", "x"]) == ["said_a_b", "said_a_b_2", "said_model", "said_x"]
+    columns = [Column(name, "") for name in ("a/b", "a b", "ÄÖ", "x")]
+    assert field_names(columns) == ["said_a_b", "said_a_b_2", "said_model", "said_x"]
 
 
 def test_without_it_what_to_install_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,4 +66,7 @@ function pieces(words, head, tail, shared) {
   return found;
 }
 
-export const marked = (parts, kind) => parts.map(([text, other]) => (other ? el("mark", { class: kind }, text) : text));
+export const marked = (parts, kind) => parts.flatMap(([text, other]) => {
+  const words = text.trimEnd();
+  return other ? [el("mark", { class: kind }, words), text.slice(words.length)] : [text];
+});

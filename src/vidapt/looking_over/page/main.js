@@ -85,11 +85,14 @@ function take({ changes, standing, stale }) {
     }
   }
   state.count = Math.max(state.count, standing.count);
-  by("far").max = Math.max(1, standing.disputed);
-  by("far").value = standing.settled;
-  by("settled").textContent = `${standing.settled.toLocaleString("en")} of ${standing.disputed.toLocaleString("en")} disputed settled`;
+  // Where nothing is in dispute, what is decided of all rows.
+  const [done, all, what] = standing.disputed ? [standing.settled, standing.disputed, "disputed settled"] : [standing.decided, state.about.rows, "decided"];
+  by("far").max = Math.max(1, all);
+  by("far").value = done;
+  by("settled").textContent = `${done.toLocaleString("en")} of ${all.toLocaleString("en")} ${what}`;
   by("settled").title = `${standing.decided} rows are decided, disputed or not`;
-  by("kappa").textContent = standing.kappa === null ? "κ –" : `κ ${standing.kappa.toFixed(2)}`;
+  by("kappa").hidden = standing.kappa === null;
+  by("kappa").textContent = `κ ${standing.kappa?.toFixed(2)}`;
   by("kappa").title = "Cohen's kappa of person and checks: 1 is full agreement, 0 what chance gives";
 }
 
