@@ -130,7 +130,8 @@ def _decision(line: bytes, where: str) -> Decision:
 def decided(sample: Sample, decision: Decision) -> Sample | None:
     """A row as a person would have it; None where it was dropped.
 
-    Claims of a rewritten answer stay where its text still holds them.
+    Claims of a rewritten answer stay where its text still holds them. What counted as right beside the old text
+    does not any more.
     """
     if decision.verdict == "drop":
         return None
@@ -138,7 +139,10 @@ def decided(sample: Sample, decision: Decision) -> Sample | None:
         return sample
     last = len(sample.turns) - 1
     turns = (*sample.turns[:-1], Turn("assistant", decision.text))
-    return replace(sample, turns=turns, claims=refit(sample.claims, last, decision.text))
+    facts = dict(sample.facts)
+    if "accept" in facts:
+        facts["accept"] = [decision.text, *sample.references]
+    return replace(sample, turns=turns, facts=facts, claims=refit(sample.claims, last, decision.text))
 
 
 def each_decided(path: Path, samples: Iterable[Sample]) -> Iterator[Sample]:

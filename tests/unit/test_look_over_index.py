@@ -138,6 +138,8 @@ def test_parts_of_divided_data_are_found_in_their_folder(tmp_path: Path) -> None
         write_rows(tmp_path / f"{name}.jsonl", [row(f"{name}-{n}", "So.") for n in range(2)])
     for name in ("train.rejected.jsonl", "test.jsonl.provenance.jsonl", "x.decisions.jsonl"):
         (tmp_path / name).touch()
+    write_rows(tmp_path / "events.jsonl", [{"id": "a", "events": []}])
+    (tmp_path / "notes.txt").write_text("of mine")
     assert [one.name for one in label_files(tmp_path)] == ["test.jsonl", "train.jsonl"]
     with up([tmp_path], decisions=tmp_path / "d.jsonl") as page:
         facets = page.get("api/start").json()["facets"]

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.curation.versions import check_version, freeze, parent, read_card
-from vidapt.decisions import about
+from vidapt.decisions import Decision, about, decided
 from vidapt.errors import ConfigError
 from vidapt.formats import open_samples
 from vidapt.recipe import DataSource, Recipe, load_recipe, missing_files
@@ -168,6 +168,18 @@ def test_a_recipe_names_a_version_or_decisions(tmp_path: Path) -> None:
     for wrong in ({"version": "v1"}, {"decisions": "d.jsonl", "read": "rows"}):
         with pytest.raises(ValidationError):
             DataSource.model_validate({"path": "labels.jsonl", **wrong})
+
+
+def test_an_edited_answer_is_the_one_that_counts_as_right(tmp_path: Path) -> None:
+    rows = [row("r0", "nine", facts={"type": "count", "accept": ["nine", "9"]}), row("r1", "It rolls.")]
+    file = write_rows(tmp_path / "labels.jsonl", rows)
+    first, second = open_samples(file, check_files=False)
+    for sample, accept in ((first, ["four"]), (second, None)):
+        now = decided(sample, Decision(id=sample.id, verdict="rewrite", text="four"))
+        assert now is not None
+        assert (now.answer, now.facts.get("accept")) == ("four", accept)
+        assert decided(sample, Decision(id=sample.id, verdict="keep")) is sample
+        assert decided(sample, Decision(id=sample.id, verdict="drop")) is None
 
 
 def test_decisions_are_looked_for_beside_the_recipe(tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vidapt.cleaning.captions import is_captions
 from vidapt.cleaning.inputs import PROVENANCE, read_inputs
 from vidapt.digests import seed_of
+from vidapt.errors import FormatError
 from vidapt.files import exists
-from vidapt.formats import frozen, shards_of
+from vidapt.formats import detect, frozen, shards_of
 from vidapt.looking_over.differ import answers_to, differences
 from vidapt.looking_over.entries import Column, Item, Place, Said, place_of
 from vidapt.looking_over.made import Origins
@@ -49,7 +52,7 @@ class Sources:
     rejected: Path | None = None
     runs: Sequence[str | Path] = ()
 
-    @property
+    @cached_property
     def files(self) -> list[Path]:
         """The label files; folders of such ones, and patterns, by what they name.
 
@@ -89,20 +92,26 @@ class Gathered:
 
 
 def label_files(path: Path) -> list[Path]:
-    """What a path names: the parts of a divided data set where it is their folder, else `shards_of`.
+    """What a path names: the label files in it where it is a folder of such, else `shards_of`.
 
     Raises:
         FormatError: If there is nothing.
     """
     if exists(path) and path.is_dir() and frozen(path) is None:
-        found = [
-            file
-            for file in sorted(path.iterdir())
-            if file.suffix.lower() in _LABELS and not file.name.endswith(_BESIDE) and file.is_file()
-        ]
+        found = [file for file in sorted(path.iterdir()) if _is_labels(file)]
         if found:
             return found
     return shards_of(path)
+
+
+def _is_labels(path: Path) -> bool:
+    """Whether a file of a folder holds labels, by its first rows: others may stand beside them."""
+    if path.suffix.lower() not in _LABELS or path.name.endswith(_BESIDE) or not path.is_file():
+        return False
+    try:
+        return is_captions(path) or bool(detect(path))
+    except FormatError:
+        return False
 
 
 def gather(sources: Sources, report: Reporter = silent) -> Gathered:
