@@ -130,8 +130,8 @@ def _decision(line: bytes, where: str) -> Decision:
 def decided(sample: Sample, decision: Decision) -> Sample | None:
     """A row as a person would have it; None where it was dropped.
 
-    Claims of a rewritten answer stay where its text still holds them. What counted as right beside the old text
-    does not any more.
+    Claims of a rewritten answer stay where its text still holds them. What counted as right beside the old
+    text does not any more.
     """
     if decision.verdict == "drop":
         return None

@@ -206,6 +206,16 @@ def check_version(path: Path, stated: str | None = None) -> str | None:
     return found
 
 
+def versions_of(paths: Iterable[Path]) -> dict[str, str]:
+    """The hashes of those of some labels that are frozen, by their folders.
+
+    Raises:
+        ConfigError: If a card cannot be read.
+    """
+    folders = {labels.parent for path in paths if (labels := frozen(path)) is not None}
+    return {str(folder): read_card(folder).version for folder in sorted(folders)}
+
+
 def parent(path: Path) -> dict[str, Any]:
     """What a version says of labels or decisions that it was made of: the path, and what was in it."""
     labels = frozen(path)

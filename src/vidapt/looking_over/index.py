@@ -207,8 +207,10 @@ def _status(path: Path) -> tuple[int, int] | None:
 
 def _seen(path: Path) -> Sequence[Any]:
     if path.is_dir():  # of clips and the texts beside them
-        inside = sorted((str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in path.rglob("*"))
-        return [digest(inside)]
+        own = (
+            one for one in path.rglob("*") if not any(part[0] == "." for part in one.relative_to(path).parts)
+        )
+        return [digest(sorted((str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in own))]
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, identity(path)]
 
