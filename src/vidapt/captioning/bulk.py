@@ -148,6 +148,11 @@ def _batch(engine: Engine) -> int:
     return max(1, min(BATCH_CLIPS, BATCH_TOKENS // engine.clip_tokens))
 
 
+def cores(workers: int | None) -> int:
+    """Decoding processes: as many as are asked for, or one per core."""
+    return (os.cpu_count() or 1) if workers is None else workers
+
+
 def _check_journal(journal: Journal, job: Job, *, overwrite: bool) -> None:
     if journal.settings <= {job.settings}:
         return
@@ -216,11 +221,10 @@ def _caption(
     kept = {row.key for row in old}
     todo = {key: clip for key, clip in pieces.clips.items() if key not in kept}
     batches = list(_unfinished(todo, journal, batch))
-    count = (os.cpu_count() or 1) if workers is None else workers
     clips = (list(members.values()) for members in batches)
     done, broken = sum(key in journal.rows for key in todo), 0
     report("caption", done, len(todo))
-    watched = job.engine.watch_batches(clips, workers=count, ahead=2 * batch, beside=job.text_tokens)
+    watched = job.engine.watch_batches(clips, workers=cores(workers), ahead=2 * batch, beside=job.text_tokens)
     with contextlib.closing(watched) as stream:
         since = time.monotonic()
         for members, seen in zip(batches, stream, strict=True):

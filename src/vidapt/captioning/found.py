@@ -60,7 +60,8 @@ def find_clips(
     elif not exists(source):
         raise ConfigError(source, "there is no such file or folder", "check the path")
     elif source.is_dir():
-        found = _in_folder(source, recursive=recursive, albums=albums)
+        found = Found()
+        found.clips += clips_in(source, found, recursive=recursive, albums=albums)
     else:
         found = Found([Clip(readable(source.name), source)])
     if not found.clips:
@@ -88,8 +89,15 @@ def readable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _in_folder(root: Path, *, recursive: bool, albums: bool) -> Found:
-    found = Found()
+def clips_in(root: Path, found: Found, *, recursive: bool = True, albums: bool = False) -> Iterator[Clip]:
+    """Yield the clips of a folder, one folder inside after another; `found` is told of all else.
+
+    Args:
+        root: The folder.
+        found: What cannot be read is put down here, and what is no clip counted.
+        recursive: Look into the folders inside as well.
+        albums: A folder that holds pictures and no video is one clip.
+    """
     for folder, files in _folders(root, found, recursive=recursive):
         visible = [file for file in files if not file.name.startswith(".")]
         videos = [file for file in visible if file.suffix.lower() in VIDEO_SUFFIXES]
@@ -98,8 +106,7 @@ def _in_folder(root: Path, *, recursive: bool, albums: bool) -> Found:
         found.ignored.update(_kind(file) for file in set(files) - set(chosen))
         if albums and pictures and not videos:
             chosen = [folder]
-        found.clips += [Clip(_name(path, root), path) for path in chosen]
-    return found
+        yield from (Clip(_name(path, root), path) for path in chosen)
 
 
 def _kind(file: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vidapt.captioning.chunks import Cutting
@@ -17,6 +17,20 @@ from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.version import VERSION
 from vidapt.video import Times
+
+
+def check_cutting(engine: Engine, cutting: Cutting | None) -> None:
+    """Refuse to cut films for a model that looks at given moments of every file.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    if cutting is not None and isinstance(engine.model.blueprint.frames, Times):
+        raise ConfigError(
+            "--chunk",
+            "the model looks at the same moments of every file (`frames: times`), whatever the stretch",
+            "leave it out, or give the model another policy",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +63,9 @@ class Job:
             ConfigError: If films are to be cut for a model that looks at given moments of every file.
             BudgetError: If the prompt is longer than the model reads.
         """
-        if cutting is not None and isinstance(engine.model.blueprint.frames, Times):
-            raise ConfigError(
-                "--chunk",
-                "the model looks at the same moments of every file (`frames: times`), whatever the stretch",
-                "leave it out, or give the model another policy",
-            )
-        # What greedy decoding does not read must not make two jobs different.
-        chosen = asdict(decoding) if decoding.temperature else {"max_new_tokens": decoding.max_new_tokens}
-        settings = digest(
-            [engine.fingerprint, prompt, chosen, *([] if cutting is None else [cutting.settings])]
-        )
+        check_cutting(engine, cutting)
+        how = decoding.settings
+        settings = digest([engine.fingerprint, prompt, how, *([] if cutting is None else [cutting.settings])])
         return cls(engine, prompt, decoding, cutting, engine.text_tokens(prompt), settings, folder)
 
     def key(self, clip: Clip, content: str) -> str:

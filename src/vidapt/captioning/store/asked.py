@@ -1,0 +1,232 @@
+"""What is asked about every clip of a store, and the rows that answers make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vidapt.captioning.bulk import BATCH_CLIPS, BATCH_TOKENS
+from vidapt.captioning.chunks import Cutting
+from vidapt.captioning.found import readable
+from vidapt.captioning.job import check_cutting
+from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, empty_row
+from vidapt.captioning.store.shape import Schema
+from vidapt.captioning.store.shard import Piece
+from vidapt.digests import digest
+from vidapt.errors import ConfigError, VidaptError
+from vidapt.inference.engine import Engine
+from vidapt.inference.watch import SeenClip
+from vidapt.metrics.spans import shifted
+from vidapt.models.generate import Answer, Decoding
+from vidapt.version import VERSION
+
+
+@dataclass(frozen=True)
+class Said:
+    """What became of one clip's questions.
+
+    Attributes:
+        answers: One for each question.
+        asked: What each was in answer to, which is the question or, once, what mends an answer.
+    """
+
+    answers: tuple[Answer, ...]
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model, questions, and how it answers.
+
+    Attributes:
+        engine: The model.
+        prompts: The questions, all behind one copy of what is seen of a clip.
+        decoding: How tokens are chosen.
+        cutting: How films are cut; None leaves them whole.
+        schema: What answers are to be, if they are to be JSON.
+        text_tokens: Length of the longest question.
+        settings: Hash of all of these.
+        folder: Where the names of clips begin.
+    """
+
+    engine: Engine
+    prompts: tuple[str, ...]
+    decoding: Decoding
+    cutting: Cutting | None
+    schema: Schema | None
+    text_tokens: int
+    settings: str
+    folder: str
+
+    @classmethod
+    def of(
+        cls,
+        engine: Engine,
+        prompts: Sequence[str],
+        decoding: Decoding,
+        cutting: Cutting | None,
+        schema: Schema | None,
+        folder: str,
+    ) -> Asked:
+        """Settle what is the same for all clips.
+
+        Raises:
+            ConfigError: If no question is asked, one is asked twice, or films cannot be cut for this model.
+            BudgetError: If a question is longer than the model reads.
+        """
+        if not prompts or len(set(prompts)) < len(prompts):
+            found = "no question is asked" if not prompts else "a question is asked twice"
+            raise ConfigError("--prompt", found, "ask each question once")
+        check_cutting(engine, cutting)
+        how = [decoding.settings, cutting and cutting.settings, schema and schema.value, engine.side]
+        settings = digest([engine.fingerprint, list(prompts), *how])
+        tokens = max(map(engine.text_tokens, prompts))
+        return cls(engine, tuple(prompts), decoding, cutting, schema, tokens, settings, folder)
+
+    @property
+    def batch(self) -> int:
+        """Clips answered together; every question is a row with a copy of what was read of its clip."""
+        clips = min(BATCH_CLIPS, BATCH_TOKENS // self.engine.clip_tokens)
+        return max(1, clips // len(self.prompts))
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The same for people."""
+        return {
+            "model": self.engine.name,
+            "model_hash": self.engine.fingerprint,
+            "prompts": list(self.prompts),
+            "decoding": self.decoding.settings,
+            "cut": self.cutting and self.cutting.settings,
+            "schema": self.schema and self.schema.value,
+        }
+
+    def key(self, piece: Piece) -> str:
+        """Hash of a clip's content and stretch, and of everything else that its captions depend on."""
+        clip = piece.clip
+        return digest([piece.content, clip.start_s, clip.end_s, clip.rate, self.settings])
+
+    def answers(self, sound: Sequence[SeenClip]) -> list[Said | VidaptError]:
+        """What is said about each clip; what cannot be asked about one costs no other.
+
+        An answer that is not of the schema is asked for once more, with what is wrong with it.
+        """
+        said = self._answers([(one, self.prompts) for one in sound])
+        if self.schema is None:
+            return said
+        return [
+            one if isinstance(one, VidaptError) else self._mended(clip, one)
+            for clip, one in zip(sound, said, strict=True)
+        ]
+
+    def _answers(self, asked: Sequence[tuple[SeenClip, Sequence[str]]]) -> list[Said | VidaptError]:
+        if not asked:
+            return []
+        try:
+            found = self.engine.answer([((one,), list(prompts)) for one, prompts in asked], self.decoding)
+        except VidaptError as error:
+            if len(asked) == 1:
+                return [error]
+            return [one for alone in asked for one in self._answers([alone])]
+        return [
+            Said(tuple(answers), tuple(prompts)) for answers, (_, prompts) in zip(found, asked, strict=True)
+        ]
+
+    def _mended(self, clip: SeenClip, said: Said) -> Said | VidaptError:
+        assert self.schema is not None
+        wrong = {
+            at: reason
+            for at, answer in enumerate(said.answers)
+            if (reason := self.schema.mistake(self.engine.text(answer)))
+        }
+        if not wrong:
+            return said
+        again = [
+            self.schema.once_more(self.prompts[at], self.engine.text(said.answers[at]), reason)
+            for at, reason in wrong.items()
+        ]
+        (mended,) = self._answers([(clip, again)])
+        if isinstance(mended, VidaptError):
+            return mended
+        for answer in mended.answers:
+            if reason := self.schema.mistake(self.engine.text(answer)):
+                return VidaptError("--schema", f"twice the answer is not of the schema: {reason}")
+        new = dict(zip(wrong, zip(mended.answers, mended.asked, strict=True), strict=True))
+        pairs = [new.get(at, pair) for at, pair in enumerate(zip(said.answers, said.asked, strict=True))]
+        return Said(tuple(answer for answer, _ in pairs), tuple(asked for _, asked in pairs))
+
+    def row(self, piece: Piece, seen: SeenClip, said: Said, seconds: float) -> dict[str, Any]:
+        """The row of a clip that was captioned, with times in its captions as the file counts them.
+
+        Args:
+            piece: The clip.
+            seen: What was seen of it.
+            said: What was said.
+            seconds: Its share of the time its batch took.
+        """
+        texts = [self.engine.text(one) for one in said.answers]
+        if piece.cut:
+            texts = [shifted(text, piece.clip.start_s) for text in texts]
+        finishes = ["end" if one.ended else "length" for one in said.answers]
+        tokens = [len(one.ids) for one in said.answers]
+        logprobs = [round(one.logprob, 4) for one in said.answers]
+        return self._about(piece) | {
+            "status": DONE,
+            "caption": texts[0],
+            "captions": texts,
+            "frames": [round(moment, 6) for moment in seen.times_s],
+            "visual_tokens": len(seen.tokens),
+            "text_tokens": self.text_tokens,
+            "new_tokens": sum(tokens),
+            "tokens": tokens,
+            "finish": finishes[0],
+            "finishes": finishes,
+            "mean_logprob": logprobs[0],
+            "logprobs": logprobs,
+            "seconds": round(seconds, 6),
+            "notes": [*map(readable, seen.notes), *piece.notes],
+        }
+
+    def failed(self, piece: Piece, error: str, reason: str, seconds: float = 0.0) -> dict[str, Any]:
+        """The row of a clip without captions; `error` is the class of what is wrong."""
+        told = {"status": FAILED, "error": error, "reason": readable(reason), "seconds": round(seconds, 6)}
+        return self._about(piece) | told
+
+    def skipped(self, piece: Piece) -> dict[str, Any]:
+        """The row of a clip that shows the same as another one."""
+        return self._about(piece) | {"status": SKIPPED, "copy_of": piece.input.like}
+
+    def taken_over(self, piece: Piece, row: dict[str, Any]) -> dict[str, Any]:
+        """An earlier job's row of the same work, for the clip as it is called and lies now."""
+        own = self._about(piece)
+        return row | {name: own[name] for name in _PLACES}
+
+    def _about(self, piece: Piece) -> dict[str, Any]:
+        one, clip = piece.input, piece.clip
+        stretch = clip.end_s is not None
+        return empty_row() | {
+            "key": piece.key,
+            "clip": piece.name,
+            "file": readable(one.path),
+            "offset": one.offset,
+            "size": one.size,
+            "content": piece.content,
+            "stamp": piece.stamp,
+            "model": self.engine.name,
+            "model_hash": self.engine.fingerprint,
+            "recipe_hash": self.engine.card.get("recipe_hash"),
+            "prompt": self.prompts[0],
+            "prompts": list(self.prompts),
+            "settings": self.settings,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "version": VERSION,
+            "folder": self.folder,
+            "start_s": clip.start_s if stretch or clip.start_s else None,
+            "end_s": clip.end_s,
+        }
+
+
+_PLACES = ("clip", "file", "offset", "size", "stamp", "folder")
+"""Columns that say where a clip lies, which its captions do not depend on."""

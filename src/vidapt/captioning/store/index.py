@@ -1,0 +1,159 @@
+"""The list of a job's inputs on disk: a Parquet file, a row group for each shard."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vidapt.captioning.store.inputs import Input, Listing, Names, distinct
+from vidapt.errors import ConfigError
+from vidapt.files import write_file
+from vidapt.progress import Reporter
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("path", pa.binary(), nullable=False),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("end_s", pa.float64()),
+        pa.field("rate", pa.float64()),
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("wrong", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("like", pa.string()),
+    ]
+)
+_AT_ONCE = 10_000
+_NUMBER = re.compile("[0-9]+")
+_TASK = "list clips"
+
+
+class Index:
+    """Inputs by their shards.
+
+    Args:
+        path: The file that `write_index` wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path)
+        groups = [self._file.metadata.row_group(at).num_rows for at in range(self._file.num_row_groups)]
+        self.sizes: tuple[int, ...] = tuple(groups)
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    def shard(self, number: int) -> list[Input]:
+        """The inputs of a shard, in order."""
+        return list(_inputs(self._file.read_row_group(number)))
+
+
+def write_index(path: Path, listing: Listing, shard: int, report: Reporter) -> str:
+    """List inputs once: those of folders in natural order, others as their lists have them.
+
+    Args:
+        path: The file.
+        listing: What to list.
+        shard: Inputs of a shard.
+        report: Told how many there are so far.
+
+    Returns:
+        What tells the list from any other.
+
+    Raises:
+        ConfigError: If there is no input at all.
+        FormatError: If a source cannot be read.
+    """
+    seen, digest, count = Names(), hashlib.sha256(), 0
+    with pq.ParquetWriter(path, _SCHEMA) as writer:
+        waiting = _SCHEMA.empty_table()
+        for inputs, unordered in listing.groups():
+            tables = _tables(distinct(inputs, seen, listing.ignored))
+            for table in _in_order(tables) if unordered else tables:
+                digest.update(repr(table.to_pydict()).encode("utf-8", "backslashreplace"))
+                count += len(table)
+                report(_TASK, count, count)
+                waiting = pa.concat_tables([waiting, table]).combine_chunks()
+                whole = len(waiting) // shard * shard
+                if whole:
+                    writer.write_table(waiting.slice(0, whole), row_group_size=shard)
+                    waiting = waiting.slice(whole)
+        if len(waiting):
+            writer.write_table(waiting, row_group_size=shard)
+    if not count:
+        others = f"; {listing.ignored.total()} other files are" if listing.ignored else ""
+        raise ConfigError(
+            ", ".join(map(str, listing.sources)),
+            f"no clip is here{others}",
+            "give videos or pictures, a folder with some, a list or a tar file",
+        )
+    return digest.hexdigest()[:24]
+
+
+def rewrite_index(path: Path, shards: Iterable[list[Input]]) -> None:
+    """Put a list in place of another one, of the same shards."""
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, _SCHEMA) as writer:
+            for inputs in shards:
+                writer.write_table(_table(inputs))
+
+    write_file(path, write)
+
+
+def order(name: str) -> str:
+    r"""Sort key of a name, as text: numbers count as numbers, folders go before what begins like them.
+
+    >>> sorted(["10.mp4", "2.mp4", "a b/1.mp4", "a/1.mp4"], key=order)
+    ['2.mp4', '10.mp4', 'a/1.mp4', 'a b/1.mp4']
+    """
+    return _NUMBER.sub(_padded, name.lower()).replace("/", "\1")
+
+
+def _padded(match: re.Match[str]) -> str:
+    number = match[0].lstrip("0")
+    return f"{len(number):03d}{number}"
+
+
+def _tables(inputs: Iterable[Input]) -> Iterator[pa.Table]:
+    rows: list[Input] = []
+    for one in inputs:
+        rows.append(one)
+        if len(rows) == _AT_ONCE:
+            yield _table(rows)
+            rows = []
+    if rows:
+        yield _table(rows)
+
+
+def _in_order(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows by their names, in tables of no more rows; only columns of Arrow are held meanwhile."""
+    keyed = [table.append_column("key", pa.array(map(order, table["name"].to_pylist()))) for table in tables]
+    if not keyed:
+        return
+    whole = pa.concat_tables(keyed)
+    del keyed
+    places = pc.sort_indices(whole, sort_keys=[("key", "ascending"), ("name", "ascending")])
+    whole = whole.drop_columns(["key"])
+    for start in range(0, len(places), _AT_ONCE):
+        yield whole.take(places.slice(start, _AT_ONCE))
+
+
+def _table(rows: list[Input]) -> pa.Table:
+    columns = {one.name: [getattr(row, one.name) for row in rows] for one in fields(Input)}
+    columns["path"] = [os.fsencode(path) for path in columns["path"]]
+    return pa.Table.from_pydict(columns, schema=_SCHEMA)
+
+
+def _inputs(table: pa.Table) -> Iterator[Input]:
+    for row in table.to_pylist():
+        yield Input(**{**row, "path": os.fsdecode(row["path"])})
