@@ -119,7 +119,10 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _folders(root: Path, found: Found, *, recursive: bool) -> Iterator[tuple[Path, list[Path]]]:
-    """Every folder once with the files in it; through a link only those not reached without."""
+    """Every folder once with the files in it, in natural order, a folder before those inside it.
+
+    Through a link only folders are visited that are not reached without.
+    """
     visited: set[tuple[int, int]] = set()
     inside, linked = deque([root]), deque[Path]()
     while inside or linked:
@@ -129,14 +132,14 @@ def _folders(root: Path, found: Found, *, recursive: bool) -> Iterator[tuple[Pat
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
-            entries = sorted(folder.iterdir())
+            entries = sorted(folder.iterdir(), key=lambda entry: (natural(entry), entry.name))
             os.stat(f"{folder}/.")  # noqa: PTH116 - names may be listed of a folder that may not be entered
         except OSError as error:
             found.unreadable[_name(folder, root)] = f"the folder cannot be read ({error.strerror})"
             continue
         folders, files = _sorted_out(entries, root, found)
         shown = [entry for entry in folders if recursive and not entry.name.startswith(".")]
-        inside += [entry for entry in shown if not entry.is_symlink()]
+        inside.extendleft(entry for entry in reversed(shown) if not entry.is_symlink())
         linked += [entry for entry in shown if entry.is_symlink()]
         yield folder, files
 

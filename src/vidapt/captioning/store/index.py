@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vidapt.captioning.store.inputs import Input, Listing, Names, distinct
+from vidapt.captioning.store.inputs import Input, Listing
 from vidapt.errors import ConfigError
 from vidapt.files import write_file
 from vidapt.progress import Reporter
@@ -33,7 +31,6 @@ _SCHEMA = pa.schema(
     ]
 )
 _AT_ONCE = 10_000
-_NUMBER = re.compile("[0-9]+")
 _TASK = "list clips"
 
 
@@ -58,7 +55,7 @@ class Index:
 
 
 def write_index(path: Path, listing: Listing, shard: int, report: Reporter) -> str:
-    """List inputs once: those of folders in natural order, others as their lists have them.
+    """List inputs once.
 
     Args:
         path: The file.
@@ -73,20 +70,19 @@ def write_index(path: Path, listing: Listing, shard: int, report: Reporter) -> s
         ConfigError: If there is no input at all.
         FormatError: If a source cannot be read.
     """
-    seen, digest, count = Names(), hashlib.sha256(), 0
+    digest, count = hashlib.sha256(), 0
     with pq.ParquetWriter(path, _SCHEMA) as writer:
         waiting = _SCHEMA.empty_table()
-        for inputs, unordered in listing.groups():
-            tables = _tables(distinct(inputs, seen, listing.ignored))
-            for table in _in_order(tables) if unordered else tables:
-                digest.update(repr(table.to_pydict()).encode("utf-8", "backslashreplace"))
-                count += len(table)
-                report(_TASK, count, count)
-                waiting = pa.concat_tables([waiting, table]).combine_chunks()
-                whole = len(waiting) // shard * shard
-                if whole:
-                    writer.write_table(waiting.slice(0, whole), row_group_size=shard)
-                    waiting = waiting.slice(whole)
+        for table in _tables(listing.inputs()):
+            for column in table.columns:
+                digest.update(repr(column.to_pylist()).encode("utf-8", "backslashreplace"))
+            count += len(table)
+            report(_TASK, count, count)
+            waiting = pa.concat_tables([waiting, table]).combine_chunks()
+            whole = len(waiting) // shard * shard
+            if whole:
+                writer.write_table(waiting.slice(0, whole), row_group_size=shard)
+                waiting = waiting.slice(whole)
         if len(waiting):
             writer.write_table(waiting, row_group_size=shard)
     if not count:
@@ -110,20 +106,6 @@ def rewrite_index(path: Path, shards: Iterable[list[Input]]) -> None:
     write_file(path, write)
 
 
-def order(name: str) -> str:
-    r"""Sort key of a name, as text: numbers count as numbers, folders go before what begins like them.
-
-    >>> sorted(["10.mp4", "2.mp4", "a b/1.mp4", "a/1.mp4"], key=order)
-    ['2.mp4', '10.mp4', 'a/1.mp4', 'a b/1.mp4']
-    """
-    return _NUMBER.sub(_padded, name.lower()).replace("/", "\1")
-
-
-def _padded(match: re.Match[str]) -> str:
-    number = match[0].lstrip("0")
-    return f"{len(number):03d}{number}"
-
-
 def _tables(inputs: Iterable[Input]) -> Iterator[pa.Table]:
     rows: list[Input] = []
     for one in inputs:
@@ -133,19 +115,6 @@ def _tables(inputs: Iterable[Input]) -> Iterator[pa.Table]:
             rows = []
     if rows:
         yield _table(rows)
-
-
-def _in_order(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows by their names, in tables of no more rows; only columns of Arrow are held meanwhile."""
-    keyed = [table.append_column("key", pa.array(map(order, table["name"].to_pylist()))) for table in tables]
-    if not keyed:
-        return
-    whole = pa.concat_tables(keyed)
-    del keyed
-    places = pc.sort_indices(whole, sort_keys=[("key", "ascending"), ("name", "ascending")])
-    whole = whole.drop_columns(["key"])
-    for start in range(0, len(places), _AT_ONCE):
-        yield whole.take(places.slice(start, _AT_ONCE))
 
 
 def _table(rows: list[Input]) -> pa.Table:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from vidapt.captioning.found import Found, clips_in, readable
 from vidapt.digests import seed_of
@@ -19,6 +22,9 @@ from vidapt.video.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 _LISTS = frozenset({".jsonl", ".ndjson", ".json", ".parquet"})
 _ZIPPED, _TAR = ".gz", ".tar"
+_APART = 1 << 15
+"""Numbers that are held apart before they go into the sorted ones."""
+
 _ALONE = "input"
 """What an input is called of which not even a name can be read."""
 
@@ -85,19 +91,24 @@ class Listing:
         """What tells this listing from others before it is made."""
         return [[str(one.absolute()) for one in self.sources], self.albums, self.fps, self.dedup]
 
-    def groups(self) -> Iterator[tuple[Iterator[Input], bool]]:
-        """Yield the inputs of each source, and whether they are to be put in natural order.
+    def inputs(self) -> Iterator[Input]:
+        """Yield what is found, source after source, each stretch of a file once and by a name of its own.
+
+        Folders are read in natural order, the files of one before those of the folders inside it.
 
         Raises:
             ConfigError: If nothing is there.
             FormatError: If a list, a label file or a tar file cannot be read.
         """
+        paths: list[Path] = []
         for source in self.sources:
-            paths = matching(source)
-            if not paths:
+            found = matching(source)
+            if not found:
                 raise ConfigError(source, "there is no such file or folder", "check the path")
-            for path in paths:
-                yield self._group(path), path.is_dir()
+            paths += found
+        groups = itertools.chain.from_iterable(self._group(path) for path in paths)
+        # What a folder holds has names of its own.
+        yield from groups if len(paths) == 1 and paths[0].is_dir() else _distinct(groups, self.ignored)
 
     def _group(self, path: Path) -> Iterator[Input]:
         if path.is_dir():
@@ -128,8 +139,9 @@ class Listing:
                 self.ignored[suffix] += 1
 
 
-def distinct(inputs: Iterable[Input], seen: Names, ignored: Counter[str]) -> Iterator[Input]:
+def _distinct(inputs: Iterable[Input], ignored: Counter[str]) -> Iterator[Input]:
     """Pass inputs on, each stretch of a file once and with a name of its own."""
+    seen = Names()
     for one in inputs:
         if seen.repeats(one):
             ignored["repeated"] += 1
@@ -137,29 +149,48 @@ def distinct(inputs: Iterable[Input], seen: Names, ignored: Counter[str]) -> Ite
             yield seen.named(one)
 
 
+class Seen:
+    """Numbers that there were: some ten bytes each."""
+
+    def __init__(self) -> None:
+        self._held, self._new = np.empty(0, np.uint64), set[int]()
+
+    def add(self, number: int) -> bool:
+        """Take in 64 bits; whether they are new."""
+        if number in self:
+            return False
+        self._new.add(number)
+        if len(self._new) == _APART:
+            self._held = np.union1d(self._held, np.fromiter(self._new, np.uint64))
+            self._new.clear()
+        return True
+
+    def __contains__(self, number: int) -> bool:
+        if number in self._new:
+            return True
+        at = self._held.searchsorted(np.uint64(number))
+        return bool(at < len(self._held) and self._held[at] == number)
+
+
 class Names:
     """Which stretches of files and which names there were, by 64 bits of each."""
 
     def __init__(self) -> None:
-        self._stretches: set[int] = set()
-        self._names: set[int] = set()
+        self._stretches, self._names = Seen(), Seen()
         self._uses: Counter[str] = Counter()
 
     def repeats(self, one: Input) -> bool:
         """Whether the same stretch was there before; unreadable rows are all different."""
         if one.wrong is not None:
             return False
-        before = len(self._stretches)
-        self._stretches.add(seed_of(os.fsencode(one.path), one.offset, one.start_s, one.end_s))
-        return len(self._stretches) == before
+        return not self._stretches.add(seed_of(os.fsencode(one.path), one.offset, one.start_s, one.end_s))
 
     def named(self, one: Input) -> Input:
         """The input, with a number behind its name if another one has it."""
         name = one.name
-        while (known := seed_of(name)) in self._names:
+        while not self._names.add(seed_of(name)):
             self._uses[one.name] += 1
             name = f"{one.name}#{self._uses[one.name] + 1}"
-        self._names.add(known)
         return one if name == one.name else replace(one, name=name)
 
 

@@ -53,7 +53,7 @@ _AT_ONCE = 1000
 
 def empty_row() -> dict[str, Any]:
     """A row that says nothing yet: of every column that must be there, nothing of its kind."""
-    return {one.name: _nothing(one) for one in ROWS}
+    return dict(_EMPTY)
 
 
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -82,3 +82,6 @@ def _nothing(field: pa.Field) -> Any:
     if pa.types.is_list(field.type):
         return []
     return "" if pa.types.is_string(field.type) else 0
+
+
+_EMPTY = {one.name: _nothing(one) for one in ROWS}
