@@ -1,4 +1,4 @@
-"""An engine that looks at no pixel: what it says of a clip follows from the clip's content and the question."""
+"""An engine that looks at no pixel: what it says follows from the content of a clip and the question."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@
 
 `million` writes so many tiny files, captions a part of them, kills the process, goes on in another one, and
 measures how long that takes to begin, the memory of both, and rows a second. `kills` lets two processes work
-on one store, kills one of them at random moments so many times, and compares the rows with those of a run that
-nothing happened to. `prompts` asks a model of random weights one question and four about clips of 576 visual
-tokens. Each adds to `results/caption_store.json`.
+on one store, kills one of them at random moments so many times, and compares the rows with those of a run
+that nothing happened to. `prompts` asks a model of random weights one question and four about clips of 576
+visual tokens. Each adds to `results/caption_store.json`.
 """
 
 from __future__ import annotations

@@ -289,14 +289,8 @@ class _Work:
                 assert coming is not None
                 shard = coming.result()
                 coming = ahead.submit(self._leased, todo[at + 1]) if at + 1 < len(todo) else None
-                try:
-                    if shard is None or shard.done:
-                        continue
+                if shard is not None and not shard.done:
                     yield shard
-                except GeneratorExit:
-                    if coming is not None and (other := coming.result()) is not None:
-                        other.close()
-                    raise
 
     def _leased(self, number: int) -> Shard | None:
         """A shard; None if another process holds it."""
