@@ -181,7 +181,7 @@ def main() -> None:
         else:
             from _prompts_work import prompts
 
-            found = prompts()
+            found = prompts(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(found, indent=2))

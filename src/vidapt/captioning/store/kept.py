@@ -12,8 +12,12 @@ import pyarrow.parquet as pq
 from vidapt.captioning.store.rows import DONE
 
 _COLUMNS = ["key", "stamp", "content", "status"]
-_DIGITS = "S24"
-_NONE = np.empty(0, np.int64)
+_BYTES = 12
+_HASH = f"S{_BYTES}"
+"""A hash of 24 hex digits, as the bytes that they are."""
+
+_MOST = 1 << 32
+"""More rows than a part has."""
 
 
 class Kept:
@@ -25,15 +29,11 @@ class Kept:
 
     def __init__(self, parts: Iterable[Path] = ()) -> None:
         self._parts = list(parts)
-        found = [_read(path, at) for at, path in enumerate(self._parts)]
-        keys, stamps, contents, places, done = map(
-            np.concatenate,
-            zip(*found, strict=True) if found else [[np.empty(0, _DIGITS)]] * 3 + [[_NONE]] * 2,
-        )
-        chosen = done.astype(bool) & (keys != b"")
-        self._keys, self._places = keys[chosen], places[chosen]
-        by_key = np.argsort(self._keys, kind="stable")
-        self._keys, self._places = self._keys[by_key], self._places[by_key]
+        keys, stamps, contents, places = _columns(self._parts)
+        by_key = np.argsort(keys, kind="stable")
+        by_key = by_key[(places[by_key] >= 0) & (keys[by_key] != b"")]
+        self._keys, self._places = keys[by_key], places[by_key]
+        del keys, places, by_key
         by_stamp = np.argsort(stamps, kind="stable")
         self._stamps, self._contents = stamps[by_stamp], contents[by_stamp]
         self._open: tuple[int, list[dict[str, Any]]] = (-1, [])
@@ -41,7 +41,7 @@ class Kept:
     def content(self, stamp: str) -> str | None:
         """What is in a file of a stamp; None if nobody has looked."""
         at = _find(self._stamps, stamp)
-        return None if at is None else self._contents[at].decode() or None
+        return None if at is None or not self._contents[at] else _digits(self._contents[at])
 
     def __contains__(self, key: str) -> bool:
         return _find(self._keys, key) is not None
@@ -56,17 +56,28 @@ class Kept:
         return dict(self._open[1][row])
 
 
-_MOST = 1 << 32
-"""More rows than a part has."""
-
-
-def _read(path: Path, number: int) -> tuple[np.ndarray, ...]:
-    table = pq.read_table(path, columns=_COLUMNS)
-    texts = [np.array(table[name].to_pylist(), _DIGITS) for name in _COLUMNS[:3]]
-    done = np.array([one == DONE for one in table["status"].to_pylist()], np.int64)
-    return *texts, number * _MOST + np.arange(len(table)), done
+def _columns(parts: list[Path]) -> tuple[np.ndarray, ...]:
+    """[N] keys, stamps and contents of all rows, and their places; -1 where a row has no captions."""
+    counts = [pq.read_metadata(path).num_rows for path in parts]
+    texts = [np.empty(sum(counts), _HASH) for _ in _COLUMNS[:3]]
+    places = np.empty(sum(counts), np.int64)
+    start = 0
+    for number, (path, count) in enumerate(zip(parts, counts, strict=True)):
+        table, own = pq.read_table(path, columns=_COLUMNS), slice(start, start + count)
+        for column, name in zip(texts, _COLUMNS[:3], strict=True):
+            column[own] = [bytes.fromhex(text) for text in table[name].to_pylist()]
+        done = np.array([status == DONE for status in table["status"].to_pylist()])
+        places[own] = np.where(done, number * _MOST + np.arange(count), -1)
+        start += count
+    return *texts, places
 
 
 def _find(ordered: np.ndarray, text: str) -> int | None:
-    at = int(np.searchsorted(ordered, text.encode()))
-    return at if at < len(ordered) and ordered[at] == text.encode() else None
+    wanted = np.bytes_(bytes.fromhex(text))
+    at = int(np.searchsorted(ordered, wanted))
+    return at if at < len(ordered) and ordered[at] == wanted else None
+
+
+def _digits(found: bytes) -> str:
+    """The digits of a hash, of which an array drops zeros at the end."""
+    return found.hex().ljust(2 * _BYTES, "0")
