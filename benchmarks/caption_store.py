@@ -35,6 +35,9 @@ from _machine import describe
 
 RESULTS = Path(__file__).parent / "results" / "caption_store.json"
 IN_A_FOLDER = 1000
+PAUSE_S = 0.15
+"""Seconds that a batch takes while processes are killed."""
+
 MADE = ("seconds", "created", "stamp")
 """Columns that tell when a row was made."""
 
@@ -48,7 +51,7 @@ def write_clips(folder: Path, count: int) -> None:
         (inside / f"{number}.mp4").write_bytes(b"" if number % 997 == 3 else b"clip %d" % number)
 
 
-def work(source: Path, out: Path, pause_s: float) -> None:
+def work(source: Path, out: Path) -> None:
     """What a child does: caption, and tell when it begins and what it took."""
     began = time.monotonic()
     from _stub_engine import StubEngine
@@ -61,7 +64,7 @@ def work(source: Path, out: Path, pause_s: float) -> None:
             first.append(time.monotonic())
             print(json.dumps({"first_batch_s": first[0] - called}), flush=True)
 
-    summary = caption_store(StubEngine(pause_s=pause_s), source, out, report=report)
+    summary = caption_store(StubEngine(), source, out, report=report)
     told = summary.to_dict() | {
         "import_s": called - began,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -69,9 +72,9 @@ def work(source: Path, out: Path, pause_s: float) -> None:
     print(json.dumps(told), flush=True)
 
 
-def start(source: Path, out: Path, pause_s: float = 0.0) -> subprocess.Popen[str]:
+def start(source: Path, out: Path) -> subprocess.Popen[str]:
     """Start a child that works on a store."""
-    command = [sys.executable, __file__, "work", str(source), str(out), str(pause_s)]
+    command = [sys.executable, __file__, "work", str(source), str(out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -124,34 +127,56 @@ def million(folder: Path, clips: int) -> dict[str, Any]:
 
 
 def kills(folder: Path, clips: int, times: int, seed: int) -> dict[str, Any]:
-    """Two processes of which one is killed again and again."""
-    source = folder / "clips"
+    """Two processes of which one is killed again and again; forked, as importing would take longest."""
+    source, out, chance = folder / "clips", folder / "cut", random.Random(seed)
     write_clips(source, clips)
-    told(start(source, folder / "whole"))
-    out, chance = folder / "cut", random.Random(seed)
-    began, killed = time.monotonic(), 0
-    children = [start(source, out, 0.02) for _ in range(2)]
-    while killed < times:
-        time.sleep(chance.uniform(0.3, 4.0))
+    ended(forked(source, folder / "whole", 0.0))
+    began, met = time.monotonic(), list[int]()
+    children = [forked(source, out, PAUSE_S) for _ in range(2)]
+    while len(met) < times:
+        time.sleep(chance.uniform(0.05, 1.5))
         at = chance.randrange(2)
-        if children[at].poll() is None:
-            children[at].send_signal(signal.SIGKILL)
-            killed += 1
-        children[at].communicate()
-        children[at] = start(source, out, 0.02)
+        os.kill(children[at], signal.SIGKILL)
+        if ended(children[at]):
+            met.append(parts(out))
+        children[at] = forked(source, out, PAUSE_S)
     for child in children:
-        told(child)
-    told(start(source, out))
-    rows, whole = rows_of(folder / "cut"), rows_of(folder / "whole")
+        ended(child)
+    ended(forked(source, out, 0.0))
+    rows, whole = rows_of(out), rows_of(folder / "whole")
     return {
         "clips": clips,
-        "kills": killed,
+        "shards_in_place_at_kills": met,
         "seconds": time.monotonic() - began,
         "rows": len(rows),
         "names": len({row["clip"] for row in rows}),
         "equal_to_uninterrupted": rows == whole,
         "failed": sum(row["status"] == "failed" for row in rows),
     }
+
+
+def forked(source: Path, out: Path, pause_s: float) -> int:
+    """A process that captions a store; its number."""
+    from _stub_engine import StubEngine
+    from vidapt.captioning.store.work import caption_store
+
+    number = os.fork()
+    if number:
+        return number
+    try:
+        caption_store(StubEngine(pause_s=pause_s), source, out)
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 - it must not go on as the process it came from
+        print(repr(error), file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def ended(number: int) -> bool:
+    """Wait for a process; whether it was killed."""
+    _, status = os.waitpid(number, 0)
+    if not os.WIFSIGNALED(status) and status:
+        raise RuntimeError("a process failed")
+    return os.WIFSIGNALED(status)
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
@@ -163,7 +188,7 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Carry out what is asked for."""
     if sys.argv[1] == "work":
-        work(Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]))
+        work(Path(sys.argv[2]), Path(sys.argv[3]))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["million", "kills", "prompts"])
