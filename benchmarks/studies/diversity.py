@@ -256,7 +256,8 @@ def _gaps(names: list[str], counts: np.ndarray) -> dict[str, dict[str, Any]]:
         low, high = np.quantile(_beyond(drawn, curve, at), [0.025, 0.975])
         x = whole[at, 2] / whole[at, 3]
         inside = xs.min() <= x <= xs.max()
-        near = f"temperature {float(np.interp(x, np.sort(xs), np.array(list(CURVE.values()))[np.argsort(xs)])):.2f}"
+        order = np.argsort(xs)
+        near = f"temperature {float(np.interp(x, xs[order], np.array(list(CURVE.values()))[order])):.2f}"
         shown = f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
         words_of = "more" if low > 0 else "less" if high < 0 else "not distinguishable"
         found[names[at]] = {
@@ -271,7 +272,7 @@ def _gaps(names: list[str], counts: np.ndarray) -> dict[str, dict[str, Any]]:
 
 
 def _beyond(sums: np.ndarray, curve: list[int], at: int) -> np.ndarray:
-    """[R] coverage less that of plain sampling at the same share of contradicted claims; `sums` are [R, arms, 6]."""
+    """[R] coverage less that of plain sampling where as many claims are contradicted, of [R, arms, 6] sums."""
     found = np.empty(len(sums))
     for r, one in enumerate(sums):
         x, y = one[curve, 2] / one[curve, 3], one[curve, 0] / one[curve, 1]
