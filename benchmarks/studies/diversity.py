@@ -272,7 +272,7 @@ def _gaps(names: list[str], counts: np.ndarray) -> dict[str, dict[str, Any]]:
 
 
 def _beyond(sums: np.ndarray, curve: list[int], at: int) -> np.ndarray:
-    """[R] coverage less that of plain sampling where as many claims are contradicted, of [R, arms, 6] sums."""
+    """[R] coverage less that of plain sampling where as many claims are contradicted, by sums."""
     found = np.empty(len(sums))
     for r, one in enumerate(sums):
         x, y = one[curve, 2] / one[curve, 3], one[curve, 0] / one[curve, 1]

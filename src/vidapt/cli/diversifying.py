@@ -44,7 +44,7 @@ def diversity(
 
         check_folder(out)
         from vidapt.measure.diversity.command import PAGE, measure_diversity
-        from vidapt.measure.diversity.found import HEAD
+        from vidapt.measure.diversity.found import FACTS, TEXTS
 
         with owned(out):
             found = measure_diversity(
@@ -53,7 +53,9 @@ def diversity(
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return
-    table(list(HEAD), [one.row() for one in found.ways])
+    if found.judged is not None:
+        table(list(FACTS), [one.facts() for one in found.ways])
+    table(list(TEXTS), [one.texts() for one in found.ways])
     if found.judged is None:
         remark("nothing is known of facts here: captions that make things up differ, too")
     if found.left_out:

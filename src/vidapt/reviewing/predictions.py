@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vidapt.captioning.rows import read_rows
+from vidapt.cleaning.captions import said as captions_of
 from vidapt.errors import FormatError
 from vidapt.measure.verdicts import PREDICTIONS, read_kept
 from vidapt.reviewing.made import Text
@@ -52,8 +53,9 @@ def read_predictions(path: Path) -> Iterator[tuple[Place, Said]]:
     """
     if not path.is_dir():
         for row in read_rows(path):
-            said = Said(model=row.model, question=row.prompt, text=row.caption, frames=list(row.frames))
-            yield place_of(Path(row.folder, row.film), row.start_s, row.end_s), said
+            for question, text in captions_of(row).values():
+                said = Said(model=row.model, question=question, text=text, frames=list(row.frames))
+                yield place_of(Path(row.folder, row.film), row.start_s, row.end_s), said
         return
     kept = read_kept(path)
     if kept is None:

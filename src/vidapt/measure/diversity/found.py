@@ -27,23 +27,18 @@ Embed = Callable[[Sequence[str]], Floats]
 Terms = tuple[list[float], list[float]]
 """Numerators and denominators of a rate, by source."""
 
-HEAD = (
+FACTS = (
     "captions",
     "k",
     "coverage@k",
     "contradicted",
+    "less the first",
+    "could tell",
     "contradicted@k",
     "said again",
-    "distinct-1",
-    "distinct-2",
-    "self-BLEU",
-    "1 - cos",
-    "Vendi",
-    "words",
-    "contradicted, less the first",
-    "could tell",
     "so",
 )
+TEXTS = ("captions", "distinct-1", "distinct-2", "self-BLEU", "1 - cos", "Vendi", "words", "so")
 FIRST, COMPARABLE, UNKNOWN = "the first", "comparable", "facts unknown"
 MORE, LESS = "not comparable: makes up more", "not comparable: makes up less"
 
@@ -101,22 +96,26 @@ class Way:
             return COMPARABLE
         return MORE if self.against.value > 0 else LESS
 
-    def row(self) -> list[str]:
-        """Cells under `HEAD`."""
-        shares = (self.coverage, self.contradicted, self.contradicted_at_k, self.repeated)
-        plain = (self.distinct_1, self.distinct_2, self.self_bleu, self.distance, self.vendi)
-        points = "-" if self.first or self.against is None else _points(self.against)
-        tell = "-" if self.first or self.against is None else f"{100 * detectable(self.against):.1f}"
+    def facts(self) -> list[str]:
+        """Cells under `FACTS`."""
+        against = None if self.first else self.against
         return [
             self.name,
             str(self.k),
-            *(_percent(one) for one in shares),
-            *("-" if one is None else f"{one.value:.2f}" for one in plain),
-            f"{self.words.value:.1f}",
-            points,
-            tell,
+            _percent(self.coverage),
+            _percent(self.contradicted),
+            "-" if against is None else _points(against),
+            "-" if against is None else f"{100 * detectable(against):.1f}",
+            _percent(self.contradicted_at_k),
+            _percent(self.repeated),
             self.says,
         ]
+
+    def texts(self) -> list[str]:
+        """Cells under `TEXTS`."""
+        plain = (self.distinct_1, self.distinct_2, self.self_bleu, self.distance, self.vendi)
+        shown = ["-" if one is None else f"{one.value:.2f}" for one in plain]
+        return [self.name, *shown, f"{self.words.value:.1f}", self.says]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidapt.measure.diversity.found import COMPARABLE, HEAD, UNKNOWN, Way
+from vidapt.measure.diversity.found import COMPARABLE, FACTS, TEXTS, UNKNOWN, Way
 from vidapt.measure.diversity.told import Told
 from vidapt.measure.sections import PlainTable, Section, points, write_sections
 
@@ -29,11 +29,12 @@ def write_ways(path: Path, ways: Sequence[Way], judged: str | None, told: Sequen
         VidaptError: If the file cannot be written.
     """
     comparable = [one for one in ways if one.says == COMPARABLE]
-    table = PlainTable("The first is what others are held against.", HEAD, [one.row() for one in ways])
+    facts = PlainTable("Facts, in percent and points.", FACTS, [one.facts() for one in ways])
+    texts = PlainTable("Texts; means over clips.", TEXTS, [one.texts() for one in ways])
     gains = [
         [one.name, "-" if one.gain is None else points(one.gain), one.says] for one in ways if not one.first
     ]
-    sections = [Section("How different, and how true", "", (), [table])]
+    sections = [Section("How true, and how different", "", (), [facts, texts])]
     if gains and judged:
         head = ("captions", "coverage@k, less the first, in points (95 %)", "so")
         sections.append(Section("What more they tell", "", (), [PlainTable("By way.", head, gains)]))
