@@ -34,7 +34,11 @@ def write_ways(path: Path, ways: Sequence[Way], judged: str | None, told: Sequen
     gains = [
         [one.name, "-" if one.gain is None else points(one.gain), one.says] for one in ways if not one.first
     ]
-    sections = [Section("How true, and how different", "", (), [facts, texts])]
+    sections = [
+        Section(
+            "How true, and how different", "The first is what others are held against.", (), [facts, texts]
+        )
+    ]
     if gains and judged:
         head = ("captions", "coverage@k, less the first, in points (95 %)", "so")
         sections.append(Section("What more they tell", "", (), [PlainTable("By way.", head, gains)]))
