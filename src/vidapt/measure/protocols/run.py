@@ -124,20 +124,20 @@ def evaluate_protocols(models: Sequence[str | Path], asking: Asking, wanted: Wan
     _check(plan, names, settings, wanted)
     folders = {name: out if len(names) == 1 else out / name for name in names}
     asking = replace(asking, given=plan.samples)
-    evaluations = {
-        name: asking.of(model, folders[name], name) for name, model in names.items() if plan.samples
-    }
-    scores = {
-        name: {
-            one.kind: score_cases(model, one.cases, asking, folders[name])
-            for one in plan.chosen
-            if one.scored
-        }
-        for name, model in names.items()
-    }
     with ExitStack() as stack:
         bench = _bench(stack, plan, settings, wanted, out)
         readings = stack.enter_context(Readings(out / READINGS))
+        evaluations = {
+            name: asking.of(model, folders[name], name) for name, model in names.items() if plan.samples
+        }
+        scores = {
+            name: {
+                one.kind: score_cases(model, one.cases, asking, folders[name])
+                for one in plan.chosen
+                if one.scored
+            }
+            for name, model in names.items()
+        }
         work = _Work(evaluations, scores, bench, readings, asking, folders)
         found = {one.kind: work.carry_out(one) for one in plan.chosen}
         judge = _about(bench)
@@ -202,7 +202,7 @@ def _bench(stack: ExitStack, plan: Planned, settings: Judging, wanted: Wanted, o
     if not plan.judged:
         return Bench(verdicts, None, None, "")
     described = digest(
-        settings.model_dump(mode="json", exclude={"budget", "give_up", "protocols", "drift"}), 24
+        settings.model_dump(mode="json", exclude={"budget", "give_up", "protocols", "drift", "frozen"}), 24
     )
     if wanted.offline:
         known = verdicts.judge_of(described)
@@ -280,7 +280,7 @@ class _Work:
         if not one.part.judged or self.bench.settings is None:
             return "", None
         if self.bench.judge is not None and any(map(self.bench.lacks, due.values())):
-            take_reading(self.bench.judge, one, self.readings, self.asking.report)
+            take_reading(self.bench.judge, one, self.readings, self.bench.settings.frozen, self.asking.report)
         found = state(self.bench, one, self.readings, self.bench.settings.drift)
         return found.drift, found.errors
 

@@ -107,15 +107,24 @@ class Readings(Appended):
         self._all.append(one)
 
 
-def take_reading(judge: Asker, chosen: Chosen, readings: Readings, report: Reporter) -> None:
-    """Have the frozen items judged anew, and keep what came of it.
+def take_reading(judge: Asker, chosen: Chosen, readings: Readings, count: int, report: Reporter) -> None:
+    """Have frozen items judged anew, and keep what came of it.
+
+    Args:
+        judge: Who judges.
+        chosen: The protocol.
+        readings: Of the folder.
+        count: How many items, evenly spread over all; with 0 nothing is done.
+        report: Shows progress.
 
     Raises:
         VidaptError: If no question will be answered any more, or the budget is spent.
         KeyboardInterrupt: Once what was under way is answered.
     """
+    if not count:
+        return
     name = _name(chosen)
-    due = list(_due(chosen))
+    due = list(_due(chosen, count))
     found: dict[str, Judged] = {}
 
     async def one(each: Due) -> None:
@@ -144,15 +153,16 @@ def state(bench: Bench, chosen: Chosen, readings: Readings, most: float) -> Stat
         return State("", None, 0, 0)
     first, last = taken[0].values, taken[-1].values
     measures = {measure.name: measure for measure in chosen.part.measures}
-    changed = sum(_differ(first.get(row, {}), last.get(row, {}), measures) for row in first)
+    both = first.keys() & last.keys()
+    changed = sum(_differ(first[row], last[row], measures) for row in both)
     drift = ""
-    if changed > most * len(first):
+    if changed > most * len(both):
         drift = (
-            f"The judge has drifted: of {len(first)} frozen items {changed} have another verdict than when "
+            f"The judge has drifted: of {len(both)} frozen items {changed} have another verdict than when "
             "they were first judged in this folder, so that verdicts of before and now cannot be held "
             "against each other; evaluate all models anew in another folder."
         )
-    return State(drift, _errors(last), changed, len(first))
+    return State(drift, _errors(last), changed, len(both))
 
 
 def _errors(values: Values) -> tuple[float, float] | None:
@@ -168,8 +178,9 @@ def _errors(values: Values) -> tuple[float, float] | None:
     return error_bound(wrong["no"], count["no"]), error_bound(wrong["yes"], count["yes"])
 
 
-def _due(chosen: Chosen) -> Iterator[Due]:
-    samples = [sample for sample, _ in items()]
+def _due(chosen: Chosen, count: int) -> Iterator[Due]:
+    every = items()
+    samples = [every[place * len(every) // count][0] for place in range(count)]
     said = {sample.id: str(sample.facts["said"]) for sample in samples}
     plain = [replace(sample, facts={}) for sample in samples]
     for case in chosen.part.cases(plain):
