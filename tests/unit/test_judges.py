@@ -80,7 +80,7 @@ def test_a_killed_job_pays_for_no_verdict_twice(tmp_path: Path) -> None:
     model = answers(tmp_path, "good", right(wrong=2))
     with serving(judging) as fake:
         endpoint = {"price": {"input": 1, "output": 1}, "concurrency": 1}
-        poor = judge_file(tmp_path, fake, endpoint=endpoint, budget={"tokens": 3200})
+        poor = judge_file(tmp_path, fake, endpoint=endpoint, budget={"tokens": 2600})
         with pytest.raises(BudgetError, match="the next question could go beyond it"):
             measure([model], data, out, poor, "caption")
         some = len(fake.heard)
