@@ -59,19 +59,26 @@ def references_file(count: int) -> str:
 
 def prepare(pool: Path) -> None:
     """Make what is not there yet."""
-    for name, (venue, clips, seed) in WORLDS.items():
-        simulate(pool / name, clips=clips, venue=venue, seed=seed, workers=1)
-        _once(pool / name / WORDS, lambda at=pool / name, seed=seed: _in_home_words(at, seed))
+    prepare_worlds(pool, WORLDS)
     club, test = pool / "club", pool / "club-test"
     for count in REFERENCES:
-        _once(club / references_file(count), lambda count=count: _with_references(_rows(club, POOLED), count))
+        once(club / references_file(count), lambda count=count: _with_references(_rows(club, POOLED), count))
     for world in (club, test):
-        _once(world / STILLS, lambda at=world: _of_stills(at, _rows(at, POOLED)))
-        _once(world / SIZES, lambda at=world: _resized(at, _rows(at, SIZED), HEIGHTS.get))
-    _once(club / UNIFIED, lambda: _resized(club, _rows(club, SIZED), lambda rest: HEIGHTS[1]))
+        once(world / STILLS, lambda at=world: _of_stills(at, _rows(at, POOLED)))
+        once(world / SIZES, lambda at=world: _resized(at, _rows(at, SIZED), HEIGHTS.get))
+    once(club / UNIFIED, lambda: _resized(club, _rows(club, SIZED), lambda rest: HEIGHTS[1]))
 
 
-def _once(path: Path, make: Callable[[], Iterable[Row]]) -> None:
+def prepare_worlds(pool: Path, names: Iterable[str]) -> None:
+    """Make clips of some of `WORLDS` with their labels."""
+    for name in names:
+        venue, clips, seed = WORLDS[name]
+        simulate(pool / name, clips=clips, venue=venue, seed=seed, workers=1)
+        once(pool / name / WORDS, lambda at=pool / name, seed=seed: in_home_words(at, seed))
+
+
+def once(path: Path, make: Callable[[], Iterable[Row]]) -> None:
+    """Write a label file unless it is there."""
     if not path.exists():
         write_text(path, "".join(f"{json.dumps(row)}\n" for row in make()))
 
@@ -82,7 +89,8 @@ def _rows(world: Path, clips: int) -> list[Row]:
     return [row for row in rows if int(Path(row["video"]).stem) < clips]
 
 
-def _in_home_words(world: Path, seed: int) -> Iterable[Row]:
+def in_home_words(world: Path, seed: int) -> Iterable[Row]:
+    """Labels of a world in the words of the home venue."""
     for record in load_records(world / "events.jsonl"):
         rng = np.random.default_rng([seed, record.index])
         for number, qa in enumerate(ask(record, STYLES["home"], rng)):

@@ -1,10 +1,10 @@
-"""Data of the study of labels: a teacher who lies and leaves out, and clips that do not show how they end."""
+"""Data of the study of labels: a teacher who lies and leaves out, and what clips show that stand still."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,9 @@ from _adapt_arms import SHORT
 from _adapt_data import WORDS
 
 from vidapt.files import write_text
-from vidapt.nouns import Clip
-from vidapt.video import Uniform, decode, write_mp4
 from vidapt.worlds.asked import normalise
 from vidapt.worlds.billiards import STYLES, Record, falsify, load_records, parse
 from vidapt.worlds.billiards.claims import Claim, true_claims
-from vidapt.worlds.billiards.table import FPS, FRAMES
 
 Row = dict[str, Any]
 
@@ -35,6 +32,15 @@ def rows_of(world: Path, clips: int) -> list[Row]:
     rows = map(json.loads, (world / WORDS).read_text(encoding="utf-8").splitlines())
     wanted = {*SHORT, TEXT}
     return [row for row in rows if int(Path(row["video"]).stem) < clips and row["facts"]["type"] in wanted]
+
+
+def texts_of(world: Path, clips: int) -> list[Row]:
+    """Texts about the first clips of a world, whose paths are absolute."""
+    return [
+        {**row, "video": str((world / row["video"]).absolute()), "facts": {"type": TEXT}}
+        for row in rows_of(world, clips)
+        if row["facts"]["type"] == TEXT
+    ]
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -149,26 +155,7 @@ def shown_until(record: Record, end_s: float) -> set[Claim]:
     return {claim for claim in true_claims(until) if claim.kind in ("hits", "cushion", "pocket", "break")}
 
 
-def is_shown(sentence: str, shown: set[Claim]) -> bool:
+def is_shown(sentence: str, shown: Set[Claim]) -> bool:
     """Whether all that a sentence claims is shown."""
     claims, _ = parse(sentence)
     return bool(claims) and all(claim in shown for claim in claims)
-
-
-def stopped(world: Path, to: Path, end_s: float) -> None:
-    """Film the clips of a world anew, so that they stand still from a moment on.
-
-    Args:
-        world: Folder of clips and labels.
-        to: New folder; labels and log are those of the whole clips.
-        end_s: The moment, in seconds from the first frame.
-    """
-    (to / "clips").mkdir(parents=True, exist_ok=True)
-    for name in (WORDS, "events.jsonl", "dataset.json"):
-        (to / name).write_bytes((world / name).read_bytes())
-    last = int(end_s * FPS)
-    for path in sorted((world / "clips").glob("*.mp4")):
-        if not (to / "clips" / path.name).exists():
-            frames = decode(Clip(path.stem, path), Uniform(count=FRAMES)).pixels
-            frames[last + 1 :] = frames[last]
-            write_mp4(to / "clips" / path.name, frames, FPS)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from _adapt_data import WORDS
-from _label_data import TEXT, kinds_of, sentences, shown_until
+from _label_data import TEXT, kinds_of, sentences
+from _label_visible import Shown
 
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
@@ -65,7 +66,7 @@ def measure(
     work: Path,
     types: Sequence[str],
     *,
-    until: float | None = None,
+    shown: Shown | None = None,
 ) -> dict[str, Any]:
     """Ask a student, and hold its texts against the log.
 
@@ -75,7 +76,7 @@ def measure(
         clips: How many of them.
         work: A folder for the evaluation.
         types: Of question.
-        until: When clips stand still, in seconds; None if they do not.
+        shown: What can be seen of clips; None if all of it can.
     """
     samples = [one for one in open_samples(world / WORDS) if one.facts["type"] in types]
     samples = [one for one in samples if int(one.media[0].path.stem) < clips]
@@ -95,19 +96,18 @@ def measure(
         if not v.free
     ]
     texts = [
-        _told(v.clip.id, v.predictions[MODEL], records[int(v.clip.path.stem)], until)
+        _told(v.clip.id, v.predictions[MODEL], records[int(v.clip.path.stem)], shown)
         for v in found.verdicts
         if v.free
     ]
     return {"sets": {"club": rows}, "texts": texts}
 
 
-def _told(clip: str, text: str, record: Record, until: float | None) -> dict[str, Any]:
+def _told(clip: str, text: str, record: Record, shown: Shown | None) -> dict[str, Any]:
     """A text's claims in order, each true or not, and what it tells of what it should."""
     claims, unread = parse(text)
     truth = true_claims(record)
-    shown = None if until is None else shown_until(record, until)
-    salient = [claim for claim in story(record) if shown is None or claim in shown]
+    salient = [claim for claim in story(record) if shown is None or claim in shown[record.index]]
     return {
         "clip": clip,
         "true": [claim in truth for claim in claims],

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from _adapt_measures import read_measured
+from _label_visible import FOOTAGE
 from _tables import crossed_interval, line, macro, percent, shown, write_between
 
 from vidapt.files import write_json
@@ -18,9 +20,11 @@ from vidapt.metrics.intervals import Interval, ratio_difference_interval
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "studies" / "labels.md"
 RESULTS = ROOT / "benchmarks" / "results" / "labels_study.json"
+KEYS = {"lies": ("found", "students"), **{name: (f"{name} found", f"{name} switches") for name in FOOTAGE}}
+"""Of results, by question."""
+
 MARKS = {
-    "lies": ("<!-- lies: written by the study's `table` -->", "<!-- end of lies -->"),
-    "unseen": ("<!-- unseen: written by the study's `table` -->", "<!-- end of unseen -->"),
+    name: (f"<!-- {name}: written by the study's `table` -->", f"<!-- end of {name} -->") for name in KEYS
 }
 SHARES = (10, 20, 40)
 PLACES = (*(f"home-{share}" for share in SHARES), "club-20")
@@ -38,14 +42,37 @@ Runs = Mapping[int, Mapping[str, Any]]
 
 
 def write_tables(runs: Path) -> None:
-    """Write what there is of both questions, and the results."""
-    results: dict[str, Any] = {}
-    for name, write in (("lies", _lies), ("unseen", _unseen)):
-        lines = write(runs, results)
-        if lines:
+    """Write what there is of all questions, and the results.
+
+    Of a question whose runs hold less than its results do, the section and the results stay as they are.
+    """
+    results: dict[str, Any] = _read(RESULTS) if RESULTS.exists() else {}
+    writers = {"lies": _lies, **{name: partial(_hidden, name=name) for name in FOOTAGE}}
+    for name, write in writers.items():
+        found: dict[str, dict[str, Any]] = {}
+        lines = write(runs, found)
+        lost = [f"{key}: {row}" for key, row in _lost(results, found, KEYS[name])]
+        if lost:
+            print(f"{name}: stays as it is, since {runs} holds less of {', '.join(lost)}")
+        elif found:
             write_between(PAGE, MARKS[name][0], "\n".join(lines), MARKS[name][1])
             print("\n".join(lines))
+            results |= found
     write_json(RESULTS, results)
+
+
+def _lost(old: Mapping[str, Any], new: Mapping[str, Any], keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Rows of results in which there would be fewer numbers than there are."""
+    for key in keys:
+        for row, values in old.get(key, {}).items():
+            if _numbers(new.get(key, {}).get(row, ())) < _numbers(values):
+                yield key, row
+
+
+def _numbers(values: Any) -> int:
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    return sum(map(_numbers, values)) if isinstance(values, list | tuple) else 1
 
 
 def _lies(runs: Path, results: dict[str, Any]) -> list[str]:
@@ -102,32 +129,33 @@ def _lies(runs: Path, results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _unseen(runs: Path, results: dict[str, Any]) -> list[str]:
-    seeds = [_read(path) for path in sorted((runs / "unseen").glob("*/found.json"))]
+def _hidden(runs: Path, results: dict[str, Any], name: str) -> list[str]:
+    seeds = [_read(path) for path in sorted((runs / name).glob("*/found.json"))]
+    of_flags, of_switches = KEYS[name]
     if not seeds:
         return []
     lines = [line(["flag", "precision", "recall", "of shown ones kept"]), line(["---"] * 4)]
     for flag in FLAGS:
         rates = [_rates(one["units"], flag) for one in seeds]
         lines.append(line([flag, *map(_percent, zip(*rates, strict=True))]))
-        results.setdefault("unseen found", {})[flag] = rates
+        results.setdefault(of_flags, {})[flag] = rates
     lines += ["", *_by_kind(seeds, lie="not shown")]
     head = ["labels", "seeds", "sentences", "false claims", "told", f"first {CUT}: false", "told"]
     lines += ["", line(head), line(["---"] * len(head))]
-    found = {name: read for name in SWITCHES if (read := read_measured(runs, f"unseen_{name}"))}
-    for name, by in found.items():
+    found = {arm: read for arm in SWITCHES if (read := read_measured(runs, f"{name}_{arm}"))}
+    for arm, by in found.items():
         whole, cut = ([_told(one["texts"], most) for one in by.values()] for most in (None, CUT))
         length = statistics.fmean(
             statistics.fmean(len(text["true"]) for text in one["texts"]) for one in by.values()
         )
         cells = [_percent([one[at] for one in told]) for told in (whole, cut) for at in (0, 1)]
-        lines.append(line([f"`{name}`", str(len(by)), f"{length:.1f}", *cells]))
-        results.setdefault("switches", {})[name] = {"whole": whole, "cut": cut, "sentences": length}
+        lines.append(line([f"`{arm}`", str(len(by)), f"{length:.1f}", *cells]))
+        results.setdefault(of_switches, {})[arm] = {"whole": whole, "cut": cut, "sentences": length}
     lines += ["", line(["difference, points", "false claims", f"first {CUT}: false"]), line(["---"] * 3)]
-    for name in found:
-        if name != "none" and "none" in found:
-            gaps = [_false_gap(found["none"], found[name], most) for most in (None, CUT)]
-            lines.append(line([f"`{name}` − `none`", *map(shown, gaps)]))
+    for arm in found:
+        if arm != "none" and "none" in found:
+            gaps = [_false_gap(found["none"], found[arm], most) for most in (None, CUT)]
+            lines.append(line([f"`{arm}` − `none`", *map(shown, gaps)]))
     return lines
 
 

@@ -1,12 +1,14 @@
 """What labels are worth that are wrong, or that tell what cannot be seen, and what evidence makes of them.
 
-    python benchmarks/studies/labels.py run [--only lies unseen] [--seeds 0,1,2]
+    python benchmarks/studies/labels.py run [--only lies unseen coarse slow] [--seeds 0,1,2]
     python benchmarks/studies/labels.py table
 
 `lies`: a teacher gives false answers and sentences; `vidapt evidence` and `vidapt clean` look for them, and
-students learn from the labels as they are, cleaned, and true. `unseen`: clips stand still from a moment on,
-the labels tell what happens behind it, and students learn with every switch of `unsupported`. What is
-finished is not done again. `table` writes the numbers of `docs/studies/labels.md` and the results file.
+students learn from the labels as they are, cleaned, and true. `unseen`, `coarse` and `slow`: clips stand
+still from a moment on, or their resolution or frame rate is lowered; the labels tell what cannot be seen any
+more, and students learn with every switch of `unsupported`. What is finished is not done again. `table`
+writes the numbers of `docs/studies/labels.md` and the results file; where runs are not all there, what was
+written before stays as it is.
 """
 
 from __future__ import annotations
@@ -17,33 +19,43 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from _adapt_arms import RATES, SHORT, START
-from _adapt_data import prepare
+from _adapt_data import prepare_worlds
 from _label_data import (
     TEXT,
     Row,
     is_shown,
     lying_teacher,
-    rows_of,
     sentences,
-    shown_until,
-    stopped,
     text_of,
+    texts_of,
     write_rows,
 )
 from _label_measures import found_of, measure
 from _label_tables import write_tables
+from _label_visible import (
+    FOOTAGE,
+    OTHERS,
+    Footage,
+    Shown,
+    film,
+    film_others,
+    read_shown,
+    shown_by_log,
+    shown_to,
+    write_shown,
+)
 
 from vidapt.files import write_json
 from vidapt.progress import silent
 from vidapt.recipe import Recipe
 from vidapt.training.run import train
-from vidapt.worlds.billiards import load_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,9 +70,6 @@ MOST = 0.2
 """The share at which students also learn from true labels, and from those without whatever is a lie."""
 
 STEPS = 150
-END_S = 1.2
-"""When the clips of `unseen` stand still: at 56 % of what their texts tell."""
-
 SWITCHES: dict[str, Any] = {
     "weight": "weight",
     "mask_values": "mask_values",
@@ -74,7 +83,9 @@ def vidapt(*words: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "vidapt", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
-def student(runs: Path, name: str, seed: int, labels: Path, unsupported: Any = None) -> Path:
+def student(
+    runs: Path, name: str, seed: int, labels: Path, unsupported: Any = None, *, steps: int = STEPS
+) -> Path:
     """Train a student.
 
     Args:
@@ -83,6 +94,7 @@ def student(runs: Path, name: str, seed: int, labels: Path, unsupported: Any = N
         seed: Of it.
         labels: What it learns from.
         unsupported: What becomes of claims that have no evidence.
+        steps: Of training.
     """
     source: dict[str, Any] = {"path": str(labels)}
     if unsupported is not None:
@@ -94,7 +106,7 @@ def student(runs: Path, name: str, seed: int, labels: Path, unsupported: Any = N
         "batching": {"clips": 4, "questions": 8},
         "cache": {"dtype": "float16"},
         "optimizer": {"rates": RATES, "weight_decay": 0.03, "warmup": 0.1},
-        "steps": STEPS,
+        "steps": steps,
         "save_every": 1000,
     }
     told = {"name": f"{name}-{seed}", "start": START, "seed": seed, "stages": [stage]}
@@ -137,21 +149,16 @@ def lies(runs: Path, pool: Path, seed: int, venue: str, share: float) -> None:
             print(f"{name}-{seed}", flush=True)
 
 
-def unseen(runs: Path, pool: Path, seed: int) -> None:
-    """The question of what cannot be seen."""
-    world, test = pool / "stopped", pool / "stopped-test"
-    stopped(pool / HOME, world, END_S)
-    stopped(pool / "home-test", test, END_S)
-    folder = runs / "unseen" / str(seed)
-    rows = [
-        {**row, "video": str((world / row["video"]).absolute()), "facts": {"type": TEXT}}
-        for row in rows_of(pool / HOME, CLIPS)
-        if row["facts"]["type"] == TEXT
-    ]
+def hidden(runs: Path, pool: Path, seed: int, footage: Footage) -> None:
+    """The question of what cannot be seen in one kind of footage."""
+    world, test = pool / footage.folder, pool / f"{footage.folder}-test"
+    film(pool / HOME, world, footage.change)
+    film(pool / "home-test", test, footage.change)
+    shown, shown_in_test = shown_of(runs, pool, footage)
+    folder = runs / footage.name / str(seed)
+    rows = texts_of(world, CLIPS)
     write_rows(folder / "all.jsonl", rows)
     checked = evidence_of(folder / "all.jsonl", seed)
-    records = {record.index: record for record in load_records(pool / HOME / "events.jsonl")}
-    shown = {index: shown_until(record, END_S) for index, record in records.items()}
     truth = {
         row["id"]: [
             not is_shown(one, shown[int(Path(row["video"]).stem)]) for one in sentences(row["answer"])
@@ -168,13 +175,39 @@ def unseen(runs: Path, pool: Path, seed: int) -> None:
         **{name: (checked, switch) for name, switch in SWITCHES.items()},
         "oracle": (folder / "oracle.jsonl", None),
     }
-    for name, (labels, switch) in arms.items():
-        result = runs / "measured" / f"unseen_{name}-{seed}.json"
+    for arm, (labels, switch) in arms.items():
+        name = f"{footage.name}_{arm}"
+        result = runs / "measured" / f"{name}-{seed}.json"
         if not result.exists():
-            model = student(runs / "runs", f"unseen_{name}", seed, labels, switch)
-            asked = measure(model, test, ASKED, runs / "asking", (TEXT,), until=END_S)
+            model = student(runs / "runs", name, seed, labels, switch)
+            asked = measure(model, test, ASKED, runs / "asking", (TEXT,), shown=shown_in_test)
             write_json(result, asked)
-            print(f"unseen_{name}-{seed}", flush=True)
+            print(f"{name}-{seed}", flush=True)
+
+
+def shown_of(runs: Path, pool: Path, footage: Footage) -> tuple[Shown, Shown]:
+    """What can be seen of the clips that are learned from, and of those that students are asked about."""
+    worlds = {footage.folder: CLIPS, f"{footage.folder}-test": ASKED}
+    if footage.until_s is not None:
+        seen = [shown_by_log(pool / name, footage.until_s) for name in worlds]
+        return seen[0], seen[1]
+    found = []
+    for name, clips in worlds.items():
+        file = runs / footage.name / f"{name}.json"
+        if not file.exists():
+            write_shown(file, shown_to(references(runs, pool, footage), pool / name, clips))
+        found.append(read_shown(file))
+    return found[0], found[1]
+
+
+def references(runs: Path, pool: Path, footage: Footage) -> list[Path]:
+    """Students that have learned from true texts of other clips of the same footage, and of more of them."""
+    world = pool / f"{footage.folder}-other"
+    film(pool / "home-other", world, footage.change)
+    labels = runs / footage.name / "other.jsonl"
+    write_rows(labels, texts_of(world, OTHERS))
+    name = f"{footage.name}_reference"
+    return [student(runs / "runs", name, seed, labels, steps=2 * STEPS) for seed in (100, 101)]
 
 
 def _without(rows: list[Row], gone: Mapping[str, list[bool]]) -> list[Row]:
@@ -206,13 +239,11 @@ def _drawn(found: Mapping[str, Any], truth: Mapping[str, list[bool]], seed: int)
 
 def jobs(only: list[str], seeds: list[int]) -> Iterator[Callable[[Path, Path], None]]:
     """What is to be done, what matters most first."""
-    order: list[tuple[str, Any]] = [("lies", LIES[0]), ("unseen", None), *(("lies", one) for one in LIES[1:])]
-    for name, about in order:
+    footage = [(name, partial(hidden, footage=one)) for name, one in FOOTAGE.items()]
+    told = [("lies", partial(lies, venue=venue, share=share)) for venue, share in LIES]
+    for name, job in (told[0], *footage, *told[1:]):
         for seed in seeds if name in only else ():
-            if about is None:
-                yield lambda runs, pool, seed=seed: unseen(runs, pool, seed)  # type: ignore[misc]
-            else:
-                yield lambda runs, pool, seed=seed, about=about: lies(runs, pool, seed, *about)  # type: ignore[misc]
+            yield partial(job, seed=seed)
 
 
 def main() -> None:
@@ -221,12 +252,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study-labels")
     parser.add_argument("--pool", type=Path, default=ROOT / "pool" / "study-adaptation")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--only", nargs="*", default=["lies", "unseen"], choices=["lies", "unseen"])
+    questions = ["lies", *FOOTAGE]
+    parser.add_argument("--only", nargs="*", default=questions, choices=questions)
     given = parser.parse_args()
     if given.what == "table":
         write_tables(given.runs)
         return
-    prepare(given.pool)
+    prepare_worlds(given.pool, (HOME, f"{HOME}-test", *([CLUB] if "lies" in given.only else ())))
+    film_others(given.pool)
     for job in jobs(given.only, [int(seed) for seed in given.seeds.split(",")]):
         job(given.runs, given.pool)
 

@@ -111,6 +111,29 @@ def test_clips_that_are_gone_are_told_and_ended_by(pool: Path, tmp_path: Path) -
     assert "none can be used" in " ".join(told.split())
 
 
+def test_questions_that_cannot_be_read_are_left_out_and_told(pool: Path, tmp_path: Path) -> None:
+    rows = [row for line in pool.read_text().splitlines() if "coin" in (row := json.loads(line))["question"]]
+    labels, out = tmp_path / "labels.jsonl", tmp_path / "probe.json"
+
+    def probed(unreadable: int) -> tuple[int, str, str]:
+        for at, row in enumerate(rows):
+            row["video"] = str(pool.parent / row["video"])
+            row["facts"] = {"type": "coin", "value": row["answer"]}
+            row["question"] = f"how did the {'old ' * 3000 if at < unreadable else ''}coin fall?"
+        labels.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        return run("probe", MODEL, labels, "--workers", "0", "--no-attentive", "--tokens", "8", "--out", out)
+
+    status, _, told = probed(6)
+    assert status == 0, told
+    assert "6 questions cannot be read, such as" in " ".join(told.split())
+    found = json.loads(out.read_text())
+    assert list(found["unread"]) == [row["id"] for row in rows[:6]]
+    assert sum(one["n"] for one in found["types"]) == len(rows) - 6
+    status, _, told = probed(len(rows))
+    assert status == 2
+    assert "the model can read no question" in " ".join(told.split())
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidapt.chat.asked import Picture
-from vidapt.chat.pictures import shown_size
 from vidapt.nouns import Clip
 from vidapt.teaching.footage import Footage, Look, frame_count, segments
 from vidapt.teaching.settings import Facts, Shown
+from vidapt.video import smaller
 
 LENGTH = st.floats(0, 50_000)
 FACTS = st.builds(Facts, segment_s=st.floats(0.1, 100), most_segments=st.integers(1, 40))
@@ -60,7 +60,7 @@ def test_frames_are_bounded_and_no_fewer_than_the_baseline(
 
 @given(height=st.integers(1, 8000), width=st.integers(1, 8000), side=st.integers(32, 4096))
 def test_no_frame_is_made_larger(height: int, width: int, side: int) -> None:
-    small = shown_size((height, width), side)
+    small = smaller((height, width), side)
     assert max(small) <= max(1, min(side, max(height, width)))
     assert min(small) >= 1
     if max(height, width) <= side:

@@ -23,9 +23,10 @@ from vidapt.evidence.verdicts import Thresholds, denied, unseen_types, verdict
 from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
+from vidapt.inference.watch import SeenClip
 from vidapt.labelling.lexicon import read_lexicon
 from vidapt.models.text import answer_places, encode
-from vidapt.nouns import Sample
+from vidapt.nouns import Clip, Sample
 from vidapt.training.data import without_clips
 from vidapt.video import decode
 
@@ -255,6 +256,60 @@ def test_a_claim_has_to_stand_in_other_models_and_numbers_of_frames(
     assert all((claim["verdict"] == "supported") <= (claim["agreement"] > 0.6) for claim in known)
 
 
+def test_what_is_not_supported_in_smaller_pictures_is_told_claim_by_claim(
+    world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, folder = world
+    real, calls = scoring.Scorer._portion, [0]
+
+    def counting(self: Any, *args: Any) -> Any:
+        calls[0] += 1
+        return real(self, *args)
+
+    monkeypatch.setattr(scoring.Scorer, "_portion", counting)
+    out = tmp_path / "out.jsonl"
+    found = score(labels, out, folder, sizes=[32, 4], settings={"supported": 0.05})
+    assert found.arms == ["32 pixels", "4 pixels"]
+    assert found.deaf == {"32 pixels": 0, "4 pixels": 0}
+    assert calls == [3]
+    claims = [claim for sample in open_samples(out) for claim in sample.claims]
+    lost = [claim for claim in claims if claim.lost]
+    assert 0 < len(lost) == found.total.lost["4 pixels"] < found.total.supported
+    assert found.total.lost["32 pixels"] == 0  # the clips are 32 pixels wide
+    for claim in claims:
+        assert claim.lost in ((), ("4 pixels",))
+        if claim.evidence is not None and claim.verdict == "supported":
+            assert claim.agreement == (0.6667 if claim.lost else 1.0)
+        elif claim.evidence is not None:
+            assert not claim.lost
+    again = score(labels, out, folder, sizes=[4], settings={"supported": 0.05})
+    assert calls == [3]
+    assert again.total.lost == {"4 pixels": len(lost)}
+    score(labels, out, folder, sizes=[8], settings={"supported": 0.05})
+    assert calls == [4]
+
+
+def test_a_watcher_makes_pictures_smaller_and_none_larger(world: tuple[Path, Path], tmp_path: Path) -> None:
+    """As if the decoder gave them so; what cannot be read is told as it is without."""
+    labels, folder = world
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    clips = [Clip(str(at), labels.parent / f"{at}.mp4") for at in range(2)]
+    clips.append(Clip("broken", tmp_path / "broken.mp4"))
+    engine = load(folder)
+    plain = list(engine.watch(clips, workers=0))
+    for side, size in ((8, (6, 8)), (1, (1, 1)), (32, (24, 32)), (500, (24, 32))):
+        engine.side = side
+        *seen, broken = engine.watch(clips, workers=0)
+        assert repr(broken) == repr(plain[-1])
+        policy = engine.model.blueprint.frames
+        expected = engine.see([(clip, decode(clip, policy, size=size)) for clip in clips[:2]])
+        for one, other, before in zip(seen, expected, plain, strict=False):
+            assert isinstance(one, SeenClip)
+            assert isinstance(before, SeenClip)
+            torch.testing.assert_close(one.tokens, other.tokens, rtol=0, atol=0)
+            assert torch.equal(one.tokens, before.tokens) == (side >= 32)
+
+
 LIMITS = Thresholds(0.5, {"own": 2.0})
 
 
@@ -347,6 +402,20 @@ def test_a_label_too_long_for_the_model_costs_itself_alone(world: tuple[Path, Pa
     assert kept.keys() == {row["id"] for row in rows_of(tmp_path / "few.jsonl")}
     again = score(all_of_them, tmp_path / "all.jsonl", model)
     assert again == found
+
+
+def test_a_row_of_more_claims_than_its_column_holds_stays_without_them(
+    world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "MOST", 1)
+    labels, model = world
+    found = score(labels, tmp_path / "out.jsonl", model)
+    told = rows_of(tmp_path / "out.quarantine.jsonl")
+    assert found.unread == len(told) == 6
+    assert {row["reason"].partition(" claims")[0] for row in told} == {"has 2", "has 3"}
+    kept = {one.id: one for one in open_samples(tmp_path / "out.jsonl")}
+    assert not any(kept[row["id"]].claims for row in told)
+    assert sum(bool(one.claims) for one in kept.values()) == found.scored == 10
 
 
 def test_a_further_model_that_is_not_there_is_told_before_anything_is_scored(

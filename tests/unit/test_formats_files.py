@@ -12,9 +12,9 @@ from format_tools import QA, chat, llava, put, read, refused
 
 from vidapt import parts
 from vidapt.errors import ConfigError, FormatError
-from vidapt.formats import detect, open_samples
+from vidapt.formats import detect, each_sample, open_samples
 from vidapt.formats._scan import json_rows
-from vidapt.nouns import Turn
+from vidapt.nouns import Sample, Turn
 
 
 @pytest.fixture
@@ -127,6 +127,22 @@ def test_broken_third_line_of_five_is_named_after_two_good_rows(data: Path) -> N
     assert [next(samples).source[-2:], next(samples).source[-2:]] == [":1", ":2"]
     with pytest.raises(FormatError, match=r"l\.jsonl:3: broken JSON at column \d+: Unterminated string"):
         next(samples)
+
+
+@pytest.mark.parametrize("first", ['{"question": NaN}', '{"question', "7", "\udcff"])
+def test_an_unsound_first_row_hides_neither_the_format_nor_the_other_rows(data: Path, first: str) -> None:
+    path = put(data / "l.jsonl", QA, QA)
+    path.write_bytes(first.encode(errors="surrogateescape") + b"\n" + path.read_bytes())
+    assert detect(path) == "vidapt_jsonl"
+    unsound, *sound = each_sample(path)
+    assert isinstance(unsound, FormatError)
+    assert str(unsound.where).endswith("l.jsonl:1")
+    assert [one.source[-2:] for one in sound if isinstance(one, Sample)] == [":2", ":3"]
+    with pytest.raises(FormatError, match=r"l\.jsonl:1: "):
+        list(open_samples(path))
+    path.write_bytes(first.encode(errors="surrogateescape") + b"\n")
+    with pytest.raises(FormatError, match=r"l\.jsonl:1: "):
+        detect(path)
 
 
 def test_broken_element_of_a_list_is_named_by_line_and_column(data: Path) -> None:

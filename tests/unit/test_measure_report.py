@@ -92,7 +92,7 @@ def test_one_model_without_before(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     write_report(path, {"after": run(tmp_path / "a")})
     page = Page(path.read_text(encoding="utf-8"))
-    assert "The model answers 100.0 % rightly (95 % interval 100.0 to 100.0), against 37.5 %" in page.text
+    assert "The model answers 100.0 % rightly (95 % interval 63.1 to 100.0), against 37.5 %" in page.text
     assert "change" not in page.words
 
 

@@ -44,14 +44,14 @@ def test_truth_is_the_accepted_list_or_the_answer() -> None:
     assert several.correct
     assert several.type == "x"
     assert not replace(several, prediction="").correct
-    assert answer_of(replace(asked("q", "a"), media=()), "a", "x").clip == "q-a"
+    assert answer_of(replace(asked("q", "a"), media=()), "a", "x").source == "q-a"
 
 
 def test_types_weigh_the_same_in_the_macro_mean() -> None:
     answers = [answer(f"c{i}", "common", True) for i in range(8)]
     answers += [answer("c0", "rare", True), answer("c1", "rare", False)]
     found = accuracy(answers, resamples=500)
-    assert (found.n, found.clips) == (10, 8)
+    assert (found.n, found.sources) == (10, 8)
     assert found.overall.value == pytest.approx(0.9)
     assert found.macro.value == pytest.approx(0.75)
     assert (found.types["rare"].n, found.types["rare"].correct) == (2, 1)

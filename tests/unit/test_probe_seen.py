@@ -101,6 +101,30 @@ def test_broken_clips_are_told_and_none_at_all_is_an_error(engine: Engine, tmp_p
         see_all(engine, sight, {bad: []}, 16, workers=0)
 
 
+def test_a_question_that_cannot_be_read_costs_itself_and_is_not_asked_again(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "which ball is hit first? " * 500
+    questions = {clip: [*ASKED, long] for clip in clips_in(tmp_path / "clips", 2)}
+    calls = [0]
+    answer = engine.answer
+
+    def counting(*given: Any) -> Any:
+        calls[0] += 1
+        return answer(*given)
+
+    monkeypatch.setattr(engine, "answer", counting)
+    for _ in range(2):
+        with Answers(tmp_path / "answers.jsonl", engine.fingerprint) as answers:
+            sight = opened(engine, tmp_path / "features", 16, answers)
+            assert see_all(engine, sight, questions, 16, workers=0) == {}
+            for clip in questions:
+                assert all(sight.answer(clip, one) and sight.unread(clip, one) is None for one in ASKED)
+                assert sight.answer(clip, long) is None
+                assert "2048" in (sight.unread(clip, long) or "")
+        assert calls == [8], "all together, then each alone"
+
+
 def test_what_teachers_stated_is_of_types(tmp_path: Path) -> None:
     clips, out = film_all(tmp_path / "clips", 3), tmp_path / "labels.jsonl"
     with serving(teacher) as fake:

@@ -12,12 +12,6 @@ from vidapt.chat.asked import Picture
 from vidapt.nouns import Frames
 
 
-def shown_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(height, width) at which frames are sent: none is made larger."""
-    scale = min(1.0, side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def pictures_of(frames: Frames, quality: int) -> Iterator[Picture]:
     """Frames as they are sent, JPEGs of a quality between 1 and 95."""
     for pixels, moment in zip(frames.pixels, frames.moments.seconds, strict=True):

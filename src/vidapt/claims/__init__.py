@@ -6,11 +6,12 @@
 ['the red ball hits the blue one,', ' and the blue one drops.']
 """
 
-from vidapt.claims.claim import VERDICTS, Claim, Verdict, read_claims, refit, renumbered, said
+from vidapt.claims.claim import MOST, VERDICTS, Claim, Verdict, read_claims, refit, renumbered, said
 from vidapt.claims.clauses import Span, clauses, sentence_spans
 from vidapt.claims.edit import replaced, without
 
 __all__ = [
+    "MOST",
     "VERDICTS",
     "Claim",
     "Span",

@@ -15,8 +15,8 @@ have been otherwise, or is told as surely without the clip, is `unchecked`."""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-_MOST = 10_000
-"""Claims of one row."""
+MOST = 10_000
+"""Claims of one row that its column may hold."""
 
 _LARGEST = sys.float_info.max
 
@@ -40,6 +40,8 @@ class Claim:
         blind: Without it.
         agreement: Share of the voices, samples or variants of the model in which it stands; None where there
             is one.
+        lost: Of a supported claim, what else was tried in which it does not stand: models, numbers of
+            frames, sizes of pictures.
     """
 
     turn: int
@@ -54,11 +56,13 @@ class Claim:
     seen: float | None = None
     blind: float | None = None
     agreement: float | None = None
+    lost: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it; what is not known is left out."""
         plain = {one.name: getattr(self, one.name) for one in fields(self)}
         plain["values"] = [list(pair) for pair in self.values]
+        plain["lost"] = list(self.lost) or None
         return {name: value for name, value in plain.items() if value is not None}
 
 
@@ -85,8 +89,8 @@ def read_claims(plain: Any, sample: Sample) -> tuple[Claim, ...]:
     Raises:
         ValueError: If they are none, or are about another text: what was wrong, in words.
     """
-    if not isinstance(plain, list) or len(plain) > _MOST:
-        raise ValueError(f"is no list of at most {_MOST:,} claims")
+    if not isinstance(plain, list) or len(plain) > MOST:
+        raise ValueError(f"is no list of at most {MOST:,} claims")
     claims = tuple(_claim(one, number) for number, one in enumerate(plain))
     ends: dict[int, int] = {}
     for number, claim in enumerate(claims):
@@ -120,13 +124,18 @@ def _claim(plain: Any, number: int) -> Claim:
                 raise ValueError(f"claim {number}: {name!r} is {told}")  # noqa: TRY004
     if plain.get("verdict") not in VERDICTS:
         raise ValueError(f"claim {number}: 'verdict' is none of {', '.join(VERDICTS)}")
-    values = plain.get("values", [])
-    if not isinstance(values, list) or not all(_is_pair(pair) for pair in values):
-        raise ValueError(f"claim {number}: 'values' is no list of pairs of letters")
+    _check_lists(plain, number)
     for name in _NUMBERS:
         if plain.get(name) is not None and not _is_number(plain[name]):
             raise ValueError(f"claim {number}: {name!r} is no number")
-    return Claim(**{**plain, "values": tuple((start, end) for start, end in values)})
+    values = tuple((start, end) for start, end in plain.get("values", []))
+    return Claim(**{**plain, "values": values, "lost": tuple(plain.get("lost", []))})
+
+
+def _check_lists(plain: Mapping[str, Any], number: int) -> None:
+    for name, is_one, told in (("values", _is_pair, "pairs of letters"), ("lost", _is_text, "texts")):
+        if not isinstance(some := plain.get(name, []), list) or not all(map(is_one, some)):
+            raise ValueError(f"claim {number}: {name!r} is no list of {told}")
 
 
 def _is_pair(pair: Any) -> bool:
@@ -135,6 +144,10 @@ def _is_pair(pair: Any) -> bool:
         and len(pair) == 2
         and all(isinstance(one, int) and not isinstance(one, bool) for one in pair)
     )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _is_number(value: Any) -> bool:

@@ -26,6 +26,7 @@ from vidapt.cli import (
     recipes,
     reviewing,
     runs,
+    shortlisting,
     showing,
     training,
     worlds,
@@ -71,6 +72,7 @@ app.add_typer(runs.app, name="runs")
 app.command(short_help="Tell what a recipe will cost, and what it could do better.")(planning.plan)
 app.command()(training.train)
 app.command("eval", short_help="Measure what a model sees and what it makes up.")(measuring.evaluate)
+app.command(short_help="Rank models by what they see of your clips.")(shortlisting.shortlist)
 app.command(short_help="Tell what tower and connector hold of what labels say.")(probing.probe)
 app.command(short_help="Train a recipe without a stage or with other settings; compare.")(ablating.ablate)
 app.command(short_help="Caption every clip of a folder: one row each.")(captioning.caption)

@@ -71,6 +71,10 @@ def evidence(
     frames: Annotated[
         list[int] | None, typer.Option(min=1, max=10_000, help="And with so many frames.")
     ] = None,
+    sizes: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=100_000, help="And in pictures whose longest side has so many pixels."),
+    ] = None,
     provenance: Annotated[
         list[Path] | None,
         typer.Option(help="Of `vidapt label`; FILE.provenance.jsonl beside a label file is found."),
@@ -116,6 +120,7 @@ def evidence(
             lexicon=lexicon,
             also=also or [],
             frames=frames or [],
+            sizes=sizes or [],
             kind=form,
             options={} if media_root is None else {"media_root": media_root},
             provenance=provenance or [],
@@ -151,6 +156,11 @@ def _show(found: Summary, *, as_json: bool) -> None:
     say(f"labels with claims: {found.out}")
     if any(one.fitted for one in found.types.values()):
         remark("* a threshold of its own")
+    for name, gone in found.total.lost.items():
+        remark(f"of {found.total.supported} supported claims {gone} do not stand with {name}")
+    for name, clips in found.deaf.items():
+        if clips > 0:
+            remark(f"{clips} clips cannot be read with {name}, which says nothing of them")
     if found.learned:
         remark(
             f"the model has learned from {found.learned} of the {found.clips} clips: it finds likely "

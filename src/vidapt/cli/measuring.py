@@ -46,11 +46,18 @@ def evaluate(
         bool, typer.Option("--offline", help="Take only verdicts that were given before; ask no judge.")
     ] = False,
     lora_scale: Annotated[
+        str | None, typer.Option(help="The same as --sweep lora-scale=VALUES, such as 0,0.125,0.25,0.5,1.")
+    ] = None,
+    sweep: Annotated[
         str | None,
-        typer.Option(help="Ask with adapters at these scales instead, such as 0,0.03,0.06,0.125,0.25,1."),
+        typer.Option(help="Ask at several values instead: frames=4,8,16, resolution=64,128, lora-scale=0,1."),
     ] = None,
     general: Annotated[
-        Path | None, typer.Option(help="With --lora-scale: labels of what should not be forgotten.")
+        Path | None, typer.Option(help="With a sweep: labels of what should not be forgotten.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="What clips are taken from, for the intervals: a regular expression, or `file`."),
     ] = None,
     check: Annotated[
         Path | None,
@@ -66,25 +73,30 @@ def evaluate(
     """Measure what a model sees and what it makes up, with controls and intervals."""
     from vidapt.progress import progress
 
-    if lora_scale is not None:
+    if lora_scale is not None or sweep is not None:
+        varied = sweep if lora_scale is None else f"lora-scale={lora_scale}"
+        if sweep is not None and lora_scale is not None:
+            with plain_errors():
+                raise ConfigError("--sweep", "goes without --lora-scale", "give one of them")
         options = {} if media_root is None else {"media_root": media_root}
-        scales(
+        _sweep(
             models,
             data,
             out,
-            lora_scale,
+            str(varied),
             general,
             train_data,
             labels,
             options,
             workers,
             device,
+            by,
             as_json=as_json,
         )
         return
     with plain_errors():
         if general is not None:
-            raise ConfigError("--general", "goes with --lora-scale", "evaluate it by itself: --data GENERAL")
+            raise ConfigError("--general", "goes with --sweep", "evaluate it by itself: --data GENERAL")
         from vidapt.files import check_folder
         from vidapt.locks import owned
 
@@ -96,7 +108,9 @@ def evaluate(
         chosen, remarks = controls_of(controls), list[str]()
         tables: list[tuple[Sequence[str], list[list[str]]]]
         with owned(out), progress() as report:
-            asking = Asking(data, train_data, chosen, labels, media_root, workers, device, report=report)
+            asking = Asking(
+                data, train_data, chosen, labels, media_root, workers, device, by=by, report=report
+            )
             if protocol or judge is not None or names_protocols(data):
                 from vidapt.measure.protocols.run import Wanted, evaluate_protocols
 
@@ -121,21 +135,22 @@ def evaluate(
     say(out / "report.html")
 
 
-def scales(
+def _sweep(
     models: list[str],
     data: Path,
     out: Path,
-    listed: str,
+    told: str,
     general: Path | None,
     train_data: Path | None,
     labels: str | None,
     options: dict[str, Path],
     workers: int | None,
     device: str,
+    by: str | None,
     *,
     as_json: bool,
 ) -> None:
-    """Ask with adapters at several scales, and say which is best and why."""
+    """Ask at several values, and say which is best and why."""
     from vidapt.progress import progress
 
     with plain_errors():
@@ -143,18 +158,23 @@ def scales(
         from vidapt.locks import owned
 
         if len(models) > 1:
-            raise ConfigError("--lora-scale", "is of one model", "give one")
+            raise ConfigError("--sweep", "is of one model", "give one")
         model = models[0]
         check_folder(out)
         if train_data is not None:
-            raise ConfigError("--train-data", "is of no use with --lora-scale", "leave it out")
-        from vidapt.measure.scales import checked_scales, sweep_scales
-        from vidapt.measure.scales_page import HEAD, write_scales
+            raise ConfigError("--train-data", "is of no use with a sweep", "leave it out")
+        from vidapt.measure.sweeps import AXES, SCALE, sweep
+        from vidapt.measure.sweeps_page import HEAD, write_sweep
 
-        wanted = checked_scales(numbers("--lora-scale", listed))
+        name, _, listed = told.partition("=")
+        axis = AXES.get(name.strip())
+        if axis is None:
+            raise ConfigError("--sweep", f"{name!r} is nothing that can be varied", f"give {', '.join(AXES)}")
+        wanted = axis.values(numbers("--sweep", listed))
         with owned(out), progress() as report:
-            found = sweep_scales(
+            found = sweep(
                 model,
+                axis,
                 data,
                 out,
                 wanted,
@@ -163,15 +183,17 @@ def scales(
                 options=options,
                 workers=workers,
                 device=device,
+                by=by,
                 report=report,
             )
-            write_scales(out / "report.html", found)
+            write_sweep(out / "report.html", found)
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return
     table(HEAD, found.rows())
     say(f"{found.reason()} ({found.to_dict()['best']['rule']})")
-    say(f"vidapt export {model} --to merged --lora-scale {found.best:g} --out FOLDER")
+    if axis is SCALE:
+        say(f"vidapt export {model} --to merged --lora-scale {found.best:g} --out FOLDER")
     say(out / "report.html")
 
 

@@ -96,5 +96,8 @@ def _show(result: Result, out: Path, *, as_json: bool) -> None:
     if result.broken:
         name, reason = next(iter(result.broken.items()))
         remark(f"{len(result.broken)} clips cannot be used, such as {name}: {reason}")
+    if result.unread:
+        name, reason = next(iter(result.unread.items()))
+        remark(f"{len(result.unread)} questions cannot be read, such as {name}: {reason}")
     if result.unsound:
         remark(f"{len(result.unsound)} rows are no labels; their lines stand in {out}")

@@ -56,14 +56,23 @@ def tie(
         ConfigError: If `by` makes no sense.
     """
     clips = list(first_rows(samples))
-    session, told = _sessions(clips, by)
+    session, told = sessions(clips, by)
     found = signatures(clips, workers, report) if frames else None
     components, ties = _tied(samples, clips, session, found)
     return Tied(components.of(samples), ties, told, found)
 
 
-def _sessions(clips: Sequence[Clip], by: str | None) -> tuple[dict[Clip, str], str]:
-    """What session each clip is of, and what that was told by."""
+def sessions(clips: Sequence[Clip], by: str | None) -> tuple[dict[Clip, str], str]:
+    """What session each clip is of, and what that was told by.
+
+    Args:
+        clips: All of a data set.
+        by: A regular expression for what names it in a path; or `file`. None takes folders where there are
+            many, and else files.
+
+    Raises:
+        ConfigError: If `by` makes no sense, or finds nothing.
+    """
     if by not in (None, "file"):
         try:
             pattern = re.compile(str(by))

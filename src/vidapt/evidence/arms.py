@@ -24,12 +24,14 @@ class Arm:
         model: Name or path of the model for a fold; 0 where there are none.
         homes: The fold of every clip; empty where there are none.
         frames: How many frames are read instead of what the model reads.
+        side: The longest side of pictures, in pixels, if they are read smaller than they are.
     """
 
     name: str
     model: Callable[[int], str | Path]
     homes: Mapping[Clip, int] = field(default_factory=dict)
     frames: int | None = None
+    side: int | None = None
 
     def fold(self, clip: Clip) -> int:
         """The fold of a clip; 0 where there are none."""
@@ -60,6 +62,7 @@ def open_arm(arm: Arm, fold: int, device: str) -> Opened:
                 "frames", f"{name} takes frames by {policy.policy!r}", "only `uniform` has a number of them"
             )
         engine.model.read_otherwise(Reads(frames=policy.model_copy(update={"count": arm.frames})))
+    engine.side = arm.side
     path = Path(name)
     runs = [path, *path.absolute().parents[:2]]
     learned = next((found for run in runs if (found := contents_of(run))), set())

@@ -44,6 +44,7 @@ class Request:
         lexicon: Words that tell facts; None is the shipped file.
         also: Further models, in which a claim has to stand, too.
         frames: Further numbers of frames, likewise.
+        sizes: Further sizes, each the longest side of pictures in pixels, likewise.
         kind: Format of the labels.
         options: Of the format.
         provenance: Further files of provenance.
@@ -60,6 +61,7 @@ class Request:
     lexicon: Path | None = None
     also: Sequence[str] = ()
     frames: Sequence[int] = ()
+    sizes: Sequence[int] = ()
     kind: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     provenance: Sequence[Path] = ()
@@ -121,7 +123,7 @@ def _check(request: Request, place: Place) -> None:
 
 
 def _arms(request: Request, inputs: Inputs, report: Reporter) -> Iterator[Arm]:
-    """What scores: the model (or one for each fold) first, then further models and numbers of frames."""
+    """What scores: the model (or one for each fold) first, then further models, numbers of frames, sizes."""
     if request.folds is None:
         assert request.model is not None
         own: Callable[[int], str | Path] = lambda fold: str(request.model)  # noqa: E731
@@ -138,7 +140,9 @@ def _arms(request: Request, inputs: Inputs, report: Reporter) -> Iterator[Arm]:
     for name in request.also:
         yield Arm(name, lambda fold, name=name: name, {})  # type: ignore[misc]
     for count in request.frames:
-        yield Arm(f"{count} frames", own, homes, count)
+        yield Arm(f"{count} frames", own, homes, frames=count)
+    for side in request.sizes:
+        yield Arm(f"{side} pixels", own, homes, side=side)
 
 
 def _scored(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidapt.claims import Claim, said
+from vidapt.claims import Claim, Verdict, said
 from vidapt.errors import ConfigError
 from vidapt.evidence.arms import Arm
 from vidapt.evidence.ask import Answers, ClipAnswers
@@ -113,11 +113,11 @@ def judged(
         own = found[0].scored[number]
         if not isinstance(own, Scored):
             continue
-        arms = [one for arm in found if isinstance(one := arm.scored[number], Scored)]
+        arms = [(arm.arm.name, one) for arm in found if isinstance(one := arm.scored[number], Scored)]
         for at, row in enumerate(clip.rows):
             if at in own.unread:
                 continue
-            scores = [one.claims[at] for one in arms if at not in one.unread]
+            scores = [(name, one.claims[at]) for name, one in arms if at not in one.unread]
             claims = _claims(row, scores, limits, settings, told)
             rows.append(Judged(row.sample, claims, number))
     dark = unseen_types((claim for row in rows for claim in row.claims), settings)
@@ -132,7 +132,7 @@ def _in_the_dark(claim: Claim, dark: Collection[str]) -> Claim:
 
 def _claims(
     row: Answers,
-    arms: Sequence[Sequence[Score]],
+    arms: Sequence[tuple[str, Sequence[Score]]],
     limits: Thresholds,
     settings: Settings,
     told: Provenance,
@@ -140,7 +140,7 @@ def _claims(
     claims = []
     last = [one for one in row.asked if one.turn == len(row.sample.turns) - 1]
     for number, asked in enumerate(row.asked):
-        scores = [arm[number] for arm in arms]
+        scores = [claims[number] for _, claims in arms]
         own, (start, end) = scores[0], asked.span
         text = said(row.sample, asked.turn)
         assert text is not None
@@ -166,9 +166,17 @@ def _claims(
                 seen=round(sum(own.seen), 4) if own.tokens else None,
                 blind=round(sum(own.blind), 4) if own.tokens else None,
                 agreement=None if agree is None else round(agree, 4),
+                lost=_lost([name for name, _ in arms], verdicts),
             )
         )
     return tuple(claims)
+
+
+def _lost(arms: Iterable[str], verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """Arms in which a claim does not stand that the first supports."""
+    if verdicts[0] != "supported":
+        return ()
+    return tuple(name for name, one in zip(arms, verdicts, strict=True) if one != "supported")
 
 
 def written(

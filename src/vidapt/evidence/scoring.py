@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vidapt.claims import said
+from vidapt.claims import MOST, said
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip, BudgetError, FormatError
 from vidapt.evidence.ask import Answers, Asked, ClipAnswers
@@ -86,7 +86,8 @@ class Scorer:
                 for row in one.rows
             ]
             clip = [self.contents.get(one.clip.path), one.clip.start_s, one.clip.end_s, one.clip.rate]
-            keys.append(digest([_VERSION, self.engine.fingerprint, clip, rows]))
+            model = [self.engine.fingerprint, *([] if self.engine.side is None else [self.engine.side])]
+            keys.append(digest([_VERSION, *model, clip, rows]))
         return [digest([key, keys]) for key in keys] if self.others else keys
 
     def _portion(
@@ -123,6 +124,9 @@ class Scorer:
         reach, readings = reach_of(model), self.engine.readings([seen])
         reasons: dict[int, str] = {}
         for at, row in enumerate(clip.rows):
+            if len(row.asked) > MOST:
+                reasons[at] = f"has {len(row.asked):,} claims, more than {MOST:,}; divide the text"
+                continue
             try:
                 for sample in _readings(row):
                     one = likelihoods.encoded(sample)

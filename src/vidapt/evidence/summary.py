@@ -35,6 +35,8 @@ class TypeFound:
         threshold: Evidence from which on one is supported; less where little can be gained, if `fitted` is
             false.
         fitted: Whether the threshold was fitted to this type.
+        lost: Of the supported ones, how many do not stand with other models, fewer frames, smaller pictures;
+            by what these are called.
         advice: What to do.
     """
 
@@ -46,6 +48,7 @@ class TypeFound:
     median: float | None
     threshold: float
     fitted: bool
+    lost: Mapping[str, int]
     advice: str
 
 
@@ -70,6 +73,7 @@ class Summary:
         models: Fingerprints by fold; 0 where there are none.
         learned: Clips that the model that scored them had learned from.
         arms: What else scored.
+        deaf: Clips that these could not read, though the model could; of their claims they say nothing.
         null: False claims that thresholds rest on.
         settings: As they were.
         version: Of vidapt.
@@ -90,6 +94,7 @@ class Summary:
     models: Mapping[str, str]
     learned: int
     arms: Sequence[str]
+    deaf: Mapping[str, int]
     null: int
     settings: Mapping[str, Any]
     version: str = VERSION
@@ -114,7 +119,8 @@ def summary(
         for claim in row.claims:
             members[claim.type].append(claim)
     order = sorted(members, key=lambda kind: (-len(members[kind]), kind))
-    broken = sum(isinstance(one, Unusable) for one in found[0].scored)
+    others = [one.arm.name for one in found[1:]]
+    broken = _unusable(found[0])
     return Summary(
         out=str(place.out),
         rows=len(inputs.rows) + len(inputs.unsound),
@@ -126,18 +132,25 @@ def summary(
         unsound=len(inputs.unsound),
         passed_over=len(inputs.rows) - len(inputs.scored) - len(inputs.missing),
         quarantine=str(place.quarantine),
-        types={kind: _found(members[kind], kind, limits) for kind in order},
-        total=_found([claim for some in members.values() for claim in some], None, limits),
+        types={kind: _found(members[kind], kind, limits, others) for kind in order},
+        total=_found([claim for some in members.values() for claim in some], None, limits, others),
         models={str(fold): model for fold, model in found[0].models.items()},
         learned=found[0].learned,
-        arms=[arm.arm.name for arm in found[1:]],
+        arms=others,
+        deaf={one.arm.name: _unusable(one) - broken for one in found[1:]},
         null=limits.null,
         settings=settings.model_dump(mode="json"),
     )
 
 
-def _found(claims: Sequence[Claim], kind: str | None, limits: Thresholds) -> TypeFound:
+def _unusable(found: Found) -> int:
+    return sum(isinstance(one, Unusable) for one in found.scored)
+
+
+def _found(claims: Sequence[Claim], kind: str | None, limits: Thresholds, others: Sequence[str]) -> TypeFound:
     counts = Counter(claim.verdict for claim in claims)
+    gone = Counter(name for claim in claims for name in claim.lost)
+    lost = {name: gone[name] for name in others}
     known = [claim.evidence for claim in claims if claim.evidence is not None]
     fitted = kind in limits.types
     return TypeFound(
@@ -149,11 +162,12 @@ def _found(claims: Sequence[Claim], kind: str | None, limits: Thresholds) -> Typ
         median=round(median(known), 3) if known else None,
         threshold=limits.types[kind] if kind is not None and fitted else limits.overall,
         fitted=fitted,
-        advice="" if kind is None else _advice(counts, len(claims)),
+        lost=lost,
+        advice="" if kind is None else _advice(counts, len(claims), lost),
     )
 
 
-def _advice(counts: Mapping[Verdict, int], claims: int) -> str:
+def _advice(counts: Mapping[Verdict, int], claims: int, lost: Mapping[str, int]) -> str:
     """What to do with a type's claims, by what most of them are."""
     checked = claims - counts.get("unchecked", 0)
     if claims < _FEW:
@@ -168,4 +182,7 @@ def _advice(counts: Mapping[Verdict, int], claims: int) -> str:
         told.append("partly unseen: mask_claims")
     if contradicted >= 0.05:
         told.append("label the contradicted ones again")
+    for name, gone in lost.items():
+        if gone >= 0.15 * max(1, counts.get("supported", 0)):
+            told.append(f"{gone} supported ones not with {name}")
     return "; ".join(told) or "keep"

@@ -14,8 +14,8 @@ from vidapt.errors import ConfigError, FormatError
 from vidapt.files import exists, matching
 from vidapt.formats._media import checked
 from vidapt.formats._parquet import PARQUET
-from vidapt.formats._row import rows
-from vidapt.formats._scan import ZIPPED
+from vidapt.formats._row import each_row
+from vidapt.formats._scan import ZIPPED, each_value
 from vidapt.formats._shards import shards_of
 from vidapt.nouns import Sample
 
@@ -56,7 +56,11 @@ def _by_rows(path: Path) -> tuple[list[str], str]:
     keys: frozenset[str] = frozenset()
     shown = ""
     found: list[str] = []
-    for row in itertools.islice(rows(path, _MAX_BYTES), _LOOKED_AT):
+    unsound: list[FormatError] = []
+    for row in itertools.islice(each_row(each_value(path, _MAX_BYTES), path), _LOOKED_AT):
+        if isinstance(row, FormatError):  # whoever reads the file tells of it
+            unsound.append(row)
+            continue
         shown = shown or ", ".join(sorted(row.values))
         if keys >= row.values.keys():
             continue
@@ -65,6 +69,8 @@ def _by_rows(path: Path) -> tuple[list[str], str]:
         found = known or found
         if len(known) == 1:
             break
+    if unsound and not shown:
+        raise unsound[0]
     return found, shown
 
 

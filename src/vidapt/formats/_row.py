@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,12 +140,30 @@ def rows(path: Path, max_bytes: int) -> Iterator[Row]:
         yield row_of(value, f"{path}:{line}", f"{path.stem}:{number}")
 
 
+def each_row(values: Iterable[tuple[int, Any]], path: Path) -> Iterator[Row | FormatError]:
+    """Yield rows of a file, and in the place of an unsound one what is wrong with it.
+
+    Args:
+        values: Lines and what they hold, as `each_value` gives them.
+        path: The file.
+    """
+    for number, (line, value) in enumerate(values, start=1):
+        try:
+            row = row_of(value, f"{path}:{line}", f"{path.stem}:{number}")
+        except FormatError as error:
+            yield error
+        else:
+            yield row
+
+
 def row_of(value: Any, where: str, name: str) -> Row:
     """Return an element of a label file as a row.
 
     Raises:
-        FormatError: If it is no object, or one with so many keys that it is no row.
+        FormatError: If it is no object, or one with so many keys that it is no row; or what it is itself.
     """
+    if isinstance(value, FormatError):
+        raise value
     if not isinstance(value, dict):
         raise FormatError(where, f"the row is {_shown(value)}, not an object", "a row is written {...}")
     if len(value) > _MOST_KEYS:

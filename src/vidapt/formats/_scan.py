@@ -79,6 +79,16 @@ def json_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
     yield from _listed(path, max_bytes) if first == b"[" else _lines(path)
 
 
+def each_value(path: Path, max_bytes: int) -> Iterator[tuple[int, Any]]:
+    """The same as `json_rows`; the value of a line that is unsound is the error that tells so.
+
+    Raises:
+        FormatError: If the file cannot be read, or is a list that is broken.
+    """
+    tells_lines = path.suffix.lower() != PARQUET and first_character(path) not in (b"", b"[")
+    return lines_of(path) if tells_lines else json_rows(path, max_bytes)
+
+
 def json_document(path: Path, max_bytes: int, remedy: str) -> Any:
     """Return the one JSON value a file holds.
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from vidapt.errors import FormatError
 from vidapt.formats._detect import built
-from vidapt.formats._parquet import PARQUET
-from vidapt.formats._row import Row, row_of
-from vidapt.formats._scan import first_character, json_rows, lines_of
+from vidapt.formats._row import Row, each_row
+from vidapt.formats._scan import each_value
 from vidapt.formats._shards import shards_of
 from vidapt.nouns import Sample
 
@@ -54,20 +53,7 @@ def _made(make: Callable[[Row], Sample], row: Row, ids: dict[str, str] | None) -
 def _rows(path: Path, part: Any) -> Iterator[Row | FormatError]:
     own = getattr(part, "rows", None)
     try:
-        if own is None and path.suffix.lower() != PARQUET and first_character(path) != b"[":
-            found: Iterator[tuple[int, Any]] = lines_of(path)
-        else:
-            found = json_rows(path, part.cfg.max_bytes) if own is None else own(path)
-        for number, (line, value) in enumerate(found, 1):
-            if isinstance(value, FormatError):
-                yield value
-                continue
-            try:
-                row = row_of(value, f"{path}:{line}", f"{path.stem}:{number}")
-            except FormatError as error:
-                yield error
-            else:
-                yield row
+        yield from each_row(each_value(path, part.cfg.max_bytes) if own is None else own(path), path)
     except FormatError as error:
         yield error
 

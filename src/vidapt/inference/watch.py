@@ -20,7 +20,7 @@ from vidapt.models.packed import Reading, reading_length, spell
 from vidapt.models.reach import REMEDY, late, most_frames, reach_of, sequence
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Frames, Layout, Moments, Plan, Seen, Stamp, Tokens, View, Views
-from vidapt.video import decode_ahead
+from vidapt.video import Wanted, decode_each, probe, smaller
 
 AHEAD_FRAMES = 512
 """Frames decoded ahead of the model at most; 512 of high definition are three gigabytes."""
@@ -58,16 +58,22 @@ class Watcher:
     Args:
         model: In evaluation mode.
         tokenizer: Its tokenizer.
+
+    Attributes:
+        side: Pictures of clips whose longest side is longer are made smaller before they are cut, as if the
+            files were of that size; None takes them as they are.
     """
 
     def __init__(self, model: VideoLM, tokenizer: Any) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.side: int | None = None
 
     @property
     def clip_tokens(self) -> int:
         """How many tokens a clip of high definition becomes, or more than it would."""
         counts = {1, most_frames(self.model.blueprint.frames)}
-        layouts = [(self.model.plan((1080, 1920), frames)[1], late(frames)) for frames in counts]
+        size = (1080, 1920) if self.side is None else smaller((1080, 1920), self.side)
+        layouts = [(self.model.plan(size, frames)[1], late(frames)) for frames in counts]
         return max(reading_length(spell(layout, 0, self.tokenizer, when)) for layout, when in layouts)
 
     def readings(self, seen: Sequence[SeenClip]) -> tuple[Reading, ...]:
@@ -101,9 +107,9 @@ class Watcher:
         """
         sizes: deque[int] = deque()
         policy, size = self.model.blueprint.frames, self.model.decode_size
-        clips = _flattened(batches, sizes)
+        wanted = (Wanted(one, policy, self._smaller(one) or size) for one in _flattened(batches, sizes))
         room = max(1, min(ahead, AHEAD_FRAMES // most_frames(policy)))
-        decoded = decode_ahead(clips, policy, size=size, workers=workers, ahead=room)
+        decoded = decode_each(wanted, workers=workers, ahead=room)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for first in decoded:
                 batch = [first, *itertools.islice(decoded, sizes.popleft() - 1)]
@@ -130,6 +136,18 @@ class Watcher:
                 for one, other in pairs
             ]
         return seen
+
+    def _smaller(self, clip: Clip) -> tuple[int, int] | None:
+        """(height, width) to which a clip's pictures are made smaller; None where they stay as they are."""
+        if self.side is None:
+            return None
+        try:
+            about = probe(clip.path, rate=clip.rate)
+        except BrokenClip:  # whoever decodes it says so
+            return None
+        size = (about.height, about.width)
+        wanted = smaller(size, self.side)
+        return None if wanted == size else wanted
 
     def _see_sound(
         self, decoded: Sequence[tuple[Clip, Frames | BrokenClip]], beside: int

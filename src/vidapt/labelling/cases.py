@@ -17,7 +17,8 @@ from vidapt.labelling.lexicon import Lexicon, read_lexicon
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.worlds.known import find_world
 
-_EVENTS, _ABOUT, _CLIPS = "events.jsonl", "dataset.json", "clips"
+EVENTS, _ABOUT, _CLIPS = "events.jsonl", "dataset.json", "clips"
+"""A simulated world's log, what it is about, and its clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ def read_cases(
     lexicon: Path | None = None,
     seed: int = 0,
     count: int = 4,
+    options: Mapping[str, Any] | None = None,
 ) -> list[Case]:
     """Read a set.
 
@@ -61,14 +63,15 @@ def read_cases(
         lexicon: For `by_rule`; None is the one that comes with the package.
         seed: Of what is made.
         count: Pairs per clip of a simulated world.
+        options: Of the format, such as `media_root`.
 
     Raises:
         FormatError: If the labels are unsound or hold no statement.
         ConfigError: If the lexicon or the world cannot be used.
     """
-    if path.is_dir() and (path / _EVENTS).is_file():
+    if path.is_dir() and (path / EVENTS).is_file():
         return _of_world(path, seed, count)
-    cases = [case for sample in open_samples(path, kind) for case in _of_row(sample)]
+    cases = [case for sample in open_samples(path, kind, **(options or {})) for case in _of_row(sample)]
     if by_rule:
         words = read_lexicon(lexicon)
         cases = [one for case in cases for one in _with_false(case, words, seed, by_rule)]
@@ -123,7 +126,7 @@ def _of_world(folder: Path, seed: int, count: int) -> list[Case]:
             folder / _ABOUT, f"does not describe a simulated world: {error!r}", "name a label file"
         ) from error
     cases = []
-    for record in world.load_records(folder / _EVENTS):
+    for record in world.load_records(folder / EVENTS):
         name = f"{record.index:06d}"
         clip = Clip(name, folder / _CLIPS / f"{name}.mp4")
         for number, pair in enumerate(all_pairs(world, record, style, seed=seed, count=count)):

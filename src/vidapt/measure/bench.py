@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from vidapt import formats
+from vidapt.curation.ties import sessions
 from vidapt.digests import digest
 from vidapt.measure.asking import Said, plain
 from vidapt.measure.judging import ClaimJudge, marked
 from vidapt.measure.verdicts import MAJORITY, MODEL, Header, Verdict
 from vidapt.metrics.accuracy import Majority, answer_of, majority
 from vidapt.metrics.question_types import QuestionTypes, question_types
-from vidapt.nouns import Sample
+from vidapt.nouns import Clip, Sample
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,23 @@ class Bench:
         types: Of the questions.
         baseline: The most common answers of training labels; None leaves them out.
         judge: Checks the claims of free texts; None where no log tells truth from invention.
+        sources: What each clip was taken from; what comes from one is resampled together.
+        sources_told: What counts as a source, in words.
     """
 
     types: QuestionTypes
     baseline: Majority | None
     judge: ClaimJudge | None
+    sources: Mapping[Clip, str]
+    sources_told: str
 
     @classmethod
     def of(
-        cls, samples: Sequence[Sample], train_samples: Sequence[Sample] | None, judge: ClaimJudge | None
+        cls,
+        samples: Sequence[Sample],
+        train_samples: Sequence[Sample] | None,
+        judge: ClaimJudge | None,
+        by: str | None = None,
     ) -> Bench:
         """The bench of some questions.
 
@@ -41,10 +50,15 @@ class Bench:
             samples: One question each.
             train_samples: Training labels the majority answer is learned from; None leaves it out.
             judge: Checks the claims of free texts.
+            by: What a source is; see `curation.ties.sessions`.
+
+        Raises:
+            ConfigError: If `by` makes no sense.
         """
         types = question_types(samples)
         learned = None if train_samples is None else formats.single_questions(train_samples)
-        return cls(types, None if learned is None else majority(learned, types.of), judge)
+        sources, told = sessions(list(dict.fromkeys(sample.media[0] for sample in samples)), by)
+        return cls(types, None if learned is None else majority(learned, types.of), judge, sources, told)
 
     def header(self, samples: Sequence[Sample], model: str, **about: Any) -> Header:
         """What verdicts on answers to these questions are about.
@@ -61,9 +75,11 @@ class Bench:
                 "data": formats.fingerprint(samples),
                 "majority": None if self.baseline is None else digest(asdict(self.baseline), 16),
                 "judged": self.judge is not None,
+                "sources": digest(sorted((clip.id, source) for clip, source in self.sources.items()), 16),
             },
             about={
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "sources": self.sources_told,
                 "grouped": any("type" not in sample.facts for sample in samples),
                 **about,
             },
@@ -93,4 +109,5 @@ class Bench:
                 other_from=said.other_from,
                 sentences=() if judge is None else marked(judge, clip, predictions[MODEL]),
                 stretch=truth.stretch,
+                source=self.sources[clip],
             )

@@ -39,6 +39,7 @@ class Asking:
         workers: Decoding processes; None is one per core.
         device: Where models run.
         max_tokens: Longest answer.
+        by: What clips are taken from, as `evaluate` has it.
         report: Shows progress.
         given: Questions in place of those of the data.
     """
@@ -51,6 +52,7 @@ class Asking:
     workers: int | None = None
     device: str = "cpu"
     max_tokens: int = 128
+    by: str | None = None
     report: Reporter = silent
     given: Sequence[Sample] | None = None
 
@@ -74,7 +76,13 @@ class Asking:
         if is_predictions(model):
             given = read_predictions(Path(model))
             return evaluate_predictions(
-                given, self.samples, name=name, out=out, train_samples=self.learned, judge=judge
+                given,
+                self.samples,
+                name=name,
+                out=out,
+                train_samples=self.learned,
+                judge=judge,
+                by=self.by,
             )
         if is_remote(model):
             with RemoteEngine(read_remote(Path(model)), out) as engine:
@@ -91,6 +99,7 @@ class Asking:
             controls=self.controls,
             workers=self.workers,
             judge=judge,
+            by=self.by,
             report=self.report,
         )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vidapt.errors import ConfigError
-from vidapt.measure.evaluation import Evaluation, answers, claims_per_clip
+from vidapt.measure.evaluation import Evaluation, answers, claims_per_source
 from vidapt.measure.verdicts import MODEL, Verdict
 from vidapt.metrics.accuracy import AccuracyDifference, difference
 from vidapt.metrics.claims import ClaimDifference, claim_difference
@@ -72,18 +72,23 @@ def compare(
 
 def _shared(before: Evaluation, after: Evaluation) -> tuple[list[Verdict], list[Verdict]]:
     old = {verdict.sample: verdict for verdict in before.verdicts}
-    both = [(old[verdict.sample], verdict) for verdict in after.verdicts if verdict.sample in old]
+    # What is resampled together is so for both, as the first has it.
+    both = [
+        (old[one.sample], replace(one, source=old[one.sample].cluster))
+        for one in after.verdicts
+        if one.sample in old
+    ]
     return [a for a, _ in both], [b for _, b in both]
 
 
 def _claims(old: list[Verdict], new: list[Verdict], before_arm: str, after_arm: str) -> ClaimDifference:
-    first, second = claims_per_clip(old, before_arm), claims_per_clip(new, after_arm)
-    return claim_difference(list(first.values()), [second[clip] for clip in first])
+    first, second = claims_per_source(old, before_arm), claims_per_source(new, after_arm)
+    return claim_difference(list(first.values()), [second[source] for source in first])
 
 
 def _overlap(free: list[tuple[Verdict, Verdict]], before_arm: str, after_arm: str) -> Interval:
     return difference_interval(
         [rouge_l(a.predictions[before_arm], a.expected) for a, _ in free],
         [rouge_l(b.predictions[after_arm], b.expected) for _, b in free],
-        [a.clip.id for a, _ in free],
+        [a.cluster for a, _ in free],
     )

@@ -70,6 +70,7 @@ def evaluate(
     controls: Sequence[Control] = CONTROLS,
     workers: int | None = None,
     judge: ClaimJudge | None = None,
+    by: str | None = None,
     report: Reporter = silent,
     questions_at_once: int | None = None,
     overwrite: bool = False,
@@ -93,6 +94,8 @@ def evaluate(
         controls: Which controls are asked.
         workers: Decoding processes; None is one per core, 0 decodes in this process.
         judge: Checks the claims of free texts; without one their words are compared with the reference.
+        by: What clips are taken from, such as films or sessions, by which intervals resample; see
+            `curation.ties.sessions`.
         report: Shows progress.
         questions_at_once: At most so many questions are answered together, fewer need less memory; None
             decides by the number of visual tokens.
@@ -107,7 +110,7 @@ def evaluate(
     every = formats.single_questions(samples)
     samples = about_one_clip(every)
     about = {"conversations": conversations, "elsewhere": len(every) - len(samples)}
-    bench = Bench.of(samples, train_samples, judge)
+    bench = Bench.of(samples, train_samples, judge, by)
     at_once = questions_at_once or max(1, min(QUESTIONS_AT_ONCE, TOKENS_AT_ONCE // engine.clip_tokens))
     work = portions(by_clip(samples), at_once)
     interview = Interview(engine, decoding, tuple(controls), at_once)

@@ -91,11 +91,17 @@ class Evaluation:
         """Number of clips with verdicts."""
         return len({verdict.clip.id for verdict in self.verdicts})
 
+    @property
+    def sources(self) -> int:
+        """Number of what these were taken from."""
+        return len({verdict.cluster for verdict in self.verdicts})
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers as JSON: shares lie in [0, 1], an interval is value, low, high and level."""
         return {
             "name": self.name,
             "clips": self.clips,
+            "sources": self.sources,
             "questions": len(self.verdicts),
             "arms": {arm: asdict(scores) for arm, scores in self.arms.items()},
             "quarantined": [asdict(clip) for clip in self.broken],
@@ -164,9 +170,9 @@ def score(verdicts: Sequence[Verdict], arm: str, *, judged: bool) -> ArmScores:
     counted = judged and bool(types)
     return ArmScores(
         accuracy=accuracy(closed) if closed else None,
-        claims=claim_rates(list(claims_per_clip(verdicts, arm).values())) if counted else None,
+        claims=claim_rates(list(claims_per_source(verdicts, arm).values())) if counted else None,
         claim_types={
-            kind: claim_rates(list(claims_per_clip([v for v in verdicts if v.type == kind], arm).values()))
+            kind: claim_rates(list(claims_per_source([v for v in verdicts if v.type == kind], arm).values()))
             for kind in (types if counted else ())
         },
         overlap={}
@@ -183,7 +189,7 @@ def time_rates(scores: StretchScores) -> dict[str, Interval]:
 
 
 def _times(verdicts: Sequence[Verdict], arm: str) -> StretchScores | None:
-    asked = [(v.predictions[arm], v.stretch, v.clip.id) for v in verdicts if v.stretch is not None]
+    asked = [(v.predictions[arm], v.stretch, v.cluster) for v in verdicts if v.stretch is not None]
     if not asked:
         return None
     predictions, truths, clips = zip(*asked, strict=True)
@@ -193,18 +199,18 @@ def _times(verdicts: Sequence[Verdict], arm: str) -> StretchScores | None:
 def answers(verdicts: Sequence[Verdict], arm: str) -> list[Answer]:
     """An arm's answers to the questions that have accepted ones, in order."""
     return [
-        Answer(v.clip.id, v.type, v.question, v.predictions[arm], v.accept, v.stretch)
+        Answer(v.cluster, v.type, v.question, v.predictions[arm], v.accept, v.stretch)
         for v in verdicts
         if not v.free
     ]
 
 
-def claims_per_clip(verdicts: Sequence[Verdict], arm: str) -> dict[str, ClaimCounts]:
-    """What an arm's free texts claim about each clip, added up, by clip id."""
+def claims_per_source(verdicts: Sequence[Verdict], arm: str) -> dict[str, ClaimCounts]:
+    """What an arm's free texts claim about the clips of each source, added up, by source."""
     counts: dict[str, ClaimCounts] = defaultdict(ClaimCounts)
     for verdict in verdicts:
         if verdict.free:
-            counts[verdict.clip.id] += verdict.claims[arm]
+            counts[verdict.cluster] += verdict.claims[arm]
     return dict(counts)
 
 
@@ -212,12 +218,18 @@ def _overlap(verdicts: Sequence[Verdict], arm: str) -> CaptionScores:
     return caption_scores(
         [v.predictions[arm] for v in verdicts],
         [[v.expected] for v in verdicts],
-        [v.clip.id for v in verdicts],
+        [v.cluster for v in verdicts],
     )
 
 
 def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]) -> list[str]:
-    notes = ["Intervals are 95 % bootstrap intervals over clips: the questions of a clip are drawn together."]
+    told = header.about.get("sources")
+    taken = (
+        f" and all clips of one source ({told})"
+        if told and len({v.cluster for v in verdicts}) < len({v.clip.id for v in verdicts})
+        else ""
+    )
+    notes = [f"Intervals are 95 % bootstrap intervals: the questions of a clip{taken} are drawn together."]
     controls = header.stamp.get("controls", ())
     if BLIND in controls:
         notes.append("Blind: the same model asked without any clip." + _blind_note(header))

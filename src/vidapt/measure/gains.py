@@ -18,7 +18,7 @@ class PerQuestion:
         kind: `accuracy`, or `overlap` (ROUGE-L) where no question has accepted answers.
         samples: Ids of the questions.
         values: From 0 to 1.
-        clips: Ids of their clips; their questions are resampled together.
+        clips: What their clips were taken from; questions of one source are resampled together.
     """
 
     kind: str
@@ -36,7 +36,7 @@ def per_question(evaluation: Evaluation) -> PerQuestion:
         if closed
         else tuple(rouge_l(verdict.predictions[MODEL], verdict.expected) for verdict in asked)
     )
-    samples, clips = tuple(one.sample for one in asked), tuple(one.clip.id for one in asked)
+    samples, clips = tuple(one.sample for one in asked), tuple(one.cluster for one in asked)
     return PerQuestion("accuracy" if closed else "overlap", samples, values, clips)
 
 

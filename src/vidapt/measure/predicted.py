@@ -84,6 +84,7 @@ def evaluate_predictions(
     out: Path,
     train_samples: Sequence[Sample] | None = None,
     judge: ClaimJudge | None = None,
+    by: str | None = None,
 ) -> Evaluation:
     """Measure answers. A question without one counts as wrongly answered, and is told.
 
@@ -94,6 +95,7 @@ def evaluate_predictions(
         out: Folder of the evaluation; made if missing.
         train_samples: Training labels the majority answer is learned from; None leaves it out.
         judge: Checks the claims of free texts.
+        by: What clips are taken from, as for `evaluate`.
 
     Raises:
         ConfigError: If none of the questions is answered, or the folder holds verdicts of something else.
@@ -107,7 +109,7 @@ def evaluate_predictions(
             f"answers none of these questions: it has {told}, the data {samples[0].id!r}, ...",
             "give answers to the same label file, under its ids",
         )
-    bench = Bench.of(samples, train_samples, judge)
+    bench = Bench.of(samples, train_samples, judge, by)
     header = bench.header(
         samples,
         digest([dict(given.answers), {arm: dict(found) for arm, found in given.controls.items()}], 16)

@@ -16,7 +16,7 @@ from vidapt.appended import Appended
 from vidapt.chat.asked import Asked, Failed, Picture, Stop, Tally
 from vidapt.chat.desk import Desk
 from vidapt.chat.open import open_speakers
-from vidapt.chat.pictures import pictures_of, shown_size
+from vidapt.chat.pictures import pictures_of
 from vidapt.chat.purse import Purse
 from vidapt.chat.replies import Replies
 from vidapt.digests import digest
@@ -27,7 +27,7 @@ from vidapt.interrupt import between_steps
 from vidapt.measure.asking import plain
 from vidapt.measure.remote import Remote
 from vidapt.nouns import Clip, Frames
-from vidapt.video import Uniform, Wanted, decode_each, probe
+from vidapt.video import Uniform, Wanted, decode_each, probe, smaller
 from vidapt.video.identity import identity
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class RemoteEngine:
         policy, size = Uniform(count=self._remote.frames.count, pad=False), None
         try:
             known = probe(clip.path, rate=clip.rate)
-            size = shown_size((known.height, known.width), self._remote.frames.side)
+            size = smaller((known.height, known.width), self._remote.frames.side)
         except BrokenClip:
             pass  # decoding says so in its turn
         return Wanted(clip, policy, size)

@@ -56,6 +56,7 @@ class Verdict:
         other_from: Id of the clip that the arm `other_clip` saw.
         sentences: The model's own text in sentences, each with what the log says of it (`judging.Mark`).
         stretch: When it was, for a question about time; seconds from the clip's beginning.
+        source: What the clip was taken from; clips of one are resampled together. Empty for the clip itself.
     """
 
     number: int
@@ -71,6 +72,12 @@ class Verdict:
     other_from: str | None = None
     sentences: tuple[tuple[str, str], ...] = ()
     stretch: Stretch | None = None
+    source: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """What is resampled as one."""
+        return self.source or self.clip.id
 
     def right(self, arm: str) -> bool | None:
         """Whether an arm's answer is accepted; None for a free text."""
@@ -99,14 +106,14 @@ class Verdict:
             "other_from": self.other_from,
             "sentences": [list(pair) for pair in self.sentences],
             "stretch": None if self.stretch is None else list(self.stretch),
+            "source": self.source,
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Verdict:
         """Read what `to_json` wrote, or an earlier version of it.
 
-        That knew neither `fps` nor `stretch`, and called the arm with another clip `shuffled`. `right` is
-        found anew.
+        That knew fewer keys, and called the arm with another clip `shuffled`. `right` is found anew.
         """
         return cls(
             number=int(row["number"]),
@@ -122,6 +129,7 @@ class Verdict:
             other_from=row.get("other_from", row.get("shuffled_from")),
             sentences=tuple((text, mark) for text, mark in row["sentences"]),
             stretch=_stretch(row),
+            source=row.get("source", ""),
         )
 
 

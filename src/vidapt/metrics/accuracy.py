@@ -14,6 +14,7 @@ from vidapt.metrics.intervals import (
     grouped_intervals,
     mcnemar,
     mean_interval,
+    unanimous,
 )
 from vidapt.metrics.match import is_match, normalise
 from vidapt.metrics.question_types import asked
@@ -28,7 +29,7 @@ class Answer:
     """A system's answer to one question, with the truth.
 
     Attributes:
-        clip: Id of the clip; answers of one clip are resampled together.
+        source: What its clip was taken from; answers about one source are resampled together.
         type: Question type.
         question: The question, without media marks.
         prediction: What the system said; empty if it failed, which counts as wrong.
@@ -36,7 +37,7 @@ class Answer:
         stretch: When it was, for a question about time; an answer that agrees well enough is right.
     """
 
-    clip: str
+    source: str
     type: str
     question: str
     prediction: str
@@ -83,7 +84,7 @@ class Accuracy:
 
     Attributes:
         n: Number of questions.
-        clips: Number of clips they are about.
+        sources: Number of what their clips were taken from.
         overall: Share of right answers.
         macro: Mean over question types, the headline: no type counts more for being asked more.
         types: Score of each question type.
@@ -91,7 +92,7 @@ class Accuracy:
     """
 
     n: int
-    clips: int
+    sources: int
     overall: Interval
     macro: Interval
     types: dict[str, TypeScore]
@@ -137,7 +138,7 @@ def answer_of(sample: Sample, prediction: str, kind: str) -> Answer:
     The truth is the fact `accept` if given, else the sample's own answer; the clip is the first one.
     """
     return Answer(
-        clip=sample.media[0].id if sample.media else sample.id,
+        source=sample.media[0].id if sample.media else sample.id,
         type=kind,
         question=_plain(sample.question),
         prediction=prediction,
@@ -147,23 +148,28 @@ def answer_of(sample: Sample, prediction: str, kind: str) -> Answer:
 
 
 def accuracy(answers: Sequence[Answer], *, resamples: int = RESAMPLES, seed: int = 0) -> Accuracy:
-    """Score a system's answers, with cluster-bootstrap intervals over clips.
+    """Score a system's answers, with cluster-bootstrap intervals over sources.
 
     Raises:
         ValueError: If there are no answers, or a question accepts none.
     """
     right = [answer.correct for answer in answers]
-    clips = [answer.clip for answer in answers]
+    sources = [answer.source for answer in answers]
     types = [answer.type for answer in answers]
-    grouped = grouped_intervals(right, types, clips, resamples=resamples, seed=seed)
+    grouped = grouped_intervals(right, types, sources, resamples=resamples, seed=seed)
     asked = Counter(types)
+    of_type = {kind: len({s for s, k in zip(sources, types, strict=True) if k == kind}) for kind in asked}
+    total = len(set(sources))
     correct = Counter(kind for kind, is_right in zip(types, right, strict=True) if is_right)
     return Accuracy(
         n=len(answers),
-        clips=len(set(clips)),
-        overall=mean_interval(right, clips, resamples=resamples, seed=seed),
-        macro=grouped.macro,
-        types={kind: TypeScore(asked[kind], correct[kind], i) for kind, i in grouped.groups.items()},
+        sources=total,
+        overall=unanimous(mean_interval(right, sources, resamples=resamples, seed=seed), total),
+        macro=unanimous(grouped.macro, total),
+        types={
+            kind: TypeScore(asked[kind], correct[kind], unanimous(i, of_type[kind]))
+            for kind, i in grouped.groups.items()
+        },
         yes_ratio=yes_ratio(answers),
     )
 
@@ -182,14 +188,19 @@ def difference(
     Raises:
         ValueError: If the questions differ, or there are none.
     """
-    asked = [[(a.clip, a.type, a.question, a.accept) for a in answers] for answers in (before, after)]
+    asked = [[(a.source, a.type, a.question, a.accept) for a in answers] for answers in (before, after)]
     if asked[0] != asked[1]:
         raise ValueError("the two systems did not answer the same questions in the same order")
     right_before = [answer.correct for answer in before]
     right_after = [answer.correct for answer in after]
     gains = [float(b) - float(a) for a, b in zip(right_before, right_after, strict=True)]
     grouped = grouped_intervals(
-        gains, [a.type for a in before], [a.clip for a in before], resamples=resamples, seed=seed
+        gains,
+        [a.type for a in before],
+        [a.source for a in before],
+        resamples=resamples,
+        seed=seed,
+        difference=True,
     )
     return AccuracyDifference(grouped.macro, grouped.groups, mcnemar(right_before, right_after))
 

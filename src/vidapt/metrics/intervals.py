@@ -3,6 +3,12 @@
 Questions about one clip succeed and fail together, so resampling questions would promise too much.
 Resampling whole clips ("cluster bootstrap", Davison and Hinkley 1997, section 3.8) keeps them together.
 
+Plain percentiles are too narrow where there are few clips, and lie too far to one side where nearly all is
+right. So they are shifted by bias and acceleration (BCa: Efron 1987) and spread to what Student's t would say
+of so few (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3). Differences are
+spread alone: where two systems seldom differ, bias and acceleration are guessed from a handful of clips, and
+the shift does harm. `benchmarks/intervals.py` counts how often the truth lies inside.
+
 Letters: n scores, K clusters (clips), G groups (question types), R resamples.
 """
 
@@ -25,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and its percentile bootstrap interval.
+    """An estimate and its bootstrap interval.
 
     Attributes:
         value: The estimate from all data.
@@ -121,7 +127,9 @@ def ratio_interval(
     """
     tops, bottoms = _ratio_terms(numerators, denominators)
     ratios = _resampled_ratios(tops[:, None], bottoms[:, None], resamples, seed)
-    return _interval(float(tops.sum() / bottoms.sum()), ratios[:, 0], level)
+    value = float(tops.sum() / bottoms.sum())
+    without = _left_out(tops[:, None], bottoms[:, None])[:, 0]
+    return _interval(value, ratios[:, 0], len(tops), level, without)
 
 
 def difference_interval(
@@ -149,7 +157,13 @@ def difference_interval(
     old, new = _scores(before), _scores(after)
     if old.shape != new.shape:
         raise ValueError(f"{len(old)} scores before for {len(new)} after")
-    return mean_interval(new - old, clusters, resamples=resamples, level=level, seed=seed)
+    gains = new - old
+    index, count = _codes(clusters if clusters is not None else range(len(gains)), len(gains))
+    tops = np.bincount(index, weights=gains, minlength=count).astype(np.float64)[:, None]
+    bottoms = np.bincount(index, minlength=count).astype(np.float64)[:, None]
+    return _interval(
+        float(gains.mean()), _resampled_ratios(tops, bottoms, resamples, seed)[:, 0], count, level
+    )
 
 
 def ratio_difference_interval(
@@ -178,7 +192,7 @@ def ratio_difference_interval(
     tops, bottoms = np.stack([old_top, new_top], axis=1), np.stack([old_bottom, new_bottom], axis=1)
     old, new = _resampled_ratios(tops, bottoms, resamples, seed).T
     value = float(new_top.sum() / new_bottom.sum() - old_top.sum() / old_bottom.sum())
-    return _interval(value, new - old, level)
+    return _interval(value, new - old, len(tops), level)
 
 
 def grouped_intervals(
@@ -189,6 +203,7 @@ def grouped_intervals(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
+    difference: bool = False,
 ) -> GroupedIntervals:
     """Return the mean of every group, and the mean of those means, with intervals.
 
@@ -201,6 +216,7 @@ def grouped_intervals(
         resamples: Number of bootstrap resamples.
         level: Confidence level, in (0, 1).
         seed: Seed of the resampling.
+        difference: Whether these are differences of two systems.
 
     Raises:
         ValueError: If there is no score, one is not finite, or lengths differ.
@@ -213,14 +229,44 @@ def grouped_intervals(
     bottoms = np.bincount(cell, minlength=count * width).astype(np.float64).reshape(count, width)
     means = tops.sum(0) / bottoms.sum(0)
     resampled = _resampled_ratios(tops, bottoms, resamples, seed)
+    without = None if difference else _left_out(tops, bottoms)
     names = list(dict.fromkeys(groups))
     return GroupedIntervals(
         groups={
-            name: _interval(float(means[g]), resampled[:, g], level)
+            name: _interval(
+                float(means[g]),
+                resampled[:, g],
+                int((bottoms[:, g] > 0).sum()),
+                level,
+                None if without is None else without[:, g],
+            )
             for g, name in sorted(enumerate(names), key=lambda pair: pair[1])
         },
-        macro=_interval(float(means.mean()), np.nanmean(resampled, axis=1), level),
+        macro=_interval(
+            float(means.mean()),
+            _row_means(resampled),
+            count,
+            level,
+            None if without is None else _row_means(without),
+        ),
     )
+
+
+def unanimous(share: Interval, clusters: int) -> Interval:
+    """The interval of a share that resampling cannot vary, since all were right, or none.
+
+    So many clusters that agree would come about in `1 - level` of all cases, both ends together, from a share
+    as far off as its other end (Clopper and Pearson 1934); any other share is returned as it is.
+
+    Args:
+        share: From 0 to 1.
+        clusters: How many there are.
+    """
+    if share.low != share.high or share.value not in (0.0, 1.0):
+        return share
+    reach = ((1 - share.level) / 2) ** (1 / clusters)
+    low, high = (reach, 1.0) if share.value else (0.0, 1 - reach)
+    return Interval(share.value, low, high, share.level)
 
 
 def mcnemar(right_a: Sequence[bool], right_b: Sequence[bool]) -> McNemar:
@@ -271,13 +317,27 @@ def resampled_ratios(
     return _resampled_ratios(numerators, denominators, resamples, seed)
 
 
-def interval_of(value: float, resampled: Floats, level: float = LEVEL) -> Interval:
-    """The interval of a value by what it was in resamples, [R]; those that are NaN are left out.
+def left_out_ratios(numerators: Floats, denominators: Floats) -> Floats:
+    """[K, M] ratios of sums without each clip in turn; NaN where nothing is left."""
+    return _left_out(numerators, denominators)
+
+
+def interval_of(
+    value: float, resampled: Floats, clusters: int, without: Floats | None = None, level: float = LEVEL
+) -> Interval:
+    """The interval of a value by what it is in resamples and without each clip.
+
+    Args:
+        value: From all data.
+        resampled: [R]; NaN where there is none.
+        clusters: How many clips it is about.
+        without: [K], likewise; None for a difference, which is spread and not shifted.
+        level: Confidence level, in (0, 1).
 
     Raises:
-        ValueError: If all are.
+        ValueError: If no resample has a value.
     """
-    return _interval(value, resampled, level)
+    return _interval(value, resampled, clusters, level, without)
 
 
 def _two_sided_sign_test(a: int, b: int) -> float:
@@ -329,6 +389,21 @@ def _resampled_ratios(tops: Floats, bottoms: Floats, resamples: int, seed: int) 
     return np.concatenate(blocks)
 
 
+def _left_out(tops: Floats, bottoms: Floats) -> Floats:
+    """[K, G] ratios of the sums without each row in turn; NaN where nothing is left."""
+    below = bottoms.sum(0) - bottoms
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(below > 0, (tops.sum(0) - tops) / below, np.nan)
+
+
+def _row_means(ratios: Floats) -> Floats:
+    """Mean of each row, of what is known of it; NaN where nothing is."""
+    known = ~np.isnan(ratios)
+    with np.errstate(invalid="ignore"):
+        means: Floats = np.where(known, ratios, 0.0).sum(axis=1) / known.sum(axis=1)
+    return means
+
+
 def _weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
     """Yield blocks [r, K] of how often each of K rows is drawn in a resample."""
     rng = np.random.default_rng(seed)
@@ -339,12 +414,68 @@ def _weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(draws.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
 
 
-def _interval(value: float, resampled: Floats, level: float) -> Interval:
+def _interval(
+    value: float, resampled: Floats, clusters: int, level: float, without: Floats | None = None
+) -> Interval:
+    """The interval of an estimate.
+
+    Args:
+        value: It.
+        resampled: [R] the same of resamples; NaN where there is none.
+        clusters: K, of those that it is about.
+        level: Confidence level.
+        without: [K] the same without each cluster in turn, by which the interval is shifted (BCa); None
+            leaves it where it is.
+    """
     if not 0 < level < 1:
         raise ValueError(f"a confidence level lies between 0 and 1, got {level}")
     kept = resampled[~np.isnan(resampled)]
     if not kept.size:
         raise ValueError("no resample holds any of these scores; take more resamples")
-    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
-    # Percentiles of a very skewed ratio, or rounding, can miss the estimate; wider is the honest side.
+    wide = _spread(level, clusters)
+    shares = (
+        (NormalDist().cdf(-wide), NormalDist().cdf(wide))
+        if without is None
+        else _shifted(value, kept, without[~np.isnan(without)], wide)
+    )
+    low, high = np.quantile(kept, shares)
+    # Rounding can miss the estimate; wider is the honest side.
     return Interval(value, min(float(low), value), max(float(high), value), level)
+
+
+def _shifted(value: float, resampled: Floats, without: Floats, wide: float) -> tuple[float, float]:
+    """Between which shares of the resamples an interval of so many standard deviations lies (BCa)."""
+    normal, edge = NormalDist(), 0.5 / len(resampled)
+    below = float(np.mean(resampled < value) + np.mean(resampled == value) / 2)
+    bias = normal.inv_cdf(min(max(below, edge), 1 - edge))
+    pulls = without.mean() - without if without.size else without
+    squares = float((pulls**2).sum())
+    acceleration = float((pulls**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
+
+    def share(z: float) -> float:
+        shifted = bias + z
+        # Beyond its pole the formula turns round; there the end is the last resample.
+        stretch = max(1 - acceleration * shifted, 1e-6)
+        return normal.cdf(bias + shifted / stretch)
+
+    return share(-wide), share(wide)
+
+
+def _spread(level: float, clusters: int) -> float:
+    """Standard deviations of resamples that an interval reaches: Student's t, and what K - 1 takes away."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    return z if clusters < 2 else _student(z, clusters - 1) * (clusters / (clusters - 1)) ** 0.5
+
+
+def _student(z: float, freedom: int) -> float:
+    """Quantile of Student's t where that of the normal distribution is z (Abramowitz and Stegun, 26.7.5).
+
+    Good to one in a hundred from 2 degrees of freedom on.
+    """
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / float(freedom**power) for power, term in enumerate(terms, start=1))

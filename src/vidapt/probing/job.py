@@ -92,7 +92,19 @@ def probe_model(
             workers=chosen.workers,
             report=report,
         )
-        sound = [one for fact in used if (one := _without(fact, broken)) is not None]
+        unread = {
+            one.id: reason
+            for fact in used
+            for one in fact.examples
+            if one.clip not in broken and (reason := sight.unread(one.clip, one.question)) is not None
+        }
+        sound = [one for fact in used if (one := _without(fact, broken, unread)) is not None]
+        if not sound:
+            raise ConfigError(
+                "labels",
+                f"the model can read no question; the first: {next(iter(unread.values()))}",
+                "give it shorter ones, or probe without its own answers: --no-ask",
+            )
         rest = [fact for fact in found.facts if not is_enough(fact, chosen)]
         types = types_of([*sound, *rest], sight, order, chosen, device, report)
         result = Result(
@@ -102,6 +114,7 @@ def probe_model(
             clips=len(_questions(sound)),
             broken={clip.id: reason for clip, reason in broken.items()},
             unsound=found.unsound,
+            unread=unread,
             folds=chosen.folds,
             sessions=order.sessions,
             tokens=chosen.tokens,
@@ -149,6 +162,6 @@ def _questions(facts: Sequence[Fact]) -> dict[Clip, list[str]]:
     return dict(asked)
 
 
-def _without(fact: Fact, broken: Mapping[Clip, str]) -> Fact | None:
-    examples = tuple(one for one in fact.examples if one.clip not in broken)
+def _without(fact: Fact, broken: Mapping[Clip, str], unread: Mapping[str, str]) -> Fact | None:
+    examples = tuple(one for one in fact.examples if one.clip not in broken and one.id not in unread)
     return replace(fact, examples=examples) if examples else None

@@ -93,6 +93,7 @@ class Result:
         clips: That were used.
         broken: Names of clips that cannot be used, with what is wrong.
         unsound: Rows that are no labels, by their places.
+        unread: Ids of labels whose question the model cannot read, with why; they are left out.
         folds: How many.
         sessions: What counts as a session, in words.
         tokens: Most tokens of a clip that were looked at, in each place.
@@ -106,6 +107,7 @@ class Result:
     clips: int
     broken: Mapping[str, str]
     unsound: Mapping[str, str]
+    unread: Mapping[str, str]
     folds: int
     sessions: str
     tokens: int

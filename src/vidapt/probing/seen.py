@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 
 from vidapt.appended import Appended
 from vidapt.digests import digest
-from vidapt.errors import BrokenClip, ConfigError
+from vidapt.errors import BrokenClip, BudgetError, ConfigError, FormatError
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.models.generate import Decoding
@@ -32,8 +32,27 @@ _QUESTIONS = 64
 _DECODING = Decoding(max_new_tokens=48)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the model answered."""
+
+    text: str
+    name: ClassVar[str] = "answer"
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Why the model cannot read a question."""
+
+    text: str
+    name: ClassVar[str] = "unread"
+
+
+Told = Answer | Unread
+
+
 class Answers(Appended):
-    """JSON lines with what the model answered; one that stands there is not asked for again.
+    """JSON lines with what the model answered, or why it cannot read a question; neither is asked for again.
 
     Args:
         path: Made if missing.
@@ -43,23 +62,24 @@ class Answers(Appended):
     def __init__(self, path: Path, model: str) -> None:
         super().__init__(path)
         self._model = model
-        self._known: dict[str, str] = {}
+        self._known: dict[str, Told] = {}
         for _, line in self.lines():
-            if isinstance(line, dict) and isinstance(line.get("answer"), str):
-                self._known[str(line.get("key"))] = line["answer"]
+            for kind in (Answer, Unread):
+                if isinstance(line, dict) and isinstance(line.get(kind.name), str):
+                    self._known[str(line.get("key"))] = kind(line[kind.name])
 
     def __enter__(self) -> Answers:
         return self
 
-    def of(self, clip: str, question: str) -> str | None:
-        """What was answered about a clip, by its key."""
+    def of(self, clip: str, question: str) -> Told | None:
+        """What came of a question about a clip, by its key; None if it was not asked."""
         return self._known.get(self._key(clip, question))
 
-    def add(self, clip: str, question: str, answer: str) -> None:
-        """Keep an answer."""
+    def add(self, clip: str, question: str, told: Told) -> None:
+        """Keep what came of a question."""
         key = self._key(clip, question)
-        self.write({"key": key, "question": question, "answer": answer})
-        self._known[key] = answer
+        self.write({"key": key, "question": question, told.name: told.text})
+        self._known[key] = told
 
     def _key(self, clip: str, question: str) -> str:
         return digest([self._model, clip, question, VERSION], 32)
@@ -86,8 +106,14 @@ class Sight:
         return {name: Row(tensors[f"{name}/x"], tensors[f"{name}/at"]) for name in names}
 
     def answer(self, clip: Clip, question: str) -> str | None:
-        """What the model answered; None where it was not asked."""
-        return None if self.answers is None else self.answers.of(self.key(clip), question)
+        """What the model answered; None where it was not asked, or cannot read the question."""
+        told = None if self.answers is None else self.answers.of(self.key(clip), question)
+        return told.text if isinstance(told, Answer) else None
+
+    def unread(self, clip: Clip, question: str) -> str | None:
+        """Why the model cannot read a question about a clip; None where it can, or was not asked."""
+        told = None if self.answers is None else self.answers.of(self.key(clip), question)
+        return told.text if isinstance(told, Unread) else None
 
 
 def opened(engine: Engine, folder: Path, tokens: int, answers: Answers | None) -> Sight:
@@ -123,7 +149,6 @@ def see_all(
     """
     sight.key.look(questions)
     broken: dict[Clip, str] = {}
-    beside = _longest(engine, questions) if sight.answers is not None else 0
     left = [clip for clip, asked in questions.items() if not _is_done(sight, clip, asked)]
     done = len(questions) - len(left)
     report("see clips", done, len(questions))
@@ -132,7 +157,7 @@ def see_all(
             try:
                 if isinstance(frames, BrokenClip):
                     raise frames
-                _see(engine, sight, clip, frames, questions[clip], tokens, beside)
+                _see(engine, sight, clip, frames, questions[clip], tokens)
             except BrokenClip as error:
                 broken[clip] = error.reason
             if not number % AT_ONCE:
@@ -147,11 +172,6 @@ def see_all(
             "see that they are where the labels say, or name their folder in --clips",
         )
     return broken
-
-
-def _longest(engine: Engine, questions: Mapping[Clip, Sequence[str]]) -> int:
-    different = dict.fromkeys(question for some in questions.values() for question in some)
-    return max(map(engine.text_tokens, different), default=0)
 
 
 def _is_done(sight: Sight, clip: Clip, asked: Sequence[str]) -> bool:
@@ -181,9 +201,8 @@ def _see(
     frames: Frames,
     asked: Sequence[str],
     tokens: int,
-    beside: int,
 ) -> None:
-    seen, read, whole = engine.look_through(clip, frames, beside)
+    seen, read, whole = engine.look_through(clip, frames)
     key = sight.key(clip)
     if key not in sight.store:
         kept: dict[str, torch.Tensor] = {}
@@ -196,12 +215,18 @@ def _see(
         sight.store.put(key, kept)
     if sight.answers is not None:
         open_ = [question for question in asked if sight.answers.of(key, question) is None]
-        for question, answer in _ask(engine, whole, open_):
-            sight.answers.add(key, question, answer)
+        for start in range(0, len(open_), _QUESTIONS):
+            some = open_[start : start + _QUESTIONS]
+            for question, told in zip(some, _ask(engine, whole, some), strict=True):
+                sight.answers.add(key, question, told)
 
 
-def _ask(engine: Engine, whole: SeenClip, questions: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for start in range(0, len(questions), _QUESTIONS):
-        some = questions[start : start + _QUESTIONS]
-        (answers,) = engine.answer([((whole,), some)], _DECODING)
-        yield from zip(some, map(engine.text, answers), strict=True)
+def _ask(engine: Engine, whole: SeenClip, questions: Sequence[str]) -> list[Told]:
+    """What comes of each question; one that cannot be read costs no other its answer."""
+    try:
+        (answers,) = engine.answer([((whole,), questions)], _DECODING)
+    except (BudgetError, ConfigError, FormatError) as error:
+        if len(questions) == 1:
+            return [Unread(f"{error.where} {error.found}")]
+        return [told for one in questions for told in _ask(engine, whole, [one])]
+    return [Answer(engine.text(one)) for one in answers]

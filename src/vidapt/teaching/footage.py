@@ -11,12 +11,12 @@ from itertools import pairwise
 from typing import cast
 
 from vidapt.chat.asked import Picture
-from vidapt.chat.pictures import pictures_of, shown_size
+from vidapt.chat.pictures import pictures_of
 from vidapt.errors import BrokenClip
 from vidapt.nouns import Clip, Frames
 from vidapt.progress import Reporter, silent
 from vidapt.teaching.settings import Facts, Labelling, Shown
-from vidapt.video import Uniform, Wanted, decode_ahead, decode_each, probe
+from vidapt.video import Uniform, Wanted, decode_ahead, decode_each, probe, smaller
 from vidapt.video.shots import SIZE, difference
 
 _TINY = Uniform(count=8, pad=False)
@@ -141,7 +141,7 @@ def show(
         for look in looks:
             under_way.append(look)
             policy = Uniform(count=outline(look, recipe, times)[0], pad=False)
-            yield Wanted(look.clip, policy, shown_size(look.size, recipe.frames.side))
+            yield Wanted(look.clip, policy, smaller(look.size, recipe.frames.side))
 
     stream = decode_each(wanted(), workers=workers, ahead=ahead)
     with closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", stream)):

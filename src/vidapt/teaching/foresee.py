@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.chat.asked import Asked, Picture, Said, Speaker, Tally
-from vidapt.chat.pictures import shown_size
 from vidapt.errors import BrokenClip
 from vidapt.progress import Reporter, silent
 from vidapt.teaching import modes
@@ -26,6 +25,7 @@ from vidapt.teaching.footage import Footage, Look, look_at, outline
 from vidapt.teaching.settings import Labelling
 from vidapt.teaching.todo import Source, find_todo
 from vidapt.teaching.voices import Voices
+from vidapt.video import smaller
 
 _USUAL = 6
 """Facts that a teacher is taken to state of a segment."""
@@ -200,7 +200,7 @@ async def _rehearsed(
     examples: dict[tuple[Any, ...], Look] = {}
     for look in looks:
         count, parts = outline(look, recipe)
-        kind = (count, len(parts), shown_size(look.size, recipe.frames.side))
+        kind = (count, len(parts), smaller(look.size, recipe.frames.side))
         kinds[kind] += 1
         longest = examples.setdefault(kind, look)
         examples[kind] = max(longest, look, key=lambda one: one.length_s)
@@ -221,7 +221,7 @@ async def _rehearsed(
 def _imagined(look: Look, recipe: Labelling, times: float) -> Footage:
     """A clip as it would be shown, without its pixels."""
     count, parts = outline(look, recipe, times)
-    size = shown_size(look.size, recipe.frames.side)
+    size = smaller(look.size, recipe.frames.side)
     moments = ((at + 0.5) * look.length_s / count for at in range(count))
     pictures = tuple(Picture(b"", round(moment, 3), size, "") for moment in moments)
     return Footage(look, pictures, parts)

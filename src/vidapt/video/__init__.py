@@ -16,6 +16,7 @@ from vidapt.video.decode import decode
 from vidapt.video.limits import DEFAULT, Limits
 from vidapt.video.pool import Wanted, decode_ahead, decode_each
 from vidapt.video.probe import Probe, probe
+from vidapt.video.smaller import smaller
 from vidapt.video.write import write_mp4
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "decode_each",
     "frame_indices",
     "probe",
+    "smaller",
     "write_mp4",
 ]

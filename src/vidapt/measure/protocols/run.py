@@ -119,7 +119,7 @@ def evaluate_protocols(models: Sequence[str | Path], asking: Asking, wanted: Wan
     """
     rows = read_test(asking.data, asking.kind, asking.media_root)
     settings = Judging() if wanted.judge is None else read_judging(wanted.judge)
-    plan = plan_protocols(rows, wanted.kinds, settings.protocols)
+    plan = plan_protocols(rows, wanted.kinds, settings.protocols, asking.by)
     names = model_names(models)
     _check(plan, names, settings, wanted)
     folders = {name: out if len(names) == 1 else out / name for name in names}

@@ -1,4 +1,4 @@
-"""A model asked with its adapters at several strengths."""
+"""A model asked at several settings: strengths of its adapters, frames, sizes of pictures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from vidapt.cli import app
 from vidapt.formats import open_samples
 from vidapt.inference import watch
 from vidapt.inference.load import load
-from vidapt.measure import scales
 from vidapt.measure.evaluate import evaluate
-from vidapt.measure.scales import sweep_scales
+from vidapt.measure.sweeps import FRAMES, SCALE, SIDE, sweep
+from vidapt.measure.varied import KeptTokens, ScaledEngine
 from vidapt.models.folder import save_model
 from vidapt.models.generate import Decoding
 
@@ -48,13 +48,13 @@ def test_the_command_measures_every_scale_and_chooses_one(run: Path, tmp_path: P
     done = CliRunner().invoke(app, [*args, "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert found == json.loads((tmp_path / "scales.json").read_text(encoding="utf-8"))
-    assert [row["scale"] for row in found["scales"]] == list(SCALES)
+    assert found == json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))
+    assert [row["value"] for row in found["values"]] == list(SCALES)
     sums = {
-        row["scale"]: sum(row[name]["value"]["value"] for name in found["sets"]) for row in found["scales"]
+        row["value"]: sum(row[name]["value"]["value"] for name in found["sets"]) for row in found["values"]
     }
-    assert found["best"]["scale"] == min(s for s in sums if sums[s] == max(sums.values()))
-    assert found["scales"][0]["in_domain"]["gain"]["value"] == 0
+    assert found["best"]["value"] == min(s for s in sums if sums[s] == max(sums.values()))
+    assert found["values"][0]["in_domain"]["gain"]["value"] == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
     assert "general" in page
@@ -65,7 +65,7 @@ def test_the_command_measures_every_scale_and_chooses_one(run: Path, tmp_path: P
 
 def test_scale_one_is_the_model_and_scale_zero_the_model_without(run: Path, tmp_path: Path) -> None:
     data = labels_of(run, "clips")
-    found = sweep_scales(run, data, tmp_path / "sweep", SCALES, workers=0, max_tokens=12)
+    found = sweep(run, SCALE, data, tmp_path / "sweep", SCALES, workers=0, max_tokens=12)
     engine = load(run)
     bare = load(run)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_scale_one_is_the_model_and_scale_zero_the_model_without(run: Path, tmp_
         right = [bool(verdict.right("model")) for verdict in plain.verdicts]
         assert found.found[scale]["in_domain"].value.value == pytest.approx(sum(right) / len(right))
         kept = (
-            (tmp_path / "sweep" / "in_domain" / f"scale-{scale:g}" / "predictions.jsonl")
+            (tmp_path / "sweep" / "in_domain" / f"lora-scale-{scale:g}" / "predictions.jsonl")
             .read_text()
             .splitlines()
         )
@@ -95,14 +95,14 @@ def test_scale_one_is_the_model_and_scale_zero_the_model_without(run: Path, tmp_
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     seen: Counter[str] = Counter()
-    ahead = watch.decode_ahead
+    each = watch.decode_each
 
-    def decode_ahead(clips: Any, *rest: Any, **options: Any) -> Any:
-        for clip, frames in ahead(clips, *rest, **options):
+    def decode_each(wanted: Any, **options: Any) -> Any:
+        for clip, frames in each(wanted, **options):
             seen[clip.path.name] += 1
             yield clip, frames
 
-    monkeypatch.setattr(watch, "decode_ahead", decode_ahead)
+    monkeypatch.setattr(watch, "decode_each", decode_each)
     return seen
 
 
@@ -110,9 +110,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_a_clip_is_seen_once_for_all_scales_as_far_as_there_is_room(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float, times: int
 ) -> None:
-    monkeypatch.setattr(scales.KeptTokens.__init__, "__defaults__", (room,))
+    monkeypatch.setattr(KeptTokens.__init__, "__defaults__", (room,))
     seen = counted(monkeypatch)
-    sweep_scales(run, labels_of(run, "others"), tmp_path, SCALES, workers=0, max_tokens=2)
+    sweep(run, SCALE, labels_of(run, "others"), tmp_path, SCALES, workers=0, max_tokens=2)
     assert seen == {"0.mp4": times, "1.mp4": times}
 
 
@@ -126,7 +126,7 @@ def test_adapters_of_towers_are_scaled_too(run: Path, tmp_path: Path) -> None:
     engine = load(tmp_path / "model")
     clips = [sample.media[0] for sample in open_samples(labels_of(run, "others"))][::2]
     seen = {
-        scale: next(scales.ScaledEngine(engine, scale, None).watch_batches([clips], workers=0, beside=0))
+        scale: next(ScaledEngine(engine, scale, None).watch_batches([clips], workers=0, beside=0))
         for scale in SCALES
     }
     plain = next(engine.watch_batches([clips], workers=0))
@@ -139,7 +139,7 @@ def test_adapters_of_towers_are_scaled_too(run: Path, tmp_path: Path) -> None:
     ("listed", "more", "said"),
     [
         ("a,b", [], "no list of numbers"),
-        ("-1", [], "not from 0 to 10"),
+        ("-1", [], "not a number from 0 to 10"),
         ("0,1", ["--train-data", "x"], "of no use"),
     ],
 )
@@ -161,4 +161,59 @@ def test_a_model_without_adapters_and_a_general_set_alone_are_refused(run: Path,
     assert "has no adapters" in done.output
     done = CliRunner().invoke(app, ["eval", str(run), *data, "--general", "x"])
     assert done.exit_code == 2
-    assert "goes with --lora-scale" in done.output
+    assert "goes with --sweep" in done.output
+
+
+def test_fewer_frames_and_smaller_pictures_are_what_the_model_sees(run: Path, tmp_path: Path) -> None:
+    data = labels_of(run, "clips")
+    frames = sweep(run, FRAMES, data, tmp_path / "frames", [1, 2], workers=0, max_tokens=4)
+    assert frames.tokens[1] < frames.tokens[2]
+    assert set(frames.found) == {1, 2}
+    assert frames.enough <= frames.best
+    engine = load(run)
+    clips = [sample.media[0] for sample in open_samples(data)][:1]
+    plain = next(engine.watch_batches([clips], workers=0))[0]
+    engine.side = 8
+    small = next(engine.watch_batches([clips], workers=0))[0]
+    assert small.tokens.shape == plain.tokens.shape
+    assert not torch.allclose(small.tokens, plain.tokens)
+    sides = sweep(run, SIDE, data, tmp_path / "sides", [8, 4096], workers=0, max_tokens=4)
+    whole = evaluate(
+        load(run),
+        list(open_samples(data)),
+        out=tmp_path / "whole",
+        decoding=Decoding(max_new_tokens=4),
+        controls=(),
+        workers=0,
+    )
+    accuracy = whole.arms["model"].accuracy
+    assert accuracy is not None
+    assert sides.found[4096]["in_domain"].value.value == pytest.approx(accuracy.overall.value)
+
+
+def test_a_killed_sweep_goes_on_whatever_values_are_added(run: Path, tmp_path: Path) -> None:
+    data = labels_of(run, "others")
+    one = sweep(run, FRAMES, data, tmp_path, [2], workers=0, max_tokens=2)
+    kept = (tmp_path / "in_domain" / "frames-2" / "predictions.jsonl").read_bytes()
+    both = sweep(run, FRAMES, data, tmp_path, [1, 2], workers=0, max_tokens=2)
+    assert both.found[2]["in_domain"].value == one.found[2]["in_domain"].value
+    assert (tmp_path / "in_domain" / "frames-2" / "predictions.jsonl").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("colour=1", "nothing that can be varied"),
+        ("frames=0,2", "not a whole number"),
+        ("frames=1.5", "not a whole number"),
+        ("resolution=", "no list of numbers"),
+    ],
+)
+def test_what_cannot_be_varied_is_refused(run: Path, tmp_path: Path, told: str, said: str) -> None:
+    args = ["eval", str(run), "--data", str(labels_of(run, "clips")), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*args, "--sweep", told])
+    assert done.exit_code == 2
+    assert said in done.output
+    both = CliRunner().invoke(app, [*args, "--sweep", "frames=2", "--lora-scale", "1"])
+    assert both.exit_code == 2
+    assert "without --lora-scale" in both.output
