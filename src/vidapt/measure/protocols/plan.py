@@ -114,7 +114,11 @@ def plan_protocols(
         mine = [row for row in rows if not own[row.id] or kind in own[row.id]]
         about_one = [row for row in mine if len(row.media) == 1]
         if not about_one:
-            raise ConfigError(kind, "no row is left for it", "give it rows that are about one clip each")
+            raise ConfigError(
+                kind,
+                "no row is for it",
+                "give it rows about one clip each that name it, or no protocol at all",
+            )
         cases = tuple(
             case if case.row in named_source else replace(case, source=sources[case.clip])
             for case in part.cases(about_one)
