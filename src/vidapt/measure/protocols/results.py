@@ -13,7 +13,7 @@ from vidapt.measure.report import Section
 from vidapt.measure.verdicts import BLIND, MODEL, arm_words
 from vidapt.metrics.case_numbers import Figure, Gap, Numbers, Scored, gaps, numbers, with_errors
 from vidapt.metrics.cases import Measure, Told, share
-from vidapt.metrics.intervals import Interval, detectable
+from vidapt.metrics.intervals import RESAMPLES, Interval, detectable
 from vidapt.metrics.text import words
 
 WORDS, EMPTY = Measure("words", better=0, unit="words"), Measure("empty answers", better=-1)
@@ -39,13 +39,21 @@ class Arm:
     length: Mapping[str, Figure] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, measures: Sequence[Measure], told: Sequence[Told], judged: Sequence[Judged]) -> Arm:
+    def of(
+        cls,
+        measures: Sequence[Measure],
+        told: Sequence[Told],
+        judged: Sequence[Judged],
+        *,
+        resamples: int = RESAMPLES,
+    ) -> Arm:
         """Add up.
 
         Args:
             measures: Of the protocol.
             told: What was said to each case, at least one.
             judged: The verdicts on it.
+            resamples: Number of bootstrap resamples.
         """
         scored = tuple(found.of(one.case) for one, found in zip(told, judged, strict=True))
         plain = [
@@ -58,8 +66,8 @@ class Arm:
             for one in told
             if not one.scores
         ]
-        length = numbers((WORDS, EMPTY), plain).figures if plain else {}
-        return cls(scored, numbers(measures, scored), length)
+        length = numbers((WORDS, EMPTY), plain, resamples=resamples).figures if plain else {}
+        return cls(scored, numbers(measures, scored, resamples=resamples), length)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -124,19 +125,41 @@ def take_reading(judge: Asker, chosen: Chosen, readings: Readings, count: int, r
     if not count:
         return
     name = _name(chosen)
-    due = list(_due(chosen, count))
-    found: dict[str, Judged] = {}
+    values: dict[str, Mapping[str, float]] = {}
 
-    async def one(each: Due) -> None:
-        found[each.told.case.row] = await verdict(judge, each, judge.id)
-        report(f"{chosen.kind}: frozen items", len(found), len(due))
+    async def work() -> None:
+        def told(done: int) -> None:
+            report(f"{chosen.kind}: frozen items", done, count)
+
+        values.update(await verdicts_on_items(judge, chosen, count, told))
 
     judge.anew(len(readings.of(judge.id, name)) + 1)
     try:
-        judge.work([partial(one, each) for each in due])
+        judge.work([work])
     finally:
         judge.anew(0)
-    readings.add(Reading(judge.id, name, {row: _values(one) for row, one in sorted(found.items())}))
+    readings.add(Reading(judge.id, name, values))
+
+
+async def verdicts_on_items(
+    judge: Asker, chosen: Chosen, count: int, tell: Callable[[int], None] = lambda _: None
+) -> dict[str, Mapping[str, float]]:
+    """What a judge says of frozen items, by their ids; an item without a verdict has no measures.
+
+    Args:
+        judge: Who judges.
+        chosen: The protocol.
+        count: How many items, evenly spread over all.
+        tell: Told after each how many are done.
+    """
+    found: dict[str, Mapping[str, float]] = {}
+
+    async def one(each: Due) -> None:
+        found[each.told.case.row] = _values(await verdict(judge, each, judge.id))
+        tell(len(found))
+
+    await asyncio.gather(*map(one, _due(chosen, count)))
+    return dict(sorted(found.items()))
 
 
 def state(bench: Bench, chosen: Chosen, readings: Readings, most: float) -> State:
@@ -162,11 +185,11 @@ def state(bench: Bench, chosen: Chosen, readings: Readings, most: float) -> Stat
             "they were first judged in this folder, so that verdicts of before and now cannot be held "
             "against each other; evaluate all models anew in another folder."
         )
-    return State(drift, _errors(last), changed, len(both))
+    return State(drift, errors_of(last), changed, len(both))
 
 
-def _errors(values: Values) -> tuple[float, float] | None:
-    """How often a judge errs at most, by the items on which it gives a verdict of yes or no."""
+def errors_of(values: Values) -> tuple[float, float] | None:
+    """How often a judge calls no yes, and yes no, at most, by verdicts on frozen items; None without any."""
     wrong, count = {"yes": 0, "no": 0}, {"yes": 0, "no": 0}
     for sample, right in items():
         said = values.get(sample.id, {}).get("accuracy")
