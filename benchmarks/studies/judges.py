@@ -4,8 +4,8 @@
 
 Captions of simulated billiards are written by models whose faults are known: they tell falsehoods, leave
 things out, or tell true things that the reference leaves out. The world's log says which claims are true. The
-protocol `claims` asks a judge of text, which knows the reference alone; here a judge by rule, which parses both
-texts and errs as often as it is told to. Writes the table of `docs/studies/measure.md` and
+protocol `claims` asks a judge of text, which knows the reference alone; here a judge by rule, which parses
+both texts and errs as often as it is told to. Writes the table of `docs/studies/measure.md` and
 `results/judges_study.json`.
 """
 

@@ -50,7 +50,9 @@ simulate_app.command("billiards")(worlds.simulate_billiards)
 simulate_app.command("conveyor")(worlds.simulate_conveyor)
 simulate_app.command("shapes")(worlds.simulate_shapes)
 data_app = typer.Typer(
-    help="Check, count, divide and thin labels; cut films.", no_args_is_help=True, rich_markup_mode=None
+    help="Check, count, divide and thin labels; cut films; write tasks of lmms-eval.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
 data_app.command("check")(data.check_data)
@@ -58,6 +60,7 @@ data_app.command("stats")(data.data_stats)
 data_app.command("split")(data.split_data)
 data_app.command("dedup")(data.dedup_data)
 data_app.command("cut")(data.cut_data)
+data_app.command("tasks")(data.write_tasks)
 
 # In the order in which `vidapt --help` lists them.
 app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
