@@ -129,6 +129,8 @@ SOUND: dict[str, Any] = {
         ({"verdict": "maybe"}, "'verdict' is none of supported"),
         ({"values": [[6, 12]]}, "a value stands outside of it"),
         ({"values": [[6]]}, "no list of pairs"),
+        ({"lost": "4 frames"}, "'lost' is no list of texts"),
+        ({"lost": [4]}, "'lost' is no list of texts"),
         ({"evidence": "much"}, "'evidence' is no number"),
         ({"evidence": float("nan")}, "'evidence' is no number"),
         ({"evidence": 10**400}, "'evidence' is no number"),

@@ -276,6 +276,9 @@ def test_what_is_not_supported_in_smaller_pictures_is_told_claim_by_claim(
     lost = [claim for claim in claims if claim.lost]
     assert 0 < len(lost) == found.total.lost["4 pixels"] < found.total.supported
     assert found.total.lost["32 pixels"] == 0  # the clips are 32 pixels wide
+    told = [one for one in found.types.values() if "of the supported ones not with 4 pixels" in one.advice]
+    assert told
+    assert all(one.lost["4 pixels"] for one in told)
     for claim in claims:
         assert claim.lost in ((), ("4 pixels",))
         if claim.evidence is not None and claim.verdict == "supported":

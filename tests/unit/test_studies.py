@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vidapt.planning.plan import Means, plan_recipe
 from vidapt.progress import silent
 from vidapt.recipe import Recipe, load_recipe
 from vidapt.training.outlook import outlook
+from vidapt.worlds.billiards import story
+from vidapt.worlds.billiards.claims import true_claims
+from vidapt.worlds.billiards.clips import play
+from vidapt.worlds.billiards.table import FPS, FRAMES
+from vidapt.worlds.billiards.venues import find_venue
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,3 +101,68 @@ def test_a_difference_of_one_seed_or_of_a_few_clips_is_not_told_from_none() -> N
     assert one_clip.value == pytest.approx(1 / 20)
     assert not one_clip.excludes_zero()
     assert crossed_interval(wrong, runs([[1] * 20]), "home") is None
+
+
+@pytest.mark.usefixtures("studies")
+def test_footage_of_the_study_of_labels_shows_less_and_stays_as_long_and_large() -> None:
+    from _label_visible import EACH, END_S, FOOTAGE
+
+    film = np.random.default_rng(0).integers(0, 255, (FRAMES, 144, 256, 3), dtype=np.uint8)
+    still, coarse, slow = (FOOTAGE[name].change(film) for name in ("unseen", "coarse", "slow"))
+    assert {one.shape for one in (still, coarse, slow)} == {film.shape}
+    last = int(END_S * FPS)
+    assert np.array_equal(still[: last + 1], film[: last + 1])
+    assert (still[last:] == film[last]).all()
+    assert all(np.array_equal(one, film[at // EACH * EACH]) for at, one in enumerate(slow))
+    assert np.abs(np.diff(coarse.astype(int), axis=2)).mean() < 0.1 * np.abs(np.diff(film.astype(int))).mean()
+
+
+@pytest.mark.usefixtures("studies")
+def test_rivals_of_a_claim_differ_from_it_in_a_word_and_are_false() -> None:
+    from _label_visible import rivals
+
+    for record in (one.record for one in play(5, range(40), find_venue("home"))):
+        truth = true_claims(record)
+        for claim in story(record):
+            others = rivals(claim, record)
+            assert others
+            assert not truth & set(others)
+            if claim.kind not in ("break", "untouched"):
+                assert {one.kind for one in others} == {claim.kind}
+                assert all((one.subject == claim.subject) != (one.where == claim.where) for one in others)
+
+
+@pytest.mark.usefixtures("studies")
+def test_tables_keep_what_their_runs_do_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import _label_tables as tables
+
+    marks = "".join(f"{begin}\nold {name}\n{end}\n" for name, (begin, end) in tables.MARKS.items())
+    page, results = tmp_path / "page.md", tmp_path / "results.json"
+    page.write_text(marks)
+    old = {"found": {"home-20 contradicted": [[1, 1, 1]]}, "slow found": {"contradicted": [[1, 1, 1]] * 3}}
+    results.write_text(json.dumps(old))
+    monkeypatch.setattr(tables, "PAGE", page)
+    monkeypatch.setattr(tables, "RESULTS", results)
+
+    def found(name: str, seed: int) -> None:
+        unit = {"kind": "a", "lie": True, "verdict": "unseen", "evidence": 0.1}
+        file = tmp_path / "runs" / name / str(seed) / "found.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"units": [unit, {**unit, "lie": False}]}))
+
+    tables.write_tables(tmp_path / "runs")
+    assert (page.read_text(), json.loads(results.read_text())) == (marks, old)
+    found("coarse", 0)
+    found("slow", 0)
+    tables.write_tables(tmp_path / "runs")
+    written = json.loads(results.read_text())
+    assert written["slow found"] == old["slow found"], "of three seeds one is there"
+    assert written["found"] == old["found"]
+    assert len(written["coarse found"]["contradicted or unseen"]) == 1
+    assert "old coarse" not in page.read_text()
+    assert all(f"old {name}" in page.read_text() for name in ("lies", "unseen", "slow"))
+    found("slow", 1)
+    found("slow", 2)
+    tables.write_tables(tmp_path / "runs")
+    assert "old slow" not in page.read_text()
+    assert len(json.loads(results.read_text())["slow found"]["contradicted"]) == 3

@@ -16,6 +16,7 @@ from vidapt.cli import (
     cleaning,
     data,
     evidence,
+    gauging,
     labelling,
     matching,
     measuring,
@@ -75,6 +76,7 @@ app.add_typer(runs.app, name="runs")
 app.command(short_help="Tell what a recipe will cost, and what it could do better.")(planning.plan)
 app.command()(training.train)
 app.command("eval", short_help="Measure what a model sees and what it makes up.")(measuring.evaluate)
+app.add_typer(gauging.app, name="gauges")
 app.command(short_help="Rank models by what they see of your clips.")(shortlisting.shortlist)
 app.command(short_help="Tell what tower and connector hold of what labels say.")(probing.probe)
 app.command(short_help="Train a recipe without a stage or with other settings; compare.")(ablating.ablate)

@@ -20,6 +20,9 @@ from vidapt.version import VERSION
 _FEW = 10
 """Claims of which nothing is advised."""
 
+_MANY = 0.15
+"""Share of claims from which on it is told that they are unseen, or do not stand elsewhere."""
+
 
 @dataclass(frozen=True)
 class TypeFound:
@@ -178,11 +181,12 @@ def _advice(counts: Mapping[Verdict, int], claims: int, lost: Mapping[str, int])
     told = []
     if unseen >= 0.5:
         told.append("not seen: finer frames, or mask_claims, delete")
-    elif unseen >= 0.15:
+    elif unseen >= _MANY:
         told.append("partly unseen: mask_claims")
     if contradicted >= 0.05:
         told.append("label the contradicted ones again")
+    told = told or ["keep"]
     for name, gone in lost.items():
-        if gone >= 0.15 * max(1, counts.get("supported", 0)):
-            told.append(f"{gone} supported ones not with {name}")
-    return "; ".join(told) or "keep"
+        if gone >= _MANY * max(1, counts.get("supported", 0)):
+            told.append(f"{gone} of the supported ones not with {name}")
+    return "; ".join(told)

@@ -60,8 +60,8 @@ class Watcher:
         tokenizer: Its tokenizer.
 
     Attributes:
-        side: Pictures of clips whose longest side is longer are made smaller before they are cut, as if the
-            files were of that size; None takes them as they are.
+        side: Pictures of clips that are watched are made smaller before they are cut if a side is longer, as
+            if the files were of that size; None takes them as they are. No part of the fingerprint.
     """
 
     def __init__(self, model: VideoLM, tokenizer: Any) -> None:

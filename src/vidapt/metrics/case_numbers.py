@@ -337,7 +337,7 @@ def _with_means(measures: Sequence[Measure], ratios: Floats) -> Floats:
 def _interval(
     value: float, resampled: Floats, sources: int, without: Floats | None = None
 ) -> Interval | None:
-    return None if np.isnan(value) else interval_of(float(value), resampled, sources, without)
+    return None if np.isnan(value) else interval_of(float(value), resampled, sources, without=without)
 
 
 def _plain(one: Interval) -> dict[str, float]:

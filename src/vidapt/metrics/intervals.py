@@ -126,10 +126,10 @@ def ratio_interval(
         ValueError: If the sum of the denominators is not positive, a number is not finite, or lengths differ.
     """
     tops, bottoms = _ratio_terms(numerators, denominators)
-    ratios = _resampled_ratios(tops[:, None], bottoms[:, None], resamples, seed)
+    ratios = resampled_ratios(tops[:, None], bottoms[:, None], resamples, seed)
     value = float(tops.sum() / bottoms.sum())
-    without = _left_out(tops[:, None], bottoms[:, None])[:, 0]
-    return _interval(value, ratios[:, 0], len(tops), level, without)
+    without = left_out_ratios(tops[:, None], bottoms[:, None])[:, 0]
+    return interval_of(value, ratios[:, 0], len(tops), level, without)
 
 
 def difference_interval(
@@ -161,8 +161,8 @@ def difference_interval(
     index, count = _codes(clusters if clusters is not None else range(len(gains)), len(gains))
     tops = np.bincount(index, weights=gains, minlength=count).astype(np.float64)[:, None]
     bottoms = np.bincount(index, minlength=count).astype(np.float64)[:, None]
-    return _interval(
-        float(gains.mean()), _resampled_ratios(tops, bottoms, resamples, seed)[:, 0], count, level
+    return interval_of(
+        float(gains.mean()), resampled_ratios(tops, bottoms, resamples, seed)[:, 0], count, level
     )
 
 
@@ -190,9 +190,9 @@ def ratio_difference_interval(
     if old_top.shape != new_top.shape:
         raise ValueError(f"{len(old_top)} clips before for {len(new_top)} after")
     tops, bottoms = np.stack([old_top, new_top], axis=1), np.stack([old_bottom, new_bottom], axis=1)
-    old, new = _resampled_ratios(tops, bottoms, resamples, seed).T
+    old, new = resampled_ratios(tops, bottoms, resamples, seed).T
     value = float(new_top.sum() / new_bottom.sum() - old_top.sum() / old_bottom.sum())
-    return _interval(value, new - old, len(tops), level)
+    return interval_of(value, new - old, len(tops), level)
 
 
 def grouped_intervals(
@@ -228,12 +228,12 @@ def grouped_intervals(
     tops = np.bincount(cell, scores, count * width).astype(np.float64).reshape(count, width)
     bottoms = np.bincount(cell, minlength=count * width).astype(np.float64).reshape(count, width)
     means = tops.sum(0) / bottoms.sum(0)
-    resampled = _resampled_ratios(tops, bottoms, resamples, seed)
-    without = None if difference else _left_out(tops, bottoms)
+    resampled = resampled_ratios(tops, bottoms, resamples, seed)
+    without = None if difference else left_out_ratios(tops, bottoms)
     names = list(dict.fromkeys(groups))
     return GroupedIntervals(
         groups={
-            name: _interval(
+            name: interval_of(
                 float(means[g]),
                 resampled[:, g],
                 int((bottoms[:, g] > 0).sum()),
@@ -242,7 +242,7 @@ def grouped_intervals(
             )
             for g, name in sorted(enumerate(names), key=lambda pair: pair[1])
         },
-        macro=_interval(
+        macro=interval_of(
             float(means.mean()),
             _row_means(resampled),
             count,
@@ -303,43 +303,6 @@ def detectable(difference: Interval, power: float = 0.8) -> float:
     return (z_level + NormalDist().inv_cdf(power)) * error
 
 
-def resampled_ratios(
-    numerators: Floats, denominators: Floats, resamples: int = RESAMPLES, seed: int = 0
-) -> Floats:
-    """[R, M] ratios of sums over resampled clips; NaN where none was drawn. For numbers made of several.
-
-    Args:
-        numerators: [K, M] what each clip adds on top.
-        denominators: [K, M] what it adds below.
-        resamples: Number of bootstrap resamples.
-        seed: Seed of the resampling.
-    """
-    return _resampled_ratios(numerators, denominators, resamples, seed)
-
-
-def left_out_ratios(numerators: Floats, denominators: Floats) -> Floats:
-    """[K, M] ratios of sums without each clip in turn; NaN where nothing is left."""
-    return _left_out(numerators, denominators)
-
-
-def interval_of(
-    value: float, resampled: Floats, clusters: int, without: Floats | None = None, level: float = LEVEL
-) -> Interval:
-    """The interval of a value by what it is in resamples and without each clip.
-
-    Args:
-        value: From all data.
-        resampled: [R]; NaN where there is none.
-        clusters: How many clips it is about.
-        without: [K], likewise; None for a difference, which is spread and not shifted.
-        level: Confidence level, in (0, 1).
-
-    Raises:
-        ValueError: If no resample has a value.
-    """
-    return _interval(value, resampled, clusters, level, without)
-
-
 def _two_sided_sign_test(a: int, b: int) -> float:
     """Twice the chance of at most min(a, b) heads in a + b throws, at most 1; in exact integers."""
     throws, fewer = a + b, min(a, b)
@@ -377,7 +340,7 @@ def _codes(labels: Sequence[Hashable], length: int) -> tuple[NDArray[np.int64], 
     return numbers, len(codes)
 
 
-def _resampled_ratios(tops: Floats, bottoms: Floats, resamples: int, seed: int) -> Floats:
+def resampled_ratios(tops: Floats, bottoms: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
     """[R, G] ratios of the sums of [K, G] arrays over resampled rows; NaN where nothing was drawn."""
     if resamples < 1:
         raise ValueError(f"at least one resample is needed, got {resamples}")
@@ -389,7 +352,7 @@ def _resampled_ratios(tops: Floats, bottoms: Floats, resamples: int, seed: int) 
     return np.concatenate(blocks)
 
 
-def _left_out(tops: Floats, bottoms: Floats) -> Floats:
+def left_out_ratios(tops: Floats, bottoms: Floats) -> Floats:
     """[K, G] ratios of the sums without each row in turn; NaN where nothing is left."""
     below = bottoms.sum(0) - bottoms
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -414,8 +377,8 @@ def _weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(draws.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
 
 
-def _interval(
-    value: float, resampled: Floats, clusters: int, level: float, without: Floats | None = None
+def interval_of(
+    value: float, resampled: Floats, clusters: int, level: float = LEVEL, without: Floats | None = None
 ) -> Interval:
     """The interval of an estimate.
 
@@ -426,6 +389,9 @@ def _interval(
         level: Confidence level.
         without: [K] the same without each cluster in turn, by which the interval is shifted (BCa); None
             leaves it where it is.
+
+    Raises:
+        ValueError: If no resample holds any of these scores, or the level makes no sense.
     """
     if not 0 < level < 1:
         raise ValueError(f"a confidence level lies between 0 and 1, got {level}")

@@ -15,6 +15,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from vidapt.formats import single_questions
+from vidapt.gauges.answers import AnswerGauges, Held, Holding, gauges_of
+from vidapt.gauges.guards import Guards, guards_of
+from vidapt.gauges.rivals import rivals_of
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.metrics.accuracy import answer_of
@@ -99,9 +102,17 @@ class Marked:
 
 @dataclass(frozen=True)
 class Marks:
-    """A set's questions, in the order of the data."""
+    """A set's questions, in the order of the data.
+
+    Attributes:
+        questions: All of them.
+        gauges: Of those whose answers have rivals; None without any, or where none were asked for.
+        guards: Of the answers that were written; likewise.
+    """
 
     questions: tuple[Marked, ...]
+    gauges: AnswerGauges | None = None
+    guards: Guards | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -122,7 +133,9 @@ class Marks:
     def to_dict(self) -> dict[str, float]:
         """As the log and JSON hold it."""
         told = {} if self.accuracy is None else {"accuracy": self.accuracy}
-        return {**told, "loss": self.loss}
+        gauges = {} if self.gauges is None else self.gauges.to_dict()
+        guards = {} if self.guards is None else self.guards.to_dict()
+        return {**told, "loss": self.loss, **gauges, **guards}
 
 
 class Questions:
@@ -135,30 +148,38 @@ class Questions:
         model: In evaluation mode whenever it is asked.
         tokenizer: Its tokenizer.
         footage: Gives views; where it keeps features, they are used.
+        gauged: Whether gauges are measured, too.
     """
 
-    def __init__(self, model: VideoLM, tokenizer: Any, footage: Footage) -> None:
+    def __init__(self, model: VideoLM, tokenizer: Any, footage: Footage, *, gauged: bool = True) -> None:
         self._engine = Engine(model, tokenizer, "measured")
-        self._footage = footage
+        self._footage, self._gauged = footage, gauged
 
     def __call__(self, clips: Sequence[ClipSamples]) -> Marks:
         """Ask everything about some clips."""
-        types = question_types([sample for clip in clips for sample in clip.samples])
+        every = [sample for clip in clips for sample in clip.samples]
+        types = question_types(every)
+        holding = Holding(self._engine, rivals_of(every)) if self._gauged else None
         marked: list[Marked] = []
+        held: list[Held] = []
+        texts: list[str] = []
         for some in _portions(clips):
             seen = self._see(some)
-            right = self._right(some, seen, types)
+            right, said = self._right(some, seen, types)
+            texts += said
+            if holding is not None:
+                held += _held(holding, some, seen)
             losses = [
                 found for clip, media in zip(some, seen, strict=True) for found in self._loss(clip, media)
             ]
             names = [_name(sample) for clip in some for sample in clip.samples]
             marked += [Marked(*one[:2], *one[2]) for one in zip(names, right, losses, strict=True)]
-        return Marks(tuple(marked))
+        return Marks(tuple(marked), gauges_of(held), guards_of(texts) if self._gauged else None)
 
     def _right(
         self, some: Sequence[ClipSamples], seen: Sequence[Sequence[SeenClip]], types: QuestionTypes
-    ) -> list[bool | None]:
-        """Whether the answer to each question is right; None of texts of their own."""
+    ) -> tuple[list[bool | None], list[str]]:
+        """Whether the answer to each question is right, None of texts of their own; and what was written."""
         short = [[one for one in clip.samples if not types.is_free(one)] for clip in some]
         asked = [
             (media, [one.question for one in samples])
@@ -168,14 +189,13 @@ class Questions:
         answers = itertools.chain.from_iterable(
             self._engine.answer(asked, self._decoding(short)) if asked else []
         )
-        said = {id(one): next(answers) for samples in short for one in samples}
-        return [
-            answer_of(one, self._engine.text(said[id(one)]), types.of(one)).correct
-            if id(one) in said
-            else None
+        said = {id(one): self._engine.text(next(answers)) for samples in short for one in samples}
+        right = [
+            answer_of(one, said[id(one)], types.of(one)).correct if id(one) in said else None
             for clip in some
             for one in clip.samples
         ]
+        return right, list(said.values())
 
     def _decoding(self, samples: Sequence[Sequence[Sample]]) -> Decoding:
         """Greedy, and hardly longer than the longest answer that is accepted."""
@@ -224,6 +244,15 @@ def _seen_clips(model: VideoLM, looked: Iterator[Seen], clips: Sequence[Clip]) -
         rows = visual_tokens(read)
         for tokens, moments in zip(rows, seen.moments or (Moments((), 0.0),) * len(rows), strict=True):
             yield SeenClip(next(names), tokens, layout_of(read), moments.seconds, moments, ())
+
+
+def _held(
+    holding: Holding, some: Sequence[ClipSamples], seen: Sequence[Sequence[SeenClip]]
+) -> Iterator[Held]:
+    """What a model holds of each question; the next conversation's clips are the other ones."""
+    for number, (clip, media) in enumerate(zip(some, seen, strict=True)):
+        other = seen[(number + 1) % len(seen)] if len(seen) > 1 else None
+        yield from holding.of(clip.samples, media, other)
 
 
 def _portions(clips: Sequence[ClipSamples]) -> Iterator[list[ClipSamples]]:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from vidapt.gauges.contrast import mean_area
 from vidapt.metrics.retrieval import BothWays, both_ways, dual_softmax
 from vidapt.models.dual_encoder import DualEncoder
 from vidapt.models.folder import CARD
 from vidapt.training.align.captions import ClipCaptions
 from vidapt.training.align.names import BEST
-from vidapt.training.align.retrieve import cosines, score_of
+from vidapt.training.align.retrieve import clip_vectors, score_of, text_vectors
 from vidapt.training.footage import Footage
 
 Save = Callable[[Path, Mapping[str, Any]], None]
@@ -45,12 +48,28 @@ class Measure:
         self.model.eval()
         told: dict[str, float] = {}
         for name, clips in self.sets.items():
-            scores, about = cosines(self.model, self.footage, clips, self.clips)
+            videos = clip_vectors(self.model, self.footage, clips, self.clips)
+            texts = text_vectors(self.model, [ids for clip in clips for ids in clip.ids], self.clips)
+            about = [number for number, clip in enumerate(clips) for _ in clip.ids]
+            scores = videos @ texts.T
             plain, shared = both_ways(scores, about), both_ways(scores, about, change=dual_softmax)
             told |= {f"{name}/{key}": value for key, value in _numbers(plain).items()}
             told |= {f"{name}/dual_softmax/{key}": value for key, value in _numbers(shared).items()}
+            told |= {f"{name}/{key}": value for key, value in self._told_apart(clips, videos, texts).items()}
             self._keep_best(name, plain, step)
         return told
+
+    def _told_apart(self, clips: Sequence[ClipCaptions], videos: Tensor, texts: Tensor) -> dict[str, float]:
+        """How well true texts are told from falsified copies, and with the frames in another order."""
+        rows = [ids for clip in clips for copies in clip.false for ids in copies]
+        if not rows:
+            return {}
+        false = text_vectors(self.model, rows, self.clips)
+        told = {"told_apart": mean_area(_pairs(clips, videos, texts, false))}
+        if self.footage.keeps != "features":
+            shuffled = clip_vectors(self.model, self.footage, clips, self.clips, shuffled=True)
+            told["told_apart_shuffled"] = mean_area(_pairs(clips, shuffled, texts, false))
+        return {key: value for key, value in told.items() if value is not None}
 
     def _keep_best(self, name: str, found: BothWays, step: int) -> None:
         """Save the model if no earlier one was as good; a resumed run comes to the same decision."""
@@ -61,6 +80,20 @@ class Measure:
                 return
         numbers = {"set": name, "step": step, "score": list(score), "retrieval": found.to_dict()}
         self.save(folder, numbers)
+
+
+def _pairs(
+    clips: Sequence[ClipCaptions], videos: Tensor, texts: Tensor, false: Tensor
+) -> list[tuple[list[float], list[float]]]:
+    """Of each clip its cosines with its texts, and with their falsified copies."""
+    pairs, at, at_false = [], 0, 0
+    for clip, video in zip(clips, videos, strict=True):
+        own, copies = len(clip.ids), sum(map(len, clip.false))
+        pairs.append(
+            ((texts[at : at + own] @ video).tolist(), (false[at_false : at_false + copies] @ video).tolist())
+        )
+        at, at_false = at + own, at_false + copies
+    return pairs
 
 
 def _numbers(found: BothWays) -> dict[str, float]:

@@ -31,10 +31,36 @@ def cosines(
         [N, M] cosines in float64, and [M] the clip of each text.
     """
     about = [number for number, clip in enumerate(clips) for _ in clip.ids]
-    rows = [ids for clip in clips for ids in clip.ids]
-    videos = [_videos(model, footage, clips[at : at + together]) for at in range(0, len(clips), together)]
-    texts = [_texts(model, rows[at : at + together]) for at in range(0, len(rows), together)]
-    return torch.cat(videos) @ torch.cat(texts).T, about
+    texts = text_vectors(model, [ids for clip in clips for ids in clip.ids], together)
+    return clip_vectors(model, footage, clips, together) @ texts.T, about
+
+
+@torch.no_grad()
+def clip_vectors(
+    model: DualEncoder,
+    footage: Footage,
+    clips: Sequence[ClipCaptions],
+    together: int,
+    *,
+    shuffled: bool = False,
+) -> Tensor:
+    """[N, E] of clips, in float64.
+
+    Args:
+        model: In evaluation mode.
+        footage: Gives views; where it keeps features, they are used.
+        clips: N of them.
+        together: How many are computed at once.
+        shuffled: Their frames in another order, the same for all; for footage that gives views.
+    """
+    parts = (clips[at : at + together] for at in range(0, len(clips), together))
+    return torch.cat([_videos(model, footage, some, shuffled=shuffled) for some in parts])
+
+
+@torch.no_grad()
+def text_vectors(model: DualEncoder, rows: Sequence[Sequence[int]], together: int) -> Tensor:
+    """[M, E] of texts as token ids, in float64."""
+    return torch.cat([_texts(model, rows[at : at + together]) for at in range(0, len(rows), together)])
 
 
 def score_of(found: BothWays) -> tuple[float, float]:
@@ -43,12 +69,14 @@ def score_of(found: BothWays) -> tuple[float, float]:
     return sum(way.recall[1] for way in ways) / 2, -sum(way.mean_rank for way in ways) / 2
 
 
-def _videos(model: DualEncoder, footage: Footage, clips: Sequence[ClipCaptions]) -> Tensor:
+def _videos(model: DualEncoder, footage: Footage, clips: Sequence[ClipCaptions], *, shuffled: bool) -> Tensor:
     items = [(clip.media[0], 1) for clip in clips]
     if footage.keeps == "features":
         seen = [one.features[0] for one in footage.seen(items)]
         return torch.cat([model.stand_for(one) for one in seen]).cpu().double()
     views = stacked_views(footage, items).to(model.device)
+    if shuffled:
+        views = views[:, torch.randperm(views.shape[1], generator=torch.Generator().manual_seed(0))]
     return model.encode_video(views).cpu().double()
 
 

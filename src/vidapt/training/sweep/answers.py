@@ -85,7 +85,7 @@ class Answers:
         self, model: VideoLM, tokenizer: Any, footage: Footage, clips: Sequence[ClipSamples]
     ) -> Answered:
         """Ask everything."""
-        return Answered(Questions(model, tokenizer, footage)(clips))
+        return Answered(Questions(model, tokenizer, footage, gauged=False)(clips))
 
     def size(self, clips: Sequence[ClipSamples]) -> dict[str, int]:
         """Clips and questions."""

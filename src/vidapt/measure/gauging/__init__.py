@@ -1,0 +1,1 @@
+"""Gauges of finished models, and what they say of results that come later."""
