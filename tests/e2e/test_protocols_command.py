@@ -165,3 +165,25 @@ def test_the_command_says_what_a_protocol_needs(made: Path, tmp_path: Path) -> N
     result = CliRunner().invoke(app, [*args, "--protocol", "caption"])
     assert result.exit_code == 2
     assert "needs a judge" in result.output
+
+
+def test_a_model_of_ones_own_may_judge_although_it_says_nothing_of_use(made: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": name, "video": "pool/clips/000000.mp4", "question": f"what is {name}?", "answer": "a ball"}
+        for name in "xy"
+    ]
+    data, models = made / "judged.jsonl", [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for model in models:
+        model.write_text("".join(json.dumps({"id": name, "prediction": "a cue"}) + "\n" for name in "xy"))
+    (made / "judge.yaml").write_text("judge: {kind: local, model: model}\nmax_tokens: 16\nfrozen: 0\n")
+    wanted = Wanted(("caption",), made / "judge.yaml")
+    found = evaluate_protocols(models, Asking(data, workers=0), wanted, tmp_path / "out")
+    one = found.found["caption"]
+    assert one.rows()[0][3:] == ["-", "-"]
+    assert one.differences["b"]["accuracy"].words == "no verdicts"
+    numbers = one.models["a"]["model"].numbers
+    assert (numbers.invalid, numbers.figures["accuracy"].bounds) == (2, (0.0, 1.0))
+    offline = Wanted(("caption",), made / "judge.yaml", offline=True)
+    same = evaluate_protocols(models, Asking(data, workers=0), offline, tmp_path / "out")
+    assert same.to_dict()["protocols"] == found.to_dict()["protocols"]

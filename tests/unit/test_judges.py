@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from judge_tools import answers, by_words, judge_file, judging, made_test, measure, prompt_of, right, values
+from pydantic import ValidationError
 from served_tools import said, serving
 from typer.testing import CliRunner
 
@@ -91,6 +92,46 @@ def test_a_killed_job_pays_for_no_verdict_twice(tmp_path: Path) -> None:
     assert len(told) == len(set(told)) == 6
     assert found.judge["calls"] == len(fake.heard)
     assert found.judge["money"] == pytest.approx(len(fake.heard) * 110e-6)
+
+
+def test_what_was_answered_before_a_kill_is_not_asked_again(tmp_path: Path) -> None:
+    data, out = made_test(tmp_path), tmp_path / "out"
+    model = answers(tmp_path, "m", right(wrong=2))
+    with serving(judging) as fake:
+        judge = judge_file(tmp_path, fake, frozen=0)
+        found = measure([model], data, out, judge, "claims")
+        asked = len(fake.heard)
+        lines = (out / "verdicts.jsonl").read_bytes().splitlines(keepends=True)
+        # As a kill leaves it: some verdicts are not written, and one is torn.
+        (out / "verdicts.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])
+        (out / "metrics.json").unlink()
+        again = measure([model], data, out, judge, "claims")
+        assert len(fake.heard) == asked
+    assert again.to_dict()["protocols"] == found.to_dict()["protocols"]
+    assert again.judge["given"] == found.judge["given"] - 2  # of which one was of another kind of line
+
+
+EDGES = [
+    ("max_tokens", (16, 65_536), (15, 65_537)),
+    ("seed", (0, 2**31 - 1), (-1, 2**31)),
+    ("tries", (1, 10), (0, 11)),
+    ("give_up", (1, 1000), (0, 1001)),
+    ("frozen", (0, 50), (-1, 51)),
+    ("drift", (0, 1), (-0.01, 1.01)),
+]
+
+
+@pytest.mark.parametrize(("name", "taken", "refused"), EDGES)
+def test_numbers_of_a_judges_file_have_bounds(
+    name: str, taken: tuple[float, ...], refused: tuple[float, ...]
+) -> None:
+    from vidapt.measure.protocols.settings import Judging
+
+    for value in taken:
+        Judging.model_validate({name: value})
+    for value in refused:
+        with pytest.raises(ValidationError, match=name):
+            Judging.model_validate({name: value})
 
 
 def unwell(reply: Any) -> Any:

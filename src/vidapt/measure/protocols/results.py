@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from vidapt.measure.protocols.human import HEAD as CHECK_HEAD
@@ -105,13 +106,13 @@ class Found:
     errors: tuple[float, float] | None = None
     checked: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def counting(self) -> tuple[Measure, ...]:
         """Measures for which any case of the test counts."""
         arms = [arms[MODEL].numbers for arms in self.models.values()]
         return tuple(one for one in self.measures if any(arm.figures[one.name].n for arm in arms))
 
-    @property
+    @cached_property
     def differences(self) -> dict[str, dict[str, Gap]]:
         """Of each model but the first from the first; empty where they are not compared."""
         if self.drift or self.versus:
@@ -122,7 +123,7 @@ class Found:
             for name in others
         }
 
-    @property
+    @cached_property
     def seeing(self) -> dict[str, dict[str, Gap]]:
         """What each model has more with the clip than without."""
         return {
