@@ -70,7 +70,7 @@ def test_models_are_judged_compared_and_come_out_the_same_offline(tmp_path: Path
     assert told[0] == told[1] == told[2]
     assert values(elsewhere, "caption") == values(found, "caption")
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "Caption: whether captions agree" in page
+    assert "Whether captions agree with the reference" in page
     assert json.loads((out / "metrics.json").read_text())["judge"]["model"] == "judge"
     rows = [json.loads(line) for line in (out / "bad/claims.jsonl").read_text().splitlines()]
     assert rows[0]["shown"]["claims"] == [["A dog barks", "unmentioned"]]

@@ -187,32 +187,31 @@ class Found:
 
     def sections(self) -> Iterator[Section]:
         """Tables for a report."""
-        title = f"{self.kind.replace('_', ' ').capitalize()}: {self.purpose}"
         head = ("measure", "n", *self.models)
-        rows = [row[1:] for row in self.rows()]
-        rows += list(self._of_judge())
-        yield Section(title, head, rows)
+        rows = [row[1:] for row in self.rows()] + list(self._of_judge())
+        yield Section(f"{self.purpose[:1].upper()}{self.purpose[1:]} ({self.kind})", head, rows)
         if kinds := list(self._kinds()):
-            yield Section(f"{self.kind.replace('_', ' ').capitalize()}: by kind", ("kind", *head), kinds)
+            yield Section(f"{self.kind}: by kind", ("kind", *head), kinds)
         name, arms = list(self.models.items())[-1]
         if len(arms) > 1:
-            yield Section(
-                f"{self.kind.replace('_', ' ').capitalize()}: controls of {name}",
-                ("measure", *map(arm_words, arms), "gained by looking"),
-                list(self._controls(name, arms)),
-            )
+            columns = ("measure", *map(arm_words, arms), "gained by looking")
+            yield Section(f"{self.kind}: controls of {name}", columns, list(self._controls(name, arms)))
         if self.checked:
-            yield Section(
-                f"{self.kind.replace('_', ' ').capitalize()}: checked by a person",
-                CHECK_HEAD,
-                list(check_table(self.checked)),
-            )
+            yield Section(f"{self.kind}: checked by a person", CHECK_HEAD, list(check_table(self.checked)))
         if self.differences:
-            yield Section(
-                f"{self.kind.replace('_', ' ').capitalize()}: beside {next(iter(self.models))}",
-                ("model", "measure", "difference", "95 % interval", "could tell", "so"),
-                list(self._compared()),
-            )
+            columns = ("model", "measure", "difference", "95 % interval", "could tell", "so")
+            yield Section(f"{self.kind}: beside {next(iter(self.models))}", columns, list(self._compared()))
+
+    def verdict(self) -> str:
+        """The outcome in a sentence: the first measure of all models, and what may be said of it."""
+        measure = self.counting[0] if self.counting else self.measures[0]
+        said = []
+        for name, arms in self.models.items():
+            value = arms[MODEL].numbers.figures[measure.name].value
+            gap = self.differences.get(name, {}).get(measure.name)
+            number = "unknown" if value is None else f"{_number(value.value, measure)}{_SIGN[measure.unit]}"
+            said.append(f"{name} {number}{'' if gap is None else f' ({gap.words})'}")
+        return f"{self.kind}, {measure.name}: {', '.join(said)}"
 
     def _of_judge(self) -> Iterator[list[str]]:
         """How the judge fared, and what may follow from it."""
@@ -291,6 +290,12 @@ class Found:
                 "controls) are in no number; the bounds say what the numbers would be had all of them been "
                 "the worst, or the best, that a verdict can be."
             )
+        told = sum(len(self.counting) for _ in self.differences)
+        if told > 1:
+            yield (
+                f"{name}: {told} differences are told, each by an interval of its own. Of twenty that are none, "
+                "one is told as a difference."
+            )
         if self.errors is not None:
             yield (
                 f"{name}: by frozen items whose verdicts are known, the judge calls at most "
@@ -323,12 +328,22 @@ def _cell(figure: Figure | None) -> str:
     return f"{_number(one.value, measure)} ({_number(one.low, measure)} to {_number(one.high, measure)})"
 
 
+_SIGN = {"percent": " %", "points": "", "words": ""}
+
+
 def _number(value: float, measure: Measure) -> str:
-    return f"{100 * value:.1f}" if measure.unit == "percent" else f"{value:.2f}"
+    shown = f"{100 * value:.1f}" if measure.unit == "percent" else f"{value:.2f}"
+    return shown.replace("-", "−")
 
 
 def _plus(value: float, measure: Measure) -> str:
-    return f"{100 * value:+.1f}" if measure.unit == "percent" else f"{value:+.2f}"
+    # What is shown as zero is never minus zero.
+    shown = (
+        f"{round(100 * value, 1) + 0.0:+.1f}"
+        if measure.unit == "percent"
+        else f"{round(value, 2) + 0.0:+.2f}"
+    )
+    return shown.replace("-", "−")
 
 
 def _signed(one: Interval, measure: Measure) -> str:

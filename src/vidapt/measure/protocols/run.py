@@ -32,6 +32,9 @@ from vidapt.measure.sections import Section as PlainSection
 from vidapt.measure.verdicts import CONTROL_ARMS, METRICS, MODEL
 from vidapt.metrics.cases import Told
 
+_IN_VERDICT = 3
+"""Protocols that the first sentence of a report tells of."""
+
 _EXAMPLE = "judge:\n    url: http://localhost:8000\n    model: NAME"
 
 
@@ -372,24 +375,31 @@ def judge_line(judge: Mapping[str, Any]) -> str:
 
 
 def _write_report(measured: Measured, out: Path, last: str | Path) -> None:
-    sections = [section for one in measured.found.values() for section in one.sections()]
+    lead = [section for one in measured.found.values() for section in one.sections()]
     notes = [note for one in measured.found.values() for note in one.notes()]
     if measured.judge:
         notes.append(f"Judge: {judge_line(measured.judge)}.")
+    told = "; ".join(one.verdict() for one in list(measured.found.values())[:_IN_VERDICT])
+    verdict = f"{told[:1].upper()}{told[1:]}."
     path = out / "report.html"
     if not measured.evaluations:
-        plain = [
-            PlainSection(one.title, tables=[PlainTable(one.title, one.columns, one.rows)]) for one in sections
-        ]
-        first = next(iter(measured.found.values()))
-        verdict = f"{first.purpose[:1].upper()}{first.purpose[1:]}."
-        write_sections(path, " · ".join(first.models), verdict, plain, notes=notes)
+        plain = [PlainSection(one.title, tables=[PlainTable("", one.columns, one.rows)]) for one in lead]
+        models = next(iter(measured.found.values())).models
+        write_sections(path, " · ".join(models), verdict, plain, notes=notes)
         return
+    sections = []
     if len(measured.evaluations) > 1:
         rows = [one.row() for one in paired(measured.evaluations)]
-        sections.append(
-            Section(f"Beside {next(iter(measured.evaluations))}, by plain comparison", HEAD, rows)
-        )
+        first = next(iter(measured.evaluations))
+        sections.append(Section(f"Beside {first}, by plain comparison", HEAD, rows))
     run = Path(last) if (Path(last) / "run.json").is_file() else None
-    title = " · ".join(measured.evaluations)
-    write_report(path, measured.evaluations, title=title, run=run, sections=sections, notes=notes)
+    write_report(
+        path,
+        measured.evaluations,
+        title=" · ".join(measured.evaluations),
+        run=run,
+        sections=sections,
+        notes=notes,
+        lead=lead,
+        verdict=verdict,
+    )
