@@ -225,9 +225,9 @@ def cut_data(
 
     with plain_errors():
         from vidapt.captioning.found import find_clips
-        from vidapt.curation.cut import Cutting, cut
+        from vidapt.curation.cut import CutBy, cut
 
-        cutting = Cutting(None if by == "shots" else _seconds(by), detector, least)  # type: ignore[arg-type]
+        cutting = CutBy(None if by == "shots" else _seconds(by), detector, least)  # type: ignore[arg-type]
         clips = find_clips(films).clips
         _refuse_among(films, out)
         with progress() as report:

@@ -293,8 +293,8 @@ class Found:
         told = sum(len(self.counting) for _ in self.differences)
         if told > 1:
             yield (
-                f"{name}: {told} differences are told, each by an interval of its own. Of twenty that are none, "
-                "one is told as a difference."
+                f"{name}: {told} differences are told, each by an interval of its own. Of twenty that are "
+                "none, one is told as a difference."
             )
         if self.errors is not None:
             yield (
