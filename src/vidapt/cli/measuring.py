@@ -119,6 +119,9 @@ def evaluate(
         typer.Option(help="CSV file in which a person checks verdicts: made if missing, then read."),
     ] = None,
     check_count: Annotated[int, typer.Option(min=2, help="How many answers it asks about.")] = 100,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="A run may be asked about clips that it was trained on.")
+    ] = False,
     labels: LabelFormat = None,
     media_root: MediaRoot = None,
     workers: Workers = None,
@@ -165,7 +168,16 @@ def evaluate(
         chosen = controls_of(controls)
         with owned(out), progress() as report:
             asking = Asking(
-                data, train_data, chosen, labels, media_root, workers, device, by=by, report=report
+                data,
+                train_data,
+                chosen,
+                labels,
+                media_root,
+                workers,
+                device,
+                by=by,
+                report=report,
+                overlap=overlap,
             )
             by_protocol = bool(protocol) or judge is not None or names_protocols(data)
             told, tables, remarks = (judged.measure if by_protocol else judged.plainly)(models, asking, out)
