@@ -1,4 +1,4 @@
-"""`vidapt eval --protocol` killed while a judge is asked: run again, it goes on, and pays for no reply twice."""
+"""`vidapt eval --protocol` killed while a judge is asked: run again, it pays for no reply twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from killed_tools import start, stop_when
 from served_tools import serving
 
 CLIPS, UNDER_WAY = 6, 2
-STATUS = {signal.SIGKILL: -9, signal.SIGTERM: 143}
 
 
 class Counting:
@@ -33,8 +32,7 @@ class Counting:
         return judging(body)
 
 
-@pytest.mark.parametrize("how", STATUS)
-def test_a_killed_evaluation_pays_for_no_reply_twice(how: signal.Signals, tmp_path: Path) -> None:
+def test_a_killed_evaluation_pays_for_no_reply_twice(tmp_path: Path) -> None:
     pytest.importorskip("openai")
     data, out, counting = made_test(tmp_path, CLIPS), tmp_path / "out", Counting()
     model = answers(tmp_path, "m", right(CLIPS, wrong=2))
@@ -47,10 +45,10 @@ def test_a_killed_evaluation_pays_for_no_reply_twice(how: signal.Signals, tmp_pa
         def some_replies() -> bool:
             return replies.exists() and replies.read_bytes().count(b'"reply"') >= 5
 
-        assert stop_when(some_replies, running, how) == STATUS[how]
+        assert stop_when(some_replies, running) == -signal.SIGKILL
         assert not (out / "metrics.json").exists() or "protocols" not in (out / "metrics.json").read_text()
         found = measure([model], data, out, judge, "claims")
         twice = sum(count - 1 for count in counting.asked.values())
-        assert twice <= (0 if how == signal.SIGTERM else UNDER_WAY)
+        assert twice <= UNDER_WAY  # what was under way may be paid for again
         whole = measure([model], data, tmp_path / "whole", judge, "claims")
     assert found.to_dict()["protocols"] == whole.to_dict()["protocols"]

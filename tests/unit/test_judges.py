@@ -308,6 +308,20 @@ def test_what_cannot_work_is_told_before_anything_is_asked(
         assert not fake.heard
 
 
+def test_a_folder_of_other_questions_is_not_added_to(tmp_path: Path) -> None:
+    data, out = made_test(tmp_path), tmp_path / "out"
+    model = answers(tmp_path, "m", {f"r{number}": "yes" for number in range(6)})
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    for question in ("is it red?", "is it blue?"):
+        for row in rows:
+            row |= {"question": question, "answer": "yes"}
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if question == "is it red?":
+            measure([model], data, out, None, "pope")
+    with pytest.raises(ConfigError, match="differs in: data"):
+        measure([model], data, out, None, "pope")
+
+
 def test_a_wrong_key_ends_the_job_and_what_was_judged_is_kept(tmp_path: Path) -> None:
     data, out = made_test(tmp_path), tmp_path / "out"
     model = answers(tmp_path, "m", right())
