@@ -56,6 +56,7 @@ def test_models_are_judged_compared_and_come_out_the_same_offline(tmp_path: Path
         again = measure(models, data, out, judge, "caption", "claims")
         assert len(fake.heard) == asked  # neither verdicts nor frozen items are asked for again
     offline = measure(models, data, out, judge, "caption", "claims", offline=True)
+    (out / "verdicts.jsonl").chmod(0o444)  # as it may have been shipped
     elsewhere = measure(
         models,
         data,
@@ -69,6 +70,8 @@ def test_models_are_judged_compared_and_come_out_the_same_offline(tmp_path: Path
     told = [one.to_dict()["protocols"] for one in (found, again, offline)]
     assert told[0] == told[1] == told[2]
     assert values(elsewhere, "caption") == values(found, "caption")
+    with pytest.raises(FormatError, match="holds no verdicts"):
+        measure(models, data, tmp_path / "third", judge, "caption", verdicts=out / "report.html")
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Whether captions agree with the reference" in page
     assert json.loads((out / "metrics.json").read_text())["judge"]["model"] == "judge"

@@ -95,7 +95,7 @@ def evaluate(
         Path | None, typer.Option(help="YAML file about the judge, and options of protocols.")
     ] = None,
     verdicts: Annotated[
-        Path | None, typer.Option(help="verdicts.jsonl of an evaluation, in place of the one in --out.")
+        Path | None, typer.Option(help="verdicts.jsonl of another evaluation, which are taken over.")
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Take only verdicts that were given before; ask no judge.")

@@ -46,7 +46,7 @@ class Wanted:
         kinds: Protocols by name; empty takes those that the rows name.
         judge: File about the judge and about options; None where no judge is needed.
         offline: Whether only verdicts are used that were given before.
-        verdicts: File with verdicts that were given elsewhere; None is the one in the folder.
+        verdicts: File with verdicts that were given elsewhere, which are taken over; None for none.
         check: CSV file for a person: made where there is none, read where there is one; None for no check.
         check_count: How many answers it asks about.
     """
@@ -201,7 +201,9 @@ def _bench(stack: ExitStack, plan: Planned, settings: Judging, wanted: Wanted, o
         raise ConfigError(
             wanted.verdicts, "there is no such file", "give the verdicts.jsonl of an evaluation"
         )
-    verdicts = stack.enter_context(Verdicts(wanted.verdicts or out / VERDICTS))
+    verdicts = stack.enter_context(Verdicts(out / VERDICTS))
+    if wanted.verdicts is not None and wanted.verdicts.resolve() != (out / VERDICTS).resolve():
+        verdicts.add_from(wanted.verdicts)
     if not plan.judged:
         return Bench(verdicts, None, None, "")
     described = digest(
