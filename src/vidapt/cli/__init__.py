@@ -51,7 +51,7 @@ simulate_app.command("billiards")(worlds.simulate_billiards)
 simulate_app.command("conveyor")(worlds.simulate_conveyor)
 simulate_app.command("shapes")(worlds.simulate_shapes)
 data_app = typer.Typer(
-    help="Check, count, divide, thin and freeze labels; cut films.",
+    help="Check, count, divide, thin and freeze labels; cut films; write tasks of lmms-eval.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -62,6 +62,7 @@ data_app.command("split")(data.split_data)
 data_app.command("dedup")(data.dedup_data)
 data_app.command("cut")(data.cut_data)
 data_app.command("freeze")(looking_over.freeze)
+data_app.command("tasks")(data.write_tasks)
 
 # In the order in which `vidapt --help` lists them.
 app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
