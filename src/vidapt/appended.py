@@ -39,8 +39,8 @@ class Appended:
             self._held = held.pop_all()
 
     def close(self) -> None:
-        """Let others have it; where nothing was written, nothing is left."""
-        if not self._end:
+        """Let others have it; where nothing was written, by whomever, nothing is left."""
+        if not os.fstat(self._file).st_size and self.there:
             self.remove()
         self._held.close()
 

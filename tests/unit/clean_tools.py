@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vidapt.captioning.rows import CaptionRow
 from vidapt.cleaning.job import Cleaned, Source, clean
 from vidapt.cleaning.labels import NOTHING, Given, Label, Origin, Verdict
 from vidapt.cleaning.settings import CHECKS, read_cleaning
@@ -53,6 +54,31 @@ def write_rows(path: Path, rows: Sequence[Any]) -> Path:
 
 def row(name: str, answer: str, question: str = ASK, **more: Any) -> dict[str, Any]:
     return {"id": name, "video": f"{name}.mp4", "question": question, "answer": answer, **more}
+
+
+def caption(folder: Path, clip: str, text: str, **more: Any) -> CaptionRow:
+    """A row as `vidapt caption` writes it."""
+    plain: dict[str, Any] = {
+        "key": clip,
+        "clip": clip,
+        "caption": text,
+        "model": "small",
+        "model_hash": "m",
+        "recipe_hash": None,
+        "prompt": ASK,
+        "settings": "s",
+        "frames": (0.5, 1.5),
+        "visual_tokens": 1,
+        "text_tokens": 1,
+        "new_tokens": 1,
+        "finish": "end",
+        "seconds": 0.0,
+        "notes": (),
+        "created": "2026-01-01T00:00:00+00:00",
+        "version": "0",
+        "folder": str(folder),
+    }
+    return CaptionRow(**plain | more)
 
 
 def run(labels: Path, out: Path, *overrides: str, decisions: Path | None = None, **which: Any) -> Cleaned:

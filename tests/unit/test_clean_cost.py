@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clean_tools import rows_of
+from clean_tools import caption, rows_of
 from label_tools import beside, film_all, label, pictures_of, provenance, recipe, usage
 from served_tools import said, serving
 from typer.testing import CliRunner
 
-from vidapt.captioning.rows import CaptionRow, write_rows
+from vidapt.captioning.rows import write_rows
 from vidapt.cleaning.cost import Made, costs
 from vidapt.cleaning.job import Source, clean
 from vidapt.cleaning.settings import read_cleaning
@@ -89,31 +88,12 @@ def test_what_nobody_has_priced_is_unknown_and_not_nothing(tmp_path: Path) -> No
 
 
 def student(folder: Path, captions: Sequence[str], suffix: str = ".jsonl") -> Path:
-    row = CaptionRow(
-        key="",
-        clip="",
-        caption="",
-        model="mine",
-        model_hash="m",
-        recipe_hash=None,
-        prompt="describe the video.",
-        settings="s",
-        frames=(0.0, 0.5),
-        visual_tokens=60,
-        text_tokens=30,
-        new_tokens=10,
-        finish="end",
-        seconds=1.5,
-        notes=(),
-        created="2026-01-01T00:00:00+00:00",
-        version="0",
-        folder=str(folder / "clips"),
-    )
     path = folder / f"captions{suffix}"
-    made = [replace(row, key=f"k{n}", clip=f"{n}.mp4", caption=text) for n, text in enumerate(captions)]
-    write_rows(
-        path, [*made, replace(row, key="s", clip="film.mp4@2-5", caption="A ball.", start_s=2.0, end_s=5.0)]
-    )
+    spent = {"visual_tokens": 60, "text_tokens": 30, "new_tokens": 10, "seconds": 1.5}
+    clips = folder / "clips"
+    made = [caption(clips, f"{n}.mp4", text, key=f"k{n}", **spent) for n, text in enumerate(captions)]
+    part = caption(clips, "film.mp4@2-5", "A ball.", key="s", start_s=2.0, end_s=5.0, **spent)
+    write_rows(path, [*made, part])
     return path
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_video_shots import RATE, filmed, scene, still
 
-from vidapt.curation.cut import JOURNAL, CutFilms, Cutting, cut
+from vidapt.curation.cut import JOURNAL, CutBy, CutFilms, cut
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.nouns import Clip
 from vidapt.video import decode, probe
@@ -19,7 +19,7 @@ from vidapt.video.choose import Every
 from vidapt.video.pieces import Piece, write_pieces
 
 
-def run(folder: Path, out: Path, cutting: Cutting) -> CutFilms:
+def run(folder: Path, out: Path, cutting: CutBy) -> CutFilms:
     films = [Clip(str(path.relative_to(folder)), path) for path in sorted(folder.rglob("*.*"))]
     return cut(films, out, cutting, workers=0)
 
@@ -35,7 +35,7 @@ def films(tmp_path: Path) -> Path:
 
 
 def test_each_shot_becomes_a_file(films: Path, tmp_path: Path) -> None:
-    found = run(films, tmp_path / "clips", Cutting())
+    found = run(films, tmp_path / "clips", CutBy())
     by_name = {film.film: film for film in found.films}
     assert by_name["day/a.mp4"].clips == ["day/a-0001.mp4", "day/a-0002.mp4", "day/a-0003.mp4"]
     assert list(by_name["day/a.mp4"].frames) == [23, 41, 16]
@@ -78,7 +78,7 @@ def test_clips_do_not_lie_among_the_films(films: Path) -> None:
 
 
 def test_equal_lengths_leave_no_crumb_at_the_end(films: Path, tmp_path: Path) -> None:
-    found = run(films, tmp_path / "clips", Cutting(by=3.95))
+    found = run(films, tmp_path / "clips", CutBy(by=3.95))
     frames = {film.film: list(film.frames) for film in found.films}
     assert frames["day/a.mp4"] == [40, 40], "the last tenth of a second is no clip"
     assert frames["b.mp4"] == [30]
@@ -86,14 +86,14 @@ def test_equal_lengths_leave_no_crumb_at_the_end(films: Path, tmp_path: Path) ->
 
 def test_what_is_done_is_not_done_again_until_it_changes(films: Path, tmp_path: Path) -> None:
     out = tmp_path / "clips"
-    assert run(films, out, Cutting()).done == 3
+    assert run(films, out, CutBy()).done == 3
     with (out / JOURNAL).open("ab") as journal:
         journal.write(b'{"film": "half')  # a killed process
-    again = run(films, out, Cutting())
+    again = run(films, out, CutBy())
     assert (again.done, again.clips) == (0, 4)
     (out / "day" / "a-0002.mp4").unlink()
-    assert run(films, out, Cutting()).done == 1, "a clip that is gone is cut anew"
-    assert run(films, out, Cutting(by=2.0)).done == 3, "another way to cut is other work"
+    assert run(films, out, CutBy()).done == 1, "a clip that is gone is cut anew"
+    assert run(films, out, CutBy(by=2.0)).done == 3, "another way to cut is other work"
 
 
 def test_films_of_one_stem_keep_their_clips_apart(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_films_of_one_stem_keep_their_clips_apart(tmp_path: Path) -> None:
     folder.mkdir()
     filmed(folder / "a.mp4", still(1, 2))
     filmed(folder / "x.mp4", still(2, 2))[0].path.rename(folder / "a.mov")
-    clips = [name for film in run(folder, tmp_path / "clips", Cutting()).films for name in film.clips]
+    clips = [name for film in run(folder, tmp_path / "clips", CutBy()).films for name in film.clips]
     assert clips == ["a.mov-0001.mp4", "a.mp4-0001.mp4"]
 
 
@@ -117,18 +117,18 @@ def test_a_film_that_ends_early_is_told(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
-        Cutting(**given)  # type: ignore[arg-type]
+        CutBy(**given)  # type: ignore[arg-type]
 
 
 def test_a_missing_library_is_told_before_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scenedetect", None)
     with pytest.raises(ConfigError, match=r"vidapt\[teach\]"):
-        Cutting(detector="content")
+        CutBy(detector="content")
 
 
 def test_pyscenedetect_finds_the_same_cuts(films: Path, tmp_path: Path) -> None:
     pytest.importorskip("scenedetect")
-    found = run(films, tmp_path / "clips", Cutting(detector="content"))
+    found = run(films, tmp_path / "clips", CutBy(detector="content"))
     assert [list(film.frames) for film in found.films if film.film == "day/a.mp4"] == [[23, 41, 16]]
     assert [film.film for film in found.broken] == ["c.mp4"]
 

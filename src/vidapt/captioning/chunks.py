@@ -16,6 +16,7 @@ from vidapt.errors import BrokenClip, ConfigError
 from vidapt.nouns import Clip, Frames
 from vidapt.progress import Reporter, silent
 from vidapt.video import Times, decode_ahead
+from vidapt.video.even import even_cuts
 from vidapt.video.pictures import is_picture
 from vidapt.video.shots import SIZE, Shots, find_shots
 
@@ -26,10 +27,6 @@ UNKNOWN = "nothing says how long it is; it is captioned as a whole"
 
 _LEAST_S = 1.0
 """Shortest chunk that may be asked for: twelve hours are 43,200 of them."""
-
-_REST = 0.1
-"""What is left at the end of a film belongs to the stretch before it if it is less than this part of a chunk:
-a film of 60.04 s is one minute."""
 
 _GROUP_S, _GROUP_FILMS = 2 * 3600.0, 32
 """Films whose shots are looked for together, and written down together."""
@@ -173,16 +170,13 @@ def by_time(length: float, seconds: float, overlap: float = 0.0) -> tuple[Stretc
     >>> [(one.start_s, one.end_s) for one in by_time(150, 60, 2)]
     [(0.0, 62.0), (60.0, 122.0), (120.0, 150.0)]
     """
-    stretches = []
-    number = 0
-    while True:
-        start = number * seconds
-        last = start + seconds + max(overlap, _REST * seconds) >= length
-        end = length if last else start + seconds + overlap
-        stretches.append(Stretch(round(start, 3), round(end, 3)))
-        if last:
-            return tuple(stretches) if number else _WHOLE
-        number += 1
+    cuts = list(even_cuts(length, seconds, overlap))
+    if not cuts:
+        return _WHOLE
+    ends = [*(cut + overlap for cut in cuts), float(length)]
+    return tuple(
+        Stretch(round(start, 3), round(end, 3)) for start, end in zip([0.0, *cuts], ends, strict=True)
+    )
 
 
 def by_shots(shots: Shots, length: float) -> tuple[Stretch, ...]:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.cleaning.cost import Cost, costs
-from vidapt.cleaning.decisions import PERSON, Agreement, Decision, agreement, fate, fitting, read_decisions
+from vidapt.cleaning.decisions import PERSON, Agreement, agreement, fate
 from vidapt.cleaning.inputs import Inputs, read_inputs
 from vidapt.cleaning.labels import Fate, Given
 from vidapt.cleaning.likelihood import Likelihood, likelihood
 from vidapt.cleaning.pipeline import Judged, Told, judge_all
 from vidapt.cleaning.settings import Cleaning
+from vidapt.decisions import Decision, about, fitting, read_decisions
 from vidapt.errors import ConfigError, FormatError
 from vidapt.files import check_file, write_file, write_json
 from vidapt.formats import fingerprint, shards_of
@@ -170,7 +171,8 @@ def clean(
         scores = held.enter_context(likelihood(blind, places.blind, device, report)) if blind else None
         there = decisions
         if source.decisions is not None:
-            there = fitting(source.decisions, decisions, inputs.samples)
+            rows = ((one.id, about(one)) for one in inputs.samples if one.id in decisions)
+            there = fitting(source.decisions, decisions, rows)
         judged, agreed = _judge(inputs, there, len(decisions) - len(there), settings, scores, report)
         summary = _summary(places, inputs, judged, agreed, settings, scores)
         fates = [judged.fates[one.id] for one in inputs.samples if one.id in judged.fates]

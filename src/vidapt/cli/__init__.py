@@ -19,6 +19,7 @@ from vidapt.cli import (
     evidence,
     gauging,
     labelling,
+    looking_over,
     matching,
     measuring,
     models,
@@ -26,7 +27,6 @@ from vidapt.cli import (
     planning,
     probing,
     recipes,
-    reviewing,
     runs,
     shortlisting,
     showing,
@@ -52,7 +52,9 @@ simulate_app.command("billiards")(worlds.simulate_billiards)
 simulate_app.command("conveyor")(worlds.simulate_conveyor)
 simulate_app.command("shapes")(worlds.simulate_shapes)
 data_app = typer.Typer(
-    help="Check, count, divide and thin labels; cut films.", no_args_is_help=True, rich_markup_mode=None
+    help="Check, count, divide, thin and freeze labels; cut films; write tasks of lmms-eval.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
 data_app.command("check")(data.check_data)
@@ -60,6 +62,8 @@ data_app.command("stats")(data.data_stats)
 data_app.command("split")(data.split_data)
 data_app.command("dedup")(data.dedup_data)
 data_app.command("cut")(data.cut_data)
+data_app.command("freeze")(looking_over.freeze)
+data_app.command("tasks")(data.write_tasks)
 
 # In the order in which `vidapt --help` lists them.
 app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
@@ -68,7 +72,10 @@ app.command(short_help="Set bad labels aside, with reasons.")(cleaning.clean)
 app.command("evidence", short_help="Tell of every claim in labels whether a model sees it.")(
     evidence.evidence
 )
-app.command(short_help="Look labels over in a browser: keep, drop, edit.")(reviewing.review)
+app.command("look-over", short_help="Clips, labels and what models say, side by side in a browser.")(
+    looking_over.look_over
+)
+app.command(short_help="The same page, of labels in dispute: keep, drop, edit.")(looking_over.review)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.command(short_help="Tell what a recipe will cost, and what it could do better.")(planning.plan)

@@ -18,7 +18,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models; stages of runs are some.")]
+Models = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Models, such as runs/NAME/01-STAGE/model.")
+]
 Data = Annotated[Path, typer.Option(help="Labels that no model has learned from.")]
 Clips = Annotated[int, typer.Option(min=2, help="Most clips.")]
 Questions = Annotated[int, typer.Option(min=1, help="Most questions.")]

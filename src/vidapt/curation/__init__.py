@@ -5,7 +5,7 @@
 """
 
 from vidapt.curation.check import check
-from vidapt.curation.cut import CutFilms, Cutting, cut
+from vidapt.curation.cut import CutBy, CutFilms, cut
 from vidapt.curation.dedup import Deduped, dedup
 from vidapt.curation.findings import Blind, Finding, Report
 from vidapt.curation.split import Split, split
@@ -13,8 +13,8 @@ from vidapt.curation.stats import Stats, stats
 
 __all__ = [
     "Blind",
+    "CutBy",
     "CutFilms",
-    "Cutting",
     "Deduped",
     "Finding",
     "Report",

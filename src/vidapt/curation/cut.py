@@ -16,6 +16,7 @@ from vidapt.files import check_folder
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
 from vidapt.video import probe
+from vidapt.video.even import even_cuts
 from vidapt.video.identity import identity
 from vidapt.video.pictures import is_picture
 from vidapt.video.pieces import Piece, write_pieces
@@ -23,12 +24,10 @@ from vidapt.video.scenes import Detector, find_scenes, need_library
 from vidapt.video.shots import LEAST_S, find_shots
 
 JOURNAL = "cuts.jsonl"
-_REST = 0.1
-"""What is left at the end belongs to the stretch before it if it is less than this part of one."""
 
 
 @dataclass(frozen=True)
-class Cutting:
+class CutBy:
     """How films are cut.
 
     Attributes:
@@ -110,7 +109,7 @@ class CutFilms:
 def cut(
     films: Sequence[Clip],
     out: Path,
-    cutting: Cutting,
+    cutting: CutBy,
     *,
     workers: int = 2,
     report: Reporter = silent,
@@ -163,7 +162,7 @@ def _stem(film: str) -> str:
     return str(PurePosixPath(film).with_suffix(""))
 
 
-def _key(film: Clip, cutting: Cutting) -> str:
+def _key(film: Clip, cutting: CutBy) -> str:
     try:
         content = identity(film.path)
     except OSError as error:
@@ -171,7 +170,7 @@ def _key(film: Clip, cutting: Cutting) -> str:
     return json.dumps([film.id, content, cutting.by, cutting.detector, cutting.least_s])
 
 
-def _cut(film: Clip, key: str, named: str, out: Path, cutting: Cutting, workers: int) -> Film:
+def _cut(film: Clip, key: str, named: str, out: Path, cutting: CutBy, workers: int) -> Film:
     if is_picture(film.path):
         return Film(film.id, key, broken="it is a picture, or a folder of some, and has no shots")
     try:
@@ -202,10 +201,10 @@ def _still(starts: Sequence[float], counts: Sequence[int]) -> Iterator[tuple[flo
     return ((start, end) for start, end, count in ends if not count)
 
 
-def _cuts(film: Clip, length: float, cutting: Cutting, workers: int) -> tuple[list[float], list[str]]:
+def _cuts(film: Clip, length: float, cutting: CutBy, workers: int) -> tuple[list[float], list[str]]:
     """Where a film is cut, and what is to be said of it."""
     if cutting.by is not None:
-        return list(_even(length, cutting.by)), []
+        return list(even_cuts(length, cutting.by)), []
     if cutting.detector != "leaps":
         return find_scenes(film, cutting.detector, least_s=cutting.least_s), []
     found = find_shots([(film, length)], workers=workers)[0]
@@ -214,13 +213,6 @@ def _cuts(film: Clip, length: float, cutting: Cutting, workers: int) -> tuple[li
         for one in found.unseen
     ]
     return list(_far_enough(found.cuts, length, cutting.least_s)), notes
-
-
-def _even(length: float, step: float) -> Iterator[float]:
-    number = 1
-    while length - number * step >= _REST * step:
-        yield number * step
-        number += 1
 
 
 def _far_enough(cuts: Sequence[float], length: float, least_s: float) -> Iterator[float]:

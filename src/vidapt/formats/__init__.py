@@ -4,10 +4,12 @@
 >>> samples = list(open_samples("labels.jsonl"))  # doctest: +SKIP
 """
 
+from vidapt.formats._base import distinct
 from vidapt.formats._columns import numbered
 from vidapt.formats._conversations import is_conversation, single_questions
 from vidapt.formats._detect import check, detect, open_samples
 from vidapt.formats._fingerprint import fingerprint
+from vidapt.formats._frozen import frozen
 from vidapt.formats._outline import MEDIUMS, medium_of
 from vidapt.formats._placement import Placement, placed
 from vidapt.formats._shards import shards_of
@@ -20,8 +22,10 @@ __all__ = [
     "Table",
     "check",
     "detect",
+    "distinct",
     "each_sample",
     "fingerprint",
+    "frozen",
     "is_conversation",
     "medium_of",
     "numbered",

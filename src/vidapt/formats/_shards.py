@@ -7,10 +7,13 @@ from pathlib import Path
 
 from vidapt.errors import FormatError
 from vidapt.files import matching
+from vidapt.formats._frozen import frozen
 
 
 def shards_of(path: Path) -> list[Path]:
     """Return the files that a path names: itself, or all that its pattern (`part-*.jsonl`) fits.
+
+    The folder of a frozen version is the label file in it.
 
     Returns:
         Files in natural order: `part-2` before `part-10`.
@@ -21,7 +24,7 @@ def shards_of(path: Path) -> list[Path]:
     found = matching(path)
     if not found:
         raise FormatError(path, "there is no such file or folder", "check the path of the labels")
-    return sorted(found, key=lambda one: natural(str(one)))
+    return sorted((frozen(one) or one for one in found), key=lambda one: natural(str(one)))
 
 
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:

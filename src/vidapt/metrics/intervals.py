@@ -128,7 +128,7 @@ def ratio_interval(
     tops, bottoms = _ratio_terms(numerators, denominators)
     ratios = resampled_ratios(tops[:, None], bottoms[:, None], resamples, seed)
     value = float(tops.sum() / bottoms.sum())
-    without = _left_out(tops[:, None], bottoms[:, None])[:, 0]
+    without = left_out_ratios(tops[:, None], bottoms[:, None])[:, 0]
     return interval_of(value, ratios[:, 0], len(tops), level, without)
 
 
@@ -229,7 +229,7 @@ def grouped_intervals(
     bottoms = np.bincount(cell, minlength=count * width).astype(np.float64).reshape(count, width)
     means = tops.sum(0) / bottoms.sum(0)
     resampled = resampled_ratios(tops, bottoms, resamples, seed)
-    without = None if difference else _left_out(tops, bottoms)
+    without = None if difference else left_out_ratios(tops, bottoms)
     names = list(dict.fromkeys(groups))
     return GroupedIntervals(
         groups={
@@ -352,7 +352,7 @@ def resampled_ratios(tops: Floats, bottoms: Floats, resamples: int = RESAMPLES, 
     return np.concatenate(blocks)
 
 
-def _left_out(tops: Floats, bottoms: Floats) -> Floats:
+def left_out_ratios(tops: Floats, bottoms: Floats) -> Floats:
     """[K, G] ratios of the sums without each row in turn; NaN where nothing is left."""
     below = bottoms.sum(0) - bottoms
     with np.errstate(invalid="ignore", divide="ignore"):

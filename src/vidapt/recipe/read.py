@@ -88,6 +88,8 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
 def _source_under(folder: Path, source: DataSource) -> DataSource:
     """A source with the path of its labels, and the root of their media, taken from `folder`."""
     update: dict[str, Any] = {"path": _under(folder, source.path)}
+    if source.decisions is not None:
+        update["decisions"] = _under(folder, source.decisions)
     root = source.options.get("media_root")
     if isinstance(root, str):
         update["options"] = {**source.options, "media_root": str(_under(folder, Path(root)))}
@@ -146,6 +148,7 @@ def missing_files(recipe: Recipe) -> list[Path]:
     paths = [source.path for stage in recipe.stages for source in recipe.sources(stage)]
     sets = [sources for stage in recipe.stages for sources in stage.sets.values()]
     paths += [source.path for sources in sets for source in sources]
+    paths += [one.decisions for stage in recipe.stages for one in recipe.sources(stage) if one.decisions]
     paths += [stage.pairs.lexicon for stage in recipe.stages if stage.pairs.lexicon is not None]
     if recipe.tokenizer is not None:
         paths.append(recipe.tokenizer)

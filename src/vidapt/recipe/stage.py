@@ -31,6 +31,8 @@ class DataSource(Strict):
         read: `whole` reads and checks all labels before work begins. `rows` reads a row when a step comes to
             it, by an index beside the file, in memory that does not grow with it; what an index cannot see is
             checked then. `auto` does so above 64 MB and for tar shards.
+        decisions: What a person decided of its rows (`vidapt look-over`); it goes before all else.
+        version: Content hash of the frozen version (`vidapt data freeze`) that the labels have to be.
         unsupported: What becomes of claims that their clip does not bear out, where `vidapt evidence` has
             looked at them.
     """
@@ -43,6 +45,8 @@ class DataSource(Strict):
     skip: int = Field(0, ge=0)
     weight: float = Field(1.0, gt=0, le=1_000_000)
     read: Literal["auto", "whole", "rows"] = "auto"
+    decisions: Place | None = None
+    version: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$")
     unsupported: Switch = Unsupported()
 
     @field_validator("options")
@@ -54,6 +58,12 @@ class DataSource(Strict):
                     f"`{key}` is no option; a source has `path` and `format`, beside its `options`"
                 )
         return options
+
+    @model_validator(mode="after")
+    def _decided_whole(self) -> DataSource:
+        if self.decisions is not None and self.read == "rows":
+            raise ValueError("`decisions` need labels that are read whole: freeze them, and name the version")
+        return self
 
 
 def _sources(value: Any) -> Any:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.claims import renumbered
+from vidapt.curation.versions import check_version
+from vidapt.decisions import each_decided
 from vidapt.errors import ConfigError, FormatError
-from vidapt.formats import Placement, open_samples, placed, single_questions
+from vidapt.formats import Placement, distinct, open_samples, placed, single_questions
 from vidapt.metrics.spans import stretch_of
 from vidapt.models.text import Encoded, answer_places, encode
 from vidapt.nouns import MEDIA, Clip, Sample
@@ -37,8 +39,14 @@ class ClipSamples:
 
 
 def open_source(source: DataSource) -> Iterable[Sample]:
-    """Samples of a source before its filters."""
-    return open_samples(source.path, source.format, **source.options)
+    """Samples of a source before its filters, as a person decided them.
+
+    Raises:
+        ConfigError: If they are not the version that is named, or decisions are about other labels.
+    """
+    check_version(source.path, source.version)
+    samples = open_samples(source.path, source.format, **source.options)
+    return samples if source.decisions is None else each_decided(source.decisions, distinct(samples))
 
 
 def read_samples(

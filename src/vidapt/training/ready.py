@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidapt import parts
+from vidapt.curation.versions import check_version
 from vidapt.digests import digest
 from vidapt.errors import ConfigError
 from vidapt.formats import Table, fingerprint, open_tables, wants_index
@@ -191,11 +192,18 @@ class LabelFiles:
         if self._whole_only:
             return False
         return bool(wanted) or any(
-            source.read == "auto" and wants_index(source.path, source.format) for source in sources
+            source.read == "auto" and source.decisions is None and wants_index(source.path, source.format)
+            for source in sources
         )
 
     def _streamed(self, sources: Sequence[DataSource]) -> Streamed:
         key = _key(sources)
+        if any(source.decisions is not None for source in sources):
+            raise ConfigError(
+                "data, decisions",
+                "decide labels beside which others are read row by row",
+                "freeze them (`vidapt data freeze`), and name the version in their place",
+            )
         if key not in self._streams:
             self._streams[key] = Streamed(sources, [self._opened(source) for source in sources], self._run)
         return self._streams[key]
@@ -203,6 +211,7 @@ class LabelFiles:
     def _opened(self, source: DataSource) -> Sequence[Table]:
         key = source.model_dump_json(include=_READ_BY)
         if key not in self._tables:
+            check_version(source.path, source.version)
             told = partial(self._report, f"read {source.path.name}")
             self._tables[key] = open_tables(source.path, source.format, told, **source.options)
         return self._tables[key]
@@ -223,7 +232,7 @@ class LabelFiles:
         return self._files[key]
 
 
-_READ_BY = {"path", "format", "options"}
+_READ_BY = {"path", "format", "options", "decisions", "version"}
 """Fields of a source that decide what is in it."""
 
 

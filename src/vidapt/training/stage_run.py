@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidapt.curation.versions import versions_of
 from vidapt.errors import ConfigError
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter
@@ -230,6 +231,7 @@ class StageRun:
             "seed": self.recipe.seed,
             "clips": len(data.clips),
             "samples": data.samples,
+            **({"data": known} if (known := versions_of(source.path for source in data.sources)) else {}),
             **result,
             **({"forks": [asdict(fork) for fork in self.forks]} if self.forks else {}),
             "versions": {

@@ -16,7 +16,7 @@ from vidapt.errors import ConfigError
 from vidapt.files import write_json
 from vidapt.measure.command import Asking, evaluate_model
 from vidapt.measure.gauging.gauge import Gauged, GaugeSet, gauge
-from vidapt.measure.provenance import read_object
+from vidapt.measure.provenance import RUN, read_object
 from vidapt.metrics.intervals import Interval
 from vidapt.metrics.ranks import spearman, spearman_interval
 from vidapt.progress import Reporter, silent
@@ -116,7 +116,7 @@ def study(
     What was measured before is not measured again.
 
     Args:
-        models: Checkpoints; the folder around one names its run.
+        models: Checkpoints, such as the `model` folders of a run's stages.
         wanted: What they are gauged on.
         results: Of a checkpoint, the model whose answers are its result; itself where it is missing.
         asking: What that one is asked.
@@ -138,10 +138,16 @@ def study(
         accuracy = evaluation.arms["model"].accuracy
         if accuracy is None:
             raise ConfigError(asking.data, "no question has a short answer", "results are accuracies")
-        points.append(Point(model, Path(model).absolute().parent.name, found.gauges, accuracy.macro.value))
+        points.append(Point(model, _run(Path(model)), found.gauges, accuracy.macro.value))
     done = Study(points, related(points))
     write_json(out / "gauges.json", done.to_dict())
     return done
+
+
+def _run(model: Path) -> str:
+    """Name of the run that a model is of; of a folder on its own, that of the one around it."""
+    around = model.absolute().parents
+    return next((folder for folder in around if (folder / RUN).is_file()), around[0]).name
 
 
 def related(points: Sequence[Point]) -> list[Related]:

@@ -1,1 +1,0 @@
-"""`vidapt review`: a page on which a person looks labels over and decides what becomes of them."""

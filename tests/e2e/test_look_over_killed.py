@@ -1,0 +1,78 @@
+"""The page and `vidapt data freeze` killed without a word: decisions stay, no version is half one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clean_tools import row, rows_of, write_rows
+from footage_tools import film
+from killed_tools import start as start_quietly
+from killed_tools import stop_when
+
+from vidapt.curation.versions import check_version, read_card
+
+
+def start(*words: str | Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    command = [sys.executable, "-m", "vidapt", "review", *map(str, words), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, json.loads(process.stdout.readline())
+
+
+def ask(url: str, path: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_a_kill_loses_no_decision(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "labels.jsonl", [row(f"r{n}", f"Ball {n} rolls.") for n in range(5)])
+    process, about = start(file)
+    assert about["url"].startswith("http://127.0.0.1:")
+    for number in range(3):
+        ask(about["url"], "api/decide", {"row": number, "verdict": "drop"})
+    second = subprocess.run(
+        [sys.executable, "-m", "vidapt", "review", str(file)], capture_output=True, text=True, check=False
+    )
+    assert (second.returncode, "is being written by another process" in second.stderr) == (2, True)
+    process.kill()
+    process.communicate()
+    assert [one["id"] for one in rows_of(tmp_path / "labels.decisions.jsonl")] == ["r0", "r1", "r2"]
+
+    process, again = start(file)
+    assert again["url"].split("/")[3] != about["url"].split("/")[3]
+    assert ask(again["url"], "api/start")["standing"]["decided"] == 3
+    with pytest.raises(urllib.error.HTTPError, match="409"):
+        ask(again["url"], "api/decide", {"row": 0, "verdict": "keep"})
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "3 decided" in told
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix) == [
+        "labels.decisions.jsonl",
+        "labels.jsonl",
+    ]
+
+
+def test_a_kill_leaves_no_half_version(tmp_path: Path) -> None:
+    film(tmp_path / "r.mp4", "mp4")
+    rows = [row(f"r{n}", f"Ball {n} rolls.") | {"video": "r.mp4"} for n in range(4000)]
+    file, out = write_rows(tmp_path / "labels.jsonl", rows), tmp_path / "versions" / "first"
+    command = [sys.executable, "-m", "vidapt", "data", "freeze", file, "--out", out]
+    assert (
+        stop_when(lambda: list(out.parent.glob(".first.new.*")), start_quietly(*command)) == -signal.SIGKILL
+    )
+    assert not out.exists()
+    assert start_quietly(*command).wait(120) == 0
+    card = read_card(out)
+    assert (card.rows, check_version(out)) == (4000, card.version)
+    assert [path.name for path in out.parent.iterdir()] == ["first"]
