@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judge_tools import TRUTH, judge_file, judging, made_test, prompt_of
+from served_tools import said, serving
 from typer.testing import CliRunner
 
 from vidapt.captioning.rows import CaptionRow, write_rows
@@ -17,7 +19,7 @@ from vidapt.errors import ConfigError, FormatError
 from vidapt.measure.diversity.command import measure_diversity
 from vidapt.measure.diversity.found import COMPARABLE, FACTS, FIRST, LESS, MORE, TEXTS, UNKNOWN, compare_ways
 from vidapt.measure.diversity.page import write_ways
-from vidapt.measure.diversity.told import Told, read_told
+from vidapt.measure.diversity.told import Told, most, read_told
 from vidapt.metrics.diversity import Floats, Judged
 from vidapt.nouns import Clip
 from vidapt.worlds.billiards import simulate
@@ -37,7 +39,7 @@ def told(name: str, *texts: str) -> Told:
 
 
 def test_rates_are_those_of_hand_counts() -> None:
-    one, many = compare_ways([told("one", "a c X"), told("many", "a c X", "a b X", "b Y")], judge)
+    one, many = compare_ways([told("one", "a c X"), told("many", "a c X", "a b X", "b Y")], judge, k=3)
     assert (one.k, many.k, many.clips, one.says) == (1, 3, 40, FIRST)
     rates = [many.coverage, many.contradicted, many.contradicted_at_k, many.repeated]
     assert [rate.value for rate in rates if rate] == pytest.approx([1.0, 3 / 8, 2 / 5, 3 / 8])
@@ -66,7 +68,7 @@ def test_ways_that_make_up_more_or_less_are_not_compared() -> None:
         return Told(name, texts)
 
     found = compare_ways(
-        [random("first", 0.2), random("same", 0.2), random("more", 0.6), random("less", 0.0)], judge
+        [random("first", 0.2), random("same", 0.2), random("more", 0.6), random("less", 0.0)], judge, k=3
     )
     assert [one.says for one in found] == [FIRST, COMPARABLE, MORE, LESS]
     assert found[3].contradicted is not None
@@ -74,7 +76,7 @@ def test_ways_that_make_up_more_or_less_are_not_compared() -> None:
 
 
 def test_without_a_judge_facts_are_unknown(tmp_path: Path) -> None:
-    found = compare_ways([told("a", "x y", "x z"), told("b", "x", "y")], None)
+    found = compare_ways([told("a", "x y", "x z"), told("b", "x", "y")], None, k=2)
     assert [one.says for one in found] == [FIRST, UNKNOWN]
     assert found[1].coverage is None
     assert found[1].facts()[2:4] == ["-", "-"]
@@ -86,13 +88,14 @@ def test_without_a_judge_facts_are_unknown(tmp_path: Path) -> None:
 
 def test_the_first_captions_of_each_clip_are_looked_at_and_vectors_count_where_given() -> None:
     ways = [told("a", "a"), told("b", "a", "b", "c", "d"), told("c", "a", "b", "c")]
-    assert [one.k for one in compare_ways(ways, judge)] == [1, 3, 3]
+    assert (most(ways, None), most(ways, 2), most(ways[:1], None)) == (3, 2, 1)
+    assert [one.k for one in compare_ways(ways, judge, k=3)] == [1, 3, 3]
     assert [one.k for one in compare_ways(ways, judge, k=2)] == [1, 2, 2]
 
     def embed(texts: Sequence[str]) -> Floats:
         return np.ones((len(texts), 2))
 
-    by_model = compare_ways(ways, judge, embed=embed)[1]
+    by_model = compare_ways(ways, judge, k=3, embed=embed)[1]
     assert by_model.distance is not None
     assert by_model.distance.value == pytest.approx(0, abs=1e-9)
 
@@ -177,3 +180,43 @@ def test_bad_settings_are_refused_before_a_model_is_opened(
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 2
     assert told in result.output
+
+
+def test_a_judge_holds_captions_against_labels(tmp_path: Path) -> None:
+    """Words decide: a caption is supported as far as its label has the same ones."""
+    data = made_test(tmp_path, 4)
+    right = {f"{at}.mp4": (TRUTH.format(at),) for at in range(4)}
+    one = write(tmp_path / "one.jsonl", right, tmp_path)
+    mixed = {clip: (text, "A dog barks.", text) for clip, (text,) in right.items()}
+    many = write(tmp_path / "many.jsonl", mixed, tmp_path)
+    with serving(judging) as fake:
+        given: dict[str, Any] = {"data": data, "judge": judge_file(tmp_path, fake)}
+        found = measure_diversity([one, many], tmp_path / "out", **given)
+        first, second = found.ways
+        assert (first.k, second.k) == (1, 3)
+        assert first.coverage is not None
+        assert second.coverage is not None
+        assert first.coverage.value == second.coverage.value == 1.0
+        assert second.total is not None
+        assert second.total.contradicted + second.total.unread > 0, "nobody saw a dog"
+        asked = len(fake.heard)
+        again = measure_diversity([one, many], tmp_path / "out", **given, offline=True)
+        assert [way.to_dict() for way in again.ways] == [way.to_dict() for way in found.ways]
+        assert len(fake.heard) == asked, "no verdict is paid for twice"
+    with pytest.raises(ConfigError, match="give --data"):
+        measure_diversity([one], tmp_path / "alone", judge=given["judge"])
+
+
+def test_a_caption_without_a_verdict_tells_nothing_and_is_told(tmp_path: Path) -> None:
+    data = made_test(tmp_path, 3)
+    texts = {f"{at}.mp4": (TRUTH.format(at), "Silent one.") for at in range(3)}
+    many = write(tmp_path / "many.jsonl", texts, tmp_path)
+
+    def refusing(body: dict[str, Any]) -> dict[str, Any]:
+        return said("I cannot help.") if "Silent one" in prompt_of(body) else judging(body)
+
+    with serving(refusing) as fake:
+        judge = judge_file(tmp_path, fake)
+        found = measure_diversity([many], tmp_path / "out", data=data, judge=judge)
+    assert any("3 of 6 captions have no verdict" in line for line in found.remarks)
+    assert "3 of 6 captions have no verdict" in (tmp_path / "out" / "report.html").read_text()

@@ -21,8 +21,14 @@ def diversity(
     ],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")],
     data: Annotated[
-        Path | None, typer.Option(help="Labels of these clips, with a world's log beside them: facts.")
+        Path | None, typer.Option(help="Labels of these clips: a world's log beside them tells facts.")
     ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="YAML file about a judge, who holds captions against the labels.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Take only verdicts that were given before; ask no judge.")
+    ] = False,
     k: Annotated[
         int | None, typer.Option("--k", help="Captions of each clip that are looked at; all by default.")
     ] = None,
@@ -38,6 +44,8 @@ def diversity(
     as_json: Json = False,
 ) -> None:
     """Compare ways of getting several captions: what they tell and make up, and how different they are."""
+    from vidapt.progress import progress
+
     with plain_errors():
         from vidapt.files import check_folder
         from vidapt.locks import owned
@@ -46,9 +54,19 @@ def diversity(
         from vidapt.measure.diversity.command import PAGE, measure_diversity
         from vidapt.measure.diversity.found import FACTS, TEXTS
 
-        with owned(out):
+        with owned(out), progress() as report:
             found = measure_diversity(
-                captions, out, data=data, kind=labels, k=k, by=by, embed=embed, device=device
+                captions,
+                out,
+                data=data,
+                kind=labels,
+                k=k,
+                by=by,
+                embed=embed,
+                device=device,
+                judge=judge,
+                offline=offline,
+                report=report,
             )
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
@@ -58,6 +76,8 @@ def diversity(
     table(list(TEXTS), [one.texts() for one in found.ways])
     if found.judged is None:
         remark("nothing is known of facts here: captions that make things up differ, too")
+    for line in found.remarks:
+        remark(line)
     if found.left_out:
         remark(f"left out: {found.left_out} clip(s) that not all files, or the labels, are about")
     say(out / PAGE)

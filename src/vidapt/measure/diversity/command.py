@@ -1,4 +1,4 @@
-"""What `vidapt diversity` does: captions read, judged by a world's log, compared, and written down."""
+"""What `vidapt diversity` does: captions read, held against a log or a judge, compared, and written down."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from vidapt.errors import ConfigError
 from vidapt.files import write_json
 from vidapt.inference.matchers import DualMatcher, open_matcher
 from vidapt.measure.diversity.found import Embed, Judge, Way, compare_ways
+from vidapt.measure.diversity.judged import judged_by
 from vidapt.measure.diversity.page import write_ways
-from vidapt.measure.diversity.told import read_told
+from vidapt.measure.diversity.told import most, read_told
 from vidapt.measure.judging import world_verdicts
 from vidapt.metrics.diversity import Floats, Judged
 from vidapt.nouns import Clip
+from vidapt.progress import Reporter, silent
 
 METRICS, PAGE = "metrics.json", "report.html"
 
@@ -30,11 +32,13 @@ class Diverse:
         ways: The first is what others are held against.
         left_out: Clips that not all files are about.
         judged: Who says what is true; None if nobody does.
+        remarks: What is to be known of the judge.
     """
 
     ways: Sequence[Way]
     left_out: int
     judged: str | None
+    remarks: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -42,6 +46,7 @@ class Diverse:
             "ways": [one.to_dict() for one in self.ways],
             "left_out": self.left_out,
             "judged": self.judged,
+            "remarks": list(self.remarks),
         }
 
 
@@ -55,18 +60,24 @@ def measure_diversity(
     by: str | None = None,
     embed: str | Path | None = None,
     device: str = "cpu",
+    judge: Path | None = None,
+    offline: bool = False,
+    report: Reporter = silent,
 ) -> Diverse:
     """Measure captions, and write `metrics.json` and `report.html`.
 
     Args:
         captions: What `vidapt caption` wrote, a file for each way; the first is what others are held against.
         out: Folder.
-        data: Labels, with a world's log beside them; None leaves facts unknown.
+        data: Labels; where a world's log is beside them, it says what is true. None leaves facts unknown.
         kind: Their format.
         k: Captions of each clip that are looked at; None is as many as all have that have several.
         by: What clips are taken from; see `curation.ties.sessions`.
         embed: A dual encoder whose text tower makes vectors; None counts words.
         device: Where it runs.
+        judge: File about a judge, who holds captions against labels; see `judged.judged_by`.
+        offline: Whether only verdicts are used that were given before.
+        report: Told how far the judge is.
 
     Raises:
         ConfigError: If the files have no clip in common, or a setting makes no sense.
@@ -79,12 +90,26 @@ def measure_diversity(
     short = [one.name for one in same.told if k is not None and 1 < one.k < k]
     if short:
         raise ConfigError("--k", f"{short[0]} has fewer than {k} captions of a clip", "give a smaller number")
-    judge = None if data is None else world_judged(data if data.is_dir() else data.parent)
     vectors = None if embed is None else _embedder(embed, device)
-    ways = compare_ways(same.told, judge, k=k, by=by, embed=vectors)
-    found = Diverse(ways, same.left_out, None if judge is None else f"the log beside {data}")
+    count, who, remarks = most(same.told, k), None, list[str]()
+    known = None
+    if judge is not None:
+        if data is None:
+            raise ConfigError("--judge", "has no labels to hold captions against", "give --data")
+        given = judged_by(
+            judge, same.told, count, data, out / "judged", kind=kind, offline=offline, report=report
+        )
+        known, who, remarks = given.judge, f"the judge of {judge.name}", list(given.remarks)
+        if given.without:
+            share = f"{given.without} of {given.texts} captions"
+            remarks.append(f"{share} have no verdict, and count as telling nothing")
+    elif data is not None:
+        known = world_judged(data if data.is_dir() else data.parent)
+        who = None if known is None else "the world's log"
+    ways = compare_ways(same.told, known, k=count, by=by, embed=vectors)
+    found = Diverse(ways, same.left_out, who, remarks)
     write_json(out / METRICS, found.to_dict())
-    write_ways(out / PAGE, ways, found.judged, same.told)
+    write_ways(out / PAGE, ways, found.judged, same.told, remarks)
     return found
 
 

@@ -133,7 +133,7 @@ def compare_ways(
     told: Sequence[Told],
     judge: Judge | None,
     *,
-    k: int | None = None,
+    k: int,
     by: str | None = None,
     embed: Embed | None = None,
 ) -> list[Way]:
@@ -142,23 +142,19 @@ def compare_ways(
     Args:
         told: Of the same clips in the same order.
         judge: Knows what is true; None leaves facts unknown.
-        k: Captions of each clip that are looked at, the first ones; None is as many as all have that have
-            several.
+        k: Captions of each clip that are looked at, the first ones; see `told.most`.
         by: What clips are taken from; see `curation.ties.sessions`.
         embed: Makes [k, D] vectors of texts; None counts words.
 
     Raises:
         ConfigError: If `by` makes no sense.
     """
-    several = [one.k for one in told if one.k > 1]
-    most = k or min(several, default=1)
     sources = sessions(list(told[0].texts), by)[0]
     every = [
-        {clip: _measured(clip, texts[:most], judge, embed) for clip, texts in one.texts.items()}
-        for one in told
+        {clip: _measured(clip, texts[:k], judge, embed) for clip, texts in one.texts.items()} for one in told
     ]
     return [
-        _way(one.name, min(most, one.k), clips, sources, None if at == 0 else every[0])
+        _way(one.name, min(k, one.k), clips, sources, None if at == 0 else every[0])
         for at, (one, clips) in enumerate(zip(told, every, strict=True))
     ]
 

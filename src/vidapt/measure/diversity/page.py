@@ -22,7 +22,9 @@ NOTES = (
 _SHOWN = 5
 
 
-def write_ways(path: Path, ways: Sequence[Way], judged: str | None, told: Sequence[Told]) -> None:
+def write_ways(
+    path: Path, ways: Sequence[Way], judged: str | None, told: Sequence[Told], remarks: Sequence[str] = ()
+) -> None:
     """Write the page.
 
     Raises:
@@ -49,7 +51,7 @@ def write_ways(path: Path, ways: Sequence[Way], judged: str | None, told: Sequen
         _verdict(ways, comparable),
         sections,
         lede=f"{ways[0].clips} clips; facts by {judged or 'nobody: only the texts are compared'}.",
-        notes=NOTES,
+        notes=[*NOTES, *remarks],
     )
 
 

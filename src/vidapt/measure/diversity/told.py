@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidapt.captioning.rows import CaptionRow, read_rows
 from vidapt.errors import ConfigError
-from vidapt.formats import open_samples
+from vidapt.measure.protocols.rows import read_test
 from vidapt.nouns import Clip
 
 
@@ -28,6 +28,11 @@ class Told:
     def k(self) -> int:
         """The fewest captions of a clip."""
         return min(map(len, self.texts.values()))
+
+
+def most(told: Sequence[Told], k: int | None) -> int:
+    """Captions of each clip that are looked at: so many, or as many as all have that have several."""
+    return k or min((one.k for one in told if one.k > 1), default=1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def _clip(row: CaptionRow) -> Clip:
 def _known(data: Path, kind: str | None) -> dict[str, list[Clip]]:
     """Clips of labels, by the names of their files."""
     found: dict[str, list[Clip]] = {}
-    for clip in dict.fromkeys(clip for sample in open_samples(data, kind) for clip in sample.media):
+    for clip in dict.fromkeys(clip for sample in read_test(data, kind) for clip in sample.media):
         found.setdefault(clip.path.name, []).append(clip)
     return found
 
