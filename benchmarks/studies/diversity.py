@@ -60,26 +60,34 @@ MEETINGS, POCKETS, CUSHIONS = (
 FACETS = (CAPTION, PATHS, MEETINGS, POCKETS, CUSHIONS)
 KINDS = {MEETINGS: ("hits",), POCKETS: ("pocket",), CUSHIONS: ("cushion",)}
 
-CURVE = {f"temperature {t:g}": t for t in (0.3, 0.5, 0.8, 1.0, 1.3, 1.6)}
+GREEDY = "greedy, one"
+CURVE = {GREEDY: 0.0} | {f"temperature {t:g}": t for t in (0.15, 0.3, 0.5, 0.8, 1.0, 1.3, 1.6)}
 """Arms of plain sampling, against which all others are held at their own factuality."""
+
+RATES = ("coverage", "contradicted", "contradicted_at_k", "unread")
 
 
 def arms(cues: Path) -> dict[str, tuple[int, Diversity]]:
     """Captions of a clip, and how they come to differ, by name."""
     style = Cues(labels=cues)
-    found = {"greedy, one": (1, Diversity(temperature=0.0))}
-    found |= {name: (K, Diversity(temperature=value)) for name, value in CURVE.items()}
+    found = {name: (K if value else 1, Diversity(temperature=value)) for name, value in CURVE.items()}
     found |= {
         "cooling 1.5 to 0.5": (K, Diversity(temperature=0.5, cooling=Cooling(first=1.5, tokens=8))),
+        "cooling 1 to 0.3": (K, Diversity(temperature=0.3, cooling=Cooling(first=1.0, tokens=4))),
         "cooling 2 to 0.3": (K, Diversity(temperature=0.3, cooling=Cooling(first=2.0, tokens=4))),
+        "entropy 0.5": (K, Diversity(temperature=0.5, entropy=ByEntropy(theta=0.5))),
         "entropy 1.0": (K, Diversity(temperature=1.0, entropy=ByEntropy(theta=0.5))),
         "entropy 1.6": (K, Diversity(temperature=1.6, entropy=ByEntropy(theta=0.5))),
+        "min-p 0.5": (K, Diversity(temperature=0.5, min_p=0.1)),
         "min-p 1.0": (K, Diversity(temperature=1.0, min_p=0.1)),
         "min-p 1.6": (K, Diversity(temperature=1.6, min_p=0.1)),
         "top-h 1.0": (K, Diversity(temperature=1.0, top_h=0.4)),
+        "paths, one": (1, Diversity(temperature=0.0, facets=(PATHS,))),
         "facets, greedy": (K, Diversity(temperature=0.0, facets=FACETS)),
+        "facets 0.3": (K, Diversity(temperature=0.3, facets=FACETS)),
         "facets 0.8": (K, Diversity(temperature=0.8, facets=FACETS)),
         "cues, greedy": (K, Diversity(temperature=0.0, cues=style)),
+        "cues 0.3": (K, Diversity(temperature=0.3, cues=style)),
         "cues 0.8": (K, Diversity(temperature=0.8, cues=style)),
     }
     return found
@@ -173,7 +181,7 @@ def table(runs: Path, pool: Path) -> None:
     assert judge is not None
     names = list(arms(pool / "learned" / "style.jsonl"))
     seeds = sorted(int(path.name) for path in (runs / "said").iterdir())
-    counts = np.zeros((len(names), len(seeds), ASKED[0], 6))
+    counts = np.zeros((len(names), len(seeds), ASKED[0], 8))
     plain = np.zeros((len(names), len(seeds), ASKED[0], 5))
     for a, name in enumerate(names):
         for s, seed in enumerate(seeds):
@@ -188,6 +196,8 @@ def table(runs: Path, pool: Path) -> None:
                     sums.claims,
                     sums.different_false,
                     sums.different,
+                    sums.unread,
+                    sums.claims + sums.unread,
                 )
                 one = spread(texts)
                 length = sum(len(words(text)) for text in texts) / len(texts)
@@ -197,13 +207,14 @@ def table(runs: Path, pool: Path) -> None:
 
 
 def write_tables(names: list[str], counts: np.ndarray, plain: np.ndarray, seeds: int) -> None:
-    """Write tables of counts [arms, seeds, clips, 6] and numbers of texts [arms, seeds, clips, 5]."""
+    """Write tables of counts [arms, seeds, clips, 8] and numbers of texts [arms, seeds, clips, 5]."""
     rates, gaps = _rates(counts), _gaps(names, counts)
     head = (
         "way",
         "coverage@k",
         "contradicted",
         "contradicted@k",
+        "unread",
         "distinct-2",
         "self-BLEU",
         "1 − cos",
@@ -214,33 +225,28 @@ def write_tables(names: list[str], counts: np.ndarray, plain: np.ndarray, seeds:
         shares = [f"{100 * rate.mean():.1f} ({100 * rate.std(ddof=1):.1f})" for rate in rates[a]]
         texts = ["-" if np.isnan(x) else f"{x:.2f}" for x in plain[a].mean(axis=(0, 1))]
         lines.append(line([f"`{name}`", *shares, *texts[:-1], f"{plain[a, ..., -1].mean():.1f}"]))
-    lines += ["", line(["way", "contradicted as at", "coverage@5 beyond plain sampling, points", "so"])]
+    lines += ["", line(["way", "not true, percent", "coverage@k beyond plain sampling", "so"])]
     lines.append(line(["---"] * 4))
     lines += [line([f"`{name}`", *told["shown"]]) for name, told in gaps.items()]
     text = f"{counts.shape[2]} clips, {seeds} seeds; standard deviations of seeds in brackets."
     write_between(PAGE, BEGIN, "\n".join([text, "", *lines]), END)
-    told = {
-        name: dict(zip(("coverage", "contradicted", "contradicted_at_k"), map(list, rates[a]), strict=True))
-        for a, name in enumerate(names)
-    }
+    told = {name: dict(zip(RATES, map(list, rates[a]), strict=True)) for a, name in enumerate(names)}
     write_json(RESULTS, {"ways": told, "beyond": {name: one["interval"] for name, one in gaps.items()}})
     print("\n".join(lines))
 
 
 def _rates(counts: np.ndarray) -> np.ndarray:
-    """[arms, 3, seeds]: coverage, contradicted, contradicted of different claims."""
+    """[arms, 4, seeds]: see `RATES`."""
     sums = counts.sum(axis=2)
-    return np.stack([sums[..., at] / sums[..., at + 1] for at in (0, 2, 4)], axis=1)
+    return np.stack([sums[..., at] / sums[..., at + 1] for at in range(0, 8, 2)], axis=1)
 
 
 def _gaps(names: list[str], counts: np.ndarray) -> dict[str, dict[str, Any]]:
-    """By how much each other way tells more than plain sampling that makes up as much.
+    """By how much each other way tells more than the best plain sampling that is as true or truer.
 
-    Seeds and clips are drawn anew, and the curve of plain sampling with them. A way that makes up less than
-    the coolest plain sampling, or more than the warmest, is held against the nearest end.
+    Seeds and clips are drawn anew, and plain sampling with them.
     """
     curve = [at for at, name in enumerate(names) if name in CURVE]
-    others = [at for at, name in enumerate(names) if name not in CURVE and counts[at, 0, 0].any()]
     rng = np.random.default_rng(0)
     _, seeds, clips, _ = counts.shape
     of_seeds = rng.multinomial(seeds, [1 / seeds] * seeds, RESAMPLES)
@@ -248,36 +254,34 @@ def _gaps(names: list[str], counts: np.ndarray) -> dict[str, dict[str, Any]]:
     drawn = np.einsum("rs,ascn,rc->ran", of_seeds, counts, of_clips, optimize=True)
     whole = counts.sum(axis=(1, 2))
     found: dict[str, dict[str, Any]] = {}
-    xs = whole[curve, 2] / whole[curve, 3]
-    for at in others:
-        if names[at].endswith("one"):
+    for at, name in enumerate(names):
+        if at in curve:
             continue
         value = _beyond(whole[None], curve, at)[0]
         low, high = np.quantile(_beyond(drawn, curve, at), [0.025, 0.975])
-        x = whole[at, 2] / whole[at, 3]
-        inside = xs.min() <= x <= xs.max()
-        order = np.argsort(xs)
-        near = f"temperature {float(np.interp(x, xs[order], np.array(list(CURVE.values()))[order])):.2f}"
         shown = f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-        words_of = "more" if low > 0 else "less" if high < 0 else "not distinguishable"
-        found[names[at]] = {
-            "interval": [float(value), float(low), float(high)],
-            "shown": [
-                near if inside else "none: " + ("less" if x < xs.min() else "more") + " than any",
-                f"**{shown}**" if low > 0 or high < 0 else shown,
-                words_of if inside else f"{words_of} than the nearest",
-            ],
-        }
+        apart = low > 0 or high < 0
+        so = ("more" if low > 0 else "less") if apart else "not distinguishable"
+        told = [f"{100 * _untrue(whole[None])[0, at]:.1f}", f"**{shown}**" if apart else shown, so]
+        found[name] = {"interval": [float(value), float(low), float(high)], "shown": told}
     return found
 
 
+def _untrue(sums: np.ndarray) -> np.ndarray:
+    """[R, arms] share of all statements that are false or that nobody can read, of [R, arms, 8]."""
+    untrue: np.ndarray = (sums[..., 2] + sums[..., 6]) / sums[..., 7]
+    return untrue
+
+
 def _beyond(sums: np.ndarray, curve: list[int], at: int) -> np.ndarray:
-    """[R] coverage less that of plain sampling where as many claims are contradicted, by sums."""
+    """[R] coverage less that of the best plain sampling of which no more is untrue, of [R, arms, 8]."""
+    untrue, told = _untrue(sums), sums[..., 0] / sums[..., 1]
     found = np.empty(len(sums))
-    for r, one in enumerate(sums):
-        x, y = one[curve, 2] / one[curve, 3], one[curve, 0] / one[curve, 1]
+    for r in range(len(sums)):
+        x, y = untrue[r, curve], told[r, curve]
         order = np.argsort(x)
-        found[r] = one[at, 0] / one[at, 1] - np.interp(one[at, 2] / one[at, 3], x[order], y[order])
+        here = np.interp(untrue[r, at], x[order], y[order])
+        found[r] = told[r, at] - max([here, *y[x <= untrue[r, at]]])
     return found
 
 

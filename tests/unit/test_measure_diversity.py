@@ -17,7 +17,18 @@ from vidapt.captioning.rows import CaptionRow, write_rows
 from vidapt.cli import app
 from vidapt.errors import ConfigError, FormatError
 from vidapt.measure.diversity.command import measure_diversity
-from vidapt.measure.diversity.found import COMPARABLE, FACTS, FIRST, LESS, MORE, TEXTS, UNKNOWN, compare_ways
+from vidapt.measure.diversity.found import (
+    COMPARABLE,
+    FACTS,
+    FIRST,
+    LESS,
+    MORE,
+    OPEN,
+    PLAIN,
+    TEXTS,
+    UNKNOWN,
+    compare_ways,
+)
 from vidapt.measure.diversity.page import write_ways
 from vidapt.measure.diversity.told import Told, most, read_told
 from vidapt.metrics.diversity import Floats, Judged
@@ -31,7 +42,7 @@ def judge(clip: Clip, text: str) -> tuple[Judged, int]:
     """Letters are claims: small ones are true, large ones false; a and b are the facts worth telling."""
     said = [letter for letter in text if letter.isalpha()]
     true, false = [one for one in said if one.islower()], [one for one in said if one.isupper()]
-    return Judged(true, false, {one for one in true if one in "ab"}), 2
+    return Judged(true, false, {one for one in true if one in "ab"}, text.count("?")), 2
 
 
 def told(name: str, *texts: str) -> Told:
@@ -73,6 +84,17 @@ def test_ways_that_make_up_more_or_less_are_not_compared() -> None:
     assert [one.says for one in found] == [FIRST, COMPARABLE, MORE, LESS]
     assert found[3].contradicted is not None
     assert found[3].contradicted.high > 0, "no false claim in 40 clips does not say that there is none"
+
+
+def test_texts_that_fall_apart_are_not_compared() -> None:
+    """What nobody can read is in no rate, and would pass for truth."""
+    found = compare_ways([told("one", "a X"), told("apart", "a X ? ?"), told("same", "a X")], judge, k=1)
+    assert [one.says for one in found] == [FIRST, OPEN, COMPARABLE]
+    assert found[1].unread is not None
+    assert found[1].unread.value == 0.5
+    assert found[1].against is not None
+    assert found[1].against.value == 0
+    assert compare_ways([told("apart", "a ?"), told("one", "a")], judge, k=1)[1].says == PLAIN
 
 
 def test_without_a_judge_facts_are_unknown(tmp_path: Path) -> None:

@@ -35,12 +35,14 @@ FACTS = (
     "less the first",
     "could tell",
     "contradicted@k",
+    "unread",
     "said again",
     "so",
 )
 TEXTS = ("captions", "distinct-1", "distinct-2", "self-BLEU", "1 - cos", "Vendi", "words", "so")
 FIRST, COMPARABLE, UNKNOWN = "the first", "comparable", "facts unknown"
 MORE, LESS = "not comparable: makes up more", "not comparable: makes up less"
+OPEN, PLAIN = "not comparable: more is unread", "not comparable: less is unread"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Way:
         coverage: Facts that at least one caption tells, of those worth telling; None where nobody knows.
         contradicted: False claims of all claims, each caption's counted by themselves.
         contradicted_at_k: False ones of the different claims of a clip.
+        unread: Statements that nobody could read or judge, of all statements. They are in no other rate, so
+            that texts which fall apart seem to make up little.
         repeated: Claims that another caption of the clip makes, too.
         distinct_1: See `metrics.diversity.Spread`; means over clips.
         distinct_2: See there.
@@ -63,6 +67,7 @@ class Way:
         words: Length of a caption.
         total: Claims of all clips, added up; None where nobody knows.
         against: `contradicted` less the first way's, on the same clips.
+        unread_against: `unread` less the first way's.
         gain: `coverage` less the first way's.
         first: Whether this is the first way.
     """
@@ -73,6 +78,7 @@ class Way:
     coverage: Interval | None
     contradicted: Interval | None
     contradicted_at_k: Interval | None
+    unread: Interval | None
     repeated: Interval | None
     distinct_1: Interval
     distinct_2: Interval
@@ -82,6 +88,7 @@ class Way:
     words: Interval
     total: Together | None
     against: Interval | None
+    unread_against: Interval | None
     gain: Interval | None
     first: bool
 
@@ -90,11 +97,12 @@ class Way:
         """What may be said of it beside the first."""
         if self.first:
             return FIRST
-        if self.against is None:
+        if self.against is None or self.unread_against is None:
             return UNKNOWN
-        if not self.against.excludes_zero():
-            return COMPARABLE
-        return MORE if self.against.value > 0 else LESS
+        for gap, more, less in ((self.against, MORE, LESS), (self.unread_against, OPEN, PLAIN)):
+            if gap.excludes_zero():
+                return more if gap.value > 0 else less
+        return COMPARABLE
 
     def facts(self) -> list[str]:
         """Cells under `FACTS`."""
@@ -107,6 +115,7 @@ class Way:
             "-" if against is None else _points(against),
             "-" if against is None else f"{100 * detectable(against):.1f}",
             _percent(self.contradicted_at_k),
+            _percent(self.unread),
             _percent(self.repeated),
             self.says,
         ]
@@ -201,6 +210,7 @@ def _way(
         coverage=rate(lambda one: (one.covered, one.facts)),
         contradicted=rate(lambda one: (one.contradicted, one.claims)),
         contradicted_at_k=rate(lambda one: (one.different_false, one.different)),
+        unread=rate(_unread),
         repeated=rate(lambda one: (one.claims - one.different, one.claims)),
         distinct_1=distinct_1,
         distinct_2=distinct_2,
@@ -210,9 +220,14 @@ def _way(
         words=length,
         total=sum(known, start=Together()) if known else None,
         against=None if first is None else change(lambda one: (one.contradicted, one.claims)),
+        unread_against=None if first is None else change(_unread),
         gain=None if first is None else change(lambda one: (one.covered, one.facts)),
         first=first is None,
     )
+
+
+def _unread(one: Together) -> tuple[int, int]:
+    return one.unread, one.claims + one.unread
 
 
 def _terms(

@@ -13,11 +13,12 @@ NOTES = (
     "coverage@k: facts that at least one of the k captions of a clip tells, of those worth telling. "
     "contradicted: false claims of all claims. contradicted@k: false ones of the different claims of a clip, "
     "which grows with k where errors differ and truths repeat. said again: claims that another caption of "
-    "the clip makes, too.",
+    "the clip makes, too. unread: statements that nobody could read or judge, of all statements; they are in "
+    "no other rate.",
     "distinct-n, self-BLEU, 1 - cos and Vendi are means over clips. What is made up differs most: they say "
-    "something only where `contradicted` is the same as the first way's, within the interval of their "
-    "difference. `could tell` is the difference that such data would find in four cases of five: where it is "
-    "large, comparable means little.",
+    "something only where `contradicted` and `unread` are the same as the first way's, within the intervals "
+    "of their differences. `could tell` is the difference that such data would find in four cases of five: "
+    "where it is large, comparable means little.",
 )
 _SHOWN = 5
 
