@@ -222,6 +222,8 @@ def test_every_clip_has_one_row_with_all_its_captions(
     assert counts(run(engine, filmed, parquet, n=3, diversity=way)) == (0, CLIPS, 0)
     with pytest.raises(ConfigError, match="holds other captions"):
         run(engine, filmed, parquet, n=2, diversity=way)
+    with pytest.raises(ConfigError, match="use `diversity`"):
+        run(engine, filmed, tmp_path / "c.jsonl", n=2, decoding=Decoding(temperature=0.5))
 
 
 def test_captions_do_not_depend_on_the_batch_and_a_killed_job_goes_on(

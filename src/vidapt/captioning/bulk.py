@@ -99,8 +99,8 @@ def caption_folder(
         source: A folder, a clip, or several clips; see `find_clips`.
         out: `.jsonl` or `.parquet`.
         prompt: What the model is asked about each clip.
-        decoding: How tokens are chosen; None is greedy. Where several captions are asked for, only its
-            `max_new_tokens` counts.
+        decoding: How tokens are chosen; None is greedy. Where several captions are asked for, `diversity`
+            says so, and this only how long they may be.
         n: Captions of each clip, which stand in the one row as `captions`.
         diversity: How they come to differ: the name of a way, a YAML file, or what it would say. None is one
             caption, or `plain` sampling of several.
@@ -129,6 +129,8 @@ def caption_folder(
     found = find_clips(source, recursive=recursive, albums=albums, fps=fps)
     several = None
     if n != 1 or diversity is not None:
+        if not chosen.greedy:
+            raise ConfigError("decoding", "draws one caption, and several are asked for", "use `diversity`")
         way, length = diversity_of(diversity or PLAIN), chosen.max_new_tokens
         if way.cues is not None:
             sessions(found.clips, way.cues.by)  # before a clip is looked at

@@ -112,7 +112,7 @@ class Way:
             str(self.k),
             _percent(self.coverage),
             _percent(self.contradicted),
-            "-" if against is None else _points(against),
+            "-" if against is None else f"{100 * against.value:+.1f}",
             "-" if against is None else f"{100 * detectable(against):.1f}",
             _percent(self.contradicted_at_k),
             _percent(self.unread),
@@ -245,7 +245,3 @@ def _terms(
 
 def _percent(share: Interval | None) -> str:
     return "-" if share is None else f"{100 * share.value:.1f}"
-
-
-def _points(gain: Interval) -> str:
-    return f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"

@@ -8,6 +8,7 @@ from pathlib import Path
 from vidapt.measure.diversity.found import COMPARABLE, FACTS, TEXTS, UNKNOWN, Way
 from vidapt.measure.diversity.told import Told
 from vidapt.measure.sections import PlainTable, Section, points, write_sections
+from vidapt.metrics.intervals import Interval
 
 NOTES = (
     "coverage@k: facts that at least one of the k captions of a clip tells, of those worth telling. "
@@ -35,7 +36,9 @@ def write_ways(
     facts = PlainTable("Facts, in percent and points.", FACTS, [one.facts() for one in ways])
     texts = PlainTable("Texts; means over clips.", TEXTS, [one.texts() for one in ways])
     gains = [
-        [one.name, "-" if one.gain is None else points(one.gain), one.says] for one in ways if not one.first
+        [one.name, *map(_gap, (one.gain, one.against, one.unread_against)), one.says]
+        for one in ways
+        if not one.first
     ]
     sections = [
         Section(
@@ -43,8 +46,9 @@ def write_ways(
         )
     ]
     if gains and judged:
-        head = ("captions", "coverage@k, less the first, in points (95 %)", "so")
-        sections.append(Section("What more they tell", "", (), [PlainTable("By way.", head, gains)]))
+        head = ("captions", "coverage@k", "contradicted", "unread", "so")
+        told_more = PlainTable("Less the first, in points, with 95 % intervals.", head, gains)
+        sections.append(Section("What more they tell", "", (), [told_more]))
     sections.append(Section("As they come", "", (), [_examples(told)]))
     write_sections(
         path,
@@ -54,6 +58,10 @@ def write_ways(
         lede=f"{ways[0].clips} clips; facts by {judged or 'nobody: only the texts are compared'}.",
         notes=[*NOTES, *remarks],
     )
+
+
+def _gap(gap: Interval | None) -> str:
+    return "-" if gap is None else points(gap)
 
 
 def _examples(told: Sequence[Told]) -> PlainTable:
