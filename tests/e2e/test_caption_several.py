@@ -16,7 +16,7 @@ from vidapt.captioning.job import Job
 from vidapt.captioning.rows import CaptionRow, read_rows
 from vidapt.cleaning.captions import captioned
 from vidapt.digests import digest
-from vidapt.errors import BrokenClip, ConfigError, FormatError
+from vidapt.errors import BrokenClip, BudgetError, ConfigError, FormatError
 from vidapt.inference import several as several_module
 from vidapt.inference.cues import Bank, bank, with_cue
 from vidapt.inference.diversity import MOST, WAYS, Cues, Diversity, diversity_of
@@ -192,6 +192,18 @@ def test_labels_without_captions_are_refused(engine: Engine, filmed: Path, tmp_p
         bank(engine, Cues(labels=path), engine.text_tokens)
     with pytest.raises(FormatError):
         bank(engine, Cues(labels=tmp_path / "none.jsonl"), engine.text_tokens)
+
+
+def test_captions_that_the_model_cannot_read_are_left_out(engine: Engine, labels: Path) -> None:
+    def fits(text: str) -> None:
+        if "number 1," in text:
+            raise BudgetError("question", "is too long", "shorten it")
+        if "number 2," in text:
+            raise FormatError("question", "is a special token", "write something else")
+
+    found = bank(engine, Cues(labels=labels), fits)
+    assert len(found.texts) == CLIPS - 2
+    assert not [text for text in found.texts if "number 1," in text or "number 2," in text]
 
 
 def test_a_cue_is_text_and_fills_in_nothing() -> None:

@@ -96,7 +96,7 @@ def bank(
     Args:
         engine: The model that will be asked.
         cues: What is wanted.
-        fits: Called with each caption; a BudgetError leaves it out.
+        fits: Called with each caption; where it raises, since the model cannot read it, it is left out.
         seed: Of the choice, where there are more clips than may be looked at.
         workers: Decoding processes.
         report: Told how far it is.
@@ -156,7 +156,7 @@ def _captions(cues: Cues) -> dict[Clip, str]:
 def _does_fit(text: str, fits: Callable[[str], object]) -> bool:
     try:
         fits(text)
-    except BudgetError:
+    except (BudgetError, FormatError):
         return False
     return True
 
