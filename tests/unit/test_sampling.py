@@ -163,7 +163,7 @@ def test_settings_name_what_is_not_as_ever(model: VideoLM) -> None:
     }
     assert Decoding(min_p=0.5, top_h=0.3).settings == {"max_new_tokens": 128}
     told = replace(WARM, min_p=0.1, heat=Cooling()).settings
-    assert (told["min_p"], told["heat"]) == (0.1, {"first": 1.5, "tokens": 8.0})
+    assert (told["min_p"], told["heat"]) == (0.1, {"first": 1.0, "tokens": 4.0})
     assert "top_h" not in told
 
 

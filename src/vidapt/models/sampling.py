@@ -32,8 +32,8 @@ class Cooling(Strict):
         tokens: After so many tokens a third (1/e) of the difference is left.
     """
 
-    first: float = Field(1.5, ge=0, le=100)
-    tokens: float = Field(8.0, gt=0, le=100_000)
+    first: float = Field(1.0, ge=0, le=100)
+    tokens: float = Field(4.0, gt=0, le=100_000)
 
     def at(self, token: int, end: float) -> float:
         """Temperature of a token, counted from 0."""
