@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -116,6 +117,8 @@ def _judged(line: Mapping[str, Any]) -> Judged | None:
         if status not in ("valid", "refused", "invalid") or not isinstance(line["verdict"], str):
             return None
         terms = {str(name): (float(top), float(bottom)) for name, (top, bottom) in line["terms"].items()}
+        if not all(math.isfinite(one) for pair in terms.values() for one in pair):
+            return None
         shown, reason = dict(line["shown"]), str(line["reason"])
         return Judged(status, terms, shown, reason, bool(line["again"]), str(line["judge"]))
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -93,6 +93,7 @@ class Found:
         drift: Why models are not compared; empty if they are.
         errors: How often the judge calls no yes, and yes no, at most, by frozen items; None if unknown.
         checked: What a person's check says, by model.
+        judge: Id of the judge under this protocol: model, prompts, parser and decoding; empty without one.
     """
 
     kind: str
@@ -105,6 +106,7 @@ class Found:
     drift: str = ""
     errors: tuple[float, float] | None = None
     checked: Mapping[str, Any] = field(default_factory=dict)
+    judge: str = ""
 
     @cached_property
     def counting(self) -> tuple[Measure, ...]:
@@ -137,6 +139,7 @@ class Found:
         return {
             "purpose": self.purpose,
             "judged": self.judged,
+            "judge_id": self.judge or None,
             "models": {
                 name: {arm: one.to_dict() for arm, one in arms.items()} for name, arms in self.models.items()
             },

@@ -276,6 +276,7 @@ class _Work:
             versus=one.versus,
             drift=drift,
             errors=errors,
+            judge=digest([self.bench.judge_id, one.identity], 16) if one.part.judged else "",
         )
 
     def _temperature(
