@@ -242,3 +242,11 @@ def test_a_caption_without_a_verdict_tells_nothing_and_is_told(tmp_path: Path) -
         found = measure_diversity([many], tmp_path / "out", data=data, judge=judge)
     assert any("3 of 6 captions have no verdict" in line for line in found.remarks)
     assert "3 of 6 captions have no verdict" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_labels_of_cues_that_are_not_there_are_refused_before_a_model_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "way.yaml").write_text("cues: {labels: none.jsonl}\n")
+    given = ["caption", str(tmp_path), "--model", "none", "--out", str(tmp_path / "o.jsonl"), "--n", "2"]
+    result = CliRunner().invoke(app, [*given, "--diversity", str(tmp_path / "way.yaml")])
+    assert result.exit_code == 2
+    assert "none.jsonl: there is no such file" in result.output.replace("\n", "")

@@ -82,7 +82,12 @@ def caption(
         if n != 1 or diversity is not None:
             from vidapt.inference.diversity import PLAIN, diversity_of
 
-            diversity_of(diversity or PLAIN).check(n)
+            way = diversity_of(diversity or PLAIN)
+            way.check(n)
+            if way.cues is not None:
+                from vidapt.formats import shards_of
+
+                shards_of(way.cues.labels)
         from vidapt.captioning.bulk import caption_folder
         from vidapt.models.generate import Decoding
 
