@@ -103,6 +103,20 @@ def test_it_is_asked_with_controls_and_nothing_is_paid_twice(data: Path, tmp_pat
     assert KEY.encode() not in written
 
 
+def test_a_server_is_shown_frames_in_another_order_and_one_of_them(data: Path, tmp_path: Path) -> None:
+    pixels = np.stack([np.full((48, 64, 3), value, np.uint8) for value in (10, 60, 110, 160, 210, 250)])
+    write_mp4(tmp_path / "red.mp4", pixels, 4)
+    data.write_text(json.dumps([row("red", "red")]))
+    with serving(lambda body: said(str(len(set(pictures_of(body)))), **usage())) as fake:
+        asking = Asking(data, workers=0, controls=("shuffled_frames", "one_frame"))
+        found = evaluate_model(described(tmp_path, fake), asking, tmp_path / "out")
+    (verdict,) = found.verdicts
+    assert verdict.predictions == {"model": "3", "shuffled_frames": "3", "one_frame": "1"}
+    shown = [pictures_of(body) for body in fake.heard]
+    assert sorted(shown[0]) == sorted(shown[1])
+    assert shown[0] != shown[1]
+
+
 def test_beside_answers_of_others(data: Path, tmp_path: Path) -> None:
     answers = tmp_path / "theirs.jsonl"
     answers.write_text("".join(json.dumps({"id": name, "answer": "red"}) + "\n" for name in COLOURS))

@@ -15,6 +15,7 @@ from vidapt.cli import (
     captioning,
     cleaning,
     data,
+    diversifying,
     evidence,
     gauging,
     labelling,
@@ -51,7 +52,7 @@ simulate_app.command("billiards")(worlds.simulate_billiards)
 simulate_app.command("conveyor")(worlds.simulate_conveyor)
 simulate_app.command("shapes")(worlds.simulate_shapes)
 data_app = typer.Typer(
-    help="Check, count, divide, thin and freeze labels; cut films.",
+    help="Check, count, divide, thin and freeze labels; cut films; write tasks of lmms-eval.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -62,6 +63,7 @@ data_app.command("split")(data.split_data)
 data_app.command("dedup")(data.dedup_data)
 data_app.command("cut")(data.cut_data)
 data_app.command("freeze")(looking_over.freeze)
+data_app.command("tasks")(data.write_tasks)
 
 # In the order in which `vidapt --help` lists them.
 app.command(short_help="The whole job: footage and labels in, a model and a report out.")(adapting.adapt)
@@ -84,6 +86,7 @@ app.command(short_help="Rank models by what they see of your clips.")(shortlisti
 app.command(short_help="Tell what tower and connector hold of what labels say.")(probing.probe)
 app.command(short_help="Train a recipe without a stage or with other settings; compare.")(ablating.ablate)
 app.command(short_help="Caption every clip of a folder: one row each.")(captioning.caption)
+app.command(short_help="Compare ways to several captions: how different, how true.")(diversifying.diversity)
 app.command(short_help="Answer questions about a clip, or about several together.")(captioning.ask)
 app.command(short_help="Draw what models attend to over the frames.")(measuring.look)
 app.command("match", short_help="Score statements against a clip, or a whole set.")(matching.match_statements)

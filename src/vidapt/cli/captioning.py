@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -48,6 +49,15 @@ def caption(
         typer.Option(help="What the model is asked about each clip; in a folder several, for one look."),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 128,
+    n: Annotated[int, typer.Option("--n", help="Captions of each clip, in its one row.")] = 1,
+    diversity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WAY|FILE.yaml",
+            help="How they come to differ: plain, cooling, entropy, min-p, top-h; or a file, which may also "
+            "ask facets and show captions of like clips. See docs/diversity.md.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace captions by another model or prompt in a file.")
     ] = False,
@@ -88,12 +98,21 @@ def caption(
     from vidapt.progress import progress
 
     prompts = prompt or ["describe the video."]
-    stored = not out.suffix or out.is_dir()
+    stored = not out.suffix or os.path.isdir(out)  # noqa: PTH112 - it raises nothing, whatever the name
     with plain_errors():
         _check_asked("--prompt", prompts)
         from vidapt.captioning.chunks import Cutting
 
         Cutting.of(chunk, overlap)
+        if n != 1 or diversity is not None:
+            from vidapt.inference.diversity import PLAIN, diversity_of
+
+            way = diversity_of(diversity or PLAIN)
+            way.check(n)
+            if way.cues is not None:
+                from vidapt.formats import shards_of
+
+                shards_of(way.cues.labels)
         how: dict[str, Any] = {
             "albums": albums,
             "fps": fps,
@@ -102,10 +121,16 @@ def caption(
             "workers": workers,
         }
         if stored:
+            if n != 1 or diversity is not None:
+                raise ConfigError(
+                    "--n",
+                    "is for a single file of captions",
+                    "give FILE.jsonl as --out; in a folder ask several",
+                )
             how |= _for_store(out, prompts, shard, to or [], schema, dedup=dedup, overwrite=overwrite)
         else:
             _check_file(out, prompts, {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema})
-            how |= {"prompt": prompts[0], "overwrite": overwrite}
+            how |= {"prompt": prompts[0], "overwrite": overwrite, "n": n, "diversity": diversity}
         from vidapt.models.generate import Decoding
 
         engine = _engine(model, device, dtype, bits)
@@ -159,6 +184,7 @@ def _for_store(
     from vidapt.captioning.store.outputs import check_outputs
     from vidapt.captioning.store.shape import Schema
     from vidapt.captioning.store.work import check_part
+    from vidapt.files import check_folder
 
     if overwrite:
         raise ConfigError(
@@ -172,6 +198,7 @@ def _for_store(
         part = (int(numbers[0]), int(numbers[1]))
         check_part(part)
     refuse_others(out)
+    check_folder(out)
     check_outputs(out, to)
     read = None if schema is None else Schema.read(schema)
     return {"prompts": prompts, "part": part, "outputs": to, "schema": read, "dedup": dedup}

@@ -1,4 +1,4 @@
-"""`vidapt data check|stats|split|dedup|cut`: labels and films before anything is learned from them."""
+"""`vidapt data check|stats|split|dedup|cut|tasks`: labels and films before anything is learned from them."""
 
 from __future__ import annotations
 
@@ -242,6 +242,36 @@ def cut_data(
         say(f"{len(found.films)} films, {found.done} cut now; {found.clips} clips: {found.out}")
     if found.broken and not found.clips:
         raise typer.Exit(1)
+
+
+def write_tasks(
+    test: Annotated[Path, typer.Argument(help="Label file with the columns that the protocols need.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tasks.")],
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="multiple_choice, pope or fact_pairs; else what rows name.")
+    ] = None,
+    options: Annotated[
+        Path | None, typer.Option(help="YAML file with options of protocols, as `eval --judge` takes it.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the tasks' names begin with.")] = "vidapt",
+    labels: LabelFormat = None,
+    media_root: MediaRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Write a test as tasks of lmms-eval, which then reads answers as `vidapt eval` does."""
+    with plain_errors():
+        from vidapt.measure.protocols.lmms_eval import export_lmms_eval
+        from vidapt.measure.protocols.rows import read_test
+        from vidapt.measure.protocols.settings import read_judging
+
+        chosen = {} if options is None else read_judging(options).protocols
+        rows = read_test(test, labels, media_root)
+        found = export_lmms_eval(rows, protocol or (), out, name=name, options=chosen)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    table(["task", "questions"], [[task, count] for task, count in found.tasks.items()])
+    say(f"lmms_eval --include_path {out} --tasks {','.join(found.tasks)} --model ...")
 
 
 def _refuse_among(films: Path, out: Path) -> None:

@@ -4,14 +4,69 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vidapt.cli._options import DEFAULT_MODEL, Device, Json, LabelFormat, MediaRoot, Workers
 from vidapt.cli._show import numbers, plain_errors, remark, say, table
 from vidapt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vidapt.measure.command import Asking
+
+
+Tables = list[tuple[Sequence[str], list[list[str]]]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a user says of protocols and judges."""
+
+    protocols: Sequence[str]
+    judge: Path | None
+    verdicts: Path | None
+    offline: bool
+    check: Path | None
+    check_count: int
+
+    def refuse(self, why: str) -> None:
+        """See that nothing is said of protocols where none is carried out."""
+        given = {
+            "--protocol": self.protocols,
+            "--judge": self.judge,
+            "--verdicts": self.verdicts,
+            "--offline": self.offline,
+            "--check": self.check,
+        }
+        for name, value in given.items():
+            if value:
+                raise ConfigError(name, why, "leave it out")
+
+    def measure(self, models: list[str], asking: Asking, out: Path) -> tuple[Any, Tables, list[str]]:
+        """By protocols."""
+        from vidapt.measure.protocols.run import Wanted, evaluate_protocols
+
+        wanted = Wanted(self.protocols, self.judge, self.offline, self.verdicts, self.check, self.check_count)
+        found = evaluate_protocols(models, asking, wanted, out)
+        remarks = list(found.remarks())
+        if found.to_check:
+            remarks.append(f"{self.check}: fill in `human` with yes or no, and run the same command again")
+        return found.to_dict(), found.tables(), remarks
+
+    def plainly(self, models: list[str], asking: Asking, out: Path) -> tuple[Any, Tables, list[str]]:
+        """By comparing with what labels accept."""
+        from vidapt.measure.command import evaluate_model, evaluate_models
+        from vidapt.measure.evaluation import HEAD
+
+        self.refuse("is of no use without --protocol")
+        if len(models) == 1:
+            one = evaluate_model(models[0], asking, out)
+            return one.to_dict(), [(HEAD, one.rows())], []
+        several = evaluate_models(models, asking, out)
+        return several.to_dict(), several.tables(), []
 
 
 def evaluate(
@@ -40,7 +95,7 @@ def evaluate(
         Path | None, typer.Option(help="YAML file about the judge, and options of protocols.")
     ] = None,
     verdicts: Annotated[
-        Path | None, typer.Option(help="verdicts.jsonl of an evaluation, in place of the one in --out.")
+        Path | None, typer.Option(help="verdicts.jsonl of another evaluation, which are taken over.")
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Take only verdicts that were given before; ask no judge.")
@@ -64,6 +119,9 @@ def evaluate(
         typer.Option(help="CSV file in which a person checks verdicts: made if missing, then read."),
     ] = None,
     check_count: Annotated[int, typer.Option(min=2, help="How many answers it asks about.")] = 100,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="A run may be asked about clips that it was trained on.")
+    ] = False,
     labels: LabelFormat = None,
     media_root: MediaRoot = None,
     workers: Workers = None,
@@ -73,7 +131,10 @@ def evaluate(
     """Measure what a model sees and what it makes up, with controls and intervals."""
     from vidapt.progress import progress
 
+    judged = Judged(protocol or (), judge, verdicts, offline, check, check_count)
     if lora_scale is not None or sweep is not None:
+        with plain_errors():
+            judged.refuse("goes without a sweep")
         varied = sweep if lora_scale is None else f"lora-scale={lora_scale}"
         if sweep is not None and lora_scale is not None:
             with plain_errors():
@@ -101,30 +162,25 @@ def evaluate(
         from vidapt.locks import owned
 
         check_folder(out)  # before a model is opened
-        from vidapt.measure.command import Asking, controls_of, evaluate_model, evaluate_models
-        from vidapt.measure.evaluation import HEAD
+        from vidapt.measure.command import Asking, controls_of
         from vidapt.measure.protocols.rows import names_protocols
 
-        chosen, remarks = controls_of(controls), list[str]()
-        tables: list[tuple[Sequence[str], list[list[str]]]]
+        chosen = controls_of(controls)
         with owned(out), progress() as report:
             asking = Asking(
-                data, train_data, chosen, labels, media_root, workers, device, by=by, report=report
+                data,
+                train_data,
+                chosen,
+                labels,
+                media_root,
+                workers,
+                device,
+                by=by,
+                report=report,
+                overlap=overlap,
             )
-            if protocol or judge is not None or names_protocols(data):
-                from vidapt.measure.protocols.run import Wanted, evaluate_protocols
-
-                wanted = Wanted(protocol or (), judge, offline, verdicts, check, check_count)
-                measured = evaluate_protocols(models, asking, wanted, out)
-                told, tables, remarks = measured.to_dict(), measured.tables(), list(measured.remarks())
-                if measured.to_check:
-                    remarks.append(f"{check}: fill in `human` with yes or no, and run the same command again")
-            elif len(models) == 1:
-                one = evaluate_model(models[0], asking, out)
-                told, tables = one.to_dict(), [(HEAD, one.rows())]
-            else:
-                several = evaluate_models(models, asking, out)
-                told, tables = several.to_dict(), several.tables()
+            by_protocol = bool(protocol) or judge is not None or names_protocols(data)
+            told, tables, remarks = (judged.measure if by_protocol else judged.plainly)(models, asking, out)
     if as_json:
         typer.echo(json.dumps(told))
         return

@@ -236,15 +236,15 @@ class DualMatcher:
     @torch.inference_mode()
     def scores(self, seen: Tensor, statements: Sequence[str]) -> list[float]:
         """Cosines of statements with a clip."""
-        for text in statements:
-            if text not in self._vectors:
-                self._vectors[text] = self._encode(text)
-        return [float(self._vectors[text].double() @ seen.double()) for text in statements]
+        return [float(self.vector(text).double() @ seen.double()) for text in statements]
 
-    def _encode(self, text: str) -> Tensor:
-        """[E] of one text; alone, so that its bits do not depend on its company."""
-        ids = torch.tensor([text_ids(self.tokenizer, text)], device=self.model.device)
-        return self.model.encode_text(ids)[0]
+    @torch.inference_mode()
+    def vector(self, text: str) -> Tensor:
+        """[E] of one text; computed once, and alone, so that its bits do not depend on its company."""
+        if text not in self._vectors:
+            ids = torch.tensor([text_ids(self.tokenizer, text)], device=self.model.device)
+            self._vectors[text] = self.model.encode_text(ids)[0]
+        return self._vectors[text]
 
 
 def open_matcher(

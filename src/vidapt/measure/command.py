@@ -15,6 +15,7 @@ from vidapt.inference.load import load
 from vidapt.measure.asking import Asked, Control
 from vidapt.measure.evaluate import ALL_CONTROLS, CONTROLS, Evaluation, evaluate, world_judge
 from vidapt.measure.judging import ClaimJudge
+from vidapt.measure.overlap import refuse_trained_on
 from vidapt.measure.paired import HEAD, Paired, paired
 from vidapt.measure.predicted import evaluate_predictions, is_predictions, read_predictions
 from vidapt.measure.remote import is_remote, read_remote
@@ -42,6 +43,7 @@ class Asking:
         by: What clips are taken from, as `evaluate` has it.
         report: Shows progress.
         given: Questions in place of those of the data.
+        overlap: Whether a run may be asked about clips that it was trained on.
     """
 
     data: Path
@@ -55,6 +57,7 @@ class Asking:
     by: str | None = None
     report: Reporter = silent
     given: Sequence[Sample] | None = None
+    overlap: bool = False
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -87,6 +90,8 @@ class Asking:
         if is_remote(model):
             with RemoteEngine(read_remote(Path(model)), out) as engine:
                 return self._evaluate(cast("Asked", engine), out, judge)
+        if not self.overlap:
+            refuse_trained_on(Path(model), self.samples, self.data)
         return self._evaluate(load(model, device=self.device), out, judge)
 
     def _evaluate(self, engine: Asked, out: Path, judge: ClaimJudge | None) -> Evaluation:

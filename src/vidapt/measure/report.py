@@ -38,6 +38,8 @@ def write_report(
     notes: Sequence[str] = (),
     sections: Sequence[Section] = (),
     commands: Sequence[str] = (),
+    lead: Sequence[Section] = (),
+    verdict: str | None = None,
 ) -> None:
     """Write `report.html`.
 
@@ -51,6 +53,8 @@ def write_report(
         notes: What else a reader must know.
         sections: Tables of texts beside the numbers.
         commands: What was typed to get here.
+        lead: Tables that come before all others.
+        verdict: The outcome in a sentence; None takes that of the evaluations.
 
     Raises:
         ConfigError: If there is no evaluation, the evaluations are of different questions, or a clip was not
@@ -66,7 +70,8 @@ def write_report(
         path,
         TEMPLATE,
         title=title or ("Before and after" if len(evaluations) > 1 else "What the model sees"),
-        verdict=numbers.verdict(),
+        verdict=numbers.verdict() if verdict is None else verdict,
+        lead=lead,
         tiles=numbers.tiles(),
         last=last,
         labels=list(evaluations),

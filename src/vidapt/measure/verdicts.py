@@ -113,8 +113,7 @@ class Verdict:
     def from_json(cls, row: Mapping[str, Any]) -> Verdict:
         """Read what `to_json` wrote, or an earlier version of it.
 
-        That knew fewer keys, and called the arm with another clip `shuffled`. `right` is
-        found anew.
+        That knew fewer keys, and called the arm with another clip `shuffled`. `right` is found anew.
         """
         return cls(
             number=int(row["number"]),

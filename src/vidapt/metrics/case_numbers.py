@@ -17,8 +17,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vidapt.metrics.bootstrap import left_out_ratios, resampled_ratios
 from vidapt.metrics.cases import Measure, Terms
-from vidapt.metrics.intervals import RESAMPLES, Interval, interval_of, resampled_ratios
+from vidapt.metrics.intervals import (
+    RESAMPLES,
+    Interval,
+    interval_of,
+    unanimous,
+)
 
 Status = Literal["valid", "refused", "invalid"]
 Floats = NDArray[np.float64]
@@ -210,7 +216,10 @@ def gaps(
     moved, value = second[0] - first[0], (second[1] - first[1])[0]
     found = {}
     for place, measure in enumerate(measures):
-        ends = [_interval(value[3 * place + way], moved[:, 3 * place + way], len(old)) for way in range(3)]
+        ends = [
+            _interval(value[at], moved[:, at], int(((under_old[:, at] > 0) & (under_new[:, at] > 0)).sum()))
+            for at in range(3 * place, 3 * place + 3)
+        ]
         found[measure.name] = Gap(measure, *ends)
     return found
 
@@ -236,10 +245,19 @@ def with_errors(share: Interval, false_yes: float, false_no: float) -> tuple[flo
 def _figures(measures: Sequence[Measure], scored: Sequence[Scored], resamples: int) -> dict[str, Figure]:
     tops, bottoms = _table(measures, scored, (_VALID, _WORST, _BEST), None)
     ratios = _with_means(measures, resampled_ratios(tops, bottoms, resamples))
+    without = _with_means(measures, left_out_ratios(tops, bottoms))
     values = _with_means(measures, _whole(tops, bottoms))[0]
     figures = {}
     for place, measure in enumerate(measures):
-        ends = [_interval(values[3 * place + way], ratios[:, 3 * place + way], len(tops)) for way in range(3)]
+        names = [one.name for one in measures]
+        own = [3 * names.index(name) for name in (measure.mean_of or (measure.name,))]
+        ends = []
+        for way in range(3):
+            at = 3 * place + way
+            sources = int((bottoms[:, [column + way for column in own]] > 0).any(axis=1).sum())
+            one = _interval(values[at], ratios[:, at], sources, without[:, at])
+            whole = one is not None and (measure.low, measure.high) == (0.0, 1.0)
+            ends.append(unanimous(one, sources) if one is not None and whole else one)
         count = sum(_counts(one, measure) for one in scored)
         figures[measure.name] = Figure(measure, count, *ends)
     return figures
@@ -315,8 +333,10 @@ def _with_means(measures: Sequence[Measure], ratios: Floats) -> Floats:
     return ratios
 
 
-def _interval(value: float, resampled: Floats, sources: int) -> Interval | None:
-    return None if np.isnan(value) else interval_of(float(value), resampled, sources)
+def _interval(
+    value: float, resampled: Floats, sources: int, without: Floats | None = None
+) -> Interval | None:
+    return None if np.isnan(value) else interval_of(float(value), resampled, sources, without=without)
 
 
 def _plain(one: Interval) -> dict[str, float]:

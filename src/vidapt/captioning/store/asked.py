@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vidapt.captioning.bulk import BATCH_CLIPS, BATCH_TOKENS
+from vidapt.captioning.bulk import clips_together
 from vidapt.captioning.chunks import Cutting
 from vidapt.captioning.found import readable
 from vidapt.captioning.job import check_cutting
@@ -87,9 +87,8 @@ class Asked:
 
     @property
     def batch(self) -> int:
-        """Clips answered together; every question is a row with a copy of what was read of its clip."""
-        clips = min(BATCH_CLIPS, BATCH_TOKENS // self.engine.clip_tokens)
-        return max(1, clips // len(self.prompts))
+        """Clips answered together."""
+        return clips_together(self.engine, len(self.prompts))
 
     @property
     def told(self) -> dict[str, Any]:

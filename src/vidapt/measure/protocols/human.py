@@ -15,6 +15,7 @@ from vidapt.files import write_text
 from vidapt.measure.protocols.kept import Judged
 from vidapt.metrics.cases import Told
 from vidapt.metrics.corrected import corrected
+from vidapt.metrics.intervals import Interval
 from vidapt.metrics.kappa import cohen_kappa
 from vidapt.metrics.protocols._read import yes_or_no
 
@@ -48,6 +49,11 @@ class Checkable:
         """1 for yes, 0 for no; None without a verdict."""
         pair = self.judged.terms.get(MEASURE)
         return None if pair is None else pair[0]
+
+    @property
+    def guess(self) -> float:
+        """The same, and without a verdict something between: a person's check mends any guess."""
+        return 0.5 if self.said is None else self.said
 
 
 def checkable(protocol: str, model: str, told: Sequence[Told], judged: Sequence[Judged]) -> list[Checkable]:
@@ -127,23 +133,18 @@ def checked(path: Path, found: Sequence[Checkable]) -> dict[str, dict[str, Any]]
         raise ConfigError(path, "is about other answers", "give the table that was made of these")
     told: dict[str, dict[str, Any]] = {}
     for protocol, model, members in _groups(found):
-        pairs = [
-            (one, person[one.key], one.said) for one in members if one.key in person and one.said is not None
-        ]
+        seen = [one for one in members if one.key in person and not one.told.silent]
+        pairs = [(person[one.key], one.said == 1.0) for one in seen if one.said is not None]
         if not pairs:
             continue
         spoken = [one for one in members if not one.told.silent]
-        estimate = corrected(
-            {one.key: one.said for one in spoken if one.said is not None},
-            {one.key: float(said) for one, said, _ in pairs},
-            {one.key: one.told.case.source for one in spoken},
-        )
+        estimate = estimated(spoken, {one.key: float(person[one.key]) for one in seen})
         # Who says nothing is not right, which nobody has to check.
         part = len(spoken) / len(members)
         told.setdefault(protocol, {})[model] = {
-            "checked": len(pairs),
-            "agreement": sum(float(said) == judge for _, said, judge in pairs) / len(pairs),
-            "kappa": cohen_kappa((said, judge == 1.0) for _, said, judge in pairs),
+            "checked": len(seen),
+            "agreement": sum(said == judge for said, judge in pairs) / len(pairs),
+            "kappa": cohen_kappa(pairs),
             "corrected": None
             if estimate is None
             else {
@@ -153,6 +154,17 @@ def checked(path: Path, found: Sequence[Checkable]) -> dict[str, dict[str, Any]]
             },
         }
     return told
+
+
+def estimated(about: Sequence[Checkable], person: Mapping[str, float]) -> Interval | None:
+    """The share that a person would have said yes to, by verdicts on all and what was said of some.
+
+    Args:
+        about: Answers of one model, those without a verdict among them.
+        person: By key, what the person said.
+    """
+    sources = {one.key: one.told.case.source for one in about}
+    return corrected({one.key: one.guess for one in about}, person, sources)
 
 
 def table(told: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:

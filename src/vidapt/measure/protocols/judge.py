@@ -297,7 +297,7 @@ class Asker:
             )
             try:
                 said = await self._desk.ask(int(self._anew.time > 0), asked, step, Tally())
-                return _read(said.text, question)
+                return read_reply(said.text, question)
             except Refused as error:
                 trouble = NoVerdictError("refused", error.found)
             except Failed as error:
@@ -325,7 +325,12 @@ class _Anew:
         """The speaker is closed by itself."""
 
 
-def _read(text: str, question: Question) -> Any:
+def read_reply(text: str, question: Question) -> Any:
+    """What a judge's reply says.
+
+    Raises:
+        NoVerdictError: If that is nothing that was asked for.
+    """
     try:
         found = parsed(text, question.shape)
     except UnreadableError as error:

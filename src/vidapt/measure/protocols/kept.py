@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vidapt.appended import Appended
+from vidapt.errors import FormatError
 from vidapt.metrics.case_numbers import Scored, Status
 from vidapt.metrics.cases import Case
 
@@ -56,10 +59,36 @@ class Verdicts(Appended):
         self._found: dict[str, Judged] = {}
         self._ids: dict[str, str] = {}
         for _, line in self.lines():
-            if isinstance(line, dict) and "settings" in line:
-                self._ids[str(line["settings"])] = str(line.get("judge_id", ""))
-            elif isinstance(line, dict) and (found := _judged(line)) is not None:
-                self._found[str(line["verdict"])] = found
+            self._take(line)
+
+    def _take(self, line: Any) -> None:
+        """What a line says; one that is damaged says nothing."""
+        if isinstance(line, dict) and "settings" in line:
+            self._ids[str(line["settings"])] = str(line.get("judge_id", ""))
+        elif isinstance(line, dict) and (found := _judged(line)) is not None:
+            self._found[str(line["verdict"])] = found
+
+    def add_from(self, path: Path) -> None:
+        """Take over verdicts of another file, which is only read.
+
+        Raises:
+            FormatError: If it holds none.
+        """
+        own = set(self._found)
+        try:
+            lines = [
+                json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()
+            ]
+        except (ValueError, RecursionError) as error:
+            raise FormatError(path, f"holds no verdicts: {error}", "give a verdicts.jsonl") from error
+        for line in lines:
+            if not isinstance(line, dict):
+                continue
+            if "settings" in line:
+                self.note_judge(str(line["settings"]), str(line.get("judge_id", "")))
+            elif line.get("verdict") not in own and _judged(line) is not None:
+                self.write(line)
+                self._take(line)
 
     def get(self, key: str) -> Judged | None:
         """A verdict; None if it was never given."""
@@ -88,6 +117,8 @@ def _judged(line: Mapping[str, Any]) -> Judged | None:
         if status not in ("valid", "refused", "invalid") or not isinstance(line["verdict"], str):
             return None
         terms = {str(name): (float(top), float(bottom)) for name, (top, bottom) in line["terms"].items()}
+        if not all(math.isfinite(one) for pair in terms.values() for one in pair):
+            return None
         shown, reason = dict(line["shown"]), str(line["reason"])
         return Judged(status, terms, shown, reason, bool(line["again"]), str(line["judge"]))
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from vidapt import parts
+from vidapt.curation.ties import sessions
 from vidapt.digests import digest
 from vidapt.errors import ConfigError, nearest
 from vidapt.metrics.cases import Case, CaseProtocol, Posed, Told
@@ -78,7 +79,10 @@ class Planned:
 
 
 def plan_protocols(
-    rows: Sequence[Sample], kinds: Sequence[str], options: Mapping[str, Mapping[str, Any]]
+    rows: Sequence[Sample],
+    kinds: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    by: str | None = None,
 ) -> Planned:
     """Choose protocols and make their questions.
 
@@ -89,6 +93,7 @@ def plan_protocols(
         rows: The test.
         kinds: Protocols that are wanted.
         options: Of protocols, by their names.
+        by: What clips are taken from, where rows name no `source`; see `curation.ties.sessions`.
 
     Raises:
         ConfigError: If there is no such protocol, an option or a column is wrong, or no row is left for one.
@@ -100,6 +105,8 @@ def plan_protocols(
     for kind in options:
         if ":" not in kind and kind not in parts.kinds(FAMILY):
             raise ConfigError(f"protocols.{kind}", "is no protocol", nearest(kind, parts.kinds(FAMILY)))
+    sources, _ = sessions(list(dict.fromkeys(row.media[0] for row in rows if row.media)), by)
+    named_source = {row.id for row in rows if row.facts.get("source")}
     questions = _Questions()
     chosen = []
     for kind in wanted:
@@ -107,8 +114,15 @@ def plan_protocols(
         mine = [row for row in rows if not own[row.id] or kind in own[row.id]]
         about_one = [row for row in mine if len(row.media) == 1]
         if not about_one:
-            raise ConfigError(kind, "no row is left for it", "give it rows that are about one clip each")
-        cases = tuple(part.cases(about_one))
+            raise ConfigError(
+                kind,
+                "no row is for it",
+                "give it rows about one clip each that name it, or no protocol at all",
+            )
+        cases = tuple(
+            case if case.row in named_source else replace(case, source=sources[case.clip])
+            for case in part.cases(about_one)
+        )
         if not cases:
             raise ConfigError(kind, "makes no case of these rows", "see the columns that it needs")
         named = {case.id: tuple(questions.names(kind, case)) for case in cases}

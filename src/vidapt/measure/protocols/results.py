@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from vidapt.measure.protocols.human import HEAD as CHECK_HEAD
@@ -13,7 +14,7 @@ from vidapt.measure.report import Section
 from vidapt.measure.verdicts import BLIND, MODEL, arm_words
 from vidapt.metrics.case_numbers import Figure, Gap, Numbers, Scored, gaps, numbers, with_errors
 from vidapt.metrics.cases import Measure, Told, share
-from vidapt.metrics.intervals import Interval, detectable
+from vidapt.metrics.intervals import RESAMPLES, Interval, detectable
 from vidapt.metrics.text import words
 
 WORDS, EMPTY = Measure("words", better=0, unit="words"), Measure("empty answers", better=-1)
@@ -39,13 +40,21 @@ class Arm:
     length: Mapping[str, Figure] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, measures: Sequence[Measure], told: Sequence[Told], judged: Sequence[Judged]) -> Arm:
+    def of(
+        cls,
+        measures: Sequence[Measure],
+        told: Sequence[Told],
+        judged: Sequence[Judged],
+        *,
+        resamples: int = RESAMPLES,
+    ) -> Arm:
         """Add up.
 
         Args:
             measures: Of the protocol.
             told: What was said to each case, at least one.
             judged: The verdicts on it.
+            resamples: Number of bootstrap resamples.
         """
         scored = tuple(found.of(one.case) for one, found in zip(told, judged, strict=True))
         plain = [
@@ -58,8 +67,8 @@ class Arm:
             for one in told
             if not one.scores
         ]
-        length = numbers((WORDS, EMPTY), plain).figures if plain else {}
-        return cls(scored, numbers(measures, scored), length)
+        length = numbers((WORDS, EMPTY), plain, resamples=resamples).figures if plain else {}
+        return cls(scored, numbers(measures, scored, resamples=resamples), length)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -84,6 +93,7 @@ class Found:
         drift: Why models are not compared; empty if they are.
         errors: How often the judge calls no yes, and yes no, at most, by frozen items; None if unknown.
         checked: What a person's check says, by model.
+        judge: Id of the judge under this protocol: model, prompts, parser and decoding; empty without one.
     """
 
     kind: str
@@ -96,14 +106,15 @@ class Found:
     drift: str = ""
     errors: tuple[float, float] | None = None
     checked: Mapping[str, Any] = field(default_factory=dict)
+    judge: str = ""
 
-    @property
+    @cached_property
     def counting(self) -> tuple[Measure, ...]:
         """Measures for which any case of the test counts."""
         arms = [arms[MODEL].numbers for arms in self.models.values()]
         return tuple(one for one in self.measures if any(arm.figures[one.name].n for arm in arms))
 
-    @property
+    @cached_property
     def differences(self) -> dict[str, dict[str, Gap]]:
         """Of each model but the first from the first; empty where they are not compared."""
         if self.drift or self.versus:
@@ -114,7 +125,7 @@ class Found:
             for name in others
         }
 
-    @property
+    @cached_property
     def seeing(self) -> dict[str, dict[str, Gap]]:
         """What each model has more with the clip than without."""
         return {
@@ -128,6 +139,7 @@ class Found:
         return {
             "purpose": self.purpose,
             "judged": self.judged,
+            "judge_id": self.judge or None,
             "models": {
                 name: {arm: one.to_dict() for arm, one in arms.items()} for name, arms in self.models.items()
             },
@@ -178,32 +190,31 @@ class Found:
 
     def sections(self) -> Iterator[Section]:
         """Tables for a report."""
-        title = f"{self.kind.replace('_', ' ').capitalize()}: {self.purpose}"
         head = ("measure", "n", *self.models)
-        rows = [row[1:] for row in self.rows()]
-        rows += list(self._of_judge())
-        yield Section(title, head, rows)
+        rows = [row[1:] for row in self.rows()] + list(self._of_judge())
+        yield Section(f"{self.purpose[:1].upper()}{self.purpose[1:]} ({self.kind})", head, rows)
         if kinds := list(self._kinds()):
-            yield Section(f"{self.kind.replace('_', ' ').capitalize()}: by kind", ("kind", *head), kinds)
+            yield Section(f"{self.kind}: by kind", ("kind", *head), kinds)
         name, arms = list(self.models.items())[-1]
         if len(arms) > 1:
-            yield Section(
-                f"{self.kind.replace('_', ' ').capitalize()}: controls of {name}",
-                ("measure", *map(arm_words, arms), "gained by looking"),
-                list(self._controls(name, arms)),
-            )
+            columns = ("measure", *map(arm_words, arms), "gained by looking")
+            yield Section(f"{self.kind}: controls of {name}", columns, list(self._controls(name, arms)))
         if self.checked:
-            yield Section(
-                f"{self.kind.replace('_', ' ').capitalize()}: checked by a person",
-                CHECK_HEAD,
-                list(check_table(self.checked)),
-            )
+            yield Section(f"{self.kind}: checked by a person", CHECK_HEAD, list(check_table(self.checked)))
         if self.differences:
-            yield Section(
-                f"{self.kind.replace('_', ' ').capitalize()}: beside {next(iter(self.models))}",
-                ("model", "measure", "difference", "95 % interval", "could tell", "so"),
-                list(self._compared()),
-            )
+            columns = ("model", "measure", "difference", "95 % interval", "could tell", "so")
+            yield Section(f"{self.kind}: beside {next(iter(self.models))}", columns, list(self._compared()))
+
+    def verdict(self) -> str:
+        """The outcome in a sentence: the first measure of all models, and what may be said of it."""
+        measure = self.counting[0] if self.counting else self.measures[0]
+        said = []
+        for name, arms in self.models.items():
+            value = arms[MODEL].numbers.figures[measure.name].value
+            gap = self.differences.get(name, {}).get(measure.name)
+            number = "unknown" if value is None else f"{_number(value.value, measure)}{_SIGN[measure.unit]}"
+            said.append(f"{name} {number}{'' if gap is None else f' ({gap.words})'}")
+        return f"{self.kind}, {measure.name}: {', '.join(said)}"
 
     def _of_judge(self) -> Iterator[list[str]]:
         """How the judge fared, and what may follow from it."""
@@ -282,6 +293,12 @@ class Found:
                 "controls) are in no number; the bounds say what the numbers would be had all of them been "
                 "the worst, or the best, that a verdict can be."
             )
+        told = sum(len(self.counting) for _ in self.differences)
+        if told > 1:
+            yield (
+                f"{name}: {told} differences are told, each by an interval of its own. Of twenty that are "
+                "none, one is told as a difference."
+            )
         if self.errors is not None:
             yield (
                 f"{name}: by frozen items whose verdicts are known, the judge calls at most "
@@ -314,12 +331,22 @@ def _cell(figure: Figure | None) -> str:
     return f"{_number(one.value, measure)} ({_number(one.low, measure)} to {_number(one.high, measure)})"
 
 
+_SIGN = {"percent": " %", "points": "", "words": ""}
+
+
 def _number(value: float, measure: Measure) -> str:
-    return f"{100 * value:.1f}" if measure.unit == "percent" else f"{value:.2f}"
+    shown = f"{100 * value:.1f}" if measure.unit == "percent" else f"{value:.2f}"
+    return shown.replace("-", "−")
 
 
 def _plus(value: float, measure: Measure) -> str:
-    return f"{100 * value:+.1f}" if measure.unit == "percent" else f"{value:+.2f}"
+    # What is shown as zero is never minus zero.
+    shown = (
+        f"{round(100 * value, 1) + 0.0:+.1f}"
+        if measure.unit == "percent"
+        else f"{round(value, 2) + 0.0:+.2f}"
+    )
+    return shown.replace("-", "−")
 
 
 def _signed(one: Interval, measure: Measure) -> str:

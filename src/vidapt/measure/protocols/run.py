@@ -32,6 +32,9 @@ from vidapt.measure.sections import Section as PlainSection
 from vidapt.measure.verdicts import CONTROL_ARMS, METRICS, MODEL
 from vidapt.metrics.cases import Told
 
+_IN_VERDICT = 3
+"""Protocols that the first sentence of a report tells of."""
+
 _EXAMPLE = "judge:\n    url: http://localhost:8000\n    model: NAME"
 
 
@@ -43,7 +46,7 @@ class Wanted:
         kinds: Protocols by name; empty takes those that the rows name.
         judge: File about the judge and about options; None where no judge is needed.
         offline: Whether only verdicts are used that were given before.
-        verdicts: File with verdicts that were given elsewhere; None is the one in the folder.
+        verdicts: File with verdicts that were given elsewhere, which are taken over; None for none.
         check: CSV file for a person: made where there is none, read where there is one; None for no check.
         check_count: How many answers it asks about.
     """
@@ -119,25 +122,25 @@ def evaluate_protocols(models: Sequence[str | Path], asking: Asking, wanted: Wan
     """
     rows = read_test(asking.data, asking.kind, asking.media_root)
     settings = Judging() if wanted.judge is None else read_judging(wanted.judge)
-    plan = plan_protocols(rows, wanted.kinds, settings.protocols)
+    plan = plan_protocols(rows, wanted.kinds, settings.protocols, asking.by)
     names = model_names(models)
     _check(plan, names, settings, wanted)
     folders = {name: out if len(names) == 1 else out / name for name in names}
     asking = replace(asking, given=plan.samples)
-    evaluations = {
-        name: asking.of(model, folders[name], name) for name, model in names.items() if plan.samples
-    }
-    scores = {
-        name: {
-            one.kind: score_cases(model, one.cases, asking, folders[name])
-            for one in plan.chosen
-            if one.scored
-        }
-        for name, model in names.items()
-    }
     with ExitStack() as stack:
         bench = _bench(stack, plan, settings, wanted, out)
         readings = stack.enter_context(Readings(out / READINGS))
+        evaluations = {
+            name: asking.of(model, folders[name], name) for name, model in names.items() if plan.samples
+        }
+        scores = {
+            name: {
+                one.kind: score_cases(model, one.cases, asking, folders[name])
+                for one in plan.chosen
+                if one.scored
+            }
+            for name, model in names.items()
+        }
         work = _Work(evaluations, scores, bench, readings, asking, folders)
         found = {one.kind: work.carry_out(one) for one in plan.chosen}
         judge = _about(bench)
@@ -198,11 +201,13 @@ def _bench(stack: ExitStack, plan: Planned, settings: Judging, wanted: Wanted, o
         raise ConfigError(
             wanted.verdicts, "there is no such file", "give the verdicts.jsonl of an evaluation"
         )
-    verdicts = stack.enter_context(Verdicts(wanted.verdicts or out / VERDICTS))
+    verdicts = stack.enter_context(Verdicts(out / VERDICTS))
+    if wanted.verdicts is not None and wanted.verdicts.resolve() != (out / VERDICTS).resolve():
+        verdicts.add_from(wanted.verdicts)
     if not plan.judged:
         return Bench(verdicts, None, None, "")
     described = digest(
-        settings.model_dump(mode="json", exclude={"budget", "give_up", "protocols", "drift"}), 24
+        settings.model_dump(mode="json", exclude={"budget", "give_up", "protocols", "drift", "frozen"}), 24
     )
     if wanted.offline:
         known = verdicts.judge_of(described)
@@ -271,6 +276,7 @@ class _Work:
             versus=one.versus,
             drift=drift,
             errors=errors,
+            judge=digest([self.bench.judge_id, one.identity], 16) if one.part.judged else "",
         )
 
     def _temperature(
@@ -280,7 +286,7 @@ class _Work:
         if not one.part.judged or self.bench.settings is None:
             return "", None
         if self.bench.judge is not None and any(map(self.bench.lacks, due.values())):
-            take_reading(self.bench.judge, one, self.readings, self.asking.report)
+            take_reading(self.bench.judge, one, self.readings, self.bench.settings.frozen, self.asking.report)
         found = state(self.bench, one, self.readings, self.bench.settings.drift)
         return found.drift, found.errors
 
@@ -372,24 +378,31 @@ def judge_line(judge: Mapping[str, Any]) -> str:
 
 
 def _write_report(measured: Measured, out: Path, last: str | Path) -> None:
-    sections = [section for one in measured.found.values() for section in one.sections()]
+    lead = [section for one in measured.found.values() for section in one.sections()]
     notes = [note for one in measured.found.values() for note in one.notes()]
     if measured.judge:
         notes.append(f"Judge: {judge_line(measured.judge)}.")
+    told = "; ".join(one.verdict() for one in list(measured.found.values())[:_IN_VERDICT])
+    verdict = f"{told[:1].upper()}{told[1:]}."
     path = out / "report.html"
     if not measured.evaluations:
-        plain = [
-            PlainSection(one.title, tables=[PlainTable(one.title, one.columns, one.rows)]) for one in sections
-        ]
-        first = next(iter(measured.found.values()))
-        verdict = f"{first.purpose[:1].upper()}{first.purpose[1:]}."
-        write_sections(path, " · ".join(first.models), verdict, plain, notes=notes)
+        plain = [PlainSection(one.title, tables=[PlainTable("", one.columns, one.rows)]) for one in lead]
+        models = next(iter(measured.found.values())).models
+        write_sections(path, " · ".join(models), verdict, plain, notes=notes)
         return
+    sections = []
     if len(measured.evaluations) > 1:
         rows = [one.row() for one in paired(measured.evaluations)]
-        sections.append(
-            Section(f"Beside {next(iter(measured.evaluations))}, by plain comparison", HEAD, rows)
-        )
+        first = next(iter(measured.evaluations))
+        sections.append(Section(f"Beside {first}, by plain comparison", HEAD, rows))
     run = Path(last) if (Path(last) / "run.json").is_file() else None
-    title = " · ".join(measured.evaluations)
-    write_report(path, measured.evaluations, title=title, run=run, sections=sections, notes=notes)
+    write_report(
+        path,
+        measured.evaluations,
+        title=" · ".join(measured.evaluations),
+        run=run,
+        sections=sections,
+        notes=notes,
+        lead=lead,
+        verdict=verdict,
+    )

@@ -25,6 +25,7 @@ class Judging(Strict):
         tries: How often a question is put in all, where a reply is refused or cannot be read.
         budget: Where it stops.
         give_up: Questions in a row that come to nothing before all ends.
+        frozen: Items with known verdicts that are judged each time, to see whether the judge has changed.
         drift: Share of frozen items whose verdicts may have changed since they were first judged.
         protocols: Options of protocols, by their names.
     """
@@ -36,6 +37,7 @@ class Judging(Strict):
     tries: int = Field(3, ge=1, le=10)
     budget: Budget = Budget()
     give_up: int = Field(8, ge=1, le=1000)
+    frozen: int = Field(50, ge=0, le=50)
     drift: float = Field(0.1, ge=0, le=1)
     protocols: dict[str, dict[str, Any]] = Field({})
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -107,27 +108,58 @@ class Readings(Appended):
         self._all.append(one)
 
 
-def take_reading(judge: Asker, chosen: Chosen, readings: Readings, report: Reporter) -> None:
-    """Have the frozen items judged anew, and keep what came of it.
+def take_reading(judge: Asker, chosen: Chosen, readings: Readings, count: int, report: Reporter) -> None:
+    """Have frozen items judged anew, and keep what came of it.
+
+    Args:
+        judge: Who judges.
+        chosen: The protocol.
+        readings: Of the folder.
+        count: How many items, evenly spread over all; with 0 nothing is done.
+        report: Shows progress.
 
     Raises:
         VidaptError: If no question will be answered any more, or the budget is spent.
         KeyboardInterrupt: Once what was under way is answered.
     """
+    if not count:
+        return
     name = _name(chosen)
-    due = list(_due(chosen))
-    found: dict[str, Judged] = {}
+    values: dict[str, Mapping[str, float]] = {}
 
-    async def one(each: Due) -> None:
-        found[each.told.case.row] = await verdict(judge, each, judge.id)
-        report(f"{chosen.kind}: frozen items", len(found), len(due))
+    async def work() -> None:
+        def told(done: int) -> None:
+            report(f"{chosen.kind}: frozen items", done, count)
+
+        values.update(await verdicts_on_items(judge, chosen, count, told))
 
     judge.anew(len(readings.of(judge.id, name)) + 1)
     try:
-        judge.work([partial(one, each) for each in due])
+        judge.work([work])
     finally:
         judge.anew(0)
-    readings.add(Reading(judge.id, name, {row: _values(one) for row, one in sorted(found.items())}))
+    readings.add(Reading(judge.id, name, values))
+
+
+async def verdicts_on_items(
+    judge: Asker, chosen: Chosen, count: int, tell: Callable[[int], None] = lambda _: None
+) -> dict[str, Mapping[str, float]]:
+    """What a judge says of frozen items, by their ids; an item without a verdict has no measures.
+
+    Args:
+        judge: Who judges.
+        chosen: The protocol.
+        count: How many items, evenly spread over all.
+        tell: Told after each how many are done.
+    """
+    found: dict[str, Mapping[str, float]] = {}
+
+    async def one(each: Due) -> None:
+        found[each.told.case.row] = _values(await verdict(judge, each, judge.id))
+        tell(len(found))
+
+    await asyncio.gather(*map(one, _due(chosen, count)))
+    return dict(sorted(found.items()))
 
 
 def state(bench: Bench, chosen: Chosen, readings: Readings, most: float) -> State:
@@ -144,19 +176,20 @@ def state(bench: Bench, chosen: Chosen, readings: Readings, most: float) -> Stat
         return State("", None, 0, 0)
     first, last = taken[0].values, taken[-1].values
     measures = {measure.name: measure for measure in chosen.part.measures}
-    changed = sum(_differ(first.get(row, {}), last.get(row, {}), measures) for row in first)
+    both = first.keys() & last.keys()
+    changed = sum(_differ(first[row], last[row], measures) for row in both)
     drift = ""
-    if changed > most * len(first):
+    if changed > most * len(both):
         drift = (
-            f"The judge has drifted: of {len(first)} frozen items {changed} have another verdict than when "
+            f"The judge has drifted: of {len(both)} frozen items {changed} have another verdict than when "
             "they were first judged in this folder, so that verdicts of before and now cannot be held "
             "against each other; evaluate all models anew in another folder."
         )
-    return State(drift, _errors(last), changed, len(first))
+    return State(drift, errors_of(last), changed, len(both))
 
 
-def _errors(values: Values) -> tuple[float, float] | None:
-    """How often a judge errs at most, by the items on which it gives a verdict of yes or no."""
+def errors_of(values: Values) -> tuple[float, float] | None:
+    """How often a judge calls no yes, and yes no, at most, by verdicts on frozen items; None without any."""
     wrong, count = {"yes": 0, "no": 0}, {"yes": 0, "no": 0}
     for sample, right in items():
         said = values.get(sample.id, {}).get("accuracy")
@@ -168,8 +201,9 @@ def _errors(values: Values) -> tuple[float, float] | None:
     return error_bound(wrong["no"], count["no"]), error_bound(wrong["yes"], count["yes"])
 
 
-def _due(chosen: Chosen) -> Iterator[Due]:
-    samples = [sample for sample, _ in items()]
+def _due(chosen: Chosen, count: int) -> Iterator[Due]:
+    every = items()
+    samples = [every[place * len(every) // count][0] for place in range(count)]
     said = {sample.id: str(sample.facts["said"]) for sample in samples}
     plain = [replace(sample, facts={}) for sample in samples]
     for case in chosen.part.cases(plain):
