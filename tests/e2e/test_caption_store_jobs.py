@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from vidapt.captioning.rows import read_rows
 from vidapt.captioning.store.work import caption_store
 from vidapt.cli import app
+from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.models.generate import Decoding
@@ -74,6 +75,17 @@ def test_what_is_drawn_by_chance_does_not_depend_on_names(
     (alone,) = run(engine, tmp_path / "other", tmp_path / "one", decoding=warm)
     rows = run(engine, clips, tmp_path / "all", decoding=warm)
     assert alone["caption"] == next(row["caption"] for row in rows if row["content"] == alone["content"])
+
+
+def test_several_captions_of_a_clip_stand_in_its_row(engine: Engine, clips: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"n": 3, "diversity": "plain"}
+    rows = run(engine, clips, tmp_path / "store", **options)
+    done = [row for row in rows if row["status"] == "done"]
+    assert all(len(row["captions"]) == len(row["prompts"]) == 3 for row in done)
+    assert any(len(set(row["captions"])) > 1 for row in done)
+    assert rows == run(engine, clips, tmp_path / "other", batch=5, **options)
+    with pytest.raises(ConfigError, match="--n"):
+        run(engine, clips, tmp_path / "third", prompts=["a?", "b?"], **options)
 
 
 def test_stretches_of_films_have_rows_of_their_own(engine: Engine, tmp_path: Path) -> None:

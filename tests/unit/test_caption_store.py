@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -458,6 +461,32 @@ def test_outputs_that_cannot_be_written_are_refused_before_work(
     with pytest.raises(ConfigError, match=match):
         run(clips, tmp_path / "store", outputs=[tmp_path / name])
     assert not (tmp_path / "store").exists()
+
+
+def test_a_rate_is_for_folders_of_pictures(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--fps"):
+        run(clips, tmp_path / "store", fps=5.0)
+    for number in range(3):
+        write(tmp_path / "pictures" / "one" / f"{number}.png", b"picture")
+    run(tmp_path / "pictures", tmp_path / "store", fps=5.0, albums=True)
+    (row,) = rows_of(tmp_path / "store")
+    assert (row["clip"], row["status"], row["stamp"]) == ("one", "done", "")
+    run(tmp_path / "pictures", tmp_path / "store", fps=2.0, albums=True)
+    assert rows_of(tmp_path / "store")[0]["key"] != row["key"]
+
+
+def test_lance_is_given_all_rows(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_dataset(data: pa.RecordBatchReader, uri: str, *, mode: str) -> None:
+        assert mode == "overwrite"
+        pq.write_table(data.read_all(), Path(uri) / "data.parquet")
+
+    fake = ModuleType("lance")
+    vars(fake)["write_dataset"] = write_dataset
+    fake.__spec__ = ModuleSpec("lance", None)
+    monkeypatch.setitem(sys.modules, "lance", fake)
+    done = run(clips, tmp_path / "store", outputs=[tmp_path / "all.lance"])
+    assert done.outputs[-1] == tmp_path / "all.lance"
+    assert pq.read_table(tmp_path / "all.lance" / "data.parquet").to_pylist() == rows_of(tmp_path / "store")
 
 
 # ------------------------------------------------------------------ answers of a schema

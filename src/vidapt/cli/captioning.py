@@ -119,18 +119,14 @@ def caption(
             "chunk": chunk,
             "overlap": overlap,
             "workers": workers,
+            "n": n,
+            "diversity": diversity,
         }
         if stored:
-            if n != 1 or diversity is not None:
-                raise ConfigError(
-                    "--n",
-                    "is for a single file of captions",
-                    "give FILE.jsonl as --out; in a folder ask several",
-                )
             how |= _for_store(out, prompts, shard, to or [], schema, dedup=dedup, overwrite=overwrite)
         else:
             _check_file(out, prompts, {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema})
-            how |= {"prompt": prompts[0], "overwrite": overwrite, "n": n, "diversity": diversity}
+            how |= {"prompt": prompts[0], "overwrite": overwrite}
         from vidapt.models.generate import Decoding
 
         engine = _engine(model, device, dtype, bits)

@@ -15,8 +15,9 @@ from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, empty_row
 from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.shard import Piece
 from vidapt.digests import digest
-from vidapt.errors import ConfigError, VidaptError
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.inference.engine import Engine
+from vidapt.inference.several import Several
 from vidapt.inference.watch import SeenClip
 from vidapt.metrics.spans import shifted
 from vidapt.models.generate import Answer, Decoding
@@ -29,7 +30,7 @@ class Said:
 
     Attributes:
         answers: One for each question.
-        asked: What each was in answer to, which is the question or, once, what mends an answer.
+        asked: What each is an answer to.
     """
 
     answers: tuple[Answer, ...]
@@ -46,6 +47,7 @@ class Asked:
         decoding: How tokens are chosen.
         cutting: How films are cut; None leaves them whole.
         schema: What answers are to be, if they are to be JSON.
+        several: How several answers to one question come to differ; None is one answer to each.
         text_tokens: Length of the longest question.
         settings: Hash of all of these.
         folder: Where the names of clips begin.
@@ -56,6 +58,7 @@ class Asked:
     decoding: Decoding
     cutting: Cutting | None
     schema: Schema | None
+    several: Several | None
     text_tokens: int
     settings: str
     folder: str
@@ -69,26 +72,33 @@ class Asked:
         cutting: Cutting | None,
         schema: Schema | None,
         folder: str,
+        several: Several | None = None,
     ) -> Asked:
         """Settle what is the same for all clips.
 
         Raises:
-            ConfigError: If no question is asked, one is asked twice, or films cannot be cut for this model.
+            ConfigError: If no question is asked, one is asked twice, films cannot be cut for this model, or
+                several answers are wanted to several questions, or with captions of other clips before them.
             BudgetError: If a question is longer than the model reads.
         """
         if not prompts or len(set(prompts)) < len(prompts):
             found = "no question is asked" if not prompts else "a question is asked twice"
             raise ConfigError("--prompt", found, "ask each question once")
+        if several is not None and len(prompts) > 1:
+            raise ConfigError("--n", "several questions are asked already", "ask one, or leave it out")
+        if several is not None and several.bank is not None:
+            raise ConfigError("--diversity", "shows other captions, which a folder cannot", "write to a file")
         check_cutting(engine, cutting)
-        how = [decoding.settings, cutting and cutting.settings, schema and schema.value, engine.side]
+        own = decoding.settings if several is None else several.settings
+        how = [own, cutting and cutting.settings, schema and schema.value, engine.side]
         settings = digest([engine.fingerprint, list(prompts), *how])
-        tokens = max(map(engine.text_tokens, prompts))
-        return cls(engine, tuple(prompts), decoding, cutting, schema, tokens, settings, folder)
+        tokens = several.text_tokens if several else max(map(engine.text_tokens, prompts))
+        return cls(engine, tuple(prompts), decoding, cutting, schema, several, tokens, settings, folder)
 
     @property
     def batch(self) -> int:
         """Clips answered together."""
-        return clips_together(self.engine, len(self.prompts))
+        return clips_together(self.engine, self.several.n if self.several else len(self.prompts))
 
     @property
     def told(self) -> dict[str, Any]:
@@ -97,7 +107,7 @@ class Asked:
             "model": self.engine.name,
             "model_hash": self.engine.fingerprint,
             "prompts": list(self.prompts),
-            "decoding": self.decoding.settings,
+            "decoding": self.several.settings if self.several else self.decoding.settings,
             "cut": self.cutting and self.cutting.settings,
             "schema": self.schema and self.schema.value,
         }
@@ -112,7 +122,7 @@ class Asked:
 
         An answer that is not of the schema is asked for once more, with what is wrong with it.
         """
-        said = self._answers([(one, self.prompts) for one in sound])
+        said = self._several(sound) if self.several else self._answers([(one, self.prompts) for one in sound])
         if self.schema is None:
             return said
         return [
@@ -133,6 +143,19 @@ class Asked:
             Said(tuple(answers), tuple(prompts)) for answers, (_, prompts) in zip(found, asked, strict=True)
         ]
 
+    def _several(self, sound: Sequence[SeenClip]) -> list[Said | VidaptError]:
+        assert self.several is not None
+        try:
+            found = self.several.replies(self.engine, [(one,) for one in sound])
+        except VidaptError as error:
+            return [error] if len(sound) == 1 else [self._several([one])[0] for one in sound]
+        return [
+            one
+            if isinstance(one, BrokenClip)
+            else Said(tuple(reply.answer for reply in one), tuple(reply.question for reply in one))
+            for one in found
+        ]
+
     def _mended(self, clip: SeenClip, said: Said) -> Said | VidaptError:
         assert self.schema is not None
         wrong = {
@@ -143,7 +166,7 @@ class Asked:
         if not wrong:
             return said
         again = [
-            self.schema.once_more(self.prompts[at], self.engine.text(said.answers[at]), reason)
+            self.schema.once_more(said.asked[at], self.engine.text(said.answers[at]), reason)
             for at, reason in wrong.items()
         ]
         (mended,) = self._answers([(clip, again)])
@@ -152,9 +175,8 @@ class Asked:
         for answer in mended.answers:
             if reason := self.schema.mistake(self.engine.text(answer)):
                 return VidaptError("--schema", f"twice the answer is not of the schema: {reason}")
-        new = dict(zip(wrong, zip(mended.answers, mended.asked, strict=True), strict=True))
-        pairs = [new.get(at, pair) for at, pair in enumerate(zip(said.answers, said.asked, strict=True))]
-        return Said(tuple(answer for answer, _ in pairs), tuple(asked for _, asked in pairs))
+        new = dict(zip(wrong, mended.answers, strict=True))
+        return Said(tuple(new.get(at, one) for at, one in enumerate(said.answers)), said.asked)
 
     def row(self, piece: Piece, seen: SeenClip, said: Said, seconds: float) -> dict[str, Any]:
         """The row of a clip that was captioned, with times in its captions as the file counts them.
@@ -175,6 +197,7 @@ class Asked:
             "status": DONE,
             "caption": texts[0],
             "captions": texts,
+            "prompts": list(said.asked),
             "frames": [round(moment, 6) for moment in seen.times_s],
             "visual_tokens": len(seen.tokens),
             "text_tokens": self.text_tokens,

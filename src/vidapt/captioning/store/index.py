@@ -67,7 +67,7 @@ def write_index(path: Path, listing: Listing, shard: int, report: Reporter) -> s
         What tells the list from any other.
 
     Raises:
-        ConfigError: If there is no input at all.
+        ConfigError: If there is no input at all, or a rate is given that none would have.
         FormatError: If a source cannot be read.
     """
     digest, count = hashlib.sha256(), 0
@@ -91,6 +91,10 @@ def write_index(path: Path, listing: Listing, shard: int, report: Reporter) -> s
             ", ".join(map(str, listing.sources)),
             f"no clip is here{others}",
             "give videos or pictures, a folder with some, a list or a tar file",
+        )
+    if listing.fps is not None and not listing.rated:
+        raise ConfigError(
+            "--fps", "no clip is a folder of pictures", "leave it out, or give --albums as well"
         )
     return digest.hexdigest()[:24]
 

@@ -78,6 +78,7 @@ class Listing:
         fps: Pictures per second of such folders.
         dedup: Clips that show the same as another one are marked.
         ignored: Files that were no clips, by suffix, and inputs that were named before, as `repeated`.
+        rated: Whether `fps` was of use.
     """
 
     sources: Sequence[Path]
@@ -85,6 +86,7 @@ class Listing:
     fps: float | None = None
     dedup: bool = False
     ignored: Counter[str] = field(default_factory=Counter)
+    rated: bool = False
 
     @property
     def said(self) -> list[object]:
@@ -124,6 +126,7 @@ class Listing:
         found = Found()
         for clip in clips_in(root, found, albums=self.albums):
             rated = self.fps is not None and clip.path.is_dir()
+            self.rated |= rated
             yield Input.of(replace(clip, rate=self.fps) if rated else clip)
         for name, reason in found.unreadable.items():
             yield Input(name, str(root.absolute() / name), wrong=reason, error="OSError")

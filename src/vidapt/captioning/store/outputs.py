@@ -27,6 +27,9 @@ ALWAYS = "captions.parquet"
 
 _LANCE = ".lance"
 
+_TOGETHER = 32
+"""Parts that make a row group: what a file's end says of each group is held until then."""
+
 
 def check_outputs(out: Path, outputs: Sequence[Path]) -> None:
     """Refuse files that could not be written at the end of a job.
@@ -89,8 +92,8 @@ def join(out: Path, job: StoredJob, outputs: Sequence[Path], report: Reporter) -
 def _parquet(path: Path, parts: Sequence[Path]) -> int:
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, ROWS) as writer:
-            for part in parts:
-                writer.write_table(_table(part))
+            for start in range(0, len(parts), _TOGETHER):
+                writer.write_table(pa.concat_tables(map(_table, parts[start : start + _TOGETHER])))
 
     write_file(path, write)
     return 0

@@ -25,7 +25,9 @@ from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.shard import Piece, Shard, shards_of
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.files import check_folder
+from vidapt.inference.diversity import PLAIN, Diversity
 from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.several import Several
 from vidapt.inference.watch import SeenClip
 from vidapt.locks import TakenError
 from vidapt.models.generate import Decoding
@@ -90,6 +92,8 @@ def caption_store(
     *,
     prompts: Sequence[str] = (CAPTION_PROMPT,),
     decoding: Decoding | None = None,
+    n: int = 1,
+    diversity: str | Path | Diversity | None = None,
     schema: Schema | None = None,
     part: tuple[int, int] = (1, 1),
     outputs: Sequence[Path] = (),
@@ -116,6 +120,8 @@ def caption_store(
         out: The folder.
         prompts: What the model is asked about each clip; all behind one copy of what it sees.
         decoding: How tokens are chosen; None is greedy.
+        n: Captions of each clip, in its one row; of its decoding then only `max_new_tokens` counts.
+        diversity: How these come to differ, as `inference.diversity` has it.
         schema: What answers are to be, if they are to be JSON.
         part: `(i, n)`: work on every n-th shard from the i-th on, counted from 1.
         outputs: Files that all rows are joined into beside `captions.parquet`; see `outputs.join`.
@@ -140,13 +146,17 @@ def caption_store(
     refuse_others(out)
     check_folder(out)
     check_outputs(out, outputs)
+    several, chosen = None, decoding or Decoding()
+    if n != 1 or diversity is not None:
+        several = Several.of(engine, prompts[0], n, diversity or PLAIN, chosen.max_new_tokens)
     asked = Asked.of(
         engine,
         prompts,
-        decoding or Decoding(),
+        chosen,
         Cutting.of(chunk, overlap),
         schema,
         folder_of(given[0] if len(given) == 1 else given),
+        several,
     )
     listing = Listing(given, albums, fps, dedup)
     alone = part == (1, 1)
