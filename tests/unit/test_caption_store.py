@@ -566,6 +566,10 @@ def test_kept_rows_are_found_by_key_and_stamp(clips: Path, tmp_path: Path) -> No
     assert "0" * 24 not in kept
     assert kept.content("0" * 24) is None
     assert "0" * 24 not in Kept()
+    job.parts[0].unlink()
+    assert sum(row["key"] in Kept(job.parts) for row in rows) == CLIPS - SHARD
+    missing = [*job.parts, job.folder / "rows" / "000009.parquet"]
+    assert rows[-1]["key"] in Kept(missing), "parts may be removed while they are read"
 
 
 def test_the_stub_is_asked_as_the_engine_is() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,7 +118,11 @@ def jobs_of(out: Path) -> list[StoredJob]:
     folder = out / _JOBS
     if not folder.is_dir():
         return []
-    found = [StoredJob(one) for one in folder.iterdir() if (one / _JOB).is_file() and one.name[0] != "."]
+    found = []
+    for one in folder.iterdir():
+        if one.name[0] != "." and (one / _JOB).is_file():
+            with suppress(FileNotFoundError):  # a later job of its request has just taken its rows over
+                found.append(StoredJob(one))
     return sorted(found, key=lambda job: (job.plan.request, job.number))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidapt.captioning.store.rows import DONE
@@ -57,19 +59,23 @@ class Kept:
 
 
 def _columns(parts: list[Path]) -> tuple[np.ndarray, ...]:
-    """[N] keys, stamps and contents of all rows, and their places; -1 where a row has no captions."""
-    counts = [pq.read_metadata(path).num_rows for path in parts]
-    texts = [np.empty(sum(counts), _HASH) for _ in _COLUMNS[:3]]
-    places = np.empty(sum(counts), np.int64)
-    start = 0
-    for number, (path, count) in enumerate(zip(parts, counts, strict=True)):
-        table, own = pq.read_table(path, columns=_COLUMNS), slice(start, start + count)
-        for column, name in zip(texts, _COLUMNS[:3], strict=True):
-            column[own] = [bytes.fromhex(text) for text in table[name].to_pylist()]
-        done = np.array([status == DONE for status in table["status"].to_pylist()])
-        places[own] = np.where(done, number * _MOST + np.arange(count), -1)
-        start += count
-    return *texts, places
+    """[N] keys, stamps and contents of all rows, and their places; -1 where a row has no captions.
+
+    A job that is finished may remove an earlier one's parts meanwhile; they count as empty.
+    """
+    found: list[tuple[np.ndarray, ...]] = []
+    for number, path in enumerate(parts):
+        with contextlib.suppress(FileNotFoundError):
+            table = pq.read_table(path, columns=_COLUMNS)
+            done = np.array([status == DONE for status in table["status"].to_pylist()], bool)
+            places = np.where(done, number * _MOST + np.arange(len(table)), -1)
+            found.append((*(_hashes(table[name]) for name in _COLUMNS[:3]), places))
+    empty = (*(np.empty(0, _HASH) for _ in _COLUMNS[:3]), np.empty(0, np.int64))
+    return tuple(np.concatenate(each) for each in zip(empty, *found, strict=True))
+
+
+def _hashes(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array([bytes.fromhex(text) for text in column.to_pylist()], _HASH)
 
 
 def _find(ordered: np.ndarray, text: str) -> int | None:
