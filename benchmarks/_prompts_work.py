@@ -25,7 +25,7 @@ PROMPTS = (
 
 
 def prompts(folder: Path) -> dict[str, Any]:
-    """CPU seconds with one question, with four in one store, and with four one after another.
+    """CPU seconds with one question, and with four in one store.
 
     Args:
         folder: Where clips, the model and the stores lie.
@@ -39,16 +39,12 @@ def prompts(folder: Path) -> dict[str, Any]:
 
 def _compared(engine: Engine, clips: Path, folder: Path, length: int) -> dict[str, Any]:
     """Of answers of one length."""
-    arms = {"one": [PROMPTS[:1]], "four": [PROMPTS], "four_apart": [(one,) for one in PROMPTS]}
+    arms = {"one": PROMPTS[:1], "four": PROMPTS}
     took: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(ROUNDS):
-        for name, stores in arms.items():
-            outs = (folder / f"{length}-{number}-{name}-{at}" for at in range(len(stores)))
-            each = zip(outs, stores, strict=True)
-            took[name].append(sum(_seconds(engine, clips, out, asked, length) for out, asked in each))
-    best = {name: min(values) for name, values in took.items()}
-    ratios = {f"{name}_by_one": best[name] / best["one"] for name in ("four", "four_apart")}
-    return {"cpu_seconds": took, **ratios}
+        for name, asked in arms.items():
+            took[name].append(_seconds(engine, clips, folder / f"{length}-{number}-{name}", asked, length))
+    return {"cpu_seconds": took, "four_by_one": min(took["four"]) / min(took["one"])}
 
 
 def _seconds(engine: Engine, clips: Path, out: Path, asked: Any, length: int) -> float:
