@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any, Self
 
 from vidapt.files import disk_errors
 from vidapt.locks import owned
+
+_SEAL = 9
+"""Bytes in front of a sealed line."""
 
 
 class Appended:
@@ -61,7 +65,7 @@ class Appended:
         Raises:
             VidaptError: If the disk is full.
         """
-        text = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        text = self._encoded(line)
         start, left = self._end, text
         with disk_errors(self.path):
             while left:
@@ -75,12 +79,12 @@ class Appended:
         with os.fdopen(os.dup(self._file), "rb") as file:
             file.seek(0)
             for line in file:
-                yield (start, len(line)), _value(line)
+                yield (start, len(line)), self._value(line)
                 start += len(line)
 
     def at(self, place: tuple[int, int]) -> Any:
         """The line at a place that `write` or `lines` gave; None if it is damaged."""
-        return _value(os.pread(self._file, place[1], place[0]))
+        return self._value(os.pread(self._file, place[1], place[0]))
 
     @property
     def there(self) -> bool:
@@ -116,9 +120,23 @@ class Appended:
         os.ftruncate(self._file, whole)
         return whole
 
+    def _encoded(self, line: Any) -> bytes:
+        return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
-def _value(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    def _value(self, line: bytes) -> Any:
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+
+
+class Sealed(Appended):
+    """JSON lines that begin with the CRC-32 of the rest, in eight hex digits: a damaged one is None."""
+
+    def _encoded(self, line: Any) -> bytes:
+        text = super()._encoded(line)
+        return b"%08x %s" % (zlib.crc32(text), text)
+
+    def _value(self, line: bytes) -> Any:
+        seal, text = line[:_SEAL], line[_SEAL:]
+        return super()._value(text) if seal == b"%08x " % zlib.crc32(text) else None

@@ -134,7 +134,7 @@ def caption_folder(
         way, length = diversity_of(diversity or PLAIN), chosen.max_new_tokens
         if way.cues is not None:
             sessions(found.clips, way.cues.by)  # before a clip is looked at
-        several = Several.of(engine, prompt, n, way, length, workers=_workers(workers), report=report)
+        several = Several.of(engine, prompt, n, way, length, workers=cores(workers), report=report)
     job = Job.of(engine, prompt, chosen, cutting, folder_of(source), several)
     with Journal(_beside(out, "partial")) as journal:
         _check_journal(journal, job, overwrite=overwrite)
@@ -143,7 +143,7 @@ def caption_folder(
         pieces = _pieces(found, job, journal, workers, report)
         if not overwrite:
             refuse_namesakes(out, [*old, *journal.rows.values()], pieces.keys, job.folder, pieces.films)
-        _caption(job, pieces, old, journal, batch or _batch(engine, n), workers, report)
+        _caption(job, pieces, old, journal, batch or clips_together(engine, n), workers, report)
         rows, broken = _outcome(job, pieces, old, journal)
         _commit(out, rows, broken, journal, unchanged=rows == old and out.exists())
         captioned = len(journal.rows) - resumed
@@ -162,12 +162,13 @@ def _beside(out: Path, what: str) -> Path:
     return out.with_name(f"{out.name}.{what}.jsonl")
 
 
-def _batch(engine: Engine, n: int = 1) -> int:
+def clips_together(engine: Engine, n: int = 1) -> int:
     """Each of `n` captions is a row with a copy of what was read of its clip."""
     return max(1, min(BATCH_CLIPS, BATCH_TOKENS // engine.clip_tokens) // n)
 
 
-def _workers(workers: int | None) -> int:
+def cores(workers: int | None) -> int:
+    """Decoding processes: as many as are asked for, or one per core."""
     return (os.cpu_count() or 1) if workers is None else workers
 
 
@@ -242,9 +243,7 @@ def _caption(
     clips = (list(members.values()) for members in batches)
     done, broken = sum(key in journal.rows for key in todo), 0
     report("caption", done, len(todo))
-    watched = job.engine.watch_batches(
-        clips, workers=_workers(workers), ahead=2 * batch, beside=job.text_tokens
-    )
+    watched = job.engine.watch_batches(clips, workers=cores(workers), ahead=2 * batch, beside=job.text_tokens)
     with contextlib.closing(watched) as stream:
         since = time.monotonic()
         for members, seen in zip(batches, stream, strict=True):

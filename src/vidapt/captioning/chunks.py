@@ -7,10 +7,10 @@ import math
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 from vidapt.captioning.found import readable
-from vidapt.captioning.journal import Cut, Journal, Stretch
+from vidapt.captioning.journal import Cut, Stretch
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.nouns import Clip, Frames
@@ -89,6 +89,22 @@ class Cutting:
         return [SHOTS] if self.seconds is None else [float(self.seconds), float(self.overlap)]
 
 
+class Cuts(Protocol):
+    """What remembers where films are cut.
+
+    Attributes:
+        cuts: By the key that a row of the whole film would have.
+    """
+
+    cuts: dict[str, Cut]
+
+    def add(self, entry: Cut) -> None:
+        """Remember one."""
+
+    def sync(self) -> None:
+        """Wait until it survives a loss of power."""
+
+
 @dataclass(frozen=True)
 class Pieces:
     """What is to be captioned.
@@ -119,7 +135,7 @@ def whole(films: Mapping[str, Clip]) -> Pieces:
 def cut(
     films: Mapping[str, Clip],
     cutting: Cutting,
-    journal: Journal,
+    journal: Cuts,
     settings: str,
     *,
     workers: int | None = None,

@@ -60,7 +60,8 @@ def find_clips(
     elif not exists(source):
         raise ConfigError(source, "there is no such file or folder", "check the path")
     elif source.is_dir():
-        found = _in_folder(source, recursive=recursive, albums=albums)
+        found = Found()
+        found.clips += clips_in(source, found, recursive=recursive, albums=albums)
     else:
         found = Found([Clip(readable(source.name), source)])
     if not found.clips:
@@ -88,8 +89,15 @@ def readable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _in_folder(root: Path, *, recursive: bool, albums: bool) -> Found:
-    found = Found()
+def clips_in(root: Path, found: Found, *, recursive: bool = True, albums: bool = False) -> Iterator[Clip]:
+    """Yield the clips of a folder, one folder inside after another; `found` is told of all else.
+
+    Args:
+        root: The folder.
+        found: What cannot be read is put down here, and what is no clip counted.
+        recursive: Look into the folders inside as well.
+        albums: A folder that holds pictures and no video is one clip.
+    """
     for folder, files in _folders(root, found, recursive=recursive):
         visible = [file for file in files if not file.name.startswith(".")]
         videos = [file for file in visible if file.suffix.lower() in VIDEO_SUFFIXES]
@@ -98,8 +106,7 @@ def _in_folder(root: Path, *, recursive: bool, albums: bool) -> Found:
         found.ignored.update(_kind(file) for file in set(files) - set(chosen))
         if albums and pictures and not videos:
             chosen = [folder]
-        found.clips += [Clip(_name(path, root), path) for path in chosen]
-    return found
+        yield from (Clip(_name(path, root), path) for path in chosen)
 
 
 def _kind(file: Path) -> str:
@@ -112,7 +119,10 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _folders(root: Path, found: Found, *, recursive: bool) -> Iterator[tuple[Path, list[Path]]]:
-    """Every folder once with the files in it; through a link only those not reached without."""
+    """Every folder once with the files in it, in natural order, a folder before those inside it.
+
+    Through a link only folders are visited that are not reached without.
+    """
     visited: set[tuple[int, int]] = set()
     inside, linked = deque([root]), deque[Path]()
     while inside or linked:
@@ -122,14 +132,14 @@ def _folders(root: Path, found: Found, *, recursive: bool) -> Iterator[tuple[Pat
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
-            entries = sorted(folder.iterdir())
+            entries = sorted(folder.iterdir(), key=lambda entry: (natural(entry), entry.name))
             os.stat(f"{folder}/.")  # noqa: PTH116 - names may be listed of a folder that may not be entered
         except OSError as error:
             found.unreadable[_name(folder, root)] = f"the folder cannot be read ({error.strerror})"
             continue
         folders, files = _sorted_out(entries, root, found)
         shown = [entry for entry in folders if recursive and not entry.name.startswith(".")]
-        inside += [entry for entry in shown if not entry.is_symlink()]
+        inside.extendleft(entry for entry in reversed(shown) if not entry.is_symlink())
         linked += [entry for entry in shown if entry.is_symlink()]
         yield folder, files
 

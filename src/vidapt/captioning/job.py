@@ -21,6 +21,20 @@ from vidapt.version import VERSION
 from vidapt.video import Times
 
 
+def check_cutting(engine: Engine, cutting: Cutting | None) -> None:
+    """Refuse to cut films for a model that looks at given moments of every file.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    if cutting is not None and isinstance(engine.model.blueprint.frames, Times):
+        raise ConfigError(
+            "--chunk",
+            "the model looks at the same moments of every file (`frames: times`), whatever the stretch",
+            "leave it out, or give the model another policy",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A model, what it is asked, and how.
@@ -61,12 +75,7 @@ class Job:
             ConfigError: If films are to be cut for a model that looks at given moments of every file.
             BudgetError: If the prompt is longer than the model reads.
         """
-        if cutting is not None and isinstance(engine.model.blueprint.frames, Times):
-            raise ConfigError(
-                "--chunk",
-                "the model looks at the same moments of every file (`frames: times`), whatever the stretch",
-                "leave it out, or give the model another policy",
-            )
+        check_cutting(engine, cutting)
         how = decoding.settings if several is None else several.settings
         settings = digest([engine.fingerprint, prompt, how, *([] if cutting is None else [cutting.settings])])
         tokens = engine.text_tokens(prompt) if several is None else several.text_tokens

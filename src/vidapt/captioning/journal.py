@@ -56,6 +56,10 @@ class Cut:
     settings: str
     stretches: tuple[Stretch, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
 
 class Journal(Appended):
     """JSON lines, each a finished row, a broken clip or a cut film.
@@ -127,11 +131,13 @@ def _entry(found: Any) -> CaptionRow | Broken | Cut | None:
     try:
         if "row" in found:
             return CaptionRow.from_dict(found["row"])
-        return _cut(**found["cut"]) if "cut" in found else Broken(**found["broken"])
+        return cut_of(found["cut"]) if "cut" in found else Broken(**found["broken"])
     except (ValueError, TypeError, KeyError):
         return None
 
 
-def _cut(key: str, settings: str, stretches: list[dict[str, Any]]) -> Cut:
+def cut_of(told: dict[str, Any]) -> Cut:
+    """Read what `Cut.to_dict` gave."""
+    stretches = told["stretches"]
     read = (Stretch(**{**stretch, "notes": tuple(stretch["notes"])}) for stretch in stretches)
-    return Cut(key, settings, tuple(read))
+    return Cut(told["key"], told["settings"], tuple(read))

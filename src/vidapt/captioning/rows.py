@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class CaptionRow:
 _LISTS = ("captions", "prompts", "cues")
 """Columns of jobs that ask for several captions."""
 
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("clip", pa.string(), nullable=False),
@@ -134,7 +134,7 @@ def write_rows(path: Path, rows: Sequence[CaptionRow]) -> None:
     dicts = [row.to_dict() for row in rows]
     if path.suffix == ".parquet":
         held = [name for name in _LISTS if any(name in row for row in dicts)]
-        schema = pa.schema([*_SCHEMA, *(pa.field(name, pa.list_(pa.string())) for name in held)])
+        schema = pa.schema([*SCHEMA, *(pa.field(name, pa.list_(pa.string())) for name in held)])
         table = pa.Table.from_pylist(dicts, schema=schema)
         write_file(path, lambda temporary: pq.write_table(table, temporary))
     else:
@@ -148,16 +148,16 @@ def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[CaptionRow]:
-    """Read what `write_rows` wrote.
+    """Read what `write_rows` wrote, or what is captioned of a store's file.
 
     Raises:
         FormatError: If the file cannot be read or holds anything else.
     """
     try:
         if path.suffix == ".parquet":
-            return [CaptionRow.from_dict(row) for row in pq.read_table(path).to_pylist()]
+            return [CaptionRow.from_dict(row) for row in _captioned(pq.read_table(path).to_pylist())]
         with path.open(encoding="utf-8") as file:
-            return [CaptionRow.from_dict(json.loads(line)) for line in file]
+            return [CaptionRow.from_dict(row) for row in _captioned(json.loads(line) for line in file)]
     except OSError as error:
         raise FormatError(
             path, f"cannot be read ({error.strerror or error})", "write to another file"
@@ -166,6 +166,15 @@ def read_rows(path: Path) -> list[CaptionRow]:
         raise FormatError(
             path, f"holds something other than captions ({error})", "write to another file, or overwrite it"
         ) from error
+
+
+def _captioned(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows as they are; those of a store if they are captioned, without what a caption's row has not."""
+    for row in rows:
+        if "status" not in row:
+            yield row
+        elif row["status"] == "done":
+            yield {name: row[name] for name in CaptionRow.__dataclass_fields__ if name in row}
 
 
 def check_target(path: Path, *beside: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,18 +26,28 @@ from vidapt.errors import ConfigError, VidaptError
 
 if TYPE_CHECKING:
     from vidapt.captioning.bulk import Summary
+    from vidapt.captioning.store.work import StoreSummary
     from vidapt.inference.engine import Engine
 
 BITS: dict[int, Literal[4, 8]] = {4: 4, 8: 8}
 
 
 def caption(
-    source: Annotated[Path, typer.Argument(help="A folder of clips, or one clip.")],
-    out: Annotated[Path, typer.Option(help="FILE.jsonl or FILE.parquet; a stopped run goes on.")],
+    source: Annotated[
+        list[Path],
+        typer.Argument(help="A folder of clips, or one; for a folder as --out also lists, tars."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="FILE.jsonl, FILE.parquet, or a folder that many processes may write; a stopped run goes on."
+        ),
+    ],
     model: Model = DEFAULT_MODEL,
     prompt: Annotated[
-        str, typer.Option(help="What the model is asked about each clip.")
-    ] = "describe the video.",
+        list[str] | None,
+        typer.Option(help="What the model is asked about each clip; in a folder several, for one look."),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 128,
     n: Annotated[int, typer.Option("--n", help="Captions of each clip, in its one row.")] = 1,
     diversity: Annotated[
@@ -47,8 +59,22 @@ def caption(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace captions by another model or prompt.")
+        bool, typer.Option("--overwrite", help="Replace captions by another model or prompt in a file.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Work on every N-th shard of the clips; all meet in the folder."),
+    ] = None,
+    to: Annotated[
+        list[Path] | None,
+        typer.Option(help="Join all rows into .jsonl, .parquet, .json (LLaVA), .tar or .lance, too."),
+    ] = None,
+    dedup: Annotated[
+        bool, typer.Option("--dedup", help="Caption one of clips that show the same; for a folder.")
+    ] = False,
+    schema: Annotated[
+        Path | None, typer.Option(help="JSON schema that answers must be of; for a folder.")
+    ] = None,
     albums: Annotated[
         bool, typer.Option("--albums", help="A folder of pictures is one clip, not a clip per picture.")
     ] = False,
@@ -71,11 +97,10 @@ def caption(
     """Caption every clip of a folder: one row each, broken clips set aside with their reasons."""
     from vidapt.progress import progress
 
+    prompts = prompt or ["describe the video."]
+    stored = not out.suffix or os.path.isdir(out)  # noqa: PTH112 - it raises nothing, whatever the name
     with plain_errors():
-        from vidapt.captioning.rows import check_target
-
-        check_target(out)  # before a model is opened
-        _check_asked("--prompt", [prompt])
+        _check_asked("--prompt", prompts)
         from vidapt.captioning.chunks import Cutting
 
         Cutting.of(chunk, overlap)
@@ -88,27 +113,37 @@ def caption(
                 from vidapt.formats import shards_of
 
                 shards_of(way.cues.labels)
-        from vidapt.captioning.bulk import caption_folder
+        how: dict[str, Any] = {
+            "albums": albums,
+            "fps": fps,
+            "chunk": chunk,
+            "overlap": overlap,
+            "workers": workers,
+            "n": n,
+            "diversity": diversity,
+        }
+        if stored:
+            how |= _for_store(out, prompts, shard, to or [], schema, dedup=dedup, overwrite=overwrite)
+        else:
+            _check_file(out, prompts, {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema})
+            how |= {"prompt": prompts[0], "overwrite": overwrite}
         from vidapt.models.generate import Decoding
 
         engine = _engine(model, device, dtype, bits)
+        given = source[0] if len(source) == 1 else source
         with progress() as report:
-            summary = caption_folder(
-                engine,
-                source,
-                out,
-                prompt=prompt,
-                decoding=Decoding(max_new_tokens=max_tokens),
-                n=n,
-                diversity=diversity,
-                albums=albums,
-                fps=fps,
-                chunk=chunk,
-                overlap=overlap,
-                workers=workers,
-                report=report,
-                overwrite=overwrite,
-            )
+            how |= {"decoding": Decoding(max_new_tokens=max_tokens), "report": report}
+            if stored:
+                from vidapt.captioning.store.work import caption_store
+
+                done = caption_store(engine, given, out, **how)
+            else:
+                from vidapt.captioning.bulk import caption_folder
+
+                summary = caption_folder(engine, given, out, **how)
+    if stored:
+        _tell_stored(done, as_json)
+        return
     if as_json:
         typer.echo(json.dumps(summary.to_dict()))
     else:
@@ -117,11 +152,84 @@ def caption(
     _tell_left_out(summary)
 
 
+def _check_file(out: Path, prompts: list[str], options: dict[str, Any]) -> None:
+    """Refuse what a single file of captions cannot have, before a model is opened."""
+    from vidapt.captioning.rows import check_target
+
+    check_target(out)
+    remedy = f"give a folder (--out {out.stem}); its rows go into {out} as well with --to {out}"
+    for option, value in options.items():
+        if value:
+            raise ConfigError(option, "is for a folder of captions", remedy)
+    if len(prompts) > 1:
+        raise ConfigError("--prompt", "several questions are for a folder of captions", remedy)
+
+
+def _for_store(
+    out: Path,
+    prompts: list[str],
+    shard: str | None,
+    to: list[Path],
+    schema: Path | None,
+    *,
+    dedup: bool,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Options of a folder of captions, looked at before a model is opened."""
+    from vidapt.captioning.store.jobs import refuse_others
+    from vidapt.captioning.store.outputs import check_outputs
+    from vidapt.captioning.store.shape import Schema
+    from vidapt.captioning.store.work import check_part
+    from vidapt.files import check_folder
+
+    if overwrite:
+        raise ConfigError(
+            "--overwrite", "in a folder, other questions are other work", "leave it out, or remove the folder"
+        )
+    part = (1, 1)
+    if shard is not None:
+        numbers = shard.split("/")
+        if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+            raise ConfigError("--shard", f"is {shard!r}", "give 1/4, 2/4, ... for four processes")
+        part = (int(numbers[0]), int(numbers[1]))
+        check_part(part)
+    refuse_others(out)
+    check_folder(out)
+    check_outputs(out, to)
+    read = None if schema is None else Schema.read(schema)
+    return {"prompts": prompts, "part": part, "outputs": to, "schema": read, "dedup": dedup}
+
+
+def _tell_stored(summary: StoreSummary, as_json: bool) -> None:
+    """Say what was done, and how well the device was kept busy."""
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict()))
+    else:
+        columns = ["captioned", "kept", "failed", "copies", "left", "clips/s", "waited for frames", "seconds"]
+        table(columns, [summary.row()])
+        for path in summary.outputs:
+            say(path)
+    if summary.ignored:
+        remark(f"ignored, as they are no clips: {_counted(summary.ignored)}")
+    if summary.left_out:
+        remark(f"whole files only; left out: {_counted(summary.left_out)}")
+    if summary.left:
+        remark(f"{summary.left} of {summary.inputs} clips are in shards of other processes, or not begun")
+    if summary.failed:
+        remark(f"{summary.failed} failed; their rows say why (status, error, reason)")
+    if summary.failed == summary.inputs:
+        with plain_errors():
+            raise VidaptError(summary.out, f"all {summary.failed} clips are broken", "read the reasons there")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what or 'without an ending'}" for what, count in counts.items())
+
+
 def _tell_left_out(summary: Summary) -> None:
     """Say where the reasons of broken clips are, and which files were no clips; all broken is an error."""
     if summary.ignored:
-        counts = ", ".join(f"{n} {suffix or 'without an ending'}" for suffix, n in summary.ignored.items())
-        remark(f"ignored, as they are no clips: {counts}")
+        remark(f"ignored, as they are no clips: {_counted(summary.ignored)}")
     if summary.quarantine is None:
         return
     if not summary.captioned and not summary.kept:

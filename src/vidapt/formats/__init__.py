@@ -10,6 +10,7 @@ from vidapt.formats._conversations import is_conversation, single_questions
 from vidapt.formats._detect import check, detect, open_samples
 from vidapt.formats._fingerprint import fingerprint
 from vidapt.formats._frozen import frozen
+from vidapt.formats._lists import is_list, listed_clips
 from vidapt.formats._outline import MEDIUMS, medium_of
 from vidapt.formats._placement import Placement, placed
 from vidapt.formats._shards import shards_of
@@ -27,6 +28,8 @@ __all__ = [
     "fingerprint",
     "frozen",
     "is_conversation",
+    "is_list",
+    "listed_clips",
     "medium_of",
     "numbered",
     "open_samples",

@@ -112,7 +112,7 @@ def _sample(row: Row, finder: MediaFinder, caption_prompt: str) -> Sample:
             "exactly one of 'video' and 'media' is needed", 'a row without a clip says "media": []'
         )
     if "video" in row.values:
-        media: tuple[Clip, ...] = (_stretch(row, row.text("video"), finder),)
+        media: tuple[Clip, ...] = (stretch(row, row.text("video"), finder),)
     else:
         if stray := sorted(_STRETCH & row.values.keys()):
             raise row.error(f"{stray[0]!r} stands beside 'media'", "write it into the medium it is about")
@@ -122,12 +122,16 @@ def _sample(row: Row, finder: MediaFinder, caption_prompt: str) -> Sample:
 
 def _clip(row: Row, finder: MediaFinder) -> Clip:
     row.only({"path", "id"} | _STRETCH)
-    clip = _stretch(row, row.text("path"), finder)
+    clip = stretch(row, row.text("path"), finder)
     return replace(clip, id=row.text("id")) if "id" in row.values else clip
 
 
-def _stretch(row: Row, given: str, finder: MediaFinder) -> Clip:
-    """The stretch of a file that a row is about."""
+def stretch(row: Row, given: str, finder: MediaFinder) -> Clip:
+    """The stretch of a file that a row is about.
+
+    Raises:
+        FormatError: If its times or its rate are none.
+    """
     start_s, end_s, rate = row.seconds("start_s") or 0.0, row.seconds("end_s"), row.seconds("fps")
     if end_s is not None and end_s <= start_s:
         raise row.error(f"the clip ends at {end_s} s, not after its start at {start_s} s")

@@ -77,11 +77,11 @@ class Part:
         Raises:
             FormatError: If the shard is cut off or no tar file, or a key has no label.
         """
-        for key, group in itertools.groupby(_members(path), key=lambda member: _key(member[0])):
-            members = list(group)
-            texts = [one for one in members if _ending(one[0]) in (".json", *_TEXTS)]
-            media = [one for one in members if _ending(one[0]) in VIDEO_SUFFIXES | PICTURE_SUFFIXES]
-            where = f"{path}:{members[0][1]}"
+        for key, group in itertools.groupby(members(path), key=lambda member: _key(member[0])):
+            beside = list(group)
+            texts = [one for one in beside if _ending(one[0]) in (".json", *_TEXTS)]
+            media = [one for one in beside if _ending(one[0]) in VIDEO_SUFFIXES | PICTURE_SUFFIXES]
+            where = f"{path}:{beside[0][1]}"
             if not texts:
                 raise FormatError(where, f"{key!r} has no label", f"add {key}.json or {key}.txt to the shard")
             if large := next((one for one in texts if one[2] > MAX_ROW_BYTES), None):
@@ -94,7 +94,12 @@ class Part:
         return lambda row: _sample(row, shard, self.cfg.caption_prompt)
 
 
-def _members(path: Path) -> Iterator[_Member]:
+def members(path: Path) -> Iterator[_Member]:
+    """Yield `(name, first byte, bytes)` of every file in a shard, in their order; nothing is unpacked.
+
+    Raises:
+        FormatError: If the shard is missing, cut off or no tar file.
+    """
     try:
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:

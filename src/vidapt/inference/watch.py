@@ -20,7 +20,7 @@ from vidapt.models.packed import Reading, reading_length, spell
 from vidapt.models.reach import REMEDY, late, most_frames, reach_of, sequence
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Frames, Layout, Moments, Plan, Seen, Stamp, Tokens, View, Views
-from vidapt.video import Wanted, decode_each, probe, smaller
+from vidapt.video import Meter, Wanted, decode_each, probe, smaller
 
 AHEAD_FRAMES = 512
 """Frames decoded ahead of the model at most; 512 of high definition are three gigabytes."""
@@ -97,19 +97,20 @@ class Watcher:
         ahead: int = 8,
         beside: int = 0,
         changes: Sequence[str] = (),
+        meter: Meter | None = None,
     ) -> Generator[list[SeenClip | BrokenClip], None, None]:
         """See clips batch by batch, decoding up to `ahead` clips before the model needs them.
 
         What the model computes of a clip may differ in the last bits with what else is in its batch;
         whoever needs the same bits again gives the same batches. A clip that is too long for the language
         model, with `beside` tokens of text, is one that cannot be used. Decoded once, each clip is also seen
-        with its frames changed, in every way that `changes` names.
+        with its frames changed, in every way that `changes` names. `meter` is told of waiting.
         """
         sizes: deque[int] = deque()
         policy, size = self.model.blueprint.frames, self.model.decode_size
         wanted = (Wanted(one, policy, self._smaller(one) or size) for one in _flattened(batches, sizes))
         room = max(1, min(ahead, AHEAD_FRAMES // most_frames(policy)))
-        decoded = decode_each(wanted, workers=workers, ahead=room)
+        decoded = decode_each(wanted, workers=workers, ahead=room, meter=meter)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for first in decoded:
                 batch = [first, *itertools.islice(decoded, sizes.popleft() - 1)]

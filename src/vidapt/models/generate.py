@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -85,10 +85,18 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Answer:
-    """Token ids of an answer without its end mark, and whether it ended by itself."""
+    """An answer as it was chosen.
+
+    Attributes:
+        ids: Its tokens without the end mark.
+        ended: Whether it ended by itself.
+        logprob: Mean natural logarithm of the probabilities that the model gave the tokens, the end mark
+            among them, before any temperature. Its last digits depend on what else is in the batch.
+    """
 
     ids: tuple[int, ...]
     ended: bool
+    logprob: float = field(default=0.0, compare=False)
 
 
 @dataclass
@@ -250,9 +258,11 @@ def _decode(
     written: list[list[int]] = [[] for _ in range(len(logits))]
     ended = [False] * len(written)
     alive = list(range(len(written)))
+    places, sums = torch.arange(len(written), device=logits.device), logits.new_zeros(len(written)).float()
     words = model.language.get_input_embeddings()
     while True:
         tokens = chooser(logits, alive)
+        sums[places] += logits.float().log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1)
         going = []
         for place, (row, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
             if token in stops:
@@ -266,9 +276,12 @@ def _decode(
         if len(going) < len(alive):
             index = torch.tensor(going, device=model.device)
             rows.keep(index)
-            tokens, alive = tokens[index], [alive[place] for place in going]
+            tokens, places, alive = tokens[index], places[index], [alive[place] for place in going]
         logits = model.head(_forward(model, rows, {"inputs_embeds": words(tokens.unsqueeze(1))}))
-    return [Answer(tuple(ids), end) for ids, end in zip(written, ended, strict=True)]
+    return [
+        Answer(tuple(ids), end, total / (len(ids) + end))
+        for ids, end, total in zip(written, ended, sums.tolist(), strict=True)
+    ]
 
 
 class _Chooser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,19 @@ class Wanted:
     size: tuple[int, int] | None = None
 
 
+@dataclass
+class Meter:
+    """How well decoding keeps up with whoever uses its frames.
+
+    Attributes:
+        waited_s: Seconds for which frames that were not decoded yet were waited for.
+        ready: Clips that were decoded and not yet taken when one was taken last.
+    """
+
+    waited_s: float = 0.0
+    ready: int = 0
+
+
 def decode_ahead(
     clips: Iterable[Clip],
     policy: Policy,
@@ -72,9 +86,15 @@ def decode_ahead(
 
 
 def decode_each(
-    wanted: Iterable[Wanted], *, workers: int = 2, ahead: int = 8, limits: Limits = DEFAULT
+    wanted: Iterable[Wanted],
+    *,
+    workers: int = 2,
+    ahead: int = 8,
+    limits: Limits = DEFAULT,
+    meter: Meter | None = None,
 ) -> Iterator[tuple[Clip, Frames | BrokenClip]]:
-    """The same where every clip has moments and a size of its own."""
+    """The same where every clip has moments and a size of its own; `meter` is told of waiting."""
+    meter = meter or Meter()
     if workers < 0:
         raise ConfigError("workers", f"{workers} decoding processes cannot be", "give 0 or more")
     crew = _Crew(workers, limits)
@@ -89,7 +109,11 @@ def decode_each(
             if not waiting:
                 return
             clip, future = waiting.popleft()
-            yield clip, future.result()
+            since = time.monotonic()
+            found = future.result()
+            meter.waited_s += time.monotonic() - since
+            meter.ready = sum(other.done() for _, other in waiting)
+            yield clip, found
     finally:
         for _, future in waiting:
             future.cancel()

@@ -1,0 +1,254 @@
+"""What is asked about every clip of a store, and the rows that answers make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vidapt.captioning.bulk import clips_together
+from vidapt.captioning.chunks import Cutting
+from vidapt.captioning.found import readable
+from vidapt.captioning.job import check_cutting
+from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, empty_row
+from vidapt.captioning.store.shape import Schema
+from vidapt.captioning.store.shard import Piece
+from vidapt.digests import digest
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
+from vidapt.inference.engine import Engine
+from vidapt.inference.several import Several
+from vidapt.inference.watch import SeenClip
+from vidapt.metrics.spans import shifted
+from vidapt.models.generate import Answer, Decoding
+from vidapt.version import VERSION
+
+
+@dataclass(frozen=True)
+class Said:
+    """What became of one clip's questions.
+
+    Attributes:
+        answers: One for each question.
+        asked: What each is an answer to.
+    """
+
+    answers: tuple[Answer, ...]
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model, questions, and how it answers.
+
+    Attributes:
+        engine: The model.
+        prompts: The questions, all behind one copy of what is seen of a clip.
+        decoding: How tokens are chosen.
+        cutting: How films are cut; None leaves them whole.
+        schema: What answers are to be, if they are to be JSON.
+        several: How several answers to one question come to differ; None is one answer to each.
+        text_tokens: Length of the longest question.
+        settings: Hash of all of these.
+        folder: Where the names of clips begin.
+    """
+
+    engine: Engine
+    prompts: tuple[str, ...]
+    decoding: Decoding
+    cutting: Cutting | None
+    schema: Schema | None
+    several: Several | None
+    text_tokens: int
+    settings: str
+    folder: str
+
+    @classmethod
+    def of(
+        cls,
+        engine: Engine,
+        prompts: Sequence[str],
+        decoding: Decoding,
+        cutting: Cutting | None,
+        schema: Schema | None,
+        folder: str,
+        several: Several | None = None,
+    ) -> Asked:
+        """Settle what is the same for all clips.
+
+        Raises:
+            ConfigError: If no question is asked, one is asked twice, films cannot be cut for this model, or
+                several answers are wanted to several questions, or with captions of other clips before them.
+            BudgetError: If a question is longer than the model reads.
+        """
+        if not prompts or len(set(prompts)) < len(prompts):
+            found = "no question is asked" if not prompts else "a question is asked twice"
+            raise ConfigError("--prompt", found, "ask each question once")
+        if several is not None and len(prompts) > 1:
+            raise ConfigError("--n", "several questions are asked already", "ask one, or leave it out")
+        if several is not None and several.bank is not None:
+            raise ConfigError("--diversity", "shows other captions, which a folder cannot", "write to a file")
+        check_cutting(engine, cutting)
+        own = decoding.settings if several is None else several.settings
+        how = [own, cutting and cutting.settings, schema and schema.value, engine.side]
+        settings = digest([engine.fingerprint, list(prompts), *how])
+        tokens = several.text_tokens if several else max(map(engine.text_tokens, prompts))
+        return cls(engine, tuple(prompts), decoding, cutting, schema, several, tokens, settings, folder)
+
+    @property
+    def batch(self) -> int:
+        """Clips answered together."""
+        return clips_together(self.engine, self.several.n if self.several else len(self.prompts))
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The same for people."""
+        return {
+            "model": self.engine.name,
+            "model_hash": self.engine.fingerprint,
+            "prompts": list(self.prompts),
+            "decoding": self.several.settings if self.several else self.decoding.settings,
+            "cut": self.cutting and self.cutting.settings,
+            "schema": self.schema and self.schema.value,
+        }
+
+    def key(self, piece: Piece) -> str:
+        """Hash of a clip's content and stretch, and of everything else that its captions depend on."""
+        clip = piece.clip
+        return digest([piece.content, clip.start_s, clip.end_s, clip.rate, self.settings])
+
+    def answers(self, sound: Sequence[SeenClip]) -> list[Said | VidaptError]:
+        """What is said about each clip; what cannot be asked about one costs no other.
+
+        An answer that is not of the schema is asked for once more, with what is wrong with it.
+        """
+        said = self._several(sound) if self.several else self._answers([(one, self.prompts) for one in sound])
+        if self.schema is None:
+            return said
+        return [
+            one if isinstance(one, VidaptError) else self._mended(clip, one)
+            for clip, one in zip(sound, said, strict=True)
+        ]
+
+    def _answers(self, asked: Sequence[tuple[SeenClip, Sequence[str]]]) -> list[Said | VidaptError]:
+        if not asked:
+            return []
+        try:
+            found = self.engine.answer([((one,), list(prompts)) for one, prompts in asked], self.decoding)
+        except VidaptError as error:
+            if len(asked) == 1:
+                return [error]
+            return [one for alone in asked for one in self._answers([alone])]
+        return [
+            Said(tuple(answers), tuple(prompts)) for answers, (_, prompts) in zip(found, asked, strict=True)
+        ]
+
+    def _several(self, sound: Sequence[SeenClip]) -> list[Said | VidaptError]:
+        assert self.several is not None
+        try:
+            found = self.several.replies(self.engine, [(one,) for one in sound])
+        except VidaptError as error:
+            return [error] if len(sound) == 1 else [self._several([one])[0] for one in sound]
+        return [
+            one
+            if isinstance(one, BrokenClip)
+            else Said(tuple(reply.answer for reply in one), tuple(reply.question for reply in one))
+            for one in found
+        ]
+
+    def _mended(self, clip: SeenClip, said: Said) -> Said | VidaptError:
+        assert self.schema is not None
+        wrong = {
+            at: reason
+            for at, answer in enumerate(said.answers)
+            if (reason := self.schema.mistake(self.engine.text(answer)))
+        }
+        if not wrong:
+            return said
+        again = [
+            self.schema.once_more(said.asked[at], self.engine.text(said.answers[at]), reason)
+            for at, reason in wrong.items()
+        ]
+        (mended,) = self._answers([(clip, again)])
+        if isinstance(mended, VidaptError):
+            return mended
+        for answer in mended.answers:
+            if reason := self.schema.mistake(self.engine.text(answer)):
+                return VidaptError("--schema", f"twice the answer is not of the schema: {reason}")
+        new = dict(zip(wrong, mended.answers, strict=True))
+        return Said(tuple(new.get(at, one) for at, one in enumerate(said.answers)), said.asked)
+
+    def row(self, piece: Piece, seen: SeenClip, said: Said, seconds: float) -> dict[str, Any]:
+        """The row of a clip that was captioned, with times in its captions as the file counts them.
+
+        Args:
+            piece: The clip.
+            seen: What was seen of it.
+            said: What was said.
+            seconds: Its share of the time its batch took.
+        """
+        texts = [self.engine.text(one) for one in said.answers]
+        if piece.cut:
+            texts = [shifted(text, piece.clip.start_s) for text in texts]
+        finishes = ["end" if one.ended else "length" for one in said.answers]
+        tokens = [len(one.ids) for one in said.answers]
+        logprobs = [round(one.logprob, 4) for one in said.answers]
+        return self._about(piece) | {
+            "status": DONE,
+            "caption": texts[0],
+            "captions": texts,
+            "prompts": list(said.asked),
+            "frames": [round(moment, 6) for moment in seen.times_s],
+            "visual_tokens": len(seen.tokens),
+            "text_tokens": self.text_tokens,
+            "new_tokens": sum(tokens),
+            "tokens": tokens,
+            "finish": finishes[0],
+            "finishes": finishes,
+            "mean_logprob": logprobs[0],
+            "logprobs": logprobs,
+            "seconds": round(seconds, 6),
+            "notes": [*map(readable, seen.notes), *piece.notes],
+        }
+
+    def failed(self, piece: Piece, error: str, reason: str, seconds: float = 0.0) -> dict[str, Any]:
+        """The row of a clip without captions; `error` is the class of what is wrong."""
+        told = {"status": FAILED, "error": error, "reason": readable(reason), "seconds": round(seconds, 6)}
+        return self._about(piece) | told
+
+    def skipped(self, piece: Piece) -> dict[str, Any]:
+        """The row of a clip that shows the same as another one."""
+        return self._about(piece) | {"status": SKIPPED, "copy_of": piece.input.like}
+
+    def taken_over(self, piece: Piece, row: dict[str, Any]) -> dict[str, Any]:
+        """An earlier job's row of the same work, for the clip as it is called and lies now."""
+        own = self._about(piece)
+        return row | {name: own[name] for name in _PLACES}
+
+    def _about(self, piece: Piece) -> dict[str, Any]:
+        one, clip = piece.input, piece.clip
+        stretch = clip.end_s is not None
+        return empty_row() | {
+            "key": piece.key,
+            "clip": piece.name,
+            "file": readable(one.path),
+            "offset": one.offset,
+            "size": one.size,
+            "content": piece.content,
+            "stamp": piece.stamp,
+            "model": self.engine.name,
+            "model_hash": self.engine.fingerprint,
+            "recipe_hash": self.engine.card.get("recipe_hash"),
+            "prompt": self.prompts[0],
+            "prompts": list(self.prompts),
+            "settings": self.settings,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "version": VERSION,
+            "folder": self.folder,
+            "start_s": clip.start_s if stretch or clip.start_s else None,
+            "end_s": clip.end_s,
+        }
+
+
+_PLACES = ("clip", "file", "offset", "size", "stamp", "folder")
+"""Columns that say where a clip lies, which its captions do not depend on."""

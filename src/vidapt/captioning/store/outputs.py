@@ -1,0 +1,195 @@
+"""All rows of a finished job in one file, in the form that its suffix says."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vidapt.captioning.store.jobs import StoredJob, remove_earlier
+from vidapt.captioning.store.rows import DONE, ROWS, part_rows
+from vidapt.errors import ConfigError
+from vidapt.files import check_file, check_folder, write_file, write_folder
+from vidapt.locks import TakenError, owned
+from vidapt.progress import Reporter
+from vidapt.video.suffixes import PICTURE_SUFFIXES
+
+ALWAYS = "captions.parquet"
+"""What every finished job writes into its store."""
+
+_LANCE = ".lance"
+
+_TOGETHER = 32
+"""Parts that make a row group: what a file's end says of each group is held until then."""
+
+
+def check_outputs(out: Path, outputs: Sequence[Path]) -> None:
+    """Refuse files that could not be written at the end of a job.
+
+    Raises:
+        ConfigError: If a suffix is unknown, or what it needs is not installed.
+        VidaptError: If nothing can be written there.
+    """
+    for path in outputs:
+        if path.suffix not in _WRITERS:
+            raise ConfigError(
+                path, f"cannot write {path.suffix or 'a file without suffix'}", f"use {', '.join(_WRITERS)}"
+            )
+        if path.suffix == _LANCE:
+            if importlib.util.find_spec("lance") is None:
+                raise ConfigError(path, "Lance is not installed", "pip install 'vidapt[lance]'")
+            check_folder(path)
+        else:
+            check_file(path)
+        if path.absolute() == (out / ALWAYS).absolute():
+            raise ConfigError(path, "is written in any case", "leave it out")
+
+
+def join(out: Path, job: StoredJob, outputs: Sequence[Path], report: Reporter) -> dict[Path, int]:
+    """Write a job's files once its last shard is in place.
+
+    `.parquet`, `.jsonl` and `.lance` (a folder) have a row for every input. `.json` (LLaVA's conversations)
+    and `.tar` (WebDataset: the clip's file beside its row) have those that are captioned and whole files.
+
+    Args:
+        out: The store.
+        job: The job.
+        outputs: Files beside `captions.parquet`.
+        report: Told how far it is.
+
+    Returns:
+        The files that are written, each with how many captioned clips it cannot hold; nothing while shards
+        are missing, or if another process is at it.
+    """
+    if len(job.finished) < len(job.index.sizes):
+        return {}
+    wanted = [out / ALWAYS, *outputs]
+    made: dict[Path, int] = {}
+    try:
+        with owned(job.folder / "join"):
+            before = (job.done or {}).get("outputs", [])
+            for at, path in enumerate(wanted):
+                report("write", at, len(wanted))
+                if str(path.absolute()) not in before or not path.exists():
+                    made[path] = _WRITERS[path.suffix](path, job.parts)
+            report("write", len(wanted), len(wanted))
+            if made:
+                job.end({"outputs": sorted({*before, *(str(path.absolute()) for path in made)})})
+                remove_earlier(out, job)
+    except TakenError:
+        return {}
+    return made
+
+
+def _parquet(path: Path, parts: Sequence[Path]) -> int:
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, ROWS) as writer:
+            for start in range(0, len(parts), _TOGETHER):
+                writer.write_table(pa.concat_tables(map(_table, parts[start : start + _TOGETHER])))
+
+    write_file(path, write)
+    return 0
+
+
+def _jsonl(path: Path, parts: Sequence[Path]) -> int:
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(parts))
+
+    write_file(path, write)
+    return 0
+
+
+def _llava(path: Path, parts: Sequence[Path]) -> int:
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write("[")
+            for at, row in enumerate(filter(_is_whole, _rows(parts))):
+                file.write(",\n" if at else "\n")
+                json.dump(_conversation(row), file, ensure_ascii=False)
+            file.write("\n]\n")
+
+    write_file(path, write)
+    return _left_out(parts)
+
+
+def _webdataset(path: Path, parts: Sequence[Path]) -> int:
+    def write(temporary: Path) -> None:
+        with tarfile.open(temporary, "w") as tar:
+            for at, row in enumerate(filter(_is_whole, _rows(parts))):
+                told = json.dumps(row, ensure_ascii=False).encode()
+                _add(tar, f"{at:08d}.json", len(told), io.BytesIO(told))
+                with Path(row["file"]).open("rb") as file:
+                    file.seek(row["offset"] or 0)
+                    size = os.fstat(file.fileno()).st_size if row["size"] is None else row["size"]
+                    _add(tar, f"{at:08d}{Path(row['clip']).suffix.lower()}", size, file)
+
+    write_file(path, write)
+    return _left_out(parts)
+
+
+def _lance(path: Path, parts: Sequence[Path]) -> int:
+    import lance
+
+    reader = pa.RecordBatchReader.from_batches(ROWS, _batches(parts))
+    with write_folder(path) as new:
+        lance.write_dataset(reader, str(new), mode="overwrite")
+    return 0
+
+
+_WRITERS: Mapping[str, Callable[[Path, Sequence[Path]], int]] = {
+    ".parquet": _parquet,
+    ".jsonl": _jsonl,
+    ".json": _llava,
+    ".tar": _webdataset,
+    _LANCE: _lance,
+}
+
+
+def _rows(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        yield from part_rows(part)
+
+
+def _batches(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    for part in parts:
+        yield from _table(part).to_batches()
+
+
+def _table(part: Path) -> pa.Table:
+    return pq.read_table(part).replace_schema_metadata(None)
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+    """Whether it is captioned, and about the whole of a file that can be read again."""
+    stretch = row["start_s"] is not None or row["end_s"] is not None
+    return row["status"] == DONE and not stretch and Path(row["file"]).is_file()
+
+
+def _left_out(parts: Sequence[Path]) -> int:
+    return sum(row["status"] == DONE and not _is_whole(row) for row in _rows(parts))
+
+
+def _conversation(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as LLaVA's labels have it: all questions about the clip in one conversation."""
+    kind = "image" if Path(row["clip"]).suffix.lower() in PICTURE_SUFFIXES else "video"
+    turns = []
+    for prompt, caption in zip(row["prompts"], row["captions"], strict=True):
+        turns += [{"from": "human", "value": prompt}, {"from": "gpt", "value": caption}]
+    turns[0]["value"] = f"<{kind}>\n{turns[0]['value']}"
+    file = row["file"] if row["offset"] is None else row["clip"]
+    return {"id": row["clip"], kind: file, "conversations": turns}
+
+
+def _add(tar: tarfile.TarFile, name: str, size: int, content: Any) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    tar.addfile(member, content)

@@ -1,0 +1,87 @@
+"""Rows of a store: those of `captioning.rows`, with what became of every clip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vidapt.captioning.rows import SCHEMA
+from vidapt.files import write_file
+
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+STATUSES = (DONE, FAILED, SKIPPED)
+
+ADDED = pa.schema(
+    [
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("copy_of", pa.string()),
+        pa.field("prompts", pa.list_(pa.string()), nullable=False),
+        pa.field("captions", pa.list_(pa.string()), nullable=False),
+        pa.field("finishes", pa.list_(pa.string()), nullable=False),
+        pa.field("tokens", pa.list_(pa.int64()), nullable=False),
+        pa.field("logprobs", pa.list_(pa.float64()), nullable=False),
+        pa.field("mean_logprob", pa.float64()),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("content", pa.string(), nullable=False),
+        pa.field("stamp", pa.string(), nullable=False),
+    ]
+)
+"""Columns that a row of a store has beside those of every caption.
+
+`status` is `done`, `failed` or `skipped`. `error` (a class) and `reason` say why one failed. `copy_of` is the
+clip that a skipped one shows the same as. `prompts`, `captions`, `finishes`, `tokens` and `logprobs` (mean
+natural logarithms) have one entry for each question; `caption`, `finish` and `mean_logprob` are those of the
+first, `new_tokens` of all. `file` is where the clip lies; of a tar file `offset` and `size` say which bytes.
+`content` is the hash of what is in it, `stamp` that of its place, size and times, by which an unchanged file
+is known without being read.
+"""
+
+ROWS = pa.schema([*(one for one in SCHEMA if one.name not in ADDED.names), *ADDED])
+"""All columns."""
+
+_AT_ONCE = 1000
+
+
+def empty_row() -> dict[str, Any]:
+    """A row that says nothing yet: of every column that must be there, nothing of its kind."""
+    return dict(_EMPTY)
+
+
+def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put the rows of a shard in place in one step; the head of the file counts each status."""
+    counts = {f"vidapt.{one}": str(sum(row["status"] == one for row in rows)) for one in STATUSES}
+    table = pa.Table.from_pylist(list(rows), schema=ROWS.with_metadata(counts))
+    write_file(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def part_counts(path: Path) -> Counter[str]:
+    """How many rows of a part have each status, by its head alone."""
+    held = pq.read_schema(path).metadata or {}
+    return Counter({one: int(held.get(f"vidapt.{one}".encode(), b"0")) for one in STATUSES})
+
+
+def part_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a part, in order."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_AT_ONCE):
+            yield from batch.to_pylist()
+
+
+def _nothing(field: pa.Field) -> Any:
+    if field.nullable:
+        return None
+    if pa.types.is_list(field.type):
+        return []
+    return "" if pa.types.is_string(field.type) else 0
+
+
+_EMPTY = {one.name: _nothing(one) for one in ROWS}

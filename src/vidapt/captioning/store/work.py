@@ -1,0 +1,347 @@
+"""Captioning a store, as one of any number of processes that do."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidapt.captioning.bulk import cores
+from vidapt.captioning.chunks import Cutting
+from vidapt.captioning.namesakes import folder_of
+from vidapt.captioning.store.asked import Asked
+from vidapt.captioning.store.copies import mark_copies
+from vidapt.captioning.store.inputs import Listing
+from vidapt.captioning.store.jobs import StoredJob, jobs_of, open_job, refuse_others
+from vidapt.captioning.store.kept import Kept
+from vidapt.captioning.store.outputs import check_outputs, join
+from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, part_counts
+from vidapt.captioning.store.shape import Schema
+from vidapt.captioning.store.shard import Piece, Shard, shards_of
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
+from vidapt.files import check_folder
+from vidapt.inference.diversity import PLAIN, Diversity
+from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.several import Several
+from vidapt.inference.watch import SeenClip
+from vidapt.locks import TakenError
+from vidapt.models.generate import Decoding
+from vidapt.progress import Reporter, silent
+from vidapt.video import Meter
+
+SHARD = 512
+"""Inputs of a shard: what one process takes at a time, and what one file of rows holds."""
+
+_TASK = "caption"
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What one process did for a store.
+
+    Attributes:
+        out: The store.
+        captioned: Rows it captioned.
+        kept: Captions that are in place beside these: of other processes, or of earlier jobs.
+        failed: Clips in place without a caption.
+        skipped: Clips that show the same as another one.
+        inputs: Clips of the whole job.
+        left: Clips of shards that are not in place; others are at them, or will be.
+        outputs: Files that were put in place as the last shard came.
+        left_out: Captioned clips that one of these cannot hold, by file.
+        ignored: How many files were not clips, by suffix.
+        seconds: How long it took.
+        clips_per_s: Captioned clips by the time from the first to the last.
+        waited: Share of that time for which the device waited for frames.
+    """
+
+    out: Path
+    captioned: int
+    kept: int
+    failed: int
+    skipped: int
+    inputs: int
+    left: int
+    outputs: Sequence[Path]
+    left_out: dict[str, int]
+    ignored: dict[str, int]
+    seconds: float
+    clips_per_s: float
+    waited: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {"out": str(self.out), "outputs": [str(path) for path in self.outputs]}
+
+    def row(self) -> list[str]:
+        """As a line of a table."""
+        counts = [self.captioned, self.kept, self.failed, self.skipped, self.left]
+        rate = [f"{self.clips_per_s:.3g}", f"{self.waited:.0%}", f"{self.seconds:.1f}"]
+        return [*map(str, counts), *rate]
+
+
+def caption_store(
+    engine: Engine,
+    sources: Path | Sequence[Path],
+    out: Path,
+    *,
+    prompts: Sequence[str] = (CAPTION_PROMPT,),
+    decoding: Decoding | None = None,
+    n: int = 1,
+    diversity: str | Path | Diversity | None = None,
+    schema: Schema | None = None,
+    part: tuple[int, int] = (1, 1),
+    outputs: Sequence[Path] = (),
+    dedup: bool = False,
+    albums: bool = False,
+    fps: float | None = None,
+    chunk: float | str | None = None,
+    overlap: float = 0.0,
+    workers: int | None = None,
+    batch: int | None = None,
+    shard: int = SHARD,
+    report: Reporter = silent,
+) -> StoreSummary:
+    """Caption clips into a folder: one row for each, in Parquet files of a shard each, and in the end in one.
+
+    Any number of processes, on any machines that see the folder, may do this at once: a shard belongs to one
+    of them, and what a killed one leaves is taken over by the next that comes. A job goes on with the clips
+    that it listed when it began. Once it is finished, the next one lists anew, takes over the rows of what
+    has not changed, and tries what failed again. Rows of other questions stay, too, and are used again.
+
+    Args:
+        engine: The model.
+        sources: Folders, clips, lists (`path`, `start_s`, `end_s`), label files, tar files, or patterns.
+        out: The folder.
+        prompts: What the model is asked about each clip; all behind one copy of what it sees.
+        decoding: How tokens are chosen; None is greedy.
+        n: Captions of each clip, in its one row; of its decoding then only `max_new_tokens` counts.
+        diversity: How these come to differ, as `inference.diversity` has it.
+        schema: What answers are to be, if they are to be JSON.
+        part: `(i, n)`: work on every n-th shard from the i-th on, counted from 1.
+        outputs: Files that all rows are joined into beside `captions.parquet`; see `outputs.join`.
+        dedup: Clips that show the same as another one are not captioned; their rows say of which.
+        albums: A folder with pictures and no video is one clip.
+        fps: Pictures per second of such folders.
+        chunk: Cut films into stretches of so many seconds, or where `shots` cut them.
+        overlap: Seconds for which a stretch goes on into the next one.
+        workers: Decoding processes; None is one per core.
+        batch: Clips answered together in a new job; None decides by the number of their tokens.
+        shard: Clips of a shard in a new job.
+        report: Told how far the work is.
+
+    Raises:
+        ConfigError: If there is no clip, or an option cannot be.
+        FormatError: If a list, a label file or a tar file cannot be read.
+        VidaptError: If the disk is full; finished rows are kept.
+    """
+    started = time.monotonic()
+    given = [sources] if isinstance(sources, Path) else list(sources)
+    check_part(part)
+    refuse_others(out)
+    check_folder(out)
+    check_outputs(out, outputs)
+    several, chosen = None, decoding or Decoding()
+    if n != 1 or diversity is not None:
+        several = Several.of(engine, prompts[0], n, diversity or PLAIN, chosen.max_new_tokens)
+    asked = Asked.of(
+        engine,
+        prompts,
+        chosen,
+        Cutting.of(chunk, overlap),
+        schema,
+        folder_of(given[0] if len(given) == 1 else given),
+        several,
+    )
+    listing = Listing(given, albums, fps, dedup)
+    alone = part == (1, 1)
+    job = open_job(
+        out,
+        asked.settings,
+        listing,
+        shard,
+        batch or asked.batch,
+        asked.told,
+        alone=alone,
+        mark=(lambda path: mark_copies(path, cores(workers), report)) if dedup else None,
+        report=report,
+    )
+    work = _Work(asked, job, _kept(out, job), part, cores(workers), report)
+    if job.done is None:
+        work.carry_out()
+    made = join(out, job, outputs, report)
+    totals = sum((part_counts(path) for path in job.parts), Counter[str]())
+    return StoreSummary(
+        out=out,
+        captioned=work.captioned,
+        kept=totals[DONE] - work.captioned,
+        failed=totals[FAILED],
+        skipped=totals[SKIPPED],
+        inputs=len(job.index),
+        left=sum(size for at, size in enumerate(job.index.sizes) if at not in job.finished),
+        outputs=list(made),
+        left_out={str(path): count for path, count in made.items() if count},
+        ignored=job.plan.ignored,
+        seconds=time.monotonic() - started,
+        clips_per_s=work.rate,
+        waited=work.waited,
+    )
+
+
+def check_part(part: tuple[int, int]) -> None:
+    """Refuse a part of the work that there is none of.
+
+    Raises:
+        ConfigError: If it is not one of 1 to n.
+    """
+    if not 1 <= part[0] <= part[1]:
+        raise ConfigError("--shard", f"is {part[0]}/{part[1]}", "give 1/4, 2/4, ... for four processes")
+
+
+def _kept(out: Path, job: StoredJob) -> Kept:
+    others = [other for other in jobs_of(out) if other.folder != job.folder]
+    return Kept(path for other in others for path in other.parts)
+
+
+@dataclass
+class _Work:
+    """One process's work on a job.
+
+    Attributes:
+        asked: What is asked.
+        job: The job.
+        kept: Rows of earlier ones.
+        part: Which shards are its own.
+        workers: Decoding processes.
+        report: Told how far it is.
+        captioned: Rows it captioned.
+        rate: Clips captioned per second.
+        waited: Share of the time for which the device waited for frames.
+    """
+
+    asked: Asked
+    job: StoredJob
+    kept: Kept
+    part: tuple[int, int]
+    workers: int
+    report: Reporter
+    captioned: int = 0
+    rate: float = 0.0
+    waited: float = 0.0
+    _done: float = 0.0
+    _broken: int = 0
+    _meter: Meter = field(default_factory=Meter)
+    _queue: deque[tuple[Shard, list[Piece], bool]] = field(default_factory=deque)
+    _open: set[Shard] = field(default_factory=set)
+
+    def carry_out(self) -> None:
+        """Caption shard after shard, in one stream, so that decoding is ahead beyond the end of each."""
+        sizes = self.job.index.sizes
+        mine = list(shards_of(len(sizes), self.part))
+        total, finished = sum(sizes[at] for at in mine), self.job.finished
+        todo = [at for at in mine if at not in finished]
+        self._done = total - sum(sizes[at] for at in todo)
+        self.report(_TASK, round(self._done), total)
+        batches = self._batches(todo)
+        clips = ([piece.clip for piece in members] for members in batches)
+        began = since = time.monotonic()
+        ahead = 2 * self.job.plan.batch
+        try:
+            stream = self.asked.engine.watch_batches(
+                clips, workers=self.workers, ahead=ahead, beside=self.asked.text_tokens, meter=self._meter
+            )
+            with contextlib.closing(stream), contextlib.closing(batches):
+                for seen in stream:
+                    shard, members, last = self._queue.popleft()
+                    self._caption(shard, members, seen, since)
+                    since = time.monotonic()
+                    self._done += len(shard.inputs) * len(members) / max(1, len(shard.pieces))
+                    if last:
+                        self._finish(shard)
+                    self.rate = self.captioned / max(1e-6, since - began)
+                    self.waited = min(1.0, self._meter.waited_s / max(1e-6, since - began))
+                    self.report(_TASK, min(total, round(self._done)), total, self._note())
+        finally:
+            for shard in self._open:
+                shard.close()
+        self.report(_TASK, total - self._left(mine), total, self._note())
+
+    def _left(self, mine: Sequence[int]) -> int:
+        finished = self.job.finished
+        return sum(self.job.index.sizes[at] for at in mine if at not in finished)
+
+    def _note(self) -> str:
+        told = [f"{self.rate:.3g} clips/s", f"waited for frames {self.waited:.0%}"]
+        told += [f"{self._meter.ready} decoded ahead"] if self._meter.ready else []
+        return ", ".join([*told, f"{self._broken} failed"] if self._broken else told)
+
+    def _batches(self, todo: Sequence[int]) -> Generator[list[Piece], None, None]:
+        """Batches of all shards that nobody else holds, the next of which is read while one is captioned."""
+        for shard in self._shards(todo):
+            batches = shard.batches(self.job.plan.batch)
+            reused = len(shard.pieces) - sum(map(len, batches))
+            self._done += len(shard.inputs) * reused / max(1, len(shard.pieces))
+            if not batches:
+                self._finish(shard)
+            for number, members in enumerate(batches, start=1):
+                self._queue.append((shard, members, number == len(batches)))
+                yield members
+
+    def _shards(self, todo: Sequence[int]) -> Iterator[Shard]:
+        with ThreadPoolExecutor(1, thread_name_prefix="vidapt-shard") as ahead:
+            coming = ahead.submit(self._leased, todo[0]) if todo else None
+            for at in range(len(todo)):
+                assert coming is not None
+                shard = coming.result()
+                coming = ahead.submit(self._leased, todo[at + 1]) if at + 1 < len(todo) else None
+                if shard is not None and not shard.done:
+                    yield shard
+
+    def _leased(self, number: int) -> Shard | None:
+        """A shard; None if another process holds it."""
+        try:
+            shard = Shard(self.job, number, self.asked.key, self.kept, self.asked.cutting, self.workers)
+        except TakenError:
+            return None
+        if shard.done:
+            shard.close()
+        else:
+            self._open.add(shard)
+        return shard
+
+    def _caption(
+        self, shard: Shard, members: Sequence[Piece], seen: Sequence[SeenClip | BrokenClip], since: float
+    ) -> None:
+        sound = [one for one in seen if not isinstance(one, BrokenClip)]
+        said = iter(self.asked.answers(sound))
+        share = (time.monotonic() - since) / len(members)
+        rows = []
+        for piece, one in zip(members, seen, strict=True):
+            found = one if isinstance(one, BrokenClip) else next(said)
+            if shard.is_done(piece):
+                continue  # it was noted before the batch was interrupted
+            if isinstance(one, BrokenClip):
+                rows.append(self.asked.failed(piece, type(one).__name__, one.reason, share))
+            elif isinstance(found, VidaptError):
+                rows.append(self.asked.failed(piece, type(found).__name__, found.found, share))
+            else:
+                rows.append(self.asked.row(piece, one, found, share))
+        self.captioned += sum(row["status"] == DONE for row in rows)
+        self._broken += sum(row["status"] == FAILED for row in rows)
+        shard.note(rows)
+
+    def _finish(self, shard: Shard) -> None:
+        shard.put(self._other, self.asked.taken_over)
+        self._open.discard(shard)
+
+    def _other(self, piece: Piece) -> dict[str, Any]:
+        """The row of a piece that was neither captioned nor taken over."""
+        if Shard.skips(piece):
+            return self.asked.skipped(piece)
+        assert piece.wrong is not None
+        return self.asked.failed(piece, *piece.wrong)
