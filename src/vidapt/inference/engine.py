@@ -17,7 +17,7 @@ from vidapt.errors import BudgetError, CheckpointError, ConfigError
 from vidapt.hub import is_mark
 from vidapt.inference.watch import SeenClip, Watcher
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
-from vidapt.models.generate import Answer, Decoding, generate
+from vidapt.models.generate import Answer, Decoding, Told, generate
 from vidapt.models.packed import Group, Packed, pack, prefix_layout
 from vidapt.models.reach import (
     reach_of,
@@ -32,6 +32,9 @@ from vidapt.video import decode
 CAPTION_PROMPT = "describe the video."
 Media = str | Path | Sequence[str | Path]
 """One file or folder, or several."""
+
+Question = str | Sequence[Turn]
+"""One question, or a conversation that ends with one."""
 
 _GENERATION = "generation_config.json"
 
@@ -150,7 +153,7 @@ class Engine(Watcher):
         packed = packed.to(self.model.device)
         return packed, self.model(packed, torch.cat([one.tokens for one in seen]) if seen else None)
 
-    def prompt(self, seen: Sequence[SeenClip], question: str) -> tuple[list[int], list[bool]]:
+    def prompt(self, seen: Sequence[SeenClip], question: Question) -> tuple[list[int], list[bool]]:
         """Ids of all that is read before an answer to a question is begun, and where visual tokens stand.
 
         Args:
@@ -183,7 +186,7 @@ class Engine(Watcher):
         seen.update(weights_fingerprint(WeightsAnywhere(self.model)).encode())
         return seen.hexdigest()[:24]
 
-    def text_tokens(self, question: str, clips: int = 1) -> int:
+    def text_tokens(self, question: Question, clips: int = 1) -> int:
         """How many tokens of text the model reads when it is asked a question about some clips.
 
         Raises:
@@ -192,11 +195,21 @@ class Engine(Watcher):
         return text_length(self._encoded(question, (Clip("", Path()),) * clips))
 
     def answer(
-        self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding
+        self,
+        asked: Sequence[tuple[Sequence[SeenClip], Sequence[Question]]],
+        decoding: Decoding,
+        told: Told | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Answer]]:
         """Answer questions about clips already seen; without a clip, of the question alone.
 
         Sampling depends on the seed, the clips' ids and the question, not on what else is asked.
+
+        Args:
+            asked: Clips, and what is asked about them.
+            decoding: How tokens are chosen.
+            told: Is told every token as it is written, and may end an answer there.
+            seeds: Of each question's sampling, in the place of that of `decoding`.
 
         Returns:
             Per clip (or clips of one conversation), per question, its answer.
@@ -208,7 +221,8 @@ class Engine(Watcher):
         """
         groups: list[Group] = []
         visual: list[Tensor | None] = []
-        seeds: list[int] = []
+        given = iter(seeds or [])
+        drawn: list[int] = []
         for seen, questions in asked:
             encoded = [self._encoded(question, tuple(one.clip for one in seen)) for question in questions]
             readings = self.readings(seen)
@@ -218,13 +232,14 @@ class Engine(Watcher):
                 groups.append(Group(tuple(members), readings))
                 visual.append(tokens)
             ids = "\n".join(one.clip.id for one in seen)
-            seeds += [seed_of(decoding.seed, ids, question) >> 1 for question in questions]
-        found = generate(self.model, groups, visual, self.stops, decoding, seeds)
+            drawn += [seed_of(next(given, decoding.seed), ids, _words(one)) >> 1 for one in questions]
+        found = generate(self.model, groups, visual, self.stops, decoding, drawn, told)
         answers = itertools.chain.from_iterable(found)
         return [list(itertools.islice(answers, len(questions))) for _, questions in asked]
 
-    def _encoded(self, question: str, media: tuple[Clip, ...]) -> Encoded:
-        sample = Sample("question", media, (Turn("user", question), Turn("assistant", "")))
+    def _encoded(self, question: Question, media: tuple[Clip, ...]) -> Encoded:
+        turns = (Turn("user", question),) if isinstance(question, str) else tuple(question)
+        sample = Sample("question", media, (*turns, Turn("assistant", "")))
         encoded = encode(sample, self.model.blueprint.prompt, self.tokenizer, open_answer=True)
         if not encoded.ids:
             raise ConfigError("question", "is empty", "ask something")
@@ -232,6 +247,11 @@ class Engine(Watcher):
         if reason := reach_of(self.model).excess(tokens, tokens, packed=False):
             raise BudgetError("question", f"is {reason}", "ask something shorter")
         return encoded
+
+
+def _words(question: Question) -> str:
+    """What is asked, as one text."""
+    return question if isinstance(question, str) else "\n".join(turn.text for turn in question)
 
 
 def _published_stops(model: VideoLM) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ from vidapt.models.reach import REMEDY, reach_of, room, sequence
 from vidapt.models.row_cache import row_cache, select_rows
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
+
+Told = Callable[[int, int], bool]
+"""Is told every token that is written: the number of its question, counted through all groups, and the id.
+Says whether the answer is still wanted; one that is not ends there."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def generate(
     stops: Sequence[int],
     decoding: Decoding,
     seeds: Sequence[int] | None = None,
+    told: Told | None = None,
 ) -> list[list[Answer]]:
     """Answer every question of every group.
 
@@ -111,6 +116,7 @@ def generate(
         stops: Token ids that end an answer.
         decoding: How tokens are chosen.
         seeds: Of each question's sampling, group after group; None gives all of them `decoding.seed`.
+        told: Is told every token as it is written, and may end an answer there.
 
     Returns:
         Per group, per question, its answer.
@@ -127,7 +133,7 @@ def generate(
     rows.keep(torch.tensor(owners, device=model.device))
     logits = _read_questions(model, rows, texts, [after[owner] for owner in owners], max(most))
     chooser = _Chooser(decoding, seeds or [decoding.seed] * len(texts))
-    answers = iter(_decode(model, rows, logits, stops, chooser, most))
+    answers = iter(_decode(model, rows, logits, stops, chooser, most, told))
     return [[next(answers) for _ in group.encoded] for group in groups]
 
 
@@ -205,7 +211,13 @@ def _forward(model: VideoLM, rows: _Rows, entering: Mapping[str, Any]) -> Tensor
 
 
 def _decode(
-    model: VideoLM, rows: _Rows, logits: Tensor, stops: Sequence[int], chooser: _Chooser, most: Sequence[int]
+    model: VideoLM,
+    rows: _Rows,
+    logits: Tensor,
+    stops: Sequence[int],
+    chooser: _Chooser,
+    most: Sequence[int],
+    told: Told | None = None,
 ) -> list[Answer]:
     """Token by token until each row has ended or has `most` tokens; finished rows leave the batch."""
     written: list[list[int]] = [[] for _ in range(len(logits))]
@@ -220,7 +232,8 @@ def _decode(
                 ended[row] = True
             else:
                 written[row].append(token)
-                if len(written[row]) < most[row]:
+                wanted = told is None or told(row, token)
+                if wanted and len(written[row]) < most[row]:
                     going.append(place)
         if not going:
             break
