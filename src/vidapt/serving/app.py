@@ -265,7 +265,8 @@ def _serve_files(app: FastAPI, house: House) -> None:
     @app.get("/v1/files")
     def files(request: Request) -> dict[str, Any]:
         """What this key has uploaded."""
-        return {"object": "list", "data": [one.body for one in uploads.all_of(_visit(request).who)]}
+        found = [one.body for one in uploads.all_of(_visit(request).who)]
+        return {"object": "list", "data": found, "has_more": False}
 
     @app.get("/v1/files/{name}")
     def file(name: str, request: Request) -> dict[str, object]:

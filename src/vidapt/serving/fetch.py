@@ -107,9 +107,12 @@ class Fetcher:
             watch.daemon = True
             watch.start()
             try:
-                return self._asked(line, parts, out)
+                moved = self._asked(line, parts, out)
             finally:
                 watch.cancel()
+        if time.monotonic() >= until:  # cut off, which looks like an end where no length was said
+            raise _unreachable()
+        return moved
 
     def _called(self, host: str, port: int, left_s: float, *, secure: bool) -> socket.socket:
         addresses = self.resolve(host, port)

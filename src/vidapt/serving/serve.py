@@ -215,7 +215,7 @@ def _shown(host: str) -> str:
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
     try:
         kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        line = socket.createmake_server(kind[4][:2], family=kind[0], backlog=512)
+        line = socket.create_server(kind[4][:2], family=kind[0], backlog=512)
     except OSError as error:
         told = f"{host}:{port} cannot be used ({error.strerror or error})"
         raise ConfigError("--port", told, "give another --port, or 0 for any that is free") from None
