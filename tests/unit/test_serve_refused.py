@@ -303,6 +303,22 @@ def test_what_takes_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None
         assert eventually(lambda: served.door.inside == 0)
 
 
+def test_a_fault_of_the_server_is_told_to_its_log_alone(
+    served: Up, monkeypatch: pytest.MonkeyPatch, film: Path
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(served.house.viewer, "_worst", fails)
+    response = served.ask(shown(data_url(film)))
+    assert why(response, 500) == "fault"
+    assert "secret" not in response.text
+    assert eventually(lambda: any("ZeroDivisionError at test_serve_refused.py" in one for one in served.log))
+    assert not any("secret" in one for one in served.log)
+    monkeypatch.undo()
+    assert served.ask(shown(data_url(film))).status_code == 200
+
+
 def test_pages_of_other_sites_may_not_ask_where_no_keys_are_wanted() -> None:
     with up(keys=Keys()) as served:
         assert served.ask("a", max_tokens=1).status_code == 200

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -22,7 +23,7 @@ from vidapt.serving.door import GoneError, Visit
 from vidapt.serving.gauges import Gauges
 from vidapt.serving.media import Sight, Viewer
 from vidapt.serving.refused import RefusedError, wrong
-from vidapt.serving.shapes import AnyJson, Asked, Compared, SchemaJson, TextPart
+from vidapt.serving.shapes import AnyJson, Asked, Compared, Refusal, SchemaJson, TextPart
 from vidapt.serving.table import Job, Said, Table
 from vidapt.serving.talk import Stream, answered, answered_json, completion, events, most_tokens, read_talk
 from vidapt.serving.terms import MOST_LETTERS, MOST_MEDIA, Terms
@@ -73,7 +74,10 @@ class House:
 
 def make_app(house: House) -> FastAPI:
     """The application, which `Door` stands before."""
-    app = FastAPI(title="vidapt serve", version=VERSION, docs_url=None, redoc_url=None)
+    refusals: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, "5XX": {"model": Refusal}}
+    app = FastAPI(title="vidapt serve", version=VERSION, docs_url=None, redoc_url=None, responses=refusals)
+    app.state.models = {"Asked": list(house.tables), "Compared": list(house.vectors)}
+    app.openapi = partial(_described, app, app.openapi)  # type: ignore[method-assign]
     _serve_errors(app)
     _serve_state(app, house)
     _serve_files(app, house)
@@ -101,6 +105,15 @@ def make_app(house: House) -> FastAPI:
         return await _embed(house, asked, request)
 
     return app
+
+
+def _described(app: FastAPI, plain: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The interface's description, with the names of the models."""
+    found = plain()
+    for shape, names in app.state.models.items():
+        if names:
+            found["components"]["schemas"][shape]["properties"]["model"]["enum"] = names
+    return found
 
 
 def _names(house: House) -> list[str]:
@@ -281,9 +294,21 @@ def _serve_files(app: FastAPI, house: House) -> None:
 
 
 def _serve_errors(app: FastAPI) -> None:
+    @app.exception_handler(GoneError)
+    def gone(_: object, __: GoneError) -> Response:
+        return Response(status_code=499)  # which nobody hears
+
     @app.exception_handler(RefusedError)
-    def refused(_: object, error: RefusedError) -> Response:
+    def refused(request: Request, error: RefusedError) -> Response:
+        if error.fault:
+            _visit(request).told["fault"] = error.fault
         return JSONResponse(error.body, error.status, error.headers)
+
+    @app.exception_handler(Exception)
+    def fault(_: object, __: Exception) -> Response:
+        """Of this server; `Door` notes which."""
+        found = RefusedError(500, "fault", "the server is at fault")
+        return JSONResponse(found.body, found.status)
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: object, error: RequestValidationError) -> Response:

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vidapt.serving.gauges import Gauges
 from vidapt.serving.keys import Keys
 from vidapt.serving.purse import Purse, Rates
-from vidapt.serving.refused import RefusedError
+from vidapt.serving.refused import RefusedError, fault_of
 from vidapt.serving.terms import MOST_MARKS, Terms
 
 OPEN = frozenset({"/health", "/ready"})
@@ -117,6 +117,10 @@ class Door:
         except TimeoutError:
             if not visit.status:
                 await _refuse(RefusedError(504, "timeout", "this took too long"), scope, receive, noted)
+        except Exception as error:  # noqa: BLE001 - told in the log; others are served on
+            visit.told["fault"] = fault_of(error)
+            if not visit.status:
+                await _refuse(RefusedError(500, "fault", "the server is at fault"), scope, receive, noted)
         finally:
             self._note(visit, scope["method"], time.perf_counter() - began)
 

@@ -90,7 +90,7 @@ class Viewer:
 
     async def _decoded(self, media: Sequence[Media], who: str, sight: Sight) -> list[tuple[Clip, Frames]]:
         loop, found = asyncio.get_running_loop(), []
-        with tempfile.TemporaryDirectory(dir=self._folder) as home:
+        with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as home:
             for index, part in enumerate(media):
                 out = Path(home) / str(index)
                 threads = self._callers if _url_of(part).startswith("http") else self._threads

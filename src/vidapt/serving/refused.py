@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import traceback
+from pathlib import Path
 from typing import Any
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -17,7 +19,12 @@ class RefusedError(Exception):
         message: What is wrong, and what to do about it; nothing of what was sent but names.
         param: Which part of the request.
         retry_s: When to try again.
+
+    Attributes:
+        fault: For the log, where the server itself is at fault.
     """
+
+    fault = ""
 
     def __init__(
         self, status: int, code: str, message: str, param: str | None = None, retry_s: float | None = None
@@ -36,6 +43,13 @@ class RefusedError(Exception):
         """What is sent before it."""
         found = {} if self.retry_s is None else {"retry-after": str(max(1, math.ceil(self.retry_s)))}
         return found | ({"www-authenticate": "Bearer"} if self.status == 401 else {})
+
+
+def fault_of(error: BaseException) -> str:
+    """What went wrong, and where, without what it says, which may be what somebody said."""
+    places = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(places[-1].filename).name}:{places[-1].lineno}" if places else ""
+    return f"{type(error).__name__}{where}"
 
 
 def wrong(message: str, param: str | None = None, code: str = "invalid_value") -> RefusedError:

@@ -22,6 +22,21 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+class Fault(Shape):
+    """What is wrong with a request."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str
+
+
+class Refusal(Shape):
+    """What is answered to a request that is refused."""
+
+    error: Fault
+
+
 class Address(Shape):
     """Where a clip or picture is: `data:...;base64,...`, or an address where the server fetches any."""
 

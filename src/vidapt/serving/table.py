@@ -19,7 +19,7 @@ from vidapt.inference.watch import SeenClip
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip, Frames, Turn
 from vidapt.serving.gauges import Gauges
-from vidapt.serving.refused import RefusedError, wrong
+from vidapt.serving.refused import RefusedError, fault_of, wrong
 from vidapt.serving.terms import Terms
 
 
@@ -232,4 +232,6 @@ def as_refusal(error: Exception) -> RefusedError:
     if isinstance(error, VidaptError):
         told = f"{error.where} {error.found}" + (f": {error.remedy}" if error.remedy else "")
         return wrong(told, "messages", "unusable_question")
-    return RefusedError(500, "model_failed", f"the model failed ({type(error).__name__})")
+    failed = RefusedError(500, "model_failed", "the model failed; ask whoever runs this server")
+    failed.fault = fault_of(error)
+    return failed
