@@ -28,6 +28,8 @@ def share_weights(models: Iterable[nn.Module]) -> int:
     saved = 0
     for model in models:
         for name, weight in model.named_parameters():
+            if weight.is_meta:  # it comes from elsewhere whenever it is needed
+                continue
             others = known.setdefault(name.replace(_BASE, ""), [])
             same = next((other for other in others if _same(weight, other)), None)
             if same is None:
