@@ -19,7 +19,7 @@ from vidapt.measure.ablate.result import seconds_of
 from vidapt.measure.ablate.sharing import begin_with_finished
 from vidapt.measure.asking import Asked
 from vidapt.measure.evaluate import evaluate
-from vidapt.measure.scales import KeptTokens, ScaledEngine
+from vidapt.measure.varied import KeptTokens, ScaledEngine
 from vidapt.measure.verdicts import MODEL
 from vidapt.models.generate import Decoding
 from vidapt.nouns import Sample

@@ -247,7 +247,10 @@ def test_a_summary_can_be_shown(engine: Engine, clips: Path, tmp_path: Path) -> 
     told = summary.to_dict()
     assert (told["out"], told["captioned"], told["broken"]) == (str(tmp_path / "a.jsonl"), CLIPS, 0)
     assert summary.row()[:3] == [str(CLIPS), "0", "0"]
-    assert [*CaptionRow.__dataclass_fields__] == list(lines(tmp_path / "a.jsonl")[0])
+    columns = [
+        name for name in CaptionRow.__dataclass_fields__ if name not in ("captions", "prompts", "cues")
+    ]
+    assert columns == list(lines(tmp_path / "a.jsonl")[0]), "one caption has no list"
 
 
 def test_an_engine_answers_several_questions_as_it_answers_one(engine: Engine, clips: Path) -> None:

@@ -22,6 +22,8 @@ from vidapt.captioning.journal import Cut, Journal, Stretch
 from vidapt.captioning.namesakes import merged, refuse_namesakes
 from vidapt.captioning.rows import CaptionRow, read_rows, write_rows
 from vidapt.errors import BrokenClip, ConfigError
+from vidapt.inference.several import Reply
+from vidapt.models.generate import Decoding
 from vidapt.nouns import Clip
 from vidapt.video import Times, write_mp4
 from vidapt.video.shots import Shots, Unseen
@@ -108,7 +110,7 @@ def test_jobs_that_cut_otherwise_are_other_jobs() -> None:
         text_tokens=lambda prompt: 3,
         model=SimpleNamespace(blueprint=SimpleNamespace(frames=None)),
     )
-    decoding: Any = SimpleNamespace(temperature=0.0, max_new_tokens=8)
+    decoding = Decoding(max_new_tokens=8)
     settings = {Job.of(engine, "say", decoding, way, "here").settings for way in ways}
     assert len(settings) == len(ways)
     engine.model.blueprint.frames = Times(times=(1.0,))
@@ -262,7 +264,7 @@ def test_times_of_a_stretch_are_told_as_the_film_counts_them() -> None:
     said = {}
     for clip in (Clip("a@60-122", OUT, 60.0, 122.0), Clip("a@0-62", OUT, 0.0, 62.0), Clip("a", OUT)):
         seen: Any = SimpleNamespace(clip=clip, times_s=(61.0,), tokens=[1], notes=())
-        made = job.row("k", seen, answer, 0.1, ("told",))
+        made = job.row("k", seen, [Reply(answer, "say")], 0.1, ("told",))
         said[clip.id] = (made.caption, made.start_s, made.end_s, made.notes)
     assert said == {
         "a@60-122": ("at 63.5 seconds a ball", 60.0, 122.0, ("told",)),

@@ -19,6 +19,7 @@ from vidapt.captioning.job import Job
 from vidapt.captioning.rows import read_rows
 from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
+from vidapt.inference.several import Reply
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.video import write_mp4
@@ -137,11 +138,11 @@ def test_a_row_rounds_to_a_microsecond_and_says_how_it_ended() -> None:
     seen: Any = SimpleNamespace(
         clip=Clip("c", Path("c")), times_s=(0.12345678, 1.0), tokens=range(5), notes=("cut off",)
     )
-    one = job().row("k", seen, Answer((1, 2), True), 0.12345678)
+    one = job().row("k", seen, [Reply(Answer((1, 2), True), "p")], 0.12345678)
     assert (one.frames, one.seconds) == ((0.123457, 1.0), 0.123457)
     assert (one.visual_tokens, one.text_tokens, one.new_tokens, one.finish) == (5, 7, 2, "end")
     assert (one.recipe_hash, one.notes, one.start_s, one.end_s) == ("r", ("cut off",), None, None)
-    assert job().row("k", seen, Answer((1,), False), 0.0).finish == "length"
+    assert job().row("k", seen, [Reply(Answer((1,), False), "p")], 0.0).finish == "length"
 
 
 def test_a_summary_is_told_as_json() -> None:

@@ -28,6 +28,7 @@ def test_the_parts_page_is_what_the_code_says() -> None:
         "CONTRIBUTING.md",
         "docs/architecture.md",
         "docs/compose.md",
+        "docs/diversity.md",
         "docs/review.md",
         "docs/look-over.md",
     ],

@@ -21,6 +21,7 @@ from vidapt.gauges.contrast import area, mean_area
 from vidapt.gauges.guards import guards_of
 from vidapt.gauges.rivals import rivals_of
 from vidapt.inference.load import load
+from vidapt.measure.course import SetCourse
 from vidapt.measure.gauging.study import LEAST, Point, related
 from vidapt.metrics.ranks import ranks, spearman, spearman_interval
 from vidapt.models.folder import save_model
@@ -90,6 +91,33 @@ def test_a_stage_logs_gauges_of_its_sets(folder: Path) -> None:
         assert {f"measure/held/{name}" for name in names} <= row.keys()
         assert 0 <= row["measure/held/told_apart"] <= 1
         assert row["measure/held/chosen"] < 0
+
+
+def test_the_report_draws_gauges_and_says_whether_they_still_rise(folder: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["report", str(folder / "run"), "--out", str(tmp_path / "r.html"), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    (one,) = json.loads(done.stdout)["sets"]
+    assert len(one["gauges"]["told_apart"]) == len(one["steps"]) == 3
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "told apart of held" in page
+    assert "evidence other clip of held" in page
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ((0.5, 0.6, 0.7), "rises"),
+        ((0.7, 0.6, 0.705), "is flat"),
+        ((0.9, 0.8, 0.7), "falls"),
+        ((0.9, 1.0), "-"),
+    ],
+)
+def test_the_last_three_checkpoints_decide(told: tuple[float, ...], said: str) -> None:
+    steps = tuple(range(len(told)))
+    course = SetCourse("01-a", "held", steps, None, told, 0, {"told_apart": told})
+    assert course.aim.endswith(said)
 
 
 def test_what_is_held_is_what_the_model_says_of_each_alone(folder: Path) -> None:

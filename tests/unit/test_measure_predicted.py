@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vidapt.errors import ConfigError, FormatError
 from vidapt.measure.paired import holm
 from vidapt.measure.predicted import evaluate_predictions, is_predictions, read_predictions
+from vidapt.metrics.intervals import mean_interval
 from vidapt.nouns import Clip, Sample, Turn
 
 QUESTIONS = [
@@ -108,3 +109,37 @@ def test_holm_lies_between_the_bare_p_values_and_bonferroni(values: list[float])
     found = holm(named)
     for name, value in named.items():
         assert value <= found[name] <= min(1.0, len(values) * value) + 1e-12
+
+
+def stretches(films: int, each: int) -> list[Sample]:
+    """Questions about stretches of films: of a film, all are answered rightly or none is."""
+    return [
+        Sample(
+            f"{film}-{number}",
+            (Clip(f"f{film}@{number}", Path(f"day{film % 2}/f{film}.mp4"), float(number), number + 1.0),),
+            (Turn("user", "What colour is it?"), Turn("assistant", "red")),
+            {"type": "colour"},
+        )
+        for film in range(films)
+        for number in range(each)
+    ]
+
+
+def test_stretches_of_a_film_are_drawn_together(tmp_path: Path) -> None:
+    asked = stretches(8, 6)
+    rows = [{"id": one.id, "answer": "red" if int(one.id[0]) % 2 else "blue"} for one in asked]
+    given = read_predictions(written(tmp_path, rows))
+    found = evaluate_predictions(given, asked, name="theirs", out=tmp_path / "film")
+    scored = found.arms["model"].accuracy
+    assert scored is not None
+    assert (found.clips, found.sources, scored.sources) == (48, 8, 8)
+    assert any("all clips of one source (each file)" in note for note in found.notes)
+    alone = mean_interval([row["answer"] == "red" for row in rows])
+    assert scored.overall.high - scored.overall.low > 2 * (alone.high - alone.low)
+    days = evaluate_predictions(given, asked, name="theirs", out=tmp_path / "day", by=r"day\d")
+    assert days.sources == 2
+    assert {verdict.cluster for verdict in days.verdicts} == {"f0@0", "f1@0"}
+    with pytest.raises(ConfigError, match="finds nothing"):
+        evaluate_predictions(given, asked, name="theirs", out=tmp_path / "x", by="week")
+    with pytest.raises(ConfigError, match="differs in: sources"):
+        evaluate_predictions(given, asked, name="theirs", out=tmp_path / "film", by=r"day\d")

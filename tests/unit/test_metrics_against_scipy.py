@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidapt.measure.paired import holm
+from vidapt.metrics.bootstrap import spread
 from vidapt.metrics.intervals import (
     difference_interval,
     mcnemar,
@@ -26,9 +27,7 @@ def by_scipy(
     columns: list[np.ndarray], statistic: object, clusters: int, low: float, high: float, method: str = "BCa"
 ) -> None:
     """Both ends lie where scipy has them with as much spread, but for the luck of resampling."""
-    from vidapt.metrics.intervals import _spread
-
-    level = 2 * stats.norm.cdf(_spread(0.95, clusters)) - 1
+    level = 2 * stats.norm.cdf(spread(0.95, clusters)) - 1
     found = stats.bootstrap(
         columns,
         statistic,

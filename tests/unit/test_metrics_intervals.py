@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidapt.metrics.bootstrap import spread
 from vidapt.metrics.intervals import (
     Interval,
-    _spread,
     detectable,
     difference_interval,
     grouped_intervals,
@@ -94,7 +94,7 @@ def test_of_few_clips_and_of_nearly_all_right_no_more_is_promised_than_is_known(
 def test_the_spread_is_students(clusters: int, level: float) -> None:
     stats = pytest.importorskip("scipy.stats")
     wide = stats.t.ppf((1 + level) / 2, clusters - 1) * math.sqrt(clusters / (clusters - 1))
-    assert _spread(level, clusters) == pytest.approx(wide, rel=0.06 if clusters == 3 else 0.01)
+    assert spread(level, clusters) == pytest.approx(wide, rel=0.06 if clusters == 3 else 0.01)
 
 
 @pytest.mark.parametrize(("asked", "right"), [(10, 10), (10, 0), (1, 1), (300, 300)])
@@ -121,7 +121,7 @@ def test_macro_mean_weighs_rare_groups_like_common_ones() -> None:
 def test_resampling_in_blocks_gives_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(2).random(60)
     whole = mean_interval(values, **FAST)
-    monkeypatch.setattr("vidapt.metrics.intervals._DRAWS_AT_ONCE", 7 * 60)
+    monkeypatch.setattr("vidapt.metrics.bootstrap._DRAWS_AT_ONCE", 7 * 60)
     assert mean_interval(values, **FAST) == whole
 
 

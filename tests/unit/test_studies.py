@@ -166,3 +166,24 @@ def test_tables_keep_what_their_runs_do_not_hold(tmp_path: Path, monkeypatch: py
     tables.write_tables(tmp_path / "runs")
     assert "old slow" not in page.read_text()
     assert len(json.loads(results.read_text())["slow found"]["contradicted"]) == 3
+
+
+@pytest.mark.usefixtures("studies")
+def test_every_way_of_the_study_of_diversity_can_be_and_the_best_plain_sampling_is_beaten_by_more() -> None:
+    import diversity
+
+    ways = diversity.arms(Path("style.jsonl"))
+    for count, way in ways.values():
+        way.check(count)
+    assert len({way.model_dump_json() for _, way in ways.values()}) == len(ways)
+    assert set(diversity.CURVE) < set(ways)
+    # coverage and what is untrue of three temperatures and of a way: false of claims, nothing unread
+    told, untrue = [0.4, 0.8, 0.2, 0.7], [0.1, 0.3, 0.5, 0.4]
+    sums = np.array([[[100 * y, 100, 100 * x, 100, 0, 1, 0, 100] for y, x in zip(told, untrue, strict=True)]])
+    assert diversity._beyond(sums, [0, 1, 2], 3)[0] == pytest.approx(0.7 - 0.8), (
+        "the warmest was truer and told more"
+    )
+    sums[0, 3, 2] = 20
+    assert diversity._beyond(sums, [0, 1, 2], 3)[0] == pytest.approx(0.7 - 0.6), "between two"
+    sums[0, 3, 6] = 20
+    assert diversity._beyond(sums, [0, 1, 2], 3)[0] == pytest.approx(0.7 - 0.8), "what is unread is untrue"

@@ -78,7 +78,7 @@ def test_the_command_writes_the_best_and_draws_both_curves(runs: Path, tmp_path:
     first, second, _ = ends_of([str(runs / "second")]).open()
     assert_equal(between.state_dict(), interpolated(first, second, kept["best"]["share"]).state_dict())
     page = (runs / "second" / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 4  # accuracy and loss of the sets, the sweep, the loss of training
+    assert page.count("<svg") == 7  # five numbers of the sets, the sweep, the loss of training
     done = CliRunner().invoke(app, ["report", str(runs / "second")])
     assert done.exit_code == 0, done.output
     assert "general" in done.output

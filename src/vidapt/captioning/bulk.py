@@ -16,10 +16,13 @@ from vidapt.captioning.job import Job
 from vidapt.captioning.journal import Broken, Journal
 from vidapt.captioning.namesakes import folder_of, merged, refuse_namesakes
 from vidapt.captioning.rows import CaptionRow, check_target, read_rows, write_lines, write_rows
+from vidapt.curation.ties import sessions
 from vidapt.errors import BrokenClip, ConfigError
+from vidapt.inference.diversity import PLAIN, Diversity, diversity_of
 from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.several import Reply, Several
 from vidapt.inference.watch import SeenClip
-from vidapt.models.generate import Answer, Decoding
+from vidapt.models.generate import Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
 from vidapt.video.identity import identity
@@ -70,6 +73,8 @@ def caption_folder(
     *,
     prompt: str = CAPTION_PROMPT,
     decoding: Decoding | None = None,
+    n: int = 1,
+    diversity: str | Path | Diversity | None = None,
     workers: int | None = None,
     batch: int | None = None,
     recursive: bool = True,
@@ -94,7 +99,11 @@ def caption_folder(
         source: A folder, a clip, or several clips; see `find_clips`.
         out: `.jsonl` or `.parquet`.
         prompt: What the model is asked about each clip.
-        decoding: How tokens are chosen; None is greedy.
+        decoding: How tokens are chosen; None is greedy. Where several captions are asked for, `diversity`
+            says so, and this only how long they may be.
+        n: Captions of each clip, which stand in the one row as `captions`.
+        diversity: How they come to differ: the name of a way, a YAML file, or what it would say. None is one
+            caption, or `plain` sampling of several.
         workers: Decoding processes; None is one per core.
         batch: Clips answered together; None decides by the number of their tokens.
         recursive: Look into the folders inside as well.
@@ -116,8 +125,17 @@ def caption_folder(
     # Under one name, whichever links lead there: a file has one journal and one owner.
     out = Path(os.path.realpath(out))
     check_target(out, _beside(out, "partial"), _beside(out, "quarantine"))
-    job = Job.of(engine, prompt, decoding or Decoding(), Cutting.of(chunk, overlap), folder_of(source))
+    cutting, chosen = Cutting.of(chunk, overlap), decoding or Decoding()
     found = find_clips(source, recursive=recursive, albums=albums, fps=fps)
+    several = None
+    if n != 1 or diversity is not None:
+        if not chosen.greedy:
+            raise ConfigError("decoding", "draws one caption, and several are asked for", "use `diversity`")
+        way, length = diversity_of(diversity or PLAIN), chosen.max_new_tokens
+        if way.cues is not None:
+            sessions(found.clips, way.cues.by)  # before a clip is looked at
+        several = Several.of(engine, prompt, n, way, length, workers=_workers(workers), report=report)
+    job = Job.of(engine, prompt, chosen, cutting, folder_of(source), several)
     with Journal(_beside(out, "partial")) as journal:
         _check_journal(journal, job, overwrite=overwrite)
         old = [] if overwrite or not out.exists() else _old_rows(out, job)
@@ -125,7 +143,7 @@ def caption_folder(
         pieces = _pieces(found, job, journal, workers, report)
         if not overwrite:
             refuse_namesakes(out, [*old, *journal.rows.values()], pieces.keys, job.folder, pieces.films)
-        _caption(job, pieces, old, journal, batch or _batch(engine), workers, report)
+        _caption(job, pieces, old, journal, batch or _batch(engine, n), workers, report)
         rows, broken = _outcome(job, pieces, old, journal)
         _commit(out, rows, broken, journal, unchanged=rows == old and out.exists())
         captioned = len(journal.rows) - resumed
@@ -144,8 +162,13 @@ def _beside(out: Path, what: str) -> Path:
     return out.with_name(f"{out.name}.{what}.jsonl")
 
 
-def _batch(engine: Engine) -> int:
-    return max(1, min(BATCH_CLIPS, BATCH_TOKENS // engine.clip_tokens))
+def _batch(engine: Engine, n: int = 1) -> int:
+    """Each of `n` captions is a row with a copy of what was read of its clip."""
+    return max(1, min(BATCH_CLIPS, BATCH_TOKENS // engine.clip_tokens) // n)
+
+
+def _workers(workers: int | None) -> int:
+    return (os.cpu_count() or 1) if workers is None else workers
 
 
 def _check_journal(journal: Journal, job: Job, *, overwrite: bool) -> None:
@@ -216,11 +239,12 @@ def _caption(
     kept = {row.key for row in old}
     todo = {key: clip for key, clip in pieces.clips.items() if key not in kept}
     batches = list(_unfinished(todo, journal, batch))
-    count = (os.cpu_count() or 1) if workers is None else workers
     clips = (list(members.values()) for members in batches)
     done, broken = sum(key in journal.rows for key in todo), 0
     report("caption", done, len(todo))
-    watched = job.engine.watch_batches(clips, workers=count, ahead=2 * batch, beside=job.text_tokens)
+    watched = job.engine.watch_batches(
+        clips, workers=_workers(workers), ahead=2 * batch, beside=job.text_tokens
+    )
     with contextlib.closing(watched) as stream:
         since = time.monotonic()
         for members, seen in zip(batches, stream, strict=True):
@@ -230,12 +254,13 @@ def _caption(
             for key, one in zip(members, seen, strict=True):
                 if key in journal.rows:
                     continue
-                if isinstance(one, BrokenClip):
-                    journal.add(Broken(key, members[key].id, readable(one.reason), job.settings))
+                replies = one if isinstance(one, BrokenClip) else captions[one.clip.id]
+                if isinstance(one, BrokenClip) or isinstance(replies, BrokenClip):
+                    assert isinstance(replies, BrokenClip)
+                    journal.add(Broken(key, members[key].id, readable(replies.reason), job.settings))
                     broken += 1
                 else:
-                    told = pieces.notes.get(key, ())
-                    journal.add(job.row(key, one, captions[one.clip.id], share, told))
+                    journal.add(job.row(key, one, replies, share, pieces.notes.get(key, ())))
                 done += 1
             journal.sync()
             report("caption", done, len(todo), f"{broken} broken" if broken else "")
@@ -259,11 +284,10 @@ def _unfinished(todo: Mapping[str, Clip], journal: Journal, batch: int) -> Itera
         yield {key: todo[key] for key in again[start : start + batch]}
 
 
-def _answered(job: Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, Answer]:
-    """The caption of every sound clip, by its id."""
+def _answered(job: Job, seen: Sequence[SeenClip | BrokenClip]) -> dict[str, list[Reply] | BrokenClip]:
+    """The captions of every sound clip, by its id."""
     sound = [one for one in seen if not isinstance(one, BrokenClip)]
-    answers = job.engine.answer([((one,), [job.prompt]) for one in sound], job.decoding)
-    return {one.clip.id: answer for one, (answer,) in zip(sound, answers, strict=True)}
+    return {one.clip.id: replies for one, replies in zip(sound, job.replies(sound), strict=True)}
 
 
 def _outcome(

@@ -44,6 +44,10 @@ class CaptionRow:
         start_s: Where the stretch that was captioned begins, in seconds from the first frame of the file;
             None where all of it was.
         end_s: Where it ends.
+        captions: Where several are asked for, all of them; `caption` is the first, `new_tokens` those of all
+            together, and `finish` is `length` if the limit ended one. Empty otherwise, and left out.
+        prompts: What each of them was asked.
+        cues: The caption of another clip that stood before each as an example of style; empty without.
     """
 
     key: str
@@ -66,6 +70,9 @@ class CaptionRow:
     folder: str = ""
     start_s: float | None = None
     end_s: float | None = None
+    captions: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    cues: tuple[str, ...] = ()
 
     @property
     def film(self) -> str:
@@ -74,7 +81,12 @@ class CaptionRow:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return asdict(self) | {"frames": list(self.frames), "notes": list(self.notes)}
+        told = asdict(self) | {"frames": list(self.frames), "notes": list(self.notes)}
+        for name in _LISTS:
+            told[name] = list(told[name])
+            if not told[name]:
+                del told[name]
+        return told
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> CaptionRow:
@@ -83,8 +95,13 @@ class CaptionRow:
         Raises:
             TypeError: If columns are missing or unknown, or a list is none.
         """
-        return cls(**{**row, "frames": tuple(row.get("frames", ())), "notes": tuple(row.get("notes", ()))})
+        given = {**row}
+        lists = {name: tuple(given.get(name) or ()) for name in ("frames", "notes", *_LISTS)}
+        return cls(**{**given, **lists})
 
+
+_LISTS = ("captions", "prompts", "cues")
+"""Columns of jobs that ask for several captions."""
 
 _SCHEMA = pa.schema(
     [
@@ -116,7 +133,9 @@ def write_rows(path: Path, rows: Sequence[CaptionRow]) -> None:
     """Write all rows in one step, as `path`'s suffix says."""
     dicts = [row.to_dict() for row in rows]
     if path.suffix == ".parquet":
-        table = pa.Table.from_pylist(dicts, schema=_SCHEMA)
+        held = [name for name in _LISTS if any(name in row for row in dicts)]
+        schema = pa.schema([*_SCHEMA, *(pa.field(name, pa.list_(pa.string())) for name in held)])
+        table = pa.Table.from_pylist(dicts, schema=schema)
         write_file(path, lambda temporary: pq.write_table(table, temporary))
     else:
         write_lines(path, dicts)

@@ -31,9 +31,16 @@ def is_captions(path: Path) -> bool:
 
 
 def captioned(rows: Sequence[CaptionRow], path: Path) -> Iterator[Sample]:
-    """A sample for each caption."""
+    """A sample for each caption: checks look at every one of several."""
     for number, row in enumerate(rows, 1):
         file = Path(row.folder or path.parent) / row.film
         clip = Clip(row.clip, file, row.start_s or 0.0, row.end_s)
-        turns = (Turn("user", row.prompt), Turn("assistant", row.caption))
-        yield Sample(row.clip, (clip,), turns, facts={"type": "caption"}, source=f"{path}:{number}")
+        for name, (question, text) in said(row).items():
+            turns = (Turn("user", question), Turn("assistant", text))
+            yield Sample(name, (clip,), turns, facts={"type": "caption"}, source=f"{path}:{number}")
+
+
+def said(row: CaptionRow) -> dict[str, tuple[str, str]]:
+    """Questions and captions of a clip, each pair once, by the ids of their samples."""
+    pairs = zip(row.prompts or (row.prompt,), row.captions or (row.caption,), strict=True)
+    return {f"{row.clip}#{at}" if at else row.clip: pair for at, pair in enumerate(dict.fromkeys(pairs))}

@@ -11,7 +11,7 @@ from typing import Any
 
 from vidapt.captioning.rows import CaptionRow
 from vidapt.captioning.rows import read_rows as read_captions
-from vidapt.cleaning.captions import captioned, is_captions
+from vidapt.cleaning.captions import captioned, is_captions, said
 from vidapt.cleaning.cost import Made
 from vidapt.cleaning.labels import Origin
 from vidapt.errors import FormatError
@@ -98,7 +98,8 @@ def _each(
     if kind is None and is_captions(path):
         captions = read_captions(path)
         found.made |= {one.key: _by_student(one, per_hour) for one in captions}
-        return {one.clip: Origin(made=one.key) for one in captions}, captioned(captions, path)
+        origins = {name: Origin(made=one.key) for one in captions for name in said(one)}
+        return origins, captioned(captions, path)
     beside = path.with_name(path.name + PROVENANCE)
     known = dict(_origins(_made(beside, found))) if exists(beside) else {}
     return known, each_sample(path, kind, **(options or {}))

@@ -15,6 +15,7 @@ from vidapt.cli import (
     captioning,
     cleaning,
     data,
+    diversifying,
     evidence,
     gauging,
     labelling,
@@ -86,6 +87,7 @@ app.command(short_help="Rank models by what they see of your clips.")(shortlisti
 app.command(short_help="Tell what tower and connector hold of what labels say.")(probing.probe)
 app.command(short_help="Train a recipe without a stage or with other settings; compare.")(ablating.ablate)
 app.command(short_help="Caption every clip of a folder: one row each.")(captioning.caption)
+app.command(short_help="Compare ways to several captions: how different, how true.")(diversifying.diversity)
 app.command(short_help="Answer questions about a clip, or about several together.")(captioning.ask)
 app.command(short_help="Put models up behind OpenAI's interface.")(serving.serve)
 app.command("serve-key", short_help="Make a key for who may ask a server.")(serving.serve_key)

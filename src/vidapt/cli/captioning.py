@@ -37,6 +37,15 @@ def caption(
         str, typer.Option(help="What the model is asked about each clip.")
     ] = "describe the video.",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 128,
+    n: Annotated[int, typer.Option("--n", help="Captions of each clip, in its one row.")] = 1,
+    diversity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WAY|FILE.yaml",
+            help="How they come to differ: plain, cooling, entropy, min-p, top-h; or a file, which may also "
+            "ask facets and show captions of like clips. See docs/diversity.md.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace captions by another model or prompt.")
     ] = False,
@@ -70,6 +79,15 @@ def caption(
         from vidapt.captioning.chunks import Cutting
 
         Cutting.of(chunk, overlap)
+        if n != 1 or diversity is not None:
+            from vidapt.inference.diversity import PLAIN, diversity_of
+
+            way = diversity_of(diversity or PLAIN)
+            way.check(n)
+            if way.cues is not None:
+                from vidapt.formats import shards_of
+
+                shards_of(way.cues.labels)
         from vidapt.captioning.bulk import caption_folder
         from vidapt.models.generate import Decoding
 
@@ -81,6 +99,8 @@ def caption(
                 out,
                 prompt=prompt,
                 decoding=Decoding(max_new_tokens=max_tokens),
+                n=n,
+                diversity=diversity,
                 albums=albums,
                 fps=fps,
                 chunk=chunk,

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from vidapt.digests import seed_of
-from vidapt.errors import BudgetError, CheckpointError, ConfigError
+from vidapt.errors import BrokenClip, BudgetError, CheckpointError, ConfigError
 from vidapt.hub import is_mark
+from vidapt.inference.diversity import Diversity
+from vidapt.inference.several import Several
 from vidapt.inference.watch import SeenClip, Watcher
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
 from vidapt.models.generate import Answer, Decoding, Told, generate
@@ -98,6 +100,48 @@ class Engine(Watcher):
         beside = max((self.text_tokens(question, count) for question in questions), default=0)
         (answers,) = self.answer([(self._seen(media, beside, fps), list(questions))], chosen)
         return [self.text(answer) for answer in answers]
+
+    def captions(
+        self, path: str | Path, n: int = 5, diversity: str | Path | Diversity = "plain", **options: Any
+    ) -> list[str]:
+        """Describe a clip in several ways; `options` are those of `ask_many`.
+
+        >>> model.captions("match.mp4", n=5, diversity="cooling")  # doctest: +SKIP
+        """
+        return self.ask_many(path, CAPTION_PROMPT, n, diversity, **options)
+
+    def ask_many(
+        self,
+        media: Media,
+        question: str,
+        n: int = 5,
+        diversity: str | Path | Diversity = "plain",
+        *,
+        max_new_tokens: int = 128,
+        fps: float | None = None,
+    ) -> list[str]:
+        """Several replies to one question about a clip (or several clips together), which is seen once.
+
+        Args:
+            media: A path, or several.
+            question: What is asked; facets stand in its place.
+            n: How many replies.
+            diversity: How they come to differ: the name of a way, a YAML file or a `Diversity`. To ask about
+                many clips with cues, prepare a `Several` once.
+            max_new_tokens: Longest reply.
+            fps: Pictures per second of folders of pictures.
+
+        Raises:
+            ConfigError: If so many replies cannot be, or would repeat themselves.
+            BrokenClip: If a clip cannot be used.
+        """
+        count = 1 if isinstance(media, str | Path) else len(media)
+        wanted = Several.of(self, question, n, diversity, max_new_tokens, clips=count)
+        seen = self._seen(media, wanted.text_tokens, fps)
+        (replies,) = wanted.replies(self, [seen])
+        if isinstance(replies, BrokenClip):
+            raise replies
+        return [self.text(one.answer) for one in replies]
 
     def _seen(self, media: Media, beside: int = 0, fps: float | None = None) -> list[SeenClip]:
         """The clips of one conversation, and how many tokens of text are read with them."""
@@ -219,11 +263,34 @@ class Engine(Watcher):
             ConfigError: If there is nothing to read behind the clip.
             BudgetError: If that is longer than the language model reads.
         """
+        once = [(seen, questions, [1] * len(questions)) for seen, questions in asked]
+        return self.several(once, decoding, told, seeds)
+
+    def several(
+        self,
+        asked: Sequence[tuple[Sequence[SeenClip], Sequence[Question], Sequence[int]]],
+        decoding: Decoding,
+        told: Told | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> list[list[Answer]]:
+        """As `answer`, with several answers to each question, which is read once for all of them.
+
+        The first answer is that of `answer`.
+
+        Args:
+            asked: Clips, questions, and how many answers each question gets.
+            decoding: How tokens are chosen.
+            told: As `answer` takes it.
+            seeds: As `answer` takes them.
+
+        Returns:
+            Per clip (or clips of one conversation) the answers, question after question.
+        """
         groups: list[Group] = []
         visual: list[Tensor | None] = []
         given = iter(seeds or [])
         drawn: list[int] = []
-        for seen, questions in asked:
+        for seen, questions, times in asked:
             encoded = [self._encoded(question, tuple(one.clip for one in seen)) for question in questions]
             readings = self.readings(seen)
             tokens = torch.cat([one.tokens for one in seen]) if seen else None
@@ -232,10 +299,15 @@ class Engine(Watcher):
                 groups.append(Group(tuple(members), readings))
                 visual.append(tokens)
             ids = "\n".join(one.clip.id for one in seen)
-            drawn += [seed_of(next(given, decoding.seed), ids, _words(one)) >> 1 for one in questions]
-        found = generate(self.model, groups, visual, self.stops, decoding, drawn, told)
+            for question, count in zip(questions, times, strict=True):
+                seed = next(given, decoding.seed)
+                drawn += [
+                    seed_of(seed, ids, _words(question), *([at] if at else [])) >> 1 for at in range(count)
+                ]
+        each = [count for _, _, times in asked for count in times]
+        found = generate(self.model, groups, visual, self.stops, decoding, drawn, each, told)
         answers = itertools.chain.from_iterable(found)
-        return [list(itertools.islice(answers, len(questions))) for _, questions in asked]
+        return [list(itertools.islice(answers, sum(times))) for _, _, times in asked]
 
     def _encoded(self, question: Question, media: tuple[Clip, ...]) -> Encoded:
         turns = (Turn("user", question),) if isinstance(question, str) else tuple(question)

@@ -242,14 +242,17 @@ class DualMatcher:
     @torch.inference_mode()
     def scores(self, seen: Tensor, statements: Sequence[str]) -> list[float]:
         """Cosines of statements with a clip."""
-        for text in statements:
-            if text not in self._vectors:
-                self._vectors[text] = self.encode(text)
-        return [float(self._vectors[text].double() @ seen.double()) for text in statements]
+        return [float(self.vector(text).double() @ seen.double()) for text in statements]
+
+    def vector(self, text: str) -> Tensor:
+        """[E] of one text; computed once, and alone, so that its bits do not depend on its company."""
+        if text not in self._vectors:
+            self._vectors[text] = self.encode(text)
+        return self._vectors[text]
 
     @torch.inference_mode()
     def encode(self, text: str) -> Tensor:
-        """[E] of one readable text; alone, so that its bits do not depend on its company."""
+        """[E] of one readable text, of which nothing is kept."""
         ids = torch.tensor([text_ids(self.tokenizer, text)], device=self.model.device)
         return self.model.encode_text(ids)[0]
 

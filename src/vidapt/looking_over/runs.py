@@ -89,7 +89,8 @@ class Answers:
                     yield where, said.model_copy(update=told)
         elif is_captions(self._path):
             for row in read_rows(self._path):
-                said = Said(model=self._name, question=row.prompt, text=row.caption, frames=list(row.frames))
+                text = "\n".join(row.captions or (row.caption,))
+                said = Said(model=self._name, question=row.prompt, text=text, frames=list(row.frames))
                 yield place_of(Path(row.folder, row.film), row.start_s, row.end_s), said
 
     def by_id(self) -> Mapping[str, str]:

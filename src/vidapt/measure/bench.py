@@ -57,7 +57,9 @@ class Bench:
         """
         types = question_types(samples)
         learned = None if train_samples is None else formats.single_questions(train_samples)
-        sources, told = sessions(list(dict.fromkeys(sample.media[0] for sample in samples)), by)
+        named, told = sessions(list(dict.fromkeys(sample.media[0] for sample in samples)), by)
+        first: dict[str, str] = {}  # a source is called by its first clip, wherever the data lie
+        sources = {clip: first.setdefault(name, clip.id) for clip, name in named.items()}
         return cls(types, None if learned is None else majority(learned, types.of), judge, sources, told)
 
     def header(self, samples: Sequence[Sample], model: str, **about: Any) -> Header:
@@ -79,7 +81,7 @@ class Bench:
             },
             about={
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "sources": self.sources_told,
+                "sources_are": self.sources_told,
                 "grouped": any("type" not in sample.facts for sample in samples),
                 **about,
             },

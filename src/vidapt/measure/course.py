@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from vidapt.training.measuring import PREFIX
 from vidapt.training.sweep.answers import Answers
 from vidapt.training.sweep.swept import rows_of
 
-HEAD = ["stage and set", "at first", "at last", "best kept", "at step"]
+HEAD = ["stage and set", "at first", "at last", "best kept", "at step", "told apart"]
+GAUGES = ("told_apart", "evidence", "evidence_other_clip")
+LAST, FLAT = 3, 0.01
+"""Checkpoints at the end over which a gauge is looked at, and the change that counts as none."""
 
 NOTES = (
     "Each set is a fixed sample of its questions, asked before the first step and at every checkpoint. Short "
@@ -28,6 +31,13 @@ NOTES = (
     "that were not used to choose it.",
 )
 _KINDS = ("last", "first", "mean", "raw")
+_DRAWN: tuple[tuple[str, Callable[[float], str] | None, tuple[float, float] | None], ...] = (
+    ("accuracy", percent, (0.0, 1.0)),
+    ("loss", None, None),
+    ("told_apart", percent, (0.0, 1.0)),
+    ("evidence", None, None),
+    ("evidence_other_clip", None, None),
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class SetCourse:
         accuracy: Share of right answers then; None where answers are texts.
         loss: Cross-entropy of a label's token then.
         best: Place of the checkpoint that is kept as the best.
+        gauges: Of those in `GAUGES` that were logged, the values then (`vidapt.gauges`).
     """
 
     stage: str
@@ -49,6 +60,22 @@ class SetCourse:
     accuracy: tuple[float, ...] | None
     loss: tuple[float, ...]
     best: int
+    gauges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def aim(self) -> str:
+        """Whether what is told apart still rises: then the stage has not reached what it can."""
+        told = self.gauges.get("told_apart", ())
+        if len(told) < LAST:
+            return "-"
+        gain = told[-1] - told[-LAST]
+        moves = "rises" if gain > FLAT else "falls" if gain < -FLAT else "is flat"
+        return f"{100 * told[-1]:.1f} %, {moves}"
+
+    def values(self, label: str) -> tuple[float, ...] | None:
+        """A number at every checkpoint; None if it was not measured."""
+        own = {"accuracy": self.accuracy, "loss": self.loss}
+        return own[label] if label in own else self.gauges.get(label)
 
     def written(self, place: int) -> str:
         """What was found at one time."""
@@ -60,7 +87,7 @@ class SetCourse:
         best = {"step": self.steps[self.best], "loss": self.loss[self.best]}
         if self.accuracy is not None:
             best["accuracy"] = self.accuracy[self.best]
-        kept = {"steps": self.steps, "accuracy": self.accuracy, "loss": self.loss}
+        kept = {"steps": self.steps, "accuracy": self.accuracy, "loss": self.loss, "gauges": self.gauges}
         return {"stage": self.stage, "set": self.name, **kept, "best": best}
 
 
@@ -79,12 +106,13 @@ class Course:
     sweep: Mapping[str, Any] | None
 
     def rows(self) -> list[list[str]]:
-        """Stage and set, what was found at first, at last and at best, and its step."""
+        """Stage and set, what was found at first, at last and at best, its step, and what is told apart."""
         return [
             [
                 f"{one.stage}: {one.name.replace('_', ' ')}",
                 *(one.written(place) for place in (0, -1, one.best)),
                 f"{one.steps[one.best]}",
+                one.aim,
             ]
             for one in self.sets
         ]
@@ -146,7 +174,13 @@ def _set(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> SetCours
     kept = read_object(folder / f"{BEST}{name}" / CARD).get("step")
     # Where none was kept, such as of a model in few bits, it follows from the log.
     place = max(range(len(steps)), key=lambda at: ((accuracy or loss)[at] if accuracy else 0.0, -loss[at]))
-    return SetCourse(folder.name, name, steps, accuracy, loss, steps.index(kept) if kept in steps else place)
+    gauges = {
+        gauge: tuple(float(row[f"{PREFIX}{name}/{gauge}"]) for row in rows)
+        for gauge in GAUGES
+        if all(f"{PREFIX}{name}/{gauge}" in row for row in rows)
+    }
+    best = steps.index(kept) if kept in steps else place
+    return SetCourse(folder.name, name, steps, accuracy, loss, best, gauges)
 
 
 def write_course(path: Path, course: Course) -> None:
@@ -187,26 +221,39 @@ def _measured(course: Course) -> Section:
     figures = []
     for stage in dict.fromkeys(one.stage for one in course.sets):
         sets = [one for one in course.sets if one.stage == stage]
-        for label, write, span in (("accuracy", percent, (0.0, 1.0)), ("loss", None, None)):
-            lines = [
-                Line(kind, one.steps, values, [one.best])
-                for one, kind in zip(sets, _KINDS * len(sets), strict=False)
-                if (values := getattr(one, label)) is not None
-            ]
-            if lines and len(sets[0].steps) > 1:
-                names = ", ".join(
-                    one.name.replace("_", " ") for one in sets if getattr(one, label) is not None
-                )
-                options = {} if write is None else {"write": write}
-                words = f"{stage}: {label} of {names}"
-                drawing = plot(lines, words, step_ends(sets[0].steps), span=span, size=LARGE, **options)
-                figures.append(Figure(drawing, words))
+        figures += [
+            figure
+            for label, write, span in _DRAWN
+            if (figure := _figure(stage, sets, label, write, span)) is not None
+        ]
     table = PlainTable(
         "At checkpoints; what is kept lies in the stage's folder as best-NAME.", HEAD, course.rows()
     )
     return Section(
         "What was gained, and what was kept", "Marks are the checkpoints kept as best.", figures, [table]
     )
+
+
+def _figure(
+    stage: str,
+    sets: Sequence[SetCourse],
+    label: str,
+    write: Callable[[float], str] | None,
+    span: tuple[float, float] | None,
+) -> Figure | None:
+    """A number of all sets of a stage over its steps; None where it was not measured, or only once."""
+    known = [(one, values) for one in sets if (values := one.values(label)) is not None]
+    if not known or len(known[0][0].steps) < 2:
+        return None
+    lines = [
+        Line(kind, one.steps, values, [one.best])
+        for (one, values), kind in zip(known, _KINDS * len(known), strict=False)
+    ]
+    names = ", ".join(one.name.replace("_", " ") for one, _ in known)
+    words = f"{stage}: {label.replace('_', ' ')} of {names}"
+    options = {} if write is None else {"write": write}
+    ends = step_ends(known[0][0].steps)
+    return Figure(plot(lines, words, ends, span=span, size=LARGE, **options), words)
 
 
 def _swept(swept: Mapping[str, Any]) -> Section:

@@ -223,7 +223,7 @@ def _overlap(verdicts: Sequence[Verdict], arm: str) -> CaptionScores:
 
 
 def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]) -> list[str]:
-    told = header.about.get("sources")
+    told = header.about.get("sources_are")
     taken = (
         f" and all clips of one source ({told})"
         if told and len({v.cluster for v in verdicts}) < len({v.clip.id for v in verdicts})

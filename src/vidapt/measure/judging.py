@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from vidapt.errors import FormatError
 from vidapt.metrics.claims import ClaimCounts
 from vidapt.nouns import Clip
 from vidapt.worlds.dataset import EVENTS
 from vidapt.worlds.known import World, world_of
+from vidapt.worlds.verdict import Verdict
 
 Mark = Literal["true", "false", "mixed", "unread"]
 """A sentence whose claims are all true, all false or some of each, or that holds none the judge can read."""
@@ -48,13 +50,17 @@ class _WorldJudge:
         self._world, self._events = world, events
         self._records = {f"{record.index:06d}": record for record in world.load_records(events)}
 
-    def __call__(self, clip: Clip, text: str) -> ClaimCounts:
+    def verdict(self, clip: Clip, text: str) -> Verdict[Any]:
+        """What the log says of each claim."""
         record = self._records.get(clip.path.stem)
         if record is None:
             raise FormatError(
                 self._events, f"has no events of the clip {clip.path.name}", "simulate the data again"
             )
-        verdict = self._world.judge(text, record)
+        return self._world.judge(text, record)
+
+    def __call__(self, clip: Clip, text: str) -> ClaimCounts:
+        verdict = self.verdict(clip, text)
         return ClaimCounts(
             supported=len(verdict.supported),
             contradicted=len(verdict.false),
@@ -78,3 +84,13 @@ def world_judge(folder: Path) -> ClaimJudge | None:
     """
     world = world_of(folder)
     return None if world is None else _WorldJudge(world, folder / EVENTS)
+
+
+def world_verdicts(folder: Path) -> Callable[[Clip, str], Verdict[Any]] | None:
+    """The same, claim by claim.
+
+    Raises:
+        FormatError: If the log cannot be read.
+    """
+    world = world_of(folder)
+    return None if world is None else _WorldJudge(world, folder / EVENTS).verdict

@@ -12,7 +12,7 @@ from vidapt import formats
 from vidapt.digests import digest
 from vidapt.errors import ConfigError, FormatError
 from vidapt.files import write_json
-from vidapt.measure.asking import Said, about_one_clip, by_clip
+from vidapt.measure.asking import ClipQuestions, Said, about_one_clip, by_clip
 from vidapt.measure.bench import Bench
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.measure.judging import ClaimJudge
@@ -24,6 +24,9 @@ IDS, TEXTS = ("id", "sample", "question_id"), ("prediction", "answer", "text", "
 """Keys under which files name a question, and say what was answered; the first that a row has counts."""
 
 SUFFIXES = frozenset({".jsonl", ".json"})
+
+_TOGETHER = 500
+"""Clips whose verdicts are written together."""
 
 
 @dataclass(frozen=True)
@@ -126,16 +129,20 @@ def evaluate_predictions(
         check_stamp(out, kept, header)
         header = kept.header  # begun when it was begun
     with open_ledger(out, Kept(header, (), ())) as ledger:
-        for group in by_clip(samples):
-            names = [sample.id for _, sample in group.samples]
-            said = tuple(given.answers.get(name, "") for name in names)
-            controls = {
-                arm: tuple(found.get(name, "") for name in names) for arm, found in given.controls.items()
-            }
-            ledger.add(bench.verdicts(Said(group, said, controls)))
+        groups = by_clip(samples)
+        for start in range(0, len(groups), _TOGETHER):  # each time the disk is waited for
+            some = groups[start : start + _TOGETHER]
+            ledger.add(one for group in some for one in bench.verdicts(_said(given, group)))
     evaluation = read_evaluation(out)
     write_json(out / METRICS, evaluation.to_dict())
     return evaluation
+
+
+def _said(given: Predictions, group: ClipQuestions) -> Said:
+    """What a file answers about a clip; nothing where it says nothing."""
+    names = [sample.id for _, sample in group.samples]
+    controls = {arm: tuple(found.get(name, "") for name in names) for arm, found in given.controls.items()}
+    return Said(group, tuple(given.answers.get(name, "") for name in names), controls)
 
 
 def _text(row: Mapping[str, Any]) -> str | None:

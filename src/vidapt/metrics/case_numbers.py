@@ -17,13 +17,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vidapt.metrics.bootstrap import left_out_ratios, resampled_ratios
 from vidapt.metrics.cases import Measure, Terms
 from vidapt.metrics.intervals import (
     RESAMPLES,
     Interval,
     interval_of,
-    left_out_ratios,
-    resampled_ratios,
     unanimous,
 )
 

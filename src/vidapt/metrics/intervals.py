@@ -3,30 +3,24 @@
 Questions about one clip succeed and fail together, so resampling questions would promise too much.
 Resampling whole clips ("cluster bootstrap", Davison and Hinkley 1997, section 3.8) keeps them together.
 
-Plain percentiles are too narrow where there are few clips, and lie too far to one side where nearly all is
-right. So they are shifted by bias and acceleration (BCa: Efron 1987) and spread to what Student's t would say
-of so few (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3). Differences are
-spread alone: where two systems seldom differ, bias and acceleration are guessed from a handful of clips, and
-the shift does harm. `benchmarks/intervals.py` counts how often the truth lies inside.
+How the ends of intervals are found is told in `bootstrap`.
 
 Letters: n scores, K clusters (clips), G groups (question types), R resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vidapt.metrics.bootstrap import Floats, ends_of, left_out_ratios, resampled_ratios
+
 RESAMPLES = 10_000
 LEVEL = 0.95
-_DRAWS_AT_ONCE = 1 << 22
-"""Resamples are made in blocks of about this many draws, so memory stays bounded however many clips."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +246,25 @@ def grouped_intervals(
     )
 
 
+def interval_of(
+    value: float, resampled: Floats, clusters: int, level: float = LEVEL, without: Floats | None = None
+) -> Interval:
+    """The interval of an estimate.
+
+    Args:
+        value: It.
+        resampled: [R] the same of resamples; NaN where there is none.
+        clusters: K, of those that it is about.
+        level: Confidence level.
+        without: [K] the same without each cluster in turn, by which the interval is shifted (BCa); None
+            leaves it where it is.
+
+    Raises:
+        ValueError: If no resample holds any of these scores, or the level makes no sense.
+    """
+    return Interval(value, *ends_of(value, resampled, clusters, level, without), level)
+
+
 def unanimous(share: Interval, clusters: int) -> Interval:
     """The interval of a share that resampling cannot vary, since all were right, or none.
 
@@ -340,108 +353,9 @@ def _codes(labels: Sequence[Hashable], length: int) -> tuple[NDArray[np.int64], 
     return numbers, len(codes)
 
 
-def resampled_ratios(tops: Floats, bottoms: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """[R, G] ratios of the sums of [K, G] arrays over resampled rows; NaN where nothing was drawn."""
-    if resamples < 1:
-        raise ValueError(f"at least one resample is needed, got {resamples}")
-    blocks = []
-    for weights in _weights(len(tops), resamples, seed):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            below = weights @ bottoms
-            blocks.append(np.where(below > 0, weights @ tops / below, np.nan))
-    return np.concatenate(blocks)
-
-
-def left_out_ratios(tops: Floats, bottoms: Floats) -> Floats:
-    """[K, G] ratios of the sums without each row in turn; NaN where nothing is left."""
-    below = bottoms.sum(0) - bottoms
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(below > 0, (tops.sum(0) - tops) / below, np.nan)
-
-
 def _row_means(ratios: Floats) -> Floats:
     """Mean of each row, of what is known of it; NaN where nothing is."""
     known = ~np.isnan(ratios)
     with np.errstate(invalid="ignore"):
         means: Floats = np.where(known, ratios, 0.0).sum(axis=1) / known.sum(axis=1)
     return means
-
-
-def _weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield blocks [r, K] of how often each of K rows is drawn in a resample."""
-    rng = np.random.default_rng(seed)
-    block = max(1, _DRAWS_AT_ONCE // rows)
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        draws = rng.integers(rows, size=(size, rows)) + np.arange(size)[:, None] * rows
-        yield np.bincount(draws.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
-
-
-def interval_of(
-    value: float, resampled: Floats, clusters: int, level: float = LEVEL, without: Floats | None = None
-) -> Interval:
-    """The interval of an estimate.
-
-    Args:
-        value: It.
-        resampled: [R] the same of resamples; NaN where there is none.
-        clusters: K, of those that it is about.
-        level: Confidence level.
-        without: [K] the same without each cluster in turn, by which the interval is shifted (BCa); None
-            leaves it where it is.
-
-    Raises:
-        ValueError: If no resample holds any of these scores, or the level makes no sense.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"a confidence level lies between 0 and 1, got {level}")
-    kept = resampled[~np.isnan(resampled)]
-    if not kept.size:
-        raise ValueError("no resample holds any of these scores; take more resamples")
-    wide = _spread(level, clusters)
-    shares = (
-        (NormalDist().cdf(-wide), NormalDist().cdf(wide))
-        if without is None
-        else _shifted(value, kept, without[~np.isnan(without)], wide)
-    )
-    low, high = np.quantile(kept, shares)
-    # Rounding can miss the estimate; wider is the honest side.
-    return Interval(value, min(float(low), value), max(float(high), value), level)
-
-
-def _shifted(value: float, resampled: Floats, without: Floats, wide: float) -> tuple[float, float]:
-    """Between which shares of the resamples an interval of so many standard deviations lies (BCa)."""
-    normal, edge = NormalDist(), 0.5 / len(resampled)
-    below = float(np.mean(resampled < value) + np.mean(resampled == value) / 2)
-    bias = normal.inv_cdf(min(max(below, edge), 1 - edge))
-    pulls = without.mean() - without if without.size else without
-    squares = float((pulls**2).sum())
-    acceleration = float((pulls**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
-
-    def share(z: float) -> float:
-        shifted = bias + z
-        # Beyond its pole the formula turns round; there the end is the last resample.
-        stretch = max(1 - acceleration * shifted, 1e-6)
-        return normal.cdf(bias + shifted / stretch)
-
-    return share(-wide), share(wide)
-
-
-def _spread(level: float, clusters: int) -> float:
-    """Standard deviations of resamples that an interval reaches: Student's t, and what K - 1 takes away."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    return z if clusters < 2 else _student(z, clusters - 1) * (clusters / (clusters - 1)) ** 0.5
-
-
-def _student(z: float, freedom: int) -> float:
-    """Quantile of Student's t where that of the normal distribution is z (Abramowitz and Stegun, 26.7.5).
-
-    Good to one in a hundred from 2 degrees of freedom on.
-    """
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / float(freedom**power) for power, term in enumerate(terms, start=1))

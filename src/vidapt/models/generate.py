@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, TopPLogitsWarper
 
 from vidapt.errors import BudgetError, ConfigError
 from vidapt.models.packed import Group, prefix_layout
 from vidapt.models.reach import REMEDY, reach_of, room, sequence
 from vidapt.models.row_cache import row_cache, select_rows
+from vidapt.models.sampling import Allowed, ByEntropy, Cooling, Heat, draw, scaled, temperatures
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 
 Told = Callable[[int, int], bool]
-"""Is told every token that is written: the number of its question, counted through all groups, and the id.
+"""Is told every token that is written: the number of its answer, counted through all groups, and the id.
 Says whether the answer is still wanted; one that is not ends there."""
 
 
@@ -33,6 +33,9 @@ class Decoding:
         top_p: Sample only from the likeliest tokens that together have this probability (Holtzman et
             al., 2020, "The Curious Case of Neural Text Degeneration").
         seed: Of the sampling.
+        min_p: Sample only from tokens that are at least so likely, as a share of the likeliest.
+        top_h: Sample only from the likeliest tokens that make up this share of the entropy.
+        heat: What makes the temperature move from token to token; None leaves it as it is.
 
     Raises:
         ConfigError: If a number makes no sense.
@@ -42,6 +45,9 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    min_p: float = 0.0
+    top_h: float = 1.0
+    heat: Heat | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -56,6 +62,29 @@ class Decoding:
             raise ConfigError(
                 "top_p", f"{self.top_p} is no probability to keep", "give a number above 0, up to 1"
             )
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError("min_p", f"{self.min_p} is no share", "give a number from 0 (all) to 1")
+        if not 0 < self.top_h <= 1:
+            raise ConfigError(
+                "top_h", f"{self.top_h} is no share of an entropy", "give a number above 0, up to 1 (all)"
+            )
+        if isinstance(self.heat, ByEntropy) and not self.temperature:
+            raise ConfigError("temperature", "is 0, which entropy cannot make warmer", "give one above 0")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing is drawn."""
+        return self.temperature == 0 and not (isinstance(self.heat, Cooling) and self.heat.first > 0)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the answers depend on, as JSON holds it; what decoding does not read is left out."""
+        if self.greedy:
+            return {"max_new_tokens": self.max_new_tokens}
+        always = {"max_new_tokens", "temperature", "top_p", "seed"}
+        told = asdict(self) | {"heat": self.heat and self.heat.model_dump()}
+        own = {name: told[name] for name in told if name in always or told[name] != getattr(Decoding, name)}
+        return own
 
 
 @dataclass(frozen=True)
@@ -102,12 +131,14 @@ def generate(
     stops: Sequence[int],
     decoding: Decoding,
     seeds: Sequence[int] | None = None,
+    times: Sequence[int] | None = None,
     told: Told | None = None,
 ) -> list[list[Answer]]:
     """Answer every question of every group.
 
     An answer depends on its own group, question and seed, not on what else is asked at the same time. It ends
-    at the latest where the language model's positions do.
+    at the latest where the language model's positions do. A question that is answered several times is read
+    once, as its prefix is.
 
     Args:
         model: In evaluation mode.
@@ -115,11 +146,12 @@ def generate(
         visual: [V, D] visual tokens of each group's clips, None without clips.
         stops: Token ids that end an answer.
         decoding: How tokens are chosen.
-        seeds: Of each question's sampling, group after group; None gives all of them `decoding.seed`.
+        seeds: Of each answer's sampling, group after group; None gives all of them `decoding.seed`.
+        times: How often each question is answered, group after group; None is once.
         told: Is told every token as it is written, and may end an answer there.
 
     Returns:
-        Per group, per question, its answer.
+        Per group, per question, its answer, or its answers one after the other.
 
     Raises:
         BudgetError: If a question behind its clips is longer than the language model reads.
@@ -132,9 +164,16 @@ def generate(
     rows, after = _read_prefixes(model, groups, visual)
     rows.keep(torch.tensor(owners, device=model.device))
     logits = _read_questions(model, rows, texts, [after[owner] for owner in owners], max(most))
-    chooser = _Chooser(decoding, seeds or [decoding.seed] * len(texts))
-    answers = iter(_decode(model, rows, logits, stops, chooser, most, told))
-    return [[next(answers) for _ in group.encoded] for group in groups]
+    if times is not None and set(times) != {1}:
+        again = [row for row, count in enumerate(times) for _ in range(count)]
+        index = torch.tensor(again, device=model.device)
+        rows.keep(index)
+        logits, most, owners = logits[index], [most[row] for row in again], [owners[row] for row in again]
+    chooser = _Chooser(decoding, seeds or [decoding.seed] * len(owners))
+    found: list[list[Answer]] = [[] for _ in groups]
+    for owner, answer in zip(owners, _decode(model, rows, logits, stops, chooser, most, told), strict=True):
+        found[owner].append(answer)
+    return found
 
 
 def _room(model: VideoLM, group: Group, encoded: Encoded, decoding: Decoding) -> int:
@@ -249,23 +288,15 @@ class _Chooser:
     """[B, vocabulary] logits to [B] tokens; every row draws from a stream of its own."""
 
     def __init__(self, decoding: Decoding, seeds: Sequence[int]) -> None:
-        self._greedy, self._temperature = decoding.temperature == 0, decoding.temperature
-        self._warp = LogitsProcessorList()
-        self._streams: list[torch.Generator] = []
-        if not self._greedy:
-            self._warp.append(TopPLogitsWarper(decoding.top_p))
-            self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._decoding, self._written = decoding, 0
+        self._allowed = Allowed(decoding.top_p, decoding.min_p, decoding.top_h)
+        self._streams = [] if decoding.greedy else [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, logits: Tensor, alive: Sequence[int]) -> Tensor:
-        """Choose for the rows `alive`."""
-        if self._greedy:
+        """Choose for the rows `alive`, all of which have had a token in every call so far."""
+        if self._decoding.greedy:
             return logits.argmax(-1)
-        # Drawing through the cumulative distribution takes one number per row, which torch.multinomial
-        # would draw for all rows from one generator. In float64 a draw below 1 stays below the total.
-        # The likeliest token lies at 0 whatever the temperature, which may be too small to divide by.
         wide = logits.double()
-        scores = (wide - wide.amax(-1, keepdim=True)) / self._temperature
-        sums = self._warp(torch.empty(0, dtype=torch.long), scores).softmax(-1).cumsum(-1)
-        draws = torch.stack([torch.rand((), generator=self._streams[row]) for row in alive])
-        points = draws.to(sums).unsqueeze(1) * sums[:, -1:]
-        return torch.searchsorted(sums, points, right=True).squeeze(1)
+        heat = temperatures(wide, self._written, self._decoding.temperature, self._decoding.heat)
+        self._written += 1
+        return draw(self._allowed(scaled(wide, heat)), [self._streams[row] for row in alive])
