@@ -345,3 +345,20 @@ def test_the_largest_temperature_draws_any_word(model: VideoLM) -> None:
 def test_senseless_decoding_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Decoding(**wrong)
+
+
+def test_tokens_are_told_as_they_are_written(model: VideoLM) -> None:
+    """And an answer that is not wanted any more ends there, while its neighbours go on."""
+    groups = [Group((question(4, 5), question(6)), ((SPAN,),)), Group((question(7),), ((SPAN,),))]
+    visual = [clip(1), clip(2)]
+    whole = [one for group in generate(model, groups, visual, [], GREEDY) for one in group]
+    heard: dict[int, list[int]] = {0: [], 1: [], 2: []}
+
+    def told(row: int, token: int) -> bool:
+        heard[row].append(token)
+        return row != 1 or len(heard[row]) < 3
+
+    cut = [one for group in generate(model, groups, visual, [], GREEDY, told=told) for one in group]
+    assert [one.ids for one in cut] == [whole[0].ids, whole[1].ids[:3], whole[2].ids]
+    assert not cut[1].ended
+    assert [tuple(heard[row]) for row in range(3)] == [one.ids for one in cut]

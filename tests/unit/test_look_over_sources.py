@@ -181,7 +181,7 @@ def test_no_decoding_process_is_told_as_the_reason(tmp_path: Path, monkeypatch: 
     def none(*_: object, **__: object) -> None:
         raise VidaptError("worker", "cannot be started")
 
-    monkeypatch.setattr("vidapt.video.pool._Crew.decode", none)
+    monkeypatch.setattr("vidapt.video.pool.Crew.decode", none)
     labels(tmp_path, 1)
     pictures = Pictures(tmp_path / "frames")
     try:

@@ -28,6 +28,7 @@ from vidapt.cli import (
     probing,
     recipes,
     runs,
+    serving,
     shortlisting,
     showing,
     training,
@@ -88,6 +89,8 @@ app.command(short_help="Train a recipe without a stage or with other settings; c
 app.command(short_help="Caption every clip of a folder: one row each.")(captioning.caption)
 app.command(short_help="Compare ways to several captions: how different, how true.")(diversifying.diversity)
 app.command(short_help="Answer questions about a clip, or about several together.")(captioning.ask)
+app.command(short_help="Put models up behind OpenAI's interface.")(serving.serve)
+app.command("serve-key", short_help="Make a key for who may ask a server.")(serving.serve_key)
 app.command(short_help="Draw what models attend to over the frames.")(measuring.look)
 app.command("match", short_help="Score statements against a clip, or a whole set.")(matching.match_statements)
 app.command(short_help="Average a tuned model with its start; measure the way between.")(aligning.interpolate)

@@ -19,7 +19,7 @@ from vidapt.inference.diversity import Diversity
 from vidapt.inference.several import Several
 from vidapt.inference.watch import SeenClip, Watcher
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
-from vidapt.models.generate import Answer, Decoding, generate
+from vidapt.models.generate import Answer, Decoding, Told, generate
 from vidapt.models.packed import Group, Packed, pack, prefix_layout
 from vidapt.models.reach import (
     reach_of,
@@ -34,6 +34,9 @@ from vidapt.video import decode
 CAPTION_PROMPT = "describe the video."
 Media = str | Path | Sequence[str | Path]
 """One file or folder, or several."""
+
+Question = str | Sequence[Turn]
+"""One question, or a conversation that ends with one."""
 
 _GENERATION = "generation_config.json"
 
@@ -194,7 +197,7 @@ class Engine(Watcher):
         packed = packed.to(self.model.device)
         return packed, self.model(packed, torch.cat([one.tokens for one in seen]) if seen else None)
 
-    def prompt(self, seen: Sequence[SeenClip], question: str) -> tuple[list[int], list[bool]]:
+    def prompt(self, seen: Sequence[SeenClip], question: Question) -> tuple[list[int], list[bool]]:
         """Ids of all that is read before an answer to a question is begun, and where visual tokens stand.
 
         Args:
@@ -227,7 +230,7 @@ class Engine(Watcher):
         seen.update(weights_fingerprint(WeightsAnywhere(self.model)).encode())
         return seen.hexdigest()[:24]
 
-    def text_tokens(self, question: str, clips: int = 1) -> int:
+    def text_tokens(self, question: Question, clips: int = 1) -> int:
         """How many tokens of text the model reads when it is asked a question about some clips.
 
         Raises:
@@ -236,11 +239,21 @@ class Engine(Watcher):
         return text_length(self._encoded(question, (Clip("", Path()),) * clips))
 
     def answer(
-        self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding
+        self,
+        asked: Sequence[tuple[Sequence[SeenClip], Sequence[Question]]],
+        decoding: Decoding,
+        told: Told | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Answer]]:
         """Answer questions about clips already seen; without a clip, of the question alone.
 
         Sampling depends on the seed, the clips' ids and the question, not on what else is asked.
+
+        Args:
+            asked: Clips, and what is asked about them.
+            decoding: How tokens are chosen.
+            told: Is told every token as it is written, and may end an answer there.
+            seeds: Of each question's sampling, in the place of that of `decoding`.
 
         Returns:
             Per clip (or clips of one conversation), per question, its answer.
@@ -250,10 +263,15 @@ class Engine(Watcher):
             ConfigError: If there is nothing to read behind the clip.
             BudgetError: If that is longer than the language model reads.
         """
-        return self.several([(seen, questions, [1] * len(questions)) for seen, questions in asked], decoding)
+        once = [(seen, questions, [1] * len(questions)) for seen, questions in asked]
+        return self.several(once, decoding, told, seeds)
 
     def several(
-        self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str], Sequence[int]]], decoding: Decoding
+        self,
+        asked: Sequence[tuple[Sequence[SeenClip], Sequence[Question], Sequence[int]]],
+        decoding: Decoding,
+        told: Told | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Answer]]:
         """As `answer`, with several answers to each question, which is read once for all of them.
 
@@ -262,13 +280,16 @@ class Engine(Watcher):
         Args:
             asked: Clips, questions, and how many answers each question gets.
             decoding: How tokens are chosen.
+            told: As `answer` takes it.
+            seeds: As `answer` takes them.
 
         Returns:
             Per clip (or clips of one conversation) the answers, question after question.
         """
         groups: list[Group] = []
         visual: list[Tensor | None] = []
-        seeds: list[int] = []
+        given = iter(seeds or [])
+        drawn: list[int] = []
         for seen, questions, times in asked:
             encoded = [self._encoded(question, tuple(one.clip for one in seen)) for question in questions]
             readings = self.readings(seen)
@@ -278,18 +299,19 @@ class Engine(Watcher):
                 groups.append(Group(tuple(members), readings))
                 visual.append(tokens)
             ids = "\n".join(one.clip.id for one in seen)
-            seeds += [
-                seed_of(decoding.seed, ids, question, *([at] if at else [])) >> 1
-                for question, count in zip(questions, times, strict=True)
-                for at in range(count)
-            ]
+            for question, count in zip(questions, times, strict=True):
+                seed = next(given, decoding.seed)
+                drawn += [
+                    seed_of(seed, ids, _words(question), *([at] if at else [])) >> 1 for at in range(count)
+                ]
         each = [count for _, _, times in asked for count in times]
-        found = generate(self.model, groups, visual, self.stops, decoding, seeds, each)
+        found = generate(self.model, groups, visual, self.stops, decoding, drawn, each, told)
         answers = itertools.chain.from_iterable(found)
         return [list(itertools.islice(answers, sum(times))) for _, _, times in asked]
 
-    def _encoded(self, question: str, media: tuple[Clip, ...]) -> Encoded:
-        sample = Sample("question", media, (Turn("user", question), Turn("assistant", "")))
+    def _encoded(self, question: Question, media: tuple[Clip, ...]) -> Encoded:
+        turns = (Turn("user", question),) if isinstance(question, str) else tuple(question)
+        sample = Sample("question", media, (*turns, Turn("assistant", "")))
         encoded = encode(sample, self.model.blueprint.prompt, self.tokenizer, open_answer=True)
         if not encoded.ids:
             raise ConfigError("question", "is empty", "ask something")
@@ -297,6 +319,11 @@ class Engine(Watcher):
         if reason := reach_of(self.model).excess(tokens, tokens, packed=False):
             raise BudgetError("question", f"is {reason}", "ask something shorter")
         return encoded
+
+
+def _words(question: Question) -> str:
+    """What is asked, as one text."""
+    return question if isinstance(question, str) else "\n".join(turn.text for turn in question)
 
 
 def _published_stops(model: VideoLM) -> list[int]:

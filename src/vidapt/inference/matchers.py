@@ -209,19 +209,25 @@ class DualMatcher:
 
     def watch(self, clips: Sequence[Clip], workers: int) -> Iterator[Tensor | BrokenClip]:
         """Vectors of clips in order, [E] each, decoding ahead of the model."""
-        policy, size = self.model.blueprint.frames, self.model.plan((256, 256), 1).decode
+        policy, size = self.model.blueprint.frames, self.decode_size
         decoded = decode_ahead(iter(clips), policy, size=size, workers=workers, ahead=AHEAD)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for clip, frames in decoded:
-                yield frames if isinstance(frames, BrokenClip) else self._seen(clip, frames)
+                yield frames if isinstance(frames, BrokenClip) else self.see(clip, frames)
 
     @torch.inference_mode()
-    def _seen(self, clip: Clip, frames: Frames) -> Tensor | BrokenClip:
+    def see(self, clip: Clip, frames: Frames) -> Tensor | BrokenClip:
+        """Vector of one decoded clip, [E]."""
         try:
             view = self.model.cut(torch.from_numpy(frames.pixels))
         except ValueError as error:  # such as a shape that the tower cannot take
             return BrokenClip(clip.path, str(error))
         return self.model.encode_video(view.to(self.model.device))[0]
+
+    @property
+    def decode_size(self) -> tuple[int, int] | None:
+        """(height, width) to which frames may be resized while they are decoded."""
+        return self.model.plan((256, 256), 1).decode
 
     def unreadable(self, statements: Sequence[str]) -> dict[str, str]:
         """Statements that are longer than the text tower reads."""
@@ -238,13 +244,17 @@ class DualMatcher:
         """Cosines of statements with a clip."""
         return [float(self.vector(text).double() @ seen.double()) for text in statements]
 
-    @torch.inference_mode()
     def vector(self, text: str) -> Tensor:
         """[E] of one text; computed once, and alone, so that its bits do not depend on its company."""
         if text not in self._vectors:
-            ids = torch.tensor([text_ids(self.tokenizer, text)], device=self.model.device)
-            self._vectors[text] = self.model.encode_text(ids)[0]
+            self._vectors[text] = self.encode(text)
         return self._vectors[text]
+
+    @torch.inference_mode()
+    def encode(self, text: str) -> Tensor:
+        """[E] of one readable text, of which nothing is kept."""
+        ids = torch.tensor([text_ids(self.tokenizer, text)], device=self.model.device)
+        return self.model.encode_text(ids)[0]
 
 
 def open_matcher(

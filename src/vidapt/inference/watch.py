@@ -196,6 +196,31 @@ class Watcher:
             sound.append((clip, frames, views))
         return self._look(sound)
 
+    def see_each(
+        self, asked: Sequence[tuple[Sequence[tuple[Clip, Frames]], int]]
+    ) -> list[list[SeenClip] | BrokenClip]:
+        """Clips of several conversations, all of them through the tower together where they are alike.
+
+        Args:
+            asked: Of each conversation, what was decoded, and how many tokens of text are read with it.
+
+        Returns:
+            Of each its clips; or what is wrong with one, which costs the others nothing.
+        """
+        cut: list[list[tuple[Clip, Frames, Views]] | BrokenClip] = []
+        for clips, beside in asked:
+            views = [self._cut(clip, frames, len(clips), beside) for clip, frames in clips]
+            broken = next((one for one in views if isinstance(one, BrokenClip)), None)
+            sound = [one for one in views if not isinstance(one, BrokenClip)]
+            cut.append(
+                broken or [(clip, frames, one) for (clip, frames), one in zip(clips, sound, strict=True)]
+            )
+        seen = iter(self._look([one for group in cut if not isinstance(group, BrokenClip) for one in group]))
+        return [
+            group if isinstance(group, BrokenClip) else list(itertools.islice(seen, len(group)))
+            for group in cut
+        ]
+
     @torch.inference_mode()
     def look_through(
         self, clip: Clip, frames: Frames, beside: int = 0

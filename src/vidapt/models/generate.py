@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,10 @@ from vidapt.models.row_cache import row_cache, select_rows
 from vidapt.models.sampling import Allowed, ByEntropy, Cooling, Heat, draw, scaled, temperatures
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
+
+Told = Callable[[int, int], bool]
+"""Is told every token that is written: the number of its answer, counted through all groups, and the id.
+Says whether the answer is still wanted; one that is not ends there."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ def generate(
     decoding: Decoding,
     seeds: Sequence[int] | None = None,
     times: Sequence[int] | None = None,
+    told: Told | None = None,
 ) -> list[list[Answer]]:
     """Answer every question of every group.
 
@@ -151,6 +156,7 @@ def generate(
         decoding: How tokens are chosen.
         seeds: Of each answer's sampling, group after group; None gives all of them `decoding.seed`.
         times: How often each question is answered, group after group; None is once.
+        told: Is told every token as it is written, and may end an answer there.
 
     Returns:
         Per group, per question, its answer, or its answers one after the other.
@@ -173,7 +179,7 @@ def generate(
         logits, most, owners = logits[index], [most[row] for row in again], [owners[row] for row in again]
     chooser = _Chooser(decoding, seeds or [decoding.seed] * len(owners))
     found: list[list[Answer]] = [[] for _ in groups]
-    for owner, answer in zip(owners, _decode(model, rows, logits, stops, chooser, most), strict=True):
+    for owner, answer in zip(owners, _decode(model, rows, logits, stops, chooser, most, told), strict=True):
         found[owner].append(answer)
     return found
 
@@ -252,7 +258,13 @@ def _forward(model: VideoLM, rows: _Rows, entering: Mapping[str, Any]) -> Tensor
 
 
 def _decode(
-    model: VideoLM, rows: _Rows, logits: Tensor, stops: Sequence[int], chooser: _Chooser, most: Sequence[int]
+    model: VideoLM,
+    rows: _Rows,
+    logits: Tensor,
+    stops: Sequence[int],
+    chooser: _Chooser,
+    most: Sequence[int],
+    told: Told | None = None,
 ) -> list[Answer]:
     """Token by token until each row has ended or has `most` tokens; finished rows leave the batch."""
     written: list[list[int]] = [[] for _ in range(len(logits))]
@@ -269,7 +281,8 @@ def _decode(
                 ended[row] = True
             else:
                 written[row].append(token)
-                if len(written[row]) < most[row]:
+                wanted = told is None or told(row, token)
+                if wanted and len(written[row]) < most[row]:
                     going.append(place)
         if not going:
             break

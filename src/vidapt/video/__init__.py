@@ -14,7 +14,7 @@ from vidapt.video.choose import (
 )
 from vidapt.video.decode import decode
 from vidapt.video.limits import DEFAULT, Limits
-from vidapt.video.pool import Meter, Wanted, decode_ahead, decode_each
+from vidapt.video.pool import Crew, Meter, Wanted, decode_ahead, decode_each
 from vidapt.video.probe import Probe, probe
 from vidapt.video.smaller import smaller
 from vidapt.video.write import write_mp4
@@ -22,6 +22,7 @@ from vidapt.video.write import write_mp4
 __all__ = [
     "DEFAULT",
     "At",
+    "Crew",
     "Every",
     "Keyframes",
     "Limits",

@@ -97,7 +97,7 @@ def decode_each(
     meter = meter or Meter()
     if workers < 0:
         raise ConfigError("workers", f"{workers} decoding processes cannot be", "give 0 or more")
-    crew = _Crew(workers, limits)
+    crew = Crew(workers, limits)
     executor = ThreadPoolExecutor(max(1, workers), thread_name_prefix="vidapt-decode")
     waiting: deque[tuple[Clip, Future[Frames | BrokenClip]]] = deque()
     source = iter(wanted)
@@ -122,8 +122,13 @@ def decode_each(
         crew.dismiss()
 
 
-class _Crew:
-    """The workers; each decodes one clip at a time. Called from as many threads as there are workers."""
+class Crew:
+    """Processes that each decode one clip at a time, for as long as somebody has clips.
+
+    Args:
+        workers: How many, and from how many threads `decode` is called at most; see `decode_ahead`.
+        limits: What one clip may cost.
+    """
 
     def __init__(self, workers: int, limits: Limits) -> None:
         self._limits = limits
