@@ -274,7 +274,7 @@ def test_what_cannot_work_is_told_before_anything_is_asked(
 ) -> None:
     data, model = made_test(tmp_path), answers(tmp_path, "m", right())
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match="needs a judge"):
+    with pytest.raises(ConfigError, match=r"needs a judge(?s:.*)`judge: \{url: "):
         measure([model], data, out, None, "caption")
     with pytest.raises(ConfigError, match=r"none called 'captoin'(?s:.*)'caption'"):
         measure([model], data, out, None, "captoin")

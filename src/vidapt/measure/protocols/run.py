@@ -35,7 +35,7 @@ from vidapt.metrics.cases import Told
 _IN_VERDICT = 3
 """Protocols that the first sentence of a report tells of."""
 
-_EXAMPLE = "judge:\n    url: http://localhost:8000\n    model: NAME"
+_EXAMPLE = "judge: {url: http://localhost:8000, model: NAME}"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _check(plan: Planned, names: Mapping[str, str | Path], settings: Judging, wa
         raise ConfigError(
             where,
             f"{' and '.join(plan.judged)} needs a judge, and none is described",
-            f"give a YAML file with\n    {_EXAMPLE}",
+            f"give a YAML file with `{_EXAMPLE}`",
         )
     for one in plan.chosen:
         if one.versus and len(names) < 2:
