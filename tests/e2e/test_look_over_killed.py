@@ -15,7 +15,9 @@ import pytest
 from clean_tools import row, rows_of, write_rows
 from footage_tools import film
 from killed_tools import Command, stop_when
+from typer.testing import CliRunner
 
+from vidapt.cli import app
 from vidapt.curation.versions import check_version, read_card
 
 
@@ -39,10 +41,8 @@ def test_a_kill_loses_no_decision(tmp_path: Path) -> None:
     assert about["url"].startswith("http://127.0.0.1:")
     for number in range(3):
         ask(about["url"], "api/decide", {"row": number, "verdict": "drop"})
-    second = subprocess.run(
-        [sys.executable, "-m", "vidapt", "review", str(file)], capture_output=True, text=True, check=False
-    )
-    assert (second.returncode, "is being written by another process" in second.stderr) == (2, True)
+    second = CliRunner().invoke(app, ["review", str(file)])
+    assert (second.exit_code, "is being written by another process" in second.stderr) == (2, True)
     process.kill()
     process.communicate()
     assert [one["id"] for one in rows_of(tmp_path / "labels.decisions.jsonl")] == ["r0", "r1", "r2"]
