@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidapt.adapting.bench import BEFORE_AND_AFTER, before_and_after
 from vidapt.cli._show import _widths, table
 
 HEAD = ["question type", "n", "accuracy", "95 % interval", "majority", "blind", "another clip", "one frame"]
@@ -20,6 +23,11 @@ def test_words_stay_whole_in_eighty_columns(
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert {"question", "number_pocketed", "accuracy", "majority", "[b]63.3", "another"} <= set(shown.split())
+
+
+def test_every_control_of_an_adapted_model_has_a_name() -> None:
+    told = Mock(rows=lambda: [["count", "9", "50", "1 - 2", "10", "20", "30", "40", "50"]])
+    assert [len(row) for row in before_and_after(told, told)] == [len(BEFORE_AND_AFTER)]
 
 
 @given(st.lists(st.lists(WORDS, min_size=3, max_size=3), min_size=1, max_size=4), st.integers(10, 120))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import typer
@@ -41,9 +42,10 @@ def table(head: list[str], rows: list[list[Any]]) -> None:
 
     console = Console(file=sys.stdout)
     cells = [[readable(str(cell), lines=True) for cell in row] for row in rows]
-    between, widths = _widths(list(zip(head, *cells, strict=True)), console.width, cell_len)
+    every = list(zip_longest(head, *cells, fillvalue=""))  # a table is better uneven than not shown
+    between, widths = _widths(every, console.width, cell_len)
     columns = [  # a word that there is no room for is broken, not cut off
-        Column(name, overflow="fold", width=width) for name, width in zip(head, widths, strict=True)
+        Column(column[0], overflow="fold", width=width) for column, width in zip(every, widths, strict=True)
     ]
     shown = Table(*columns, box=None, pad_edge=False, padding=(0, between, 0, 0), header_style="bold")
     for row in cells:
