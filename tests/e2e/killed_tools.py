@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing as mp
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -25,6 +27,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+_IMPORTED = ["pytest", "vidapt.cli", "vidapt.training.run", "transformers.models.llama.modeling_llama"]
+
+
+class Running(Protocol):
+    """A program that can be stopped."""
+
+    def poll(self) -> int | None: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 def start(*command: str | Path) -> subprocess.Popen[bytes]:
     """Start a program that says nothing and computes in one thread."""
     return subprocess.Popen(
@@ -35,9 +52,58 @@ def start(*command: str | Path) -> subprocess.Popen[bytes]:
     )
 
 
+class Command:
+    """`vidapt` in a process of its own, forked from one that has imported torch and done nothing else.
+
+    It says nothing and computes in one thread. Importing, most of what a short command costs, is done once.
+
+    Args:
+        words: What stands behind `vidapt`.
+    """
+
+    def __init__(self, *words: str | Path) -> None:
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload(
+            ["killed_tools", "vidapt.cli", "vidapt.loading", "vidapt.training.run"]
+        )
+        self._process = context.Process(target=_run, args=([str(word) for word in words], Path.cwd()))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs, and below zero if a signal ended it."""
+        return self._process.exitcode
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self._process.pid is not None and self.poll() is None:
+            os.kill(self._process.pid, sig)
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status, once it has ended."""
+        self._process.join(timeout)
+        status = self.poll()
+        assert status is not None, f"it goes on after {timeout} s"
+        return status
+
+
+def _run(words: list[str], folder: Path) -> None:
+    from vidapt.cli import main
+
+    os.chdir(folder)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    torch.set_num_threads(1)
+    sys.argv = ["vidapt", *words]
+    main()
+
+
 def stop_when(
     reached: Callable[[], object],
-    running: subprocess.Popen[bytes],
+    running: Running,
     how: signal.Signals = signal.SIGKILL,
     after: float = 0.0,
 ) -> int:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from adapt_tools import clips_in, conversation, footage, llava
-from killed_tools import one_thread, silent, start, stop_when
+from killed_tools import Command, one_thread, silent, stop_when
 from typer.testing import CliRunner
 
 from vidapt.cli import app
@@ -72,8 +70,8 @@ def test_one_command_killed_twice_ends_as_one_that_was_not(tmp_path: Path) -> No
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     run = cut / "runs" / "my-clips"
 
-    def again() -> subprocess.Popen[bytes]:
-        return start(sys.executable, "-m", "vidapt", *words(clips, labels, cut))
+    def again() -> Command:
+        return Command(*words(clips, labels, cut))
 
     stop_when(lambda: list((run / "02-eyes" / "work").glob("checkpoint-*")), again())
     assert not (cut / "kept.json").exists()

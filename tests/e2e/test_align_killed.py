@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from killed_tools import VIDAPT, one_thread, silent, start, stop_when
+from killed_tools import Command, one_thread, silent, stop_when
 from safetensors.torch import load_file
 
 from vidapt.recipe import load_recipe
@@ -75,7 +75,7 @@ def write_data(folder: Path) -> None:
 
 
 def kill_at_a_random_step(folder: Path) -> None:
-    training = start(VIDAPT, "train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0")
+    training = Command("train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0")
     wanted = random.randint(1, 12) * 5
     status = stop_when(lambda: _newest(folder) >= wanted, training, after=random.random() * 0.05)
     assert status == -signal.SIGKILL

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from evidence_tools import folder_of, labels_in, model_in
-from killed_tools import VIDAPT, one_thread, start, stop_when
+from killed_tools import Command, one_thread, stop_when
 from typer.testing import CliRunner
 
 from vidapt.cli import app
@@ -16,12 +16,12 @@ name: mine
 start: nobody
 data: nowhere.jsonl
 stages:
-  - {name: words, steps: 12, save_every: 1, batching: {clips: 2, blind: 0.15}, train: {language: norms}}
+  - {name: words, steps: 6, save_every: 1, batching: {clips: 2, blind: 0.15}, train: {language: norms}}
 """
 
 
 def test_what_was_killed_twice_is_what_was_never_killed(tmp_path: Path) -> None:
-    labels, model = labels_in(tmp_path / "data", clips=6), model_in(tmp_path / "model")
+    labels, model = labels_in(tmp_path / "data", clips=5), model_in(tmp_path / "model")
     (tmp_path / "mine.yaml").write_text(RECIPE)
     own = ["evidence", labels, "--start", model, "--recipe", tmp_path / "mine.yaml", "--sizes", "8"]
     own += ["--workers", "0", "--batch", "1", "--out"]
@@ -34,9 +34,9 @@ def test_what_was_killed_twice_is_what_was_never_killed(tmp_path: Path) -> None:
     def scored() -> bool:
         return scores.exists() and scores.read_bytes().count(b"\n") >= 2
 
-    assert stop_when(learns, start(VIDAPT, *own, cut)) == -signal.SIGKILL
+    assert stop_when(learns, Command(*own, cut)) == -signal.SIGKILL
     assert not scores.exists() or not scores.read_bytes()
-    assert stop_when(scored, start(VIDAPT, *own, cut), signal.SIGINT) == 130
+    assert stop_when(scored, Command(*own, cut), signal.SIGINT) == 130
     assert not cut.exists()
     before = scores.read_bytes()
     with one_thread():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from judge_tools import answers, judge_file, judging, made_test, measure, right
-from killed_tools import start, stop_when
+from killed_tools import Command, stop_when
 from served_tools import serving
 
 CLIPS, UNDER_WAY = 6, 2
@@ -38,8 +37,8 @@ def test_a_killed_evaluation_pays_for_no_reply_twice(tmp_path: Path) -> None:
     model = answers(tmp_path, "m", right(CLIPS, wrong=2))
     with serving(counting) as fake:
         judge = judge_file(tmp_path, fake, endpoint={"concurrency": UNDER_WAY}, frozen=0)
-        own = [sys.executable, "-m", "vidapt", "eval", model, "--data", data, "--out", out]
-        running = start(*own, "--protocol", "claims", "--judge", judge)
+        own = ["eval", model, "--data", data, "--out", out]
+        running = Command(*own, "--protocol", "claims", "--judge", judge)
         replies = out / "judge-replies.jsonl"
 
         def some_replies() -> bool:

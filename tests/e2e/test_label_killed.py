@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killed_tools import start, stop_when
+from killed_tools import Command, stop_when
 from label_tools import (
     beside,
     film_all,
@@ -52,8 +51,8 @@ def test_a_killed_job_goes_on_and_pays_for_nothing_twice(how: signal.Signals, tm
     with serving(answering) as fake:
         file = recipe_file(tmp_path / "label.yaml", fake, "facts", endpoint=slow)
         replies = beside(out, "replies")
-        own = [sys.executable, "-m", "vidapt", "label", clips, "--recipe", file]
-        running = start(*own, "--out", out, "--workers", "0")
+        own = ["label", clips, "--recipe", file]
+        running = Command(*own, "--out", out, "--workers", "0")
 
         def some_answers() -> bool:
             return replies.exists() and replies.read_bytes().count(b'"reply"') >= 3

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from clean_tools import row, rows_of, write_rows
 from footage_tools import film
-from killed_tools import start as start_quietly
-from killed_tools import stop_when
+from killed_tools import Command, stop_when
+from typer.testing import CliRunner
 
+from vidapt.cli import app
 from vidapt.curation.versions import check_version, read_card
 
 
@@ -40,10 +41,8 @@ def test_a_kill_loses_no_decision(tmp_path: Path) -> None:
     assert about["url"].startswith("http://127.0.0.1:")
     for number in range(3):
         ask(about["url"], "api/decide", {"row": number, "verdict": "drop"})
-    second = subprocess.run(
-        [sys.executable, "-m", "vidapt", "review", str(file)], capture_output=True, text=True, check=False
-    )
-    assert (second.returncode, "is being written by another process" in second.stderr) == (2, True)
+    second = CliRunner().invoke(app, ["review", str(file)])
+    assert (second.exit_code, "is being written by another process" in second.stderr) == (2, True)
     process.kill()
     process.communicate()
     assert [one["id"] for one in rows_of(tmp_path / "labels.decisions.jsonl")] == ["r0", "r1", "r2"]
@@ -67,12 +66,10 @@ def test_a_kill_leaves_no_half_version(tmp_path: Path) -> None:
     film(tmp_path / "r.mp4", "mp4")
     rows = [row(f"r{n}", f"Ball {n} rolls.") | {"video": "r.mp4"} for n in range(4000)]
     file, out = write_rows(tmp_path / "labels.jsonl", rows), tmp_path / "versions" / "first"
-    command = [sys.executable, "-m", "vidapt", "data", "freeze", file, "--out", out]
-    assert (
-        stop_when(lambda: list(out.parent.glob(".first.new.*")), start_quietly(*command)) == -signal.SIGKILL
-    )
+    command = ["data", "freeze", file, "--out", out]
+    assert stop_when(lambda: list(out.parent.glob(".first.new.*")), Command(*command)) == -signal.SIGKILL
     assert not out.exists()
-    assert start_quietly(*command).wait(120) == 0
+    assert Command(*command).wait(120) == 0
     card = read_card(out)
     assert (card.rows, check_version(out)) == (4000, card.version)
     assert [path.name for path in out.parent.iterdir()] == ["first"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from killed_tools import VIDAPT, one_thread, silent, start, stop_when
+from killed_tools import Command, one_thread, silent, stop_when
 from safetensors.torch import load_file
 
 from vidapt.recipe import load_recipe
@@ -72,10 +72,10 @@ def write_data(folder: Path) -> None:
 def test_what_is_killed_again_and_again_ends_with_the_same_weights(tmp_path: Path) -> None:
     write_data(tmp_path)
     work = tmp_path / "cut" / "run" / "01-a" / "work"
-    command = [VIDAPT, "train", tmp_path / "recipe.yaml", "--runs", tmp_path / "cut", "--workers", "0"]
+    command = ["train", tmp_path / "recipe.yaml", "--runs", tmp_path / "cut", "--workers", "0"]
     for kill in range(3):
         before = {path.name for path in work.glob("checkpoint-*")}
-        training = start(*command, *(["--resume"] if kill else []))
+        training = Command(*command, *(["--resume"] if kill else []))
         moved = lambda: {path.name for path in work.glob("checkpoint-*")} - before  # noqa: B023, E731
         assert stop_when(moved, training, after=0.03 * kill) == -signal.SIGKILL
     assert not (tmp_path / "cut" / "run" / "01-a" / "model").exists()

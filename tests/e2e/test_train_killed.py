@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from killed_tools import VIDAPT, one_thread, silent, start, stop_when
+from killed_tools import Command, one_thread, silent, stop_when
 from safetensors.torch import load_file
 
 from vidapt.recipe import load_recipe
@@ -72,7 +72,7 @@ def write_data(folder: Path) -> None:
 
 def kill_training_after_its_first_checkpoint(folder: Path) -> None:
     work = folder / "cut" / "run" / "01-a" / "work"
-    training = start(VIDAPT, "train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0")
+    training = Command("train", folder / "recipe.yaml", "--runs", folder / "cut", "--workers", "0")
     assert stop_when(lambda: list(work.glob("checkpoint-*")), training) == -signal.SIGKILL
 
 
@@ -84,7 +84,7 @@ def kill_it_again_while_it_saves(folder: Path) -> None:
         # It may be missed: a checkpoint is written in milliseconds.
         return any(work.glob(".checkpoint-*")) or any(work.glob("checkpoint-000001*"))
 
-    assert stop_when(saves, start(VIDAPT, *words)) == -signal.SIGKILL
+    assert stop_when(saves, Command(*words)) == -signal.SIGKILL
 
 
 @pytest.mark.timeout(900)  # it starts a process, which imports torch; that takes long on a busy machine

@@ -172,6 +172,8 @@ def test_a_missing_verdict_is_told_with_bounds_and_is_no_zero(
         found = measure([answers(tmp_path, "m", right(3))], data, out, judge, "caption")
         asked = [prompt_of(body) for body in fake.heard if "ball 1" in prompt_of(body)]
     numbers = found.found["caption"].models["m"]["model"].numbers
+    assert f"no verdict could be read on {found.judge['missing']} of them" in list(found.remarks())[-1]
+    assert found.judge["missing"] == 2
     assert (numbers.refused, numbers.invalid) == ((2, 0) if status == "refused" else (0, 2))
     figure = numbers.figures["accuracy"]
     assert figure.value is not None
@@ -274,7 +276,7 @@ def test_what_cannot_work_is_told_before_anything_is_asked(
 ) -> None:
     data, model = made_test(tmp_path), answers(tmp_path, "m", right())
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match="needs a judge"):
+    with pytest.raises(ConfigError, match=r"needs a judge(?s:.*)`judge: \{url: "):
         measure([model], data, out, None, "caption")
     with pytest.raises(ConfigError, match=r"none called 'captoin'(?s:.*)'caption'"):
         measure([model], data, out, None, "captoin")

@@ -21,6 +21,8 @@ from vidapt.looking_over.book import Book, open_book
 from vidapt.looking_over.entries import Item
 from vidapt.looking_over.gather import Sources
 from vidapt.looking_over.ledger import Ledger, OvertakenError
+from vidapt.measure.command import Asking
+from vidapt.measure.protocols.rows import read_test
 from vidapt.nouns import Clip, Sample, Turn
 
 REFUSED = "I'm sorry, but I can't help with that."
@@ -317,3 +319,11 @@ def test_the_page_freezes_what_was_decided(tmp_path: Path) -> None:
             assert page.post("api/freeze", {"name": name}).status_code == 422
     frozen = {one["id"]: one["answer"] for one in rows_of(tmp_path / "versions" / "first" / "labels.jsonl")}
     assert frozen == {"r1": "Ball one rolls.", "r2": "Ball 2 rolls.", "r3": "Ball 3 rolls."}
+    version = tmp_path / "versions" / "first"
+    assert len(Asking(version).samples) == len(read_test(version)) == 3
+    file = version / "labels.jsonl"
+    file.write_text(file.read_text().replace("Ball 3 rolls.", "Ball 4 rolls."))
+    with pytest.raises(ConfigError, match="is not what was frozen"):
+        _ = Asking(version).samples
+    with pytest.raises(ConfigError, match="is not what was frozen"):
+        read_test(version)

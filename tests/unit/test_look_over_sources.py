@@ -142,6 +142,8 @@ def test_the_command_refuses_before_it_reads(tmp_path: Path, monkeypatch: pytest
     assert "name the file for decisions" in run(file, file)
     assert "is no decision" in run(file, "--decisions", file)
     assert "cannot be used" in run(file, "--host", "192.0.2.1")
+    (tmp_path / "empty").mkdir()
+    assert "nothing to look over; rows that are no labels: 1" in run(tmp_path / "empty")
     assert "is a folder" in run(file, "--decisions", tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
     assert "pip install 'vidapt[page]'" in run(file)

@@ -147,7 +147,9 @@ def test_files_are_compared_on_the_clips_they_share(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="given twice"):
         read_told([one, one], None)
     (tmp_path / "text.jsonl").write_text("no\n")
-    with pytest.raises(FormatError, match="other than captions"):
+    with pytest.raises(FormatError, match=r"cannot be read(?s:.*)give a file that"):
+        read_told([one, tmp_path / "nowhere.jsonl"], None)
+    with pytest.raises(FormatError, match=r"other than captions(?s:.*)give a file that"):
         read_told([tmp_path / "text.jsonl"], None)
     with pytest.raises(ConfigError, match=r"two has fewer than 5 captions"):
         measure_diversity([two], tmp_path / "out", k=5)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidapt.errors import ConfigError, FormatError
+from vidapt.measure.evaluation import read_evaluation
 from vidapt.measure.paired import holm
 from vidapt.measure.predicted import evaluate_predictions, is_predictions, read_predictions
 from vidapt.metrics.intervals import mean_interval
@@ -85,6 +86,9 @@ def test_missing_and_empty_answers_count_as_wrong_and_are_told(tmp_path: Path) -
     assert accuracy(tmp_path, [*right[:3], {"id": "q3", "prediction": ""}], "empty") == 0.75
     told = json.loads((tmp_path / "missing" / "metrics.json").read_text())["notes"]
     assert any("which count as wrong: 1" in note for note in told)
+    found = read_evaluation(tmp_path / "missing")
+    assert [note for note in told if "which count as wrong: 1" in note] == list(found.amiss)
+    assert found.table()[0] == ["question type", "n", "accuracy", "95 % interval"]  # nobody asked a control
 
 
 def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:

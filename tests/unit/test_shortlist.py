@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.errors import ConfigError, VidaptError
-from vidapt.measure.shortlist import job
+from vidapt.measure.shortlist import job, probe
 from vidapt.measure.shortlist.found import Answered, Compared, Probe, Shortlist, in_order
 from vidapt.measure.shortlist.job import shortlist
 from vidapt.measure.shortlist.page import write_shortlist
@@ -94,7 +94,7 @@ def test_a_model_is_probed_in_its_own_process_and_only_once(
     labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = str(labels.parents[1] / "model")
-    args = ["shortlist", model, "nowhere", "--data", str(labels), "--out", str(tmp_path), "--workers", "0"]
+    args = ["shortlist", model, "--data", str(labels), "--out", str(tmp_path), "--workers", "0"]
     done = CliRunner().invoke(app, [*args, "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
@@ -104,14 +104,33 @@ def test_a_model_is_probed_in_its_own_process_and_only_once(
     assert one["compared"]["among"] == 4
     assert one["peak_gb"] > 0.05
     assert len(one["captions"]) == 4
-    assert found["failed"] == [{"model": "nowhere", "reason": found["failed"][0]["reason"]}]
-    assert "no such model" in found["failed"][0]["reason"]
+    assert found["failed"] == []
     run, started = subprocess.run, []
     monkeypatch.setattr(job.subprocess, "run", lambda *a, **k: started.append(a[0]) or run(*a, **k))
     wanted = Wanted("", str(labels), "", workers=0)
     again = shortlist([model], wanted, tmp_path)
     assert started == []
     assert again.probes[0].to_json() == {k: v for k, v in one.items() if k != "score"}
+
+
+def test_what_is_no_model_costs_its_row(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        probe.main(*map(Path, command[-2:]))
+        return subprocess.CompletedProcess(command, 0, b"", b"")
+
+    monkeypatch.setattr(job.subprocess, "run", here)
+    told: list[tuple[int, int]] = []
+    model = str(labels.parents[1] / "model")
+    wanted = Wanted("", str(labels), "", workers=0)
+    found = shortlist(
+        [model, "nowhere"], wanted, tmp_path, lambda _, done, total, note="": told.append((done, total))
+    )
+    assert [one.model for one in found.probes] == [model]
+    assert [one.model for one in found.failed] == ["nowhere"]
+    assert "no such model" in found.failed[0].reason
+    assert told == [(0, 2), (1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from vidapt.inference.engine import Engine
 from vidapt.measure.asking import Control
 from vidapt.measure.evaluate import CONTROLS, Evaluation, evaluate
+from vidapt.measure.evaluation import HEAD
 from vidapt.measure.judging import ClaimJudge
 from vidapt.models.generate import Decoding
 from vidapt.nouns import Sample
@@ -52,7 +53,11 @@ class Bench:
         )
 
 
+BEFORE_AND_AFTER = ["", "before", "after", *HEAD[4:]]
+"""Columns of `before_and_after`."""
+
+
 def before_and_after(before: Evaluation, after: Evaluation) -> list[list[str]]:
-    """A table: measure, before, after, and the controls of the adapted model."""
+    """A table under `BEFORE_AND_AFTER`: measure, before, after, and the controls of the adapted model."""
     old = {row[0]: row[2] for row in before.rows()}
     return [[row[0], old.get(row[0], ""), row[2], *row[4:]] for row in after.rows()]

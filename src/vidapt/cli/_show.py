@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import typer
@@ -34,15 +35,43 @@ def plain_errors(go_on: str = "run the same command again") -> Iterator[None]:
 
 def table(head: list[str], rows: list[list[Any]]) -> None:
     """Print rows under their columns' names."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
-    columns = [Column(name, overflow="fold") for name in head]  # a long word is broken, not cut off
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        shown.add_row(*(Text(readable(str(cell), lines=True)) for cell in row))  # no markup
-    Console(file=sys.stdout).print(shown)
+    console = Console(file=sys.stdout)
+    cells = [[readable(str(cell), lines=True) for cell in row] for row in rows]
+    every = list(zip_longest(head, *cells, fillvalue=""))  # a table is better uneven than not shown
+    between, widths = _widths(every, console.width, cell_len)
+    columns = [  # a word that there is no room for is broken, not cut off
+        Column(column[0], overflow="fold", width=width) for column, width in zip(every, widths, strict=True)
+    ]
+    shown = Table(*columns, box=None, pad_edge=False, padding=(0, between, 0, 0), header_style="bold")
+    for row in cells:
+        shown.add_row(*map(Text, row))  # no markup
+    console.print(shown)
+
+
+def _widths(
+    columns: list[tuple[str, ...]], width: int, length: Callable[[str], int]
+) -> tuple[int, list[int]]:
+    """Spaces behind columns, and the width of each, at which as few words and lines as can be are broken."""
+    lines = [
+        max(length(line) for text in column for line in (text.splitlines() or [""])) for column in columns
+    ]
+    found = [max((length(word) for text in column for word in text.split()), default=1) for column in columns]
+    between = 2 if sum(found) + 2 * len(found) <= width else 1
+    room = max(width - between * len(found), len(found))
+    while sum(found) > room:
+        widest = max(found) - 1
+        found = [min(word, widest) for word in found]
+    for _ in range(room - sum(found)):
+        short = [place for place, line in enumerate(lines) if found[place] < line]
+        if not short:
+            break
+        found[min(short, key=found.__getitem__)] += 1
+    return between, found
 
 
 def say(text: object) -> None:

@@ -105,7 +105,9 @@ class _Agreement:
 
 
 def _show(adapted: Adapted) -> None:
-    table(["", "before", "after", "majority", "blind", "another clip"], adapted.rows())
+    from vidapt.adapting.bench import BEFORE_AND_AFTER
+
+    table(BEFORE_AND_AFTER, adapted.rows())
     if kept := adapted.kept_rows():
         table(["general set", "before", "after"], kept)
     say(f"report: {adapted.report}")

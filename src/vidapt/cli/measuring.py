@@ -59,14 +59,14 @@ class Judged:
     def plainly(self, models: list[str], asking: Asking, out: Path) -> tuple[Any, Tables, list[str]]:
         """By comparing with what labels accept."""
         from vidapt.measure.command import evaluate_model, evaluate_models
-        from vidapt.measure.evaluation import HEAD
 
         self.refuse("is of no use without --protocol")
         if len(models) == 1:
             one = evaluate_model(models[0], asking, out)
-            return one.to_dict(), [(HEAD, one.rows())], []
+            return one.to_dict(), [one.table()], list(one.amiss)
         several = evaluate_models(models, asking, out)
-        return several.to_dict(), several.tables(), []
+        amiss = [f"{name}: {told}" for name, one in several.evaluations.items() for told in one.amiss]
+        return several.to_dict(), several.tables(), amiss
 
 
 def evaluate(

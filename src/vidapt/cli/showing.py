@@ -23,6 +23,7 @@ def demo(
     from vidapt.progress import progress
 
     with plain_errors():
+        from vidapt.adapting.bench import BEFORE_AND_AFTER
         from vidapt.demo import FULL, QUICK, run_demo
         from vidapt.locks import owned
 
@@ -32,7 +33,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
         return
-    table(["", "before", "after", "majority", "blind", "another clip"], result.rows())
+    table(BEFORE_AND_AFTER, result.rows())
     say(f"report: {result.report}")
     if quick:
         remark("a smoke run: so few clips and steps tell nothing of what adapting gains")

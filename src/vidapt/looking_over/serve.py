@@ -148,6 +148,12 @@ def look_over(wanted: Wanted, ready: Callable[[Opened], None]) -> Progress:
             locate(wanted.model)
         with progress() as report:
             book = open_book(wanted.sources, report)
+        if not len(book):
+            raise ConfigError(
+                " ".join(map(str, wanted.sources.labels)),
+                "; ".join(["holds nothing to look over", *book.notes]),
+                "give labels, captions or a folder of clips",
+            )
         desk = held.enter_context(_desk(wanted, book))
         token = secrets.token_urlsafe(24)
         app = Guard(make_app(desk), token, address.host)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from vidapt.curation.versions import check_version
 from vidapt.errors import ConfigError, nearest
 from vidapt.files import write_json
 from vidapt.formats import open_samples
@@ -70,6 +71,7 @@ class Asking:
         return None if self.train_data is None else self._read(self.train_data)
 
     def _read(self, labels: Path) -> list[Sample]:
+        check_version(labels)
         options = {} if self.media_root is None else {"media_root": self.media_root}
         return list(open_samples(labels, self.kind, **options))
 

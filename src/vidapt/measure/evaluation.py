@@ -87,6 +87,11 @@ class Evaluation:
         return bool(self.header.stamp.get("judged"))
 
     @property
+    def amiss(self) -> tuple[str, ...]:
+        """Those notes that tell of questions, clips and answers which could not be used as they are."""
+        return tuple(_amiss(self.header, self.broken))
+
+    @property
     def clips(self) -> int:
         """Number of clips with verdicts."""
         return len({verdict.clip.id for verdict in self.verdicts})
@@ -108,6 +113,12 @@ class Evaluation:
             "notes": list(self.notes),
             "provenance": {**self.header.about, **self.header.stamp},
         }
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Columns in which something stands, and their rows."""
+        rows = self.rows()
+        kept = [place for place in range(len(HEAD)) if any(row[place] != "-" for row in rows)]
+        return [HEAD[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
     def rows(self) -> list[list[str]]:
         """A table under `HEAD`."""
@@ -153,7 +164,7 @@ def read_evaluation(out: Path) -> Evaluation:
         arms={arm: score(verdicts, arm, judged=judged) for arm in answered},
         verdicts=verdicts,
         broken=kept.broken,
-        notes=tuple(_notes(kept.header, verdicts, kept.broken)),
+        notes=(*_notes(kept.header, verdicts), *_amiss(kept.header, kept.broken)),
     )
 
 
@@ -222,7 +233,7 @@ def _overlap(verdicts: Sequence[Verdict], arm: str) -> CaptionScores:
     )
 
 
-def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]) -> list[str]:
+def _notes(header: Header, verdicts: Sequence[Verdict]) -> list[str]:
     told = header.about.get("sources_are")
     taken = (
         f" and all clips of one source ({told})"
@@ -250,10 +261,13 @@ def _notes(header: Header, verdicts: Sequence[Verdict], broken: Sequence[Broken]
         )
     if any(verdict.free for verdict in verdicts):
         notes.append(_free_note(judged=bool(header.stamp.get("judged"))))
-    notes += _notes_on_data(header.about)
-    if broken:
-        notes.append(f"Clips left out with their questions, because they could not be used: {len(broken)}.")
     return notes
+
+
+def _amiss(header: Header, broken: Sequence[Broken]) -> Iterator[str]:
+    yield from _notes_on_data(header.about)
+    if broken:
+        yield f"Clips left out with their questions, because they could not be used: {len(broken)}."
 
 
 _CONTROLS = {

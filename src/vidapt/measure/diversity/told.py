@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidapt.captioning.rows import CaptionRow, read_rows
-from vidapt.errors import ConfigError
+from vidapt.errors import ConfigError, FormatError
 from vidapt.measure.protocols.rows import read_test
 from vidapt.nouns import Clip
 
@@ -62,7 +62,7 @@ def read_told(paths: Sequence[Path], data: Path | None, kind: str | None = None)
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError("CAPTIONS", "one file is given twice", "give each once")
-    rows = [read_rows(path) for path in paths]
+    rows = [_rows(path) for path in paths]
     known = None if data is None else _known(data, kind)
     every = [{_clip(row): _texts(row) for row in one} for one in rows]
     if known is not None:
@@ -114,3 +114,11 @@ def _among(clip: Clip, known: Mapping[str, Sequence[Clip]]) -> Clip | None:
         if same or (same is None and other.path.parts[-len(tail) :] == tail):
             return Clip(clip.id, other.path, clip.start_s, clip.end_s)
     return None
+
+
+def _rows(path: Path) -> list[CaptionRow]:
+    """Rows of a file that is only read: what is to be mended is the name given, not the file."""
+    try:
+        return read_rows(path)
+    except FormatError as error:
+        raise FormatError(error.where, error.found, "give a file that `vidapt caption` wrote") from error

@@ -69,11 +69,13 @@ class Rates:
         given: Verdicts that were given now.
         kept: Those that were given before.
         retried: Questions that were put again, because a reply could not be used.
+        missing: Cases that are without a verdict, among those given now and before.
     """
 
     given: int = 0
     kept: int = 0
     retried: int = 0
+    missing: int = 0
 
 
 @dataclass
@@ -122,6 +124,7 @@ class Bench:
             )
         if open_ and self.judge is not None:
             found |= self._asked(self.judge, open_, report, task)
+        self.rates.missing += sum(one.status != "valid" for one in found.values())
         return [found[place] for place in range(len(due))]
 
     def lacks(self, due: Sequence[Due]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidapt import formats
+from vidapt.curation.versions import check_version
 from vidapt.errors import FormatError
 from vidapt.formats._media import MediaFinder, checked
 from vidapt.formats._row import Row, rows
@@ -34,7 +35,9 @@ def read_test(path: Path, kind: str | None = None, media_root: Path | None = Non
 
     Raises:
         FormatError: If a row cannot be read, or media are missing.
+        ConfigError: If it is a frozen version, and not what was frozen.
     """
+    check_version(path)
     options = {} if media_root is None else {"media_root": media_root}
     if kind is not None or path.is_dir() or path.suffix.lower() not in _PLAIN:
         return list(formats.open_samples(path, kind, **options))

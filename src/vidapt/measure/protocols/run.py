@@ -35,7 +35,7 @@ from vidapt.metrics.cases import Told
 _IN_VERDICT = 3
 """Protocols that the first sentence of a report tells of."""
 
-_EXAMPLE = "judge:\n    url: http://localhost:8000\n    model: NAME"
+_EXAMPLE = "judge: {url: http://localhost:8000, model: NAME}"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _check(plan: Planned, names: Mapping[str, str | Path], settings: Judging, wa
         raise ConfigError(
             where,
             f"{' and '.join(plan.judged)} needs a judge, and none is described",
-            f"give a YAML file with\n    {_EXAMPLE}",
+            f"give a YAML file with `{_EXAMPLE}`",
         )
     for one in plan.chosen:
         if one.versus and len(names) < 2:
@@ -356,6 +356,7 @@ def _about(bench: Bench) -> dict[str, Any]:
         "given": bench.rates.given,
         "kept": bench.rates.kept,
         "retried": bench.rates.retried,
+        "missing": bench.rates.missing,
     }
     if bench.judge is not None:
         spent = bench.judge.spent
@@ -371,6 +372,8 @@ def judge_line(judge: Mapping[str, Any]) -> str:
     line += (
         f"{judge['given']} verdicts now, {judge['kept']} from before, {judge['retried']} questions put again"
     )
+    if judge["missing"]:
+        line += f"; no verdict could be read on {judge['missing']} of them, which are in no number"
     if "calls" in judge:
         money = "cost unknown" if judge["money"] is None else f"{judge['money']:.4g} {judge['currency']}"
         line += f"; {judge['calls']} replies in all, {judge['tokens']:,} tokens, {money}"

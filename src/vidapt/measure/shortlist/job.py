@@ -33,7 +33,7 @@ def shortlist(models: Sequence[str], wanted: Wanted, out: Path, report: Reporter
         models: Names or paths.
         wanted: What all of them are asked; its `model` and `out` are filled in.
         out: Folder of all results, with a folder for each model.
-        report: Told after each model how far it is.
+        report: Told before each model, and at the end, how far it is.
 
     Raises:
         ConfigError: If a model is given twice, or none is.
@@ -52,6 +52,7 @@ def shortlist(models: Sequence[str], wanted: Wanted, out: Path, report: Reporter
         report(f"probe {_short(model)}", number, len(models))
         found = _probed(replace(wanted, model=model, out=str(folder)), folder)
         (probes if isinstance(found, Probe) else failed).append(found)  # type: ignore[arg-type]
+    report("probe", len(models), len(models))
     if not probes:
         raise VidaptError(
             failed[0].model, f"no model could be probed: {failed[0].reason}", "see the folders of models"
