@@ -264,3 +264,16 @@ def test_text_metrics_are_those_of_the_libraries() -> None:
         terms = outcome(part, one, words_judge, around).terms
         assert terms["ROUGE-L"] == terms["BLEU of sentences"] == (pytest.approx(1.0), 1.0)
         assert terms["CIDEr-D"][0] > 5
+
+
+def test_a_text_that_is_true_of_several_clips_fits_all_of_them() -> None:
+    part = made("retrieval")
+    posed = part.cases(samples([{"answer": "a ball falls"}, {"answer": "a ball falls"}, {"answer": "a cue"}]))
+    assert posed[0].posed[0].options == ("a ball falls", "a cue")
+    scores = ((0.7, 0.1), (0.9, 0.1), (0.8, 0.6))
+    told = [Told(case, ("",), (row,)) for case, row in zip(posed, scores, strict=True)]
+    around = part.around(told)
+    found = [outcome(part, one, words_judge, around).terms for one in told]
+    first = {name: [terms[name][0] for terms in found] for name in found[0] if name.endswith("1")}
+    # The first clip is below the third for their text, the second above it; that these two share it is right.
+    assert sorted(first.values()) == sorted([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])

@@ -73,9 +73,15 @@ class Part:
         return found
 
     def around(self, told: Sequence[Told]) -> Mapping[int, tuple[float, ...]]:
-        """By text, its scores with all clips."""
-        rows = [one.scores[0] for one in told if one.scores and one.scores[0]]
-        return {place: column for place, column in enumerate(zip(*rows, strict=True))} if rows else {}
+        """By text, its scores with the clips that it is not true of: one that is true of several fits all."""
+        known = [one for one in told if one.scores and one.scores[0]]
+        if not known:
+            return {}
+        own = [set(one.case.truth["right"]) for one in known]
+        return {
+            place: tuple(score for score, right in zip(column, own, strict=True) if place not in right)
+            for place, column in enumerate(zip(*(one.scores[0] for one in known), strict=True))
+        }
 
     def steps(self, told: Told, around: Mapping[int, tuple[float, ...]]) -> Steps:
         """Where the right ones stand."""
@@ -87,16 +93,9 @@ class Part:
         others = [score for place, score in enumerate(row) if place not in set(right)]
         terms = {_TO_TEXT.format(k): share(_chance(best, others, k)) for k in AT}
         for k in AT:
-            hits = [_chance(row[place], _without(around[place], row[place]), k) for place in right]
+            hits = [_chance(row[place], around[place], k) for place in right]
             terms[_TO_CLIP.format(k)] = share(sum(hits) / len(hits))
         return settled(Outcome(terms))
-
-
-def _without(column: Sequence[float], score: float) -> list[float]:
-    """A column's other scores."""
-    others = list(column)
-    others.remove(score)
-    return others
 
 
 def _chance(score: float, others: Sequence[float], k: int) -> float:
