@@ -74,7 +74,7 @@ def parse_yaml(path: Path) -> tuple[Any, Lines]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(path, f"cannot be read: {error.strerror}", "give the path of a YAML file") from error
+        raise ConfigError(path, f"cannot be read: {error.strerror}", "give the path of a file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(path, "is not text in UTF-8") from error
     found = _values(text, lambda line: f"{path}:{line}", lines)
