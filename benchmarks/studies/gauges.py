@@ -128,7 +128,11 @@ def found_of(runs: Path) -> Iterator[tuple[str, Study]]:
     for when in ("now", "later"):
         read = read_object(runs / when / "gauges.json")
         if read:
-            points = [Point(**point) for point in read["points"]]
+            # By run and stage: where they lay is nobody's concern.
+            points = [
+                Point(**{**point, "model": "/".join(Path(point["model"]).parts[-3:])})
+                for point in read["points"]
+            ]
             yield when, Study(points, related(points))
 
 
