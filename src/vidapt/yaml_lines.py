@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,7 @@ from vidapt.errors import ConfigError, nearest
 
 Key = str | int
 Where = tuple[Key, ...]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 MAX_NODES, MAX_DEPTH = 100_000, 50
@@ -302,6 +303,25 @@ def _kind(item: Any) -> str:
         return f"has no `{key}`, which says of what kind it is (a colon wants a space behind it)"
     kinds = [kind.strip("'") for kind in context["expected_tags"].split(", ")]
     return f"there is no {key} {short(repr(context['tag']))}; {nearest(str(context['tag']), kinds)}"
+
+
+def validated(shape: type[_Model], data: Any, path: Path, lines: Lines) -> _Model:
+    """What a file says, as settings.
+
+    Args:
+        shape: Of the settings.
+        data: The file's plain values, with whatever was put in their place.
+        path: The file.
+        lines: Where its values stand.
+
+    Raises:
+        ConfigError: Naming every mistake with its line.
+    """
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:
+        problems = in_order(describe(error, shape, lines))
+        raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(problems)) from None
 
 
 def in_order(problems: Iterable[str]) -> list[str]:

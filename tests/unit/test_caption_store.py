@@ -531,10 +531,10 @@ def test_an_answer_of_no_schema_is_asked_for_once_more(clips: Path, tmp_path: Pa
     ("text", "mistake"),
     [
         ('{"ball": "red"}', None),
-        ('{"ball": "red", "hits": -1}', "below 0"),
+        ('{"ball": "red", "hits": -1}', "at least 0"),
         ('{"ball": "red", "hits": true}', "not of type integer"),
-        ('{"hits": 1}', "no 'ball'"),
-        ('{"ball": "red", "x": 1}', "not asked for"),
+        ('{"hits": 1}', "lacks ball"),
+        ('{"ball": "red", "x": 1}', "x may not be there"),
         ('{"ball": NaN}', "no JSON"),
         ("[]", "not of type object"),
         ("[" * 100_000, "no JSON"),
@@ -548,7 +548,12 @@ def test_mistakes_are_told(text: str, mistake: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("text", "match"),
-    [("[]", "no object"), ("{", "no JSON"), ('{"oneOf": []}', "oneOf"), ('{"type": "text"}', "type 'text'")],
+    [
+        ("[]", "is an object"),
+        ("{", "no JSON"),
+        ('{"oneOf": []}', "oneOf"),
+        ('{"type": "text"}', "'type' of a schema has no such value"),
+    ],
 )
 def test_schemas_that_cannot_be_checked_are_refused(text: str, match: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=match):

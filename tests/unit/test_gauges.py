@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_stage_logs_gauges_of_its_sets(folder: Path) -> None:
-    (log,) = folder.glob("run/*/work/metrics.jsonl")
+    (log,) = (folder / "run").rglob("metrics.jsonl")
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     measured = [row for row in rows if "measure/held/loss" in row]
     assert [row["step"] for row in measured] == [0, 2, 3]

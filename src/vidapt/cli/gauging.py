@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidapt.cli._options import Device, Json, LabelFormat, MediaRoot, Workers
 from vidapt.cli._show import plain_errors, say, table
 from vidapt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vidapt.measure.gauging.gauge import GaugeSet
 
 app = typer.Typer(
     help="Cheap numbers of what models see; whether they say anything of later results.",
@@ -46,18 +49,9 @@ def show(
     from vidapt.progress import progress
 
     with plain_errors():
-        from vidapt.measure.gauging.gauge import WORDS, gauge, gauge_set
+        from vidapt.measure.gauging.gauge import WORDS, gauge
 
-        wanted = gauge_set(
-            data,
-            kind=labels,
-            media_root=media_root,
-            clips=clips,
-            questions=questions,
-            side=small,
-            workers=workers,
-            device=device,
-        )
+        wanted = _set(data, labels, media_root, clips, questions, small, workers, device)
         with progress() as report:
             found = [gauge(model, wanted, report) for model in models]
     if as_json:
@@ -99,21 +93,11 @@ def study(
 
         check_folder(out)
         from vidapt.measure.command import Asking
-        from vidapt.measure.gauging.gauge import gauge_set
         from vidapt.measure.gauging.page import write_study
         from vidapt.measure.gauging.study import HEAD
         from vidapt.measure.gauging.study import study as carry_out
 
-        wanted = gauge_set(
-            data,
-            kind=labels,
-            media_root=media_root,
-            clips=clips,
-            questions=questions,
-            side=small,
-            workers=workers,
-            device=device,
-        )
+        wanted = _set(data, labels, media_root, clips, questions, small, workers, device)
         with owned(out), progress() as report:
             asking = Asking(test, None, (), labels, media_root, workers, device, report=report)
             found = carry_out(models, wanted, _results(result or []), asking, out, report)
@@ -123,6 +107,31 @@ def study(
         return
     table(list(HEAD), found.rows())
     say(out / "report.html")
+
+
+def _set(
+    data: Path,
+    labels: str | None,
+    media_root: Path | None,
+    clips: int,
+    questions: int,
+    small: int | None,
+    workers: int | None,
+    device: str,
+) -> GaugeSet:
+    """What models are gauged on, as options say it."""
+    from vidapt.measure.gauging.gauge import gauge_set
+
+    return gauge_set(
+        data,
+        kind=labels,
+        media_root=media_root,
+        clips=clips,
+        questions=questions,
+        side=small,
+        workers=workers,
+        device=device,
+    )
 
 
 def _results(given: list[str]) -> dict[str, str | Path]:

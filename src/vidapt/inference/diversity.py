@@ -7,14 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from vidapt.errors import ConfigError
 from vidapt.models.generate import Decoding
 from vidapt.models.sampling import ByEntropy, Cooling
 from vidapt.nouns import MEDIA
 from vidapt.strict import Strict
-from vidapt.yaml_lines import describe, in_order, parse_yaml
+from vidapt.yaml_lines import parse_yaml, validated
 
 MOST = 64
 """Replies to one question; each is a row of the batch, with a copy of what was read."""
@@ -149,11 +149,7 @@ def diversity_of(told: str | Path | Diversity) -> Diversity:
     data, lines = parse_yaml(path)
     if not isinstance(data, dict):
         raise ConfigError(path, "describes no diversity", "write `temperature: 0.8`, for one")
-    try:
-        found = Diversity.model_validate(data)
-    except ValidationError as error:
-        problems = in_order(describe(error, Diversity, lines))
-        raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(problems)) from None
+    found = validated(Diversity, data, path, lines)
     if found.cues is None:
         return found
     own = found.cues.model_copy(update={"labels": path.parent / found.cues.labels})

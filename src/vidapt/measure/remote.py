@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from vidapt.chat.secrets import refuse_keys
 from vidapt.chat.settings import Budget, Endpoint
 from vidapt.errors import ConfigError
 from vidapt.strict import Strict
-from vidapt.yaml_lines import describe, in_order, parse_yaml
+from vidapt.yaml_lines import parse_yaml, validated
 
 SUFFIXES = frozenset({".yaml", ".yml"})
 
@@ -72,11 +72,7 @@ def read_remote(path: Path) -> Remote:
     if not isinstance(data, dict):
         raise ConfigError(path, "describes no server", "write `endpoint: {url: ..., model: ...}`")
     refuse_keys(path, data, lines)
-    try:
-        remote = Remote.model_validate(data)
-    except ValidationError as error:
-        problems = in_order(describe(error, Remote, lines))
-        raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(problems)) from None
+    remote = validated(Remote, data, path, lines)
     if remote.budget.money is not None and remote.endpoint.price is None:
         raise ConfigError(path, "`budget.money` needs `endpoint.price`", "say what a million tokens cost")
     return remote

@@ -10,9 +10,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vidapt.json_fits import SchemaError, check_schema, read_json
 from vidapt.nouns import MEDIA, Turn
 from vidapt.serving.door import Visit
-from vidapt.serving.fits import check_schema, no_json, read_json
 from vidapt.serving.refused import RefusedError, wrong
 from vidapt.serving.shapes import AnyJson, Asked, Media, Message, SchemaJson, TextPart
 from vidapt.serving.table import Job, Said, Table
@@ -21,6 +21,7 @@ from vidapt.serving.terms import MOST_LETTERS, MOST_MEDIA
 _TOKENS = 256
 """Of an answer of which nobody says how long it may be."""
 
+_FORMAT = "response_format"
 _UNFINISHED = "\ufffd"
 
 
@@ -108,7 +109,10 @@ async def answered_json(table: Table, job: Job, wanted: AnyJson | SchemaJson) ->
         RefusedError: If the second does not fit, either.
     """
     schema = wanted.json_schema.schema_ if isinstance(wanted, SchemaJson) else {"type": "object"}
-    check_schema(schema)
+    try:
+        check_schema(schema)
+    except SchemaError as error:
+        raise wrong(str(error), _FORMAT) from None
     last = job.turns[-1]
     ask = f"{last.text}\nAnswer with JSON alone, which fits this schema: {json.dumps(schema)}"
     turns = (*job.turns[:-1], replace(last, text=ask))
@@ -121,7 +125,8 @@ async def answered_json(table: Table, job: Job, wanted: AnyJson | SchemaJson) ->
         said = replace(second, read=said.read + second.read, written=said.written + second.written)
         text, reason = read_json(second.text, schema)
     if reason is not None:
-        raise no_json(reason)
+        told = f"the model was asked twice; {reason}: ask a model that writes JSON"
+        raise RefusedError(422, "model_wrote_no_such_json", told, _FORMAT)
     return replace(said, text=text)
 
 

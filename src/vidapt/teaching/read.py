@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from vidapt.chat.secrets import refuse_keys
 from vidapt.chat.settings import under
 from vidapt.errors import ConfigError
 from vidapt.teaching.settings import Labelling
-from vidapt.yaml_lines import apply_overrides, describe, in_order, parse_yaml
+from vidapt.yaml_lines import apply_overrides, parse_yaml, validated
 
 
 def shipped() -> Path:
@@ -44,10 +42,6 @@ def read_labelling(
     prompts = data.get("prompts", {})
     if path is not None and isinstance(prompts, dict):
         data["prompts"] = {**parse_yaml(shipped())[0]["prompts"], **prompts}
-    try:
-        recipe = Labelling.model_validate(data)
-    except ValidationError as error:
-        problems = in_order(describe(error, Labelling, lines))
-        raise ConfigError(file, f"{len(problems)} mistake(s)\n  " + "\n  ".join(problems)) from None
+    recipe = validated(Labelling, data, file, lines)
     base = file.parent
     return recipe.model_copy(update={"teachers": tuple(under(base, one) for one in recipe.teachers)})

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vidapt.chat.secrets import refuse_keys
 from vidapt.chat.settings import Budget, Who, under, unpriced
 from vidapt.errors import ConfigError
 from vidapt.strict import Strict
-from vidapt.yaml_lines import describe, in_order, parse_yaml
+from vidapt.yaml_lines import parse_yaml, validated
 
 
 class Judging(Strict):
@@ -52,11 +52,7 @@ def read_judging(path: Path) -> Judging:
     if not isinstance(data, dict):
         raise ConfigError(path, "describes no judge", "write `judge: {url: ..., model: ...}`")
     refuse_keys(path, data, lines)
-    try:
-        found = Judging.model_validate(data)
-    except ValidationError as error:
-        problems = in_order(describe(error, Judging, lines))
-        raise ConfigError(path, f"{len(problems)} mistake(s)\n  " + "\n  ".join(problems)) from None
+    found = validated(Judging, data, path, lines)
     if found.judge is None:
         return found
     if found.budget.money is not None and unpriced(found.judge):

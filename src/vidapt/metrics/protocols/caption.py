@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vidapt.metrics.cases import Case, Measure, Posed, Steps, Told
-from vidapt.metrics.protocols import _columns as columns
+from vidapt.metrics.cases import Case, Measure, Steps, Told
 from vidapt.metrics.protocols._agreement import ACCURACY, AVERAGE, QUOTED, agreed
+from vidapt.metrics.protocols._references import referred
 from vidapt.nouns import Sample
 from vidapt.parts import PartConfig
 
@@ -46,17 +46,7 @@ class Part:
 
     def cases(self, rows: Sequence[Sample]) -> list[Case]:
         """A case for each row with a reference."""
-        return [
-            Case(
-                row.id,
-                row.media[0],
-                (Posed(self.cfg.prompt or columns.asked(row), columns.answered(row), free=True),),
-                {"reference": [columns.answered(row), *row.references]},
-                source=columns.source(row),
-                row=row.id,
-            )
-            for row in rows
-        ]
+        return [referred(row, self.cfg.prompt) for row in rows]
 
     def around(self, told: Sequence[Told]) -> Any:
         """Nothing."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vidapt.metrics.cases import Case, Measure, Posed, Steps, Told
-from vidapt.metrics.protocols import _columns as columns
+from vidapt.metrics.cases import Case, Measure, Steps, Told
 from vidapt.metrics.protocols._agreement import ACCURACY, AVERAGE, QUOTED, agreed
+from vidapt.metrics.protocols._references import referred
 from vidapt.nouns import MEDIA, Sample
 from vidapt.parts import PartConfig
 
@@ -39,18 +39,7 @@ class Part:
 
     def cases(self, rows: Sequence[Sample]) -> list[Case]:
         """A case for each question."""
-        return [
-            Case(
-                row.id,
-                row.media[0],
-                (Posed(columns.asked(row), columns.answered(row), free=True),),
-                {"reference": [columns.answered(row), *row.references]},
-                kind=str(row.facts.get("type", "")),
-                source=columns.source(row),
-                row=row.id,
-            )
-            for row in rows
-        ]
+        return [referred(row, kind=str(row.facts.get("type", ""))) for row in rows]
 
     def around(self, told: Sequence[Told]) -> Any:
         """Nothing."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidapt.errors import ConfigError
-from vidapt.metrics.cases import Case, Measure, Outcome, Posed, Steps, Told, settled, share
-from vidapt.metrics.protocols import _columns as columns
+from vidapt.metrics.cases import Case, Measure, Outcome, Steps, Told, settled, share
+from vidapt.metrics.protocols._references import referred
 from vidapt.metrics.text import words
 from vidapt.nouns import Sample
 from vidapt.parts import PartConfig
@@ -46,17 +46,7 @@ class Part:
 
     def cases(self, rows: Sequence[Sample]) -> list[Case]:
         """A case for each row with a reference."""
-        return [
-            Case(
-                row.id,
-                row.media[0],
-                (Posed(self.cfg.prompt or columns.asked(row), columns.answered(row), free=True),),
-                {"reference": [columns.answered(row), *row.references]},
-                source=columns.source(row),
-                row=row.id,
-            )
-            for row in rows
-        ]
+        return [referred(row, self.cfg.prompt) for row in rows]
 
     def around(self, told: Sequence[Told]) -> Mapping[str, float]:
         """CIDEr of each case, whose weights of words are those of all references.

@@ -1,7 +1,7 @@
 """Whether JSON fits a schema, of the part of JSON Schema that says what a short answer is.
 
-Nothing is fetched and no expression of the client's is run: `$ref` and `pattern` are refused, as every key is
-that would be passed over otherwise.
+Schemas come from users and from clients. Nothing is fetched and no expression of theirs is run: `$ref` and
+`pattern` are refused, as every key is that would be passed over otherwise.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vidapt.serving.refused import RefusedError, wrong
-
 _DEEPEST, _LARGEST = 16, 2000
-_PARAM = "response_format"
 
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -24,7 +21,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
 }
-_ABOUT = frozenset({"title", "description", "default", "examples", "$schema"})
+_ABOUT = frozenset({"title", "description", "default", "examples", "$schema", "$id"})
 _LENGTHS: Mapping[str, tuple[type, str, int]] = {
     "minItems": (list, "entries", 1),
     "maxItems": (list, "entries", -1),
@@ -42,27 +39,31 @@ _OTHERS = frozenset(
 )
 
 
+class SchemaError(ValueError):
+    """A schema that answers cannot be held against."""
+
+
 def check_schema(schema: Any) -> None:
     """See that a schema can be held against answers.
 
     Raises:
-        RefusedError: If it says something that is not known here.
+        SchemaError: If it says something that is not known here.
     """
     if _check(schema, 0) > _LARGEST:
-        raise wrong(f"a schema of more than {_LARGEST} parts is not read", _PARAM)
+        raise SchemaError(f"a schema of more than {_LARGEST} parts is not read")
 
 
 def _check(schema: Any, depth: int) -> int:
     if isinstance(schema, bool) and depth:
         return 1
     if not isinstance(schema, dict) or depth > _DEEPEST:
-        raise wrong(f"a schema is an object, and at most {_DEEPEST} deep", _PARAM)
+        raise SchemaError(f"a schema is an object, and at most {_DEEPEST} deep")
     unknown = schema.keys() - _ABOUT - _OTHERS - _LENGTHS.keys() - _BOUNDS.keys()
     if unknown:
-        raise wrong(f"schemas with {sorted(unknown)[0][:40]!r} are not known here", _PARAM)
+        raise SchemaError(f"schemas with {sorted(unknown)[0][:40]!r} are not known here")
     for key in schema.keys() - _ABOUT:
         if not _SOUND[key](schema[key]):
-            raise wrong(f"{key!r} of a schema has no such value", _PARAM)
+            raise SchemaError(f"{key!r} of a schema has no such value")
     inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
     inner += [schema[key] for key in ("items", "additionalProperties") if key in schema]
     return 1 + sum(_check(one, depth + 1) for one in inner)
@@ -162,15 +163,14 @@ def read_json(text: str, schema: Mapping[str, Any]) -> tuple[str, str | None]:
     return text[start:end], misfit(value, schema)
 
 
+def misfit_of(text: str, schema: Mapping[str, Any]) -> str | None:
+    """What is wrong with an answer that is to be JSON alone; None if it fits a checked schema."""
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        return f"it is no JSON ({error})"
+    return misfit(value, schema)
+
+
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
-
-
-def no_json(reason: str) -> RefusedError:
-    """A model that was asked twice and never wrote what it was to write."""
-    return RefusedError(
-        422,
-        "model_wrote_no_such_json",
-        f"the model was asked twice; {reason}: ask a model that writes JSON",
-        _PARAM,
-    )
