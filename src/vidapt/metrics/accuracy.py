@@ -158,7 +158,9 @@ def accuracy(answers: Sequence[Answer], *, resamples: int = RESAMPLES, seed: int
     types = [answer.type for answer in answers]
     grouped = grouped_intervals(right, types, sources, resamples=resamples, seed=seed)
     asked = Counter(types)
-    of_type = {kind: len({s for s, k in zip(sources, types, strict=True) if k == kind}) for kind in asked}
+    of_type: dict[str, set[str]] = defaultdict(set)
+    for kind, source in zip(types, sources, strict=True):
+        of_type[kind].add(source)
     total = len(set(sources))
     correct = Counter(kind for kind, is_right in zip(types, right, strict=True) if is_right)
     return Accuracy(
@@ -167,7 +169,7 @@ def accuracy(answers: Sequence[Answer], *, resamples: int = RESAMPLES, seed: int
         overall=unanimous(mean_interval(right, sources, resamples=resamples, seed=seed), total),
         macro=unanimous(grouped.macro, total),
         types={
-            kind: TypeScore(asked[kind], correct[kind], unanimous(i, of_type[kind]))
+            kind: TypeScore(asked[kind], correct[kind], unanimous(i, len(of_type[kind])))
             for kind, i in grouped.groups.items()
         },
         yes_ratio=yes_ratio(answers),
