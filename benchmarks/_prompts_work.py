@@ -12,7 +12,7 @@ from _packing_work import Sizes, make_work
 from vidapt.captioning.store.work import caption_store
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 SIZES = Sizes(576, clips=12, seconds=4.0, tower_width=256, tower_layers=6, width=512, layers=8)
 NEW_TOKENS, ROUNDS = (16, 32), 2

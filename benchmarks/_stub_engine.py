@@ -11,7 +11,7 @@ from typing import Any
 from vidapt.digests import seed_of
 from vidapt.errors import BrokenClip
 from vidapt.inference.watch import SeenClip
-from vidapt.models.generate import Answer, Decoding
+from vidapt.models.decoding import Answer, Decoding
 from vidapt.nouns import Clip, Layout, Moments
 
 TOKENS = 4

@@ -18,7 +18,7 @@ from vidapt.files import write_json
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
 from vidapt.measure.evaluate import evaluate, world_judge
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.worlds.billiards import simulate
 
 RESULTS = Path(__file__).parent / "results" / "home.json"

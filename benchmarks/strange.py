@@ -23,7 +23,7 @@ from vidapt.files import write_json
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
 from vidapt.measure.evaluate import evaluate, world_judge
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.progress import silent
 from vidapt.recipe import load_recipe
 from vidapt.training.run import train

@@ -21,7 +21,7 @@ from vidapt.measure.asking import Asked
 from vidapt.measure.evaluate import evaluate
 from vidapt.measure.varied import KeptTokens, ScaledEngine
 from vidapt.measure.verdicts import MODEL
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Sample
 from vidapt.recipe import Recipe
 from vidapt.training.run import train

@@ -15,7 +15,7 @@ from vidapt.formats import open_samples
 from vidapt.inference.load import load
 from vidapt.measure.evaluate import evaluate
 from vidapt.measure.verdicts import MODEL
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.worlds.billiards import Record, load_records, parse, story
 from vidapt.worlds.billiards.claims import true_claims
 

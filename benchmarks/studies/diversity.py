@@ -33,7 +33,7 @@ from vidapt.measure.diversity.command import world_judged
 from vidapt.measure.diversity.told import read_told
 from vidapt.metrics.diversity import spread, together
 from vidapt.metrics.text import words
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.models.sampling import ByEntropy, Cooling
 from vidapt.progress import silent
 from vidapt.recipe import Recipe

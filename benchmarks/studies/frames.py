@@ -28,7 +28,7 @@ from vidapt.formats import open_samples
 from vidapt.inference.load import load
 from vidapt.measure.evaluate import evaluate
 from vidapt.measure.verdicts import MODEL
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.progress import silent
 from vidapt.recipe import Recipe
 from vidapt.training.run import train

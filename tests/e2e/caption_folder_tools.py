@@ -9,7 +9,7 @@ from caption_tools import TOKENS
 
 from vidapt.captioning.bulk import Summary, caption_folder
 from vidapt.inference.engine import Engine
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 BATCH = 4
 

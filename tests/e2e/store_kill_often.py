@@ -19,7 +19,7 @@ import torch
 
 from vidapt.captioning.store.work import caption_store
 from vidapt.inference.load import load
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 TOKENS, BATCH, SHARD = 12, 2, 4
 

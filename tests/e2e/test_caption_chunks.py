@@ -25,7 +25,7 @@ import sys, time
 from pathlib import Path
 from vidapt.captioning.bulk import caption_folder
 from vidapt.inference.load import load
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 def report(task, done, total, note=""):
     if task == "caption" and done >= 4:

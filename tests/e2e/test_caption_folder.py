@@ -16,7 +16,7 @@ from vidapt.errors import BrokenClip, ConfigError, FormatError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.locks import TakenError, owned
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 
 @pytest.fixture(scope="module")

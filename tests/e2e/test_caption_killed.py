@@ -10,14 +10,14 @@ from caption_tools import CLIPS, TOKENS, film_all, lines, partial, said, save_ti
 
 from vidapt.captioning.bulk import caption_folder
 from vidapt.inference.load import load
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 JOB = """
 import sys, time
 from pathlib import Path
 from vidapt.captioning.bulk import caption_folder
 from vidapt.inference.load import load
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 def report(task, done, total, note=""):
     if task == "caption" and done >= 4:

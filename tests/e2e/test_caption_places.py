@@ -12,7 +12,7 @@ from vidapt.captioning.bulk import caption_folder
 from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 
 @pytest.fixture(scope="module")

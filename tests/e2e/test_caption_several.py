@@ -23,7 +23,7 @@ from vidapt.inference.diversity import MOST, WAYS, Cues, Diversity, diversity_of
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.inference.several import Several
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.models.sampling import ByEntropy, Cooling
 from vidapt.nouns import Clip
 from vidapt.strict import Strict

@@ -19,7 +19,7 @@ from vidapt.cli import app
 from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 MADE = ("seconds", "created", "stamp", "mean_logprob", "logprobs")
 """Columns that tell when a row was made, or whose last digits depend on the batch."""

@@ -17,7 +17,7 @@ from vidapt.inference.load import load
 from vidapt.measure.command import Asking, evaluate_model, evaluate_models
 from vidapt.measure.evaluate import evaluate, world_judge
 from vidapt.measure.evaluation import read_evaluation
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.worlds.billiards import simulate
 
 CLIPS = 5

@@ -27,7 +27,8 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from vidapt.models.generate import Decoding, generate
+from vidapt.models.decoding import Decoding
+from vidapt.models.generate import generate
 from vidapt.models.packed import Group, reading_length
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM

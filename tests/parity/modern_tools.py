@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidapt.models.generate import Decoding, generate
+from vidapt.models.decoding import Decoding
+from vidapt.models.generate import generate
 from vidapt.models.packed import Group, pack, prefix_layout, spell
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM

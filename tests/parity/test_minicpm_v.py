@@ -21,7 +21,8 @@ from vidapt.cli import app
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import minicpm_v, open_checkpoint
 from vidapt.hub._export import export_hf
-from vidapt.models.generate import Decoding, generate
+from vidapt.models.decoding import Decoding
+from vidapt.models.generate import generate
 from vidapt.models.packed import Group, pack, spell
 from vidapt.models.text import encode
 from vidapt.models.video_lm import VideoLM

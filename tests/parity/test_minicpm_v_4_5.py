@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vidapt.errors import CheckpointError
 from vidapt.hub import minicpm_v, open_checkpoint
-from vidapt.models.generate import Decoding, generate
+from vidapt.models.decoding import Decoding
+from vidapt.models.generate import generate
 from vidapt.models.video_lm import VideoLM
 from vidapt.video import Every
 

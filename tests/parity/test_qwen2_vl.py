@@ -27,7 +27,8 @@ from transformers import Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vidapt.hub import open_checkpoint
-from vidapt.models.generate import Decoding, generate
+from vidapt.models.decoding import Decoding
+from vidapt.models.generate import generate
 from vidapt.models.packed import Group, pack
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from vidapt.hub import _qwen, open_checkpoint
-from vidapt.models.generate import Decoding, generate
+from vidapt.models.decoding import Decoding
+from vidapt.models.generate import generate
 from vidapt.models.packed import Group, pack, prefix_layout
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Features

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from vidapt.models.generate import Answer, Decoding, generate
+from vidapt.models.decoding import Answer, Decoding
+from vidapt.models.generate import generate
 from vidapt.models.packed import Group
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM

@@ -32,7 +32,7 @@ from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.locks import owned
-from vidapt.models.generate import Answer, Decoding
+from vidapt.models.decoding import Answer, Decoding
 from vidapt.progress import silent
 
 SHARD, BATCH = 4, 3

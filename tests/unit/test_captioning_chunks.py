@@ -23,7 +23,7 @@ from vidapt.captioning.namesakes import merged, refuse_namesakes
 from vidapt.captioning.rows import CaptionRow, read_rows, write_rows
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.inference.several import Reply
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip
 from vidapt.video import Times, write_mp4
 from vidapt.video.shots import Shots, Unseen

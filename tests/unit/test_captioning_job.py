@@ -20,7 +20,7 @@ from vidapt.captioning.rows import read_rows
 from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.inference.several import Reply
-from vidapt.models.generate import Answer, Decoding
+from vidapt.models.decoding import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.video import write_mp4
 

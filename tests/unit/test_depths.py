@@ -15,9 +15,9 @@ from vidapt.models import depths as module
 from vidapt.models._language_check import trial_run
 from vidapt.models.attention import PrefixLayout
 from vidapt.models.depths import inject, passed, split, spread_out
-from vidapt.models.generate import _forward, _Rows
 from vidapt.models.lora import add_adapters
 from vidapt.models.row_cache import row_cache
+from vidapt.models.rows import Rows
 from vidapt.recipe import LoRA
 
 AT = (0, 2)
@@ -174,9 +174,10 @@ def test_a_cached_prefix_gives_its_depths_to_what_is_written(kind: str) -> None:
     model = make_model(**KINDS[kind])
     inject(model.language, AT)
     more = words(2, S)
-    rows = _Rows(row_cache(model.language), torch.ones(2, P + S), torch.arange(P + S).expand(1, 2, -1))
-    _forward(model, rows, {"inputs_embeds": words(), "deep": deep()})
-    last = _forward(model, rows, {"inputs_embeds": more})
+    none = torch.zeros(2, 0, dtype=torch.long)
+    rows, places = Rows(row_cache(model.language), none, none, none), torch.arange(P + S).expand(1, 2, -1)
+    rows.read(model, {"inputs_embeds": words(), "deep": deep()}, torch.ones(2, P), places[:, :, :P])
+    last = rows.read(model, {"inputs_embeds": more}, torch.ones(2, S), places[:, :, P:])
     whole = {k: torch.cat([x, torch.zeros_like(more)], 1) for k, x in deep().items()}
     assert torch.allclose(
         last, read(model.language, torch.cat([words(), more], 1), **passed(whole))[:, -1], atol=1e-4

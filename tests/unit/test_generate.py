@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from vidapt.errors import ConfigError
-from vidapt.models.generate import Answer, Decoding, generate
+from vidapt.models.decoding import Answer, Decoding
+from vidapt.models.generate import generate
 from vidapt.models.packed import Group, pack
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM

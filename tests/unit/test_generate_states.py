@@ -11,7 +11,8 @@ from test_generate import GREEDY, MIXED, SINGLES, Heard, about, clip, make_model
 from torch import Tensor
 
 from vidapt.models import delta_net
-from vidapt.models.generate import Decoding, generate
+from vidapt.models.decoding import Decoding
+from vidapt.models.generate import generate
 from vidapt.models.packed import pack
 from vidapt.models.row_cache import row_cache, select_rows
 from vidapt.models.video_lm import VideoLM

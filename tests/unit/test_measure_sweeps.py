@@ -19,8 +19,8 @@ from vidapt.inference.load import load
 from vidapt.measure.evaluate import evaluate
 from vidapt.measure.sweeps import FRAMES, SCALE, SIDE, sweep
 from vidapt.measure.varied import KeptTokens, ScaledEngine
+from vidapt.models.decoding import Decoding
 from vidapt.models.folder import save_model
-from vidapt.models.generate import Decoding
 
 SCALES = (0.0, 0.25, 1.0)
 

@@ -18,7 +18,7 @@ from vidapt.errors import BrokenClip, BudgetError
 from vidapt.inference.engine import Engine
 from vidapt.inference.matchers import By, LanguageMatcher
 from vidapt.measure.evaluate import evaluate
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.models.reach import Reach, reach_of, refuse_packed
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.training import footage

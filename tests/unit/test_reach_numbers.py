@@ -14,7 +14,7 @@ from training_tools import tokenizer, video_lm
 from transformers import AutoConfig
 
 from vidapt.errors import BudgetError, ConfigError
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.models.packed import Words
 from vidapt.models.reach import (
     Lengths,

@@ -15,8 +15,9 @@ from test_generate import MIXED, SINGLES, WARM, Heard, about, clip, make_model, 
 from torch import Tensor
 
 from vidapt.errors import ConfigError
-from vidapt.models import generate as generating
-from vidapt.models.generate import Decoding, generate
+from vidapt.models.decoding import Decoding
+from vidapt.models.generate import generate
+from vidapt.models.rows import Rows
 from vidapt.models.sampling import COLDEST, Allowed, ByEntropy, Cooling, draw, scaled, temperatures
 from vidapt.models.video_lm import VideoLM
 
@@ -44,19 +45,19 @@ def test_cooling_is_its_formula_and_goes_from_first_to_end(
 
 def test_entropy_cools_by_its_formula() -> None:
     rows = logits(5)
-    found = temperatures(rows, 3, 1.2, ByEntropy(theta=0.7))
+    found = temperatures(rows, [3] * len(rows), 1.2, ByEntropy(theta=0.7))
     assert isinstance(found, Tensor)
     p = rows.softmax(-1).numpy()
     entropy = -(p * np.log(p)).sum(-1, keepdims=True)
     np.testing.assert_allclose(found.numpy(), 1.2 * 0.8 ** (0.7 / entropy))
-    flat = temperatures(torch.zeros(1, 10**4, dtype=torch.float64), 0, 1.2, ByEntropy(theta=0.7))
+    flat = temperatures(torch.zeros(1, 10**4, dtype=torch.float64), [0], 1.2, ByEntropy(theta=0.7))
     assert found.max() < float(flat) < 1.2, "the less sure, the warmer"
 
 
 def test_a_model_that_is_quite_sure_is_greedy_by_entropy() -> None:
     sure = torch.full((1, 4), -math.inf, dtype=torch.float64)
     sure[0, 2] = 0.0
-    found = temperatures(sure, 0, 1.0, ByEntropy(theta=1.0))
+    found = temperatures(sure, [0], 1.0, ByEntropy(theta=1.0))
     assert isinstance(found, Tensor)
     assert float(found) == COLDEST
     assert int(draw(scaled(sure, found), [torch.Generator().manual_seed(1)])) == 2
@@ -64,9 +65,10 @@ def test_a_model_that_is_quite_sure_is_greedy_by_entropy() -> None:
 
 def test_where_nothing_moves_the_temperature_stays() -> None:
     rows = logits(3)
-    assert temperatures(rows, 9, 0.7, None) == 0.7
-    assert temperatures(rows, 9, 0.7, Cooling(first=0.7)) == pytest.approx(0.7)
-    still = temperatures(rows, 9, 0.7, ByEntropy(theta=0))
+    assert temperatures(rows, [9] * len(rows), 0.7, None) == 0.7
+    warm = temperatures(rows, [9] * len(rows), 0.7, Cooling(first=0.7))
+    assert torch.allclose(torch.as_tensor(warm), torch.tensor(0.7, dtype=torch.float64))
+    still = temperatures(rows, [9] * len(rows), 0.7, ByEntropy(theta=0))
     assert isinstance(still, Tensor)
     assert set(still.flatten().tolist()) == {0.7}
 
@@ -140,13 +142,13 @@ def test_several_answers_are_those_of_questions_asked_again(model: VideoLM, way:
 
 def test_several_answers_cost_one_reading(model: VideoLM, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, int]] = []
-    forward = generating._forward
+    forward = Rows.read
 
-    def listen(model: VideoLM, rows: Any, entering: Any) -> Tensor:
+    def listen(self: Rows, model: VideoLM, entering: Any, *rest: Any) -> Tensor:
         read.append(tuple(entering["inputs_embeds"].shape[:2]))
-        return forward(model, rows, entering)
+        return forward(self, model, entering, *rest)
 
-    monkeypatch.setattr(generating, "_forward", listen)
+    monkeypatch.setattr(Rows, "read", listen)
     generate(model, [about(question(5, 6))], [clip(1)], (), WARM, list(range(7)), [7])
     prefix, asked, *written = read
     assert (prefix[0], asked) == (1, (1, 2))

@@ -16,7 +16,7 @@ from PIL import Image
 from serve_tools import CHAT, KEY, OTHER, Up, data_url, eventually, film_in, shown, up
 
 from vidapt.inference.engine import Engine
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Turn
 from vidapt.serving.terms import Terms
 

@@ -16,7 +16,7 @@ from vidapt.errors import BudgetError, ConfigError, FormatError
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
 from vidapt.measure.evaluate import evaluate
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.recipe import Recipe
 from vidapt.training.measuring import chosen

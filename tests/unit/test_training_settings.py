@@ -25,7 +25,7 @@ from training_tools import (
 )
 
 from vidapt.inference.engine import Engine
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip, Sample, Turn
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.recipe import Batching, Cache, DataSource, LoRA, Optimizer, Prompt, Rates, Trained

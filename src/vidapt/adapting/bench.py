@@ -11,7 +11,7 @@ from vidapt.measure.asking import Control
 from vidapt.measure.evaluate import CONTROLS, Evaluation, evaluate
 from vidapt.measure.evaluation import HEAD
 from vidapt.measure.judging import ClaimJudge
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 

@@ -27,7 +27,7 @@ from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.locks import owned
 from vidapt.measure.evaluate import Evaluation, world_judge
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Sample
 from vidapt.planning.numbers import RecipePlan
 from vidapt.planning.plan import Means as PlanMeans

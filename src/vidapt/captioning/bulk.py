@@ -22,7 +22,7 @@ from vidapt.inference.diversity import PLAIN, Diversity, diversity_of
 from vidapt.inference.engine import CAPTION_PROMPT, Engine
 from vidapt.inference.several import Reply, Several
 from vidapt.inference.watch import SeenClip
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
 from vidapt.video.identity import identity

@@ -15,7 +15,7 @@ from vidapt.inference.engine import Engine
 from vidapt.inference.several import Reply, Several
 from vidapt.inference.watch import SeenClip
 from vidapt.metrics.spans import shifted
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip
 from vidapt.version import VERSION
 from vidapt.video import Times

@@ -11,7 +11,7 @@ from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.inference.watch import SeenClip
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip
 from vidapt.video import decode_ahead
 

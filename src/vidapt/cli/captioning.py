@@ -127,7 +127,7 @@ def caption(
         else:
             _check_file(out, prompts, {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema})
             how |= {"prompt": prompts[0], "overwrite": overwrite}
-        from vidapt.models.generate import Decoding
+        from vidapt.models.decoding import Decoding
 
         engine = _engine(model, device, dtype, bits)
         given = source[0] if len(source) == 1 else source

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from vidapt.errors import ConfigError
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.models.sampling import ByEntropy, Cooling
 from vidapt.nouns import MEDIA
 from vidapt.strict import Strict

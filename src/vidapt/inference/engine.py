@@ -18,8 +18,9 @@ from vidapt.hub import is_mark
 from vidapt.inference.diversity import Diversity
 from vidapt.inference.several import Several
 from vidapt.inference.watch import SeenClip, Watcher
+from vidapt.models.decoding import Answer, Decoding, Told
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
-from vidapt.models.generate import Answer, Decoding, Told, generate
+from vidapt.models.generate import generate
 from vidapt.models.packed import Group, Packed, pack, prefix_layout
 from vidapt.models.reach import (
     reach_of,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.inference.cues import Bank, bank, with_cue
 from vidapt.inference.diversity import Diversity, diversity_of
-from vidapt.models.generate import Answer, Decoding
+from vidapt.models.decoding import Answer, Decoding
 from vidapt.progress import Reporter, silent
 
 if TYPE_CHECKING:

@@ -60,7 +60,7 @@ class Asker:
         return load(self.name, device=self._device)
 
     def _answer(self, sample: Sample, *, blind: bool) -> Told:
-        from vidapt.models.generate import Decoding
+        from vidapt.models.decoding import Decoding
 
         began = time.perf_counter()
         engine, seen = self._engine, []

@@ -12,7 +12,7 @@ from vidapt.nouns import MEDIA, Clip, Sample
 
 if TYPE_CHECKING:
     from vidapt.inference.watch import SeenClip
-    from vidapt.models.generate import Answer, Decoding
+    from vidapt.models.decoding import Answer, Decoding
 
 Control = Literal["blind", "other_clip", "shuffled_frames", "one_frame"]
 

@@ -23,7 +23,7 @@ from vidapt.measure.remote import is_remote, read_remote
 from vidapt.measure.remote_engine import RemoteEngine
 from vidapt.measure.report import Section, write_report
 from vidapt.measure.verdicts import METRICS
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter, silent
 

@@ -47,7 +47,7 @@ from vidapt.version import VERSION
 
 if TYPE_CHECKING:
     from vidapt.inference.watch import SeenClip
-    from vidapt.models.generate import Decoding
+    from vidapt.models.decoding import Decoding
 
 __all__ = ["CONTROLS", "METRICS", "Evaluation", "evaluate", "world_judge"]
 

@@ -20,7 +20,7 @@ from vidapt.measure.prompt_ids import (
     theirs,
 )
 from vidapt.measure.served import Server, ServerError
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
 from vidapt.video import decode

@@ -31,7 +31,7 @@ from vidapt.video import Uniform, Wanted, decode_each, probe, smaller
 from vidapt.video.identity import identity
 
 if TYPE_CHECKING:
-    from vidapt.models.generate import Decoding
+    from vidapt.models.decoding import Decoding
 
 REPLIES, UNANSWERED, SPENT = "replies.jsonl", "unanswered.jsonl", "spent.json"
 

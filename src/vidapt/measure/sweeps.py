@@ -25,7 +25,7 @@ from vidapt.measure.sections import ends_of, percent_of, points
 from vidapt.measure.varied import KeptTokens, ScaledEngine, with_frames, with_side
 from vidapt.metrics.intervals import Interval, mean_interval
 from vidapt.models.adapters import refuse_no_adapters
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.progress import Reporter, silent
 
 SWEEP = "sweep.json"

@@ -10,7 +10,7 @@ from vidapt.errors import BrokenClip, ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.models.adapters import at_scale
-from vidapt.models.generate import Answer, Decoding
+from vidapt.models.decoding import Answer, Decoding
 from vidapt.nouns import Clip
 from vidapt.recipe.reads import Reads
 

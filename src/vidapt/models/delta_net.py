@@ -44,6 +44,10 @@ class DeltaState:
         rows = rows.to(self.history.device)
         return DeltaState(self.history[rows], self.memory[rows])
 
+    def with_rows(self, others: DeltaState) -> DeltaState:
+        """These states, and others behind them."""
+        return DeltaState(torch.cat([self.history, others.history]), torch.cat([self.memory, others.memory]))
+
 
 class DeltaLayer(CacheLayerMixin):  # type: ignore[misc]
     """The state of one layer in a cache of transformers; nothing is written in place.
@@ -62,6 +66,15 @@ class DeltaLayer(CacheLayerMixin):  # type: ignore[misc]
         """Keep (or repeat) rows by index."""
         if self.state is not None:
             self.state = self.state.of(indices)
+
+    def regroup(self, kept: Tensor, others: DeltaLayer | None, columns: int) -> None:
+        """Keep some rows, and put others behind them; a state has no columns, they are only counted."""
+        assert self.state is not None
+        self.state = self.state.of(kept)
+        if others is not None:
+            assert others.state is not None
+            self.state = self.state.with_rows(others.state)
+        self.columns = columns
 
     def get_seq_length(self) -> int:
         """Columns read."""

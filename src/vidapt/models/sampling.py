@@ -6,6 +6,7 @@ Letters: B rows, W words of the vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -61,12 +62,14 @@ Heat = Cooling | ByEntropy
 """What makes a temperature move; None where it stays."""
 
 
-def temperatures(logits: Tensor, token: int, temperature: float, heat: Heat | None) -> Tensor | float:
+def temperatures(
+    logits: Tensor, tokens: Sequence[int], temperature: float, heat: Heat | None
+) -> Tensor | float:
     """How warm a token is drawn.
 
     Args:
         logits: [B, W] float64.
-        token: How many tokens the rows have already.
+        tokens: [B], how many tokens each row has already.
         temperature: Of all tokens, or where `heat` ends.
         heat: What makes it move.
 
@@ -77,7 +80,8 @@ def temperatures(logits: Tensor, token: int, temperature: float, heat: Heat | No
         entropy = torch.special.entr(logits.softmax(-1)).sum(-1, keepdim=True)
         return heat.at(entropy, temperature).clamp(min=COLDEST)
     if isinstance(heat, Cooling):
-        return max(COLDEST, heat.at(token, temperature))
+        warm = [max(COLDEST, heat.at(token, temperature)) for token in tokens]
+        return torch.tensor(warm, dtype=logits.dtype, device=logits.device).unsqueeze(1)
     return temperature
 
 

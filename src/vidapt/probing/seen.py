@@ -16,7 +16,7 @@ from vidapt.digests import digest
 from vidapt.errors import BrokenClip, BudgetError, ConfigError, FormatError
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip, Frames
 from vidapt.probing.pooled import Row, rows_of
 from vidapt.progress import Reporter, silent

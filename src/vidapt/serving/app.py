@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from starlette.exceptions import HTTPException
 
 from vidapt.errors import nearest
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.models.reach import most_frames
 from vidapt.serving.door import GoneError, Visit
 from vidapt.serving.gauges import Gauges

@@ -16,7 +16,7 @@ from threading import Condition, Thread
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
-from vidapt.models.generate import Answer, Decoding
+from vidapt.models.decoding import Answer, Decoding
 from vidapt.nouns import Clip, Frames, Turn
 from vidapt.serving.gauges import Gauges
 from vidapt.serving.refused import RefusedError, fault_of, wrong

@@ -23,8 +23,8 @@ from vidapt.inference.watch import SeenClip
 from vidapt.metrics.accuracy import answer_of
 from vidapt.metrics.question_types import QuestionTypes, question_types
 from vidapt.models.clip_rows import visual_tokens
+from vidapt.models.decoding import Decoding
 from vidapt.models.folder import CARD
-from vidapt.models.generate import Decoding
 from vidapt.models.layout import layout_of
 from vidapt.models.reach import refuse_longer
 from vidapt.models.video_lm import VideoLM

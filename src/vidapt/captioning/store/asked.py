@@ -20,7 +20,7 @@ from vidapt.inference.engine import Engine
 from vidapt.inference.several import Several
 from vidapt.inference.watch import SeenClip
 from vidapt.metrics.spans import shifted
-from vidapt.models.generate import Answer, Decoding
+from vidapt.models.decoding import Answer, Decoding
 from vidapt.version import VERSION
 
 

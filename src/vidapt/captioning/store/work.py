@@ -30,7 +30,7 @@ from vidapt.inference.engine import CAPTION_PROMPT, Engine
 from vidapt.inference.several import Several
 from vidapt.inference.watch import SeenClip
 from vidapt.locks import TakenError
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.progress import Reporter, silent
 from vidapt.video import Meter
 

@@ -17,7 +17,7 @@ from vidapt.measure.ablate.sharing import begin_with_finished
 from vidapt.measure.evaluate import METRICS, evaluate
 from vidapt.measure.evaluation import Evaluation, read_evaluation
 from vidapt.measure.gains import PerQuestion, per_question
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Sample
 from vidapt.progress import Reporter
 from vidapt.recipe import DataSource, Recipe

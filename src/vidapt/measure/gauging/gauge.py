@@ -23,7 +23,7 @@ from vidapt.inference.watch import SeenClip
 from vidapt.measure.asking import about_one_clip
 from vidapt.measure.judging import ClaimJudge, world_judge
 from vidapt.metrics.claims import ClaimCounts
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip, Sample
 from vidapt.progress import Reporter, silent
 

@@ -23,7 +23,7 @@ from vidapt.measure.asking import about_one_clip
 from vidapt.measure.evaluate import evaluate, world_judge
 from vidapt.measure.shortlist.found import Answered, Compared, Probe
 from vidapt.measure.verdicts import BLIND, MODEL
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip, Sample
 from vidapt.parts import import_modules
 
