@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from _packing_work import Sizes, make_work
+from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.store.work import caption_store
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
@@ -51,7 +52,7 @@ def _seconds(engine: Engine, clips: Path, out: Path, asked: Any, length: int) ->
     """CPU seconds of this process, in which everything happens."""
     began = time.process_time()
     decoding = Decoding(max_new_tokens=length)
-    done = caption_store(engine, clips, out, prompts=asked, decoding=decoding, workers=0)
+    done = caption_store(Builtin(engine), clips, out, prompts=asked, decoding=decoding, workers=0)
     if done.captioned != SIZES.clips:
         raise RuntimeError(f"{done.captioned} of {SIZES.clips} clips")
     return time.process_time() - began

@@ -8,10 +8,11 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidapt.captioning.engines.protocol import Look, Words
 from vidapt.digests import seed_of
-from vidapt.errors import BrokenClip
+from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.watch import SeenClip
-from vidapt.models.decoding import Answer, Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip, Layout, Moments
 
 TOKENS = 4
@@ -20,7 +21,7 @@ _BROKEN = 0
 
 @dataclass
 class StubEngine:
-    """Stands for `inference.engine.Engine` where a store is asked for, and nothing else.
+    """A `captioning.engines.protocol.CaptionEngine`.
 
     Attributes:
         name: As rows have it.
@@ -35,13 +36,22 @@ class StubEngine:
     asked: int = 0
     card: dict[str, Any] = field(default_factory=dict)
     side: int | None = None
-    clip_tokens: int = 8
+    frames: None = None
+
+    @property
+    def settings(self) -> list[Any]:
+        """How small pictures are made."""
+        return [self.side]
+
+    def together(self, answers: int, tokens: int) -> int:
+        """As many as a small model on a processor."""
+        return max(1, 32 // answers)
 
     def text_tokens(self, question: str) -> int:
         """Words."""
         return len(question.split())
 
-    def watch_batches(
+    def watch(
         self, batches: Iterable[Sequence[Clip]], *, ahead: int, **options: Any
     ) -> Generator[list[SeenClip | BrokenClip], None, None]:
         """As the engine's: batches are taken before they are needed. Empty files are broken."""
@@ -65,20 +75,24 @@ class StubEngine:
                 seen.append(SeenClip(clip, [0.0] * 3, _LAYOUT, times, Moments(times, 2.0), ()))  # type: ignore[arg-type]
         return seen
 
-    def answer(
-        self, asked: Sequence[tuple[Sequence[SeenClip], Sequence[str]]], decoding: Decoding
-    ) -> list[list[Answer]]:
-        """Numbers that follow from clips and questions."""
-        return [[self._said(seen[0].clip, question) for question in questions] for seen, questions in asked]
+    def look(self, seen: SeenClip) -> Look:
+        """Moments, and three tokens."""
+        return Look(seen.times_s, len(seen.tokens), seen.notes)
 
-    def _said(self, clip: Clip, question: str) -> Answer:
+    def answer(
+        self, asked: Sequence[tuple[SeenClip, Sequence[str]]], decoding: Decoding, places: int
+    ) -> list[list[Words] | VidaptError]:
+        """Numbers that follow from clips and questions."""
+        return [[self._said(seen.clip, question) for question in questions] for seen, questions in asked]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _said(self, clip: Clip, question: str) -> Words:
         self.asked += 1
         seed = seed_of(clip.id, clip.start_s, clip.end_s, question)
-        return Answer(tuple(seed >> shift & 0xFFFF for shift in range(0, 16 * TOKENS, 16)), True, -0.5)
-
-    def text(self, answer: Answer) -> str:
-        """The numbers as words."""
-        return " ".join(map(str, answer.ids))
+        numbers = [seed >> shift & 0xFFFF for shift in range(0, 16 * TOKENS, 16)]
+        return Words(" ".join(map(str, numbers)), TOKENS, True, -0.5)
 
 
 _LAYOUT: Layout = None  # type: ignore[assignment]

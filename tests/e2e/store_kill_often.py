@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.store.work import caption_store
 from vidapt.inference.load import load
 from vidapt.models.decoding import Decoding
@@ -32,7 +33,7 @@ def child(model: Path, clips: Path, store: Path) -> int:
     try:
         torch.set_num_threads(1)
         options = {"decoding": Decoding(max_new_tokens=TOKENS), "batch": BATCH, "shard": SHARD}
-        caption_store(load(model), clips, store, workers=1, prompts=["what?", "who?"], **options)
+        caption_store(Builtin(load(model)), clips, store, workers=1, prompts=["what?", "who?"], **options)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - it must not go on as the process it came from
         print(repr(error), file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ import pytest
 from caption_tools import CLIPS, TOKENS, film, film_all, save_tiny_model
 from typer.testing import CliRunner
 
+from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.rows import read_rows
 from vidapt.captioning.store.work import caption_store
 from vidapt.cli import app
@@ -44,7 +45,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(engine: Engine, source: Path, out: Path, **options: Any) -> list[dict[str, Any]]:
     given = {"decoding": Decoding(max_new_tokens=TOKENS), "workers": 0, "batch": 2, "shard": 4} | options
-    caption_store(engine, source, out, **given)
+    caption_store(Builtin(engine), source, out, **given)
     return rows_of(out)
 
 

@@ -59,8 +59,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
+def serving(answer: Answering, models: Any = ("tiny",), path: str = "/v1/chat/completions") -> Iterator[Fake]:
     """Serve until the block ends."""
+    asked_at = path
     fake = Fake()
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,7 +74,7 @@ def serving(answer: Answering, models: Any = ("tiny",)) -> Iterator[Fake]:
             body = _body(self)
             fake.headers.append(dict(self.headers))
             fake.heard.append(body)
-            self._send(answer(body) if self.path == "/v1/chat/completions" else (404, {}))
+            self._send(answer(body) if self.path == asked_at else (404, {}))
 
         def _send(self, reply: Any) -> None:
             if reply is None:

@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 from _stub_engine import StubEngine
 from vidapt.appended import Sealed
+from vidapt.captioning.engines.protocol import Words
 from vidapt.captioning.rows import read_rows
+from vidapt.captioning.store import work
 from vidapt.captioning.store.index import Index, write_index
 from vidapt.captioning.store.inputs import Input, Listing, Seen
 from vidapt.captioning.store.jobs import jobs_of
@@ -32,11 +34,17 @@ from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.locks import owned
-from vidapt.models.decoding import Answer, Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.progress import silent
 
 SHARD, BATCH = 4, 3
 CLIPS = 10
+
+
+@pytest.fixture(autouse=True)
+def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a shard is more than one."""
+    monkeypatch.setattr(work, "WINDOW", 1)
 
 
 @pytest.fixture
@@ -268,12 +276,15 @@ def test_several_questions_make_one_row(clips: Path, tmp_path: Path) -> None:
 
 
 class Refusing(StubEngine):
-    """Refuses to be asked about one clip; with others in a batch, about all of them."""
+    """Refuses to be asked about one clip."""
 
-    def answer(self, asked: Any, decoding: Decoding) -> list[list[Answer]]:
-        if any(seen[0].clip.path.name == "4.mp4" for seen, _ in asked):
-            raise VidaptError("question", "is too long with this clip")
-        return super().answer(asked, decoding)
+    def answer(self, asked: Any, decoding: Decoding, places: int) -> list[list[Words] | VidaptError]:
+        wrong = VidaptError("question", "is too long with this clip")
+        said = super().answer(asked, decoding, places)
+        return [
+            wrong if seen.clip.path.name == "4.mp4" else one
+            for (seen, _), one in zip(asked, said, strict=True)
+        ]
 
 
 def test_a_clip_that_cannot_be_asked_about_costs_no_other(clips: Path, tmp_path: Path) -> None:
@@ -503,13 +514,10 @@ SCHEMA = {
 class Writing(StubEngine):
     """Says what is wrong at first, and what is right when it is told so; of one clip never."""
 
-    def text(self, answer: Answer) -> str:
-        return _TEXTS[answer.ids[0]]
-
-    def _said(self, clip: Any, question: str) -> Answer:
+    def _said(self, clip: Any, question: str) -> Words:
         self.asked += 1
         again = "not usable" in question
-        return Answer((2 if clip.path.name == "0.mp4" else int(again),), True)
+        return Words(_TEXTS[2 if clip.path.name == "0.mp4" else int(again)], 1, True)
 
 
 _TEXTS = ('{"ball": "green"}', '{"ball": "red", "hits": 2}', "red")

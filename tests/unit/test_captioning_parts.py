@@ -112,18 +112,6 @@ def test_batches_are_made_again_as_wholes_and_broken_clips_at_last(
     assert found == wanted
 
 
-@pytest.mark.parametrize(("tokens", "more"), [(1, None), (10**9, 1)])
-def test_a_batch_has_one_clip_at_least_and_no_more_than_is_useful(tokens: int, more: int | None) -> None:
-    found = bulk.clips_together(SimpleNamespace(clip_tokens=tokens))  # type: ignore[arg-type]
-    assert found == (more or bulk.BATCH_CLIPS)
-
-
-def test_between_them_a_batch_is_bounded_by_its_tokens() -> None:
-    half = bulk.BATCH_TOKENS // 2
-    assert bulk.clips_together(SimpleNamespace(clip_tokens=half)) == min(bulk.BATCH_CLIPS, 2)  # type: ignore[arg-type]
-    assert bulk.clips_together(SimpleNamespace(clip_tokens=half + 1)) == 1  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("entry", [row("a", settings="other"), broken("a", "other")], ids=["row", "broken"])
 def test_an_unfinished_job_of_another_kind_is_forgotten_only_when_asked(tmp_path: Path, entry: Any) -> None:
     job: Any = SimpleNamespace(settings="s")

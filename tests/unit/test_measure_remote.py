@@ -16,9 +16,9 @@ from PIL import Image
 from pydantic import ValidationError
 from served_tools import Fake, said, serving
 
+from vidapt.chat.remote import Remote, is_remote, read_remote
 from vidapt.errors import BudgetError, ConfigError, VidaptError
 from vidapt.measure.command import Asking, evaluate_model, evaluate_models
-from vidapt.measure.remote import Remote, is_remote, read_remote
 from vidapt.video import write_mp4
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220)}

@@ -20,15 +20,13 @@ from vidapt.curation.ties import sessions
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.inference.diversity import PLAIN, Diversity, diversity_of
 from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.room import rows_at_a_time
 from vidapt.inference.several import Reply, Several
 from vidapt.inference.watch import SeenClip
 from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
 from vidapt.video.identity import identity
-
-BATCH_TOKENS, BATCH_CLIPS = 8192, 32
-"""Clips answered together: as many as make so many tokens, and no more than so many."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def caption_folder(
         diversity: How they come to differ: the name of a way, a YAML file, or what it would say. None is one
             caption, or `plain` sampling of several.
         workers: Decoding processes; None is one per core.
-        batch: Clips answered together; None decides by the number of their tokens.
+        batch: Clips answered together; None decides by what there is memory for.
         recursive: Look into the folders inside as well.
         albums: A folder with pictures and no video is one clip, not a clip per picture.
         fps: Pictures per second of such folders.
@@ -143,7 +141,7 @@ def caption_folder(
         pieces = _pieces(found, job, journal, workers, report)
         if not overwrite:
             refuse_namesakes(out, [*old, *journal.rows.values()], pieces.keys, job.folder, pieces.films)
-        _caption(job, pieces, old, journal, batch or clips_together(engine, n), workers, report)
+        _caption(job, pieces, old, journal, batch or _together(job, n), workers, report)
         rows, broken = _outcome(job, pieces, old, journal)
         _commit(out, rows, broken, journal, unchanged=rows == old and out.exists())
         captioned = len(journal.rows) - resumed
@@ -162,9 +160,10 @@ def _beside(out: Path, what: str) -> Path:
     return out.with_name(f"{out.name}.{what}.jsonl")
 
 
-def clips_together(engine: Engine, n: int = 1) -> int:
+def _together(job: Job, n: int) -> int:
     """Each of `n` captions is a row with a copy of what was read of its clip."""
-    return max(1, min(BATCH_CLIPS, BATCH_TOKENS // engine.clip_tokens) // n)
+    longest = (job.decoding if job.several is None else job.several.decoding).max_new_tokens
+    return max(1, rows_at_a_time(job.engine, job.text_tokens + longest) // n)
 
 
 def cores(workers: int | None) -> int:

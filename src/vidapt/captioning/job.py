@@ -18,16 +18,20 @@ from vidapt.metrics.spans import shifted
 from vidapt.models.decoding import Decoding
 from vidapt.nouns import Clip
 from vidapt.version import VERSION
-from vidapt.video import Times
+from vidapt.video import Policy, Times
 
 
-def check_cutting(engine: Engine, cutting: Cutting | None) -> None:
+def check_cutting(frames: Policy | None, cutting: Cutting | None) -> None:
     """Refuse to cut films for a model that looks at given moments of every file.
+
+    Args:
+        frames: The model's policy; None where it is a server's affair.
+        cutting: How films are cut.
 
     Raises:
         ConfigError: If it does.
     """
-    if cutting is not None and isinstance(engine.model.blueprint.frames, Times):
+    if cutting is not None and isinstance(frames, Times):
         raise ConfigError(
             "--chunk",
             "the model looks at the same moments of every file (`frames: times`), whatever the stretch",
@@ -75,7 +79,8 @@ class Job:
             ConfigError: If films are to be cut for a model that looks at given moments of every file.
             BudgetError: If the prompt is longer than the model reads.
         """
-        check_cutting(engine, cutting)
+        if cutting is not None:
+            check_cutting(engine.model.blueprint.frames, cutting)
         how = decoding.settings if several is None else several.settings
         settings = digest([engine.fingerprint, prompt, how, *([] if cutting is None else [cutting.settings])])
         tokens = engine.text_tokens(prompt) if several is None else several.text_tokens

@@ -63,6 +63,7 @@ class Said:
         read: Tokens read; None if that is not said.
         written: Tokens written; None likewise.
         seconds: How long it took.
+        logprob: Mean natural logarithm of the probabilities of its tokens; None if that is not said.
     """
 
     text: str
@@ -70,6 +71,7 @@ class Said:
     read: int | None = None
     written: int | None = None
     seconds: float = 0.0
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Served:
             self._client = self._connect()
         try:
             async with asyncio.timeout(self._cfg.timeout_s):
-                raw = await self._client.chat.completions.with_raw_response.create(**self._request(asked))
+                raw = await self._send(self._client, asked)
         except TimeoutError:
             told = f"no answer within {self._cfg.timeout_s:g} s"
             raise Failed(self.name, told, "raise timeout_s", again=True, paid=True) from None
@@ -119,6 +119,10 @@ class Served:
         except self._openai.OpenAIError as error:
             raise Failed(self.name, self._shown(str(error)), paid=True) from None
         return self._said(raw.content, time.monotonic() - began)
+
+    async def _send(self, client: Any, asked: Asked) -> Any:
+        """The raw response to a question."""
+        return await client.chat.completions.with_raw_response.create(**self._request(asked))
 
     async def close(self) -> None:
         """Close connections."""
@@ -145,12 +149,21 @@ class Served:
         )
 
     def _request(self, asked: Asked) -> dict[str, Any]:
-        request: dict[str, Any] = {
-            "model": self._cfg.model,
+        request = self._drawn(asked) | {
             "messages": [{"role": "user", "content": _content(asked)}],
             self._cfg.limit: asked.max_tokens,
             "extra_body": dict(self._cfg.extra) or None,
         }
+        if asked.schema is not None and self._cfg.json_by == "object":
+            request["response_format"] = {"type": "json_object"}
+        if asked.schema is not None and self._cfg.json_by == "schema":
+            named = {"name": "answer", "strict": True, "schema": asked.schema}
+            request["response_format"] = {"type": "json_schema", "json_schema": named}
+        return request
+
+    def _drawn(self, asked: Asked) -> dict[str, Any]:
+        """The model, and how its tokens are chosen."""
+        request: dict[str, Any] = {"model": self._cfg.model}
         # What need not be said is left out: there are models that refuse it.
         if asked.temperature is not None:
             request["temperature"] = asked.temperature
@@ -158,11 +171,6 @@ class Served:
             request["top_p"] = asked.top_p
         if self._cfg.seeded:
             request["seed"] = asked.seed
-        if asked.schema is not None and self._cfg.json_by == "object":
-            request["response_format"] = {"type": "json_object"}
-        if asked.schema is not None and self._cfg.json_by == "schema":
-            named = {"name": "answer", "strict": True, "schema": asked.schema}
-            request["response_format"] = {"type": "json_schema", "json_schema": named}
         return request
 
     def _said(self, content: bytes, took_s: float) -> Said:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -88,6 +89,16 @@ def caption(
     overlap: Annotated[
         float, typer.Option(help="Seconds for which a stretch goes on into the next one.")
     ] = 0.0,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="builtin|FILE.yaml",
+            help="Who writes: the model here, or a server that reads its embeddings; see docs/caption.md.",
+        ),
+    ] = "builtin",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Clips answered at a time; else as memory allows.")
+    ] = None,
     workers: Workers = None,
     device: Place = "cpu",
     dtype: Format = None,
@@ -119,28 +130,35 @@ def caption(
             "chunk": chunk,
             "overlap": overlap,
             "workers": workers,
+            "batch": batch,
             "n": n,
             "diversity": diversity,
         }
+        from vidapt.captioning.engines.open import open_engine, server_of
+
+        server = server_of(model, engine)
         if stored:
             how |= _for_store(out, prompts, shard, to or [], schema, dedup=dedup, overwrite=overwrite)
         else:
-            _check_file(out, prompts, {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema})
+            for_folders = {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema}
+            _check_file(out, prompts, for_folders | {"a server": server})
             how |= {"prompt": prompts[0], "overwrite": overwrite}
         from vidapt.models.decoding import Decoding
 
-        engine = _engine(model, device, dtype, bits)
         given = source[0] if len(source) == 1 else source
-        with progress() as report:
-            how |= {"decoding": Decoding(max_new_tokens=max_tokens), "report": report}
-            if stored:
-                from vidapt.captioning.store.work import caption_store
+        how["decoding"] = Decoding(max_new_tokens=max_tokens)
+        if stored:
+            from vidapt.captioning.store.work import caption_store
 
-                done = caption_store(engine, given, out, **how)
-            else:
-                from vidapt.captioning.bulk import caption_folder
+            writer = open_engine(model, server, out, lambda: _engine(model, device, dtype, bits))
+            with closing(writer), progress() as report:
+                done = caption_store(writer, given, out, report=report, **how)
+        else:
+            from vidapt.captioning.bulk import caption_folder
 
-                summary = caption_folder(engine, given, out, **how)
+            opened = _engine(model, device, dtype, bits)
+            with progress() as report:
+                summary = caption_folder(opened, given, out, report=report, **how)
     if stored:
         _tell_stored(done, as_json)
         return

@@ -245,6 +245,7 @@ class Engine(Watcher):
         decoding: Decoding,
         told: Told | None = None,
         seeds: Sequence[int] | None = None,
+        places: int | None = None,
     ) -> list[list[Answer]]:
         """Answer questions about clips already seen; without a clip, of the question alone.
 
@@ -255,6 +256,7 @@ class Engine(Watcher):
             decoding: How tokens are chosen.
             told: Is told every token as it is written, and may end an answer there.
             seeds: Of each question's sampling, in the place of that of `decoding`.
+            places: Answers written at a time, others taking the places of those that end; None is all.
 
         Returns:
             Per clip (or clips of one conversation), per question, its answer.
@@ -265,7 +267,7 @@ class Engine(Watcher):
             BudgetError: If that is longer than the language model reads.
         """
         once = [(seen, questions, [1] * len(questions)) for seen, questions in asked]
-        return self.several(once, decoding, told, seeds)
+        return self.several(once, decoding, told, seeds, places)
 
     def several(
         self,
@@ -273,6 +275,7 @@ class Engine(Watcher):
         decoding: Decoding,
         told: Told | None = None,
         seeds: Sequence[int] | None = None,
+        places: int | None = None,
     ) -> list[list[Answer]]:
         """As `answer`, with several answers to each question, which is read once for all of them.
 
@@ -283,6 +286,7 @@ class Engine(Watcher):
             decoding: How tokens are chosen.
             told: As `answer` takes it.
             seeds: As `answer` takes them.
+            places: As `answer` takes it.
 
         Returns:
             Per clip (or clips of one conversation) the answers, question after question.
@@ -306,7 +310,7 @@ class Engine(Watcher):
                     seed_of(seed, ids, _words(question), *([at] if at else [])) >> 1 for at in range(count)
                 ]
         each = [count for _, _, times in asked for count in times]
-        found = generate(self.model, groups, visual, self.stops, decoding, drawn, each, told)
+        found = generate(self.model, groups, visual, self.stops, decoding, drawn, each, told, places)
         answers = itertools.chain.from_iterable(found)
         return [list(itertools.islice(answers, sum(times))) for _, _, times in asked]
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vidapt.errors import BrokenClip
+from vidapt.inference.apart import apart
 from vidapt.inference.changed import CHANGES
 from vidapt.models.clip_rows import stacked, visual_tokens
 from vidapt.models.layout import layout_of
@@ -162,8 +163,21 @@ class Watcher:
             for (clip, frames), views in zip(decoded, cut, strict=True)
             if not isinstance(frames, BrokenClip) and not isinstance(views, BrokenClip)
         ]
-        seen = iter(self._look(sound))
+        seen = iter(self._look_apart(sound))
         return [views if isinstance(views, BrokenClip) else next(seen) for views in cut]
+
+    def _look_apart(self, clips: Sequence[tuple[Clip, Frames, Views]]) -> list[SeenClip | BrokenClip]:
+        """Clips as they are read; one at which the model fails costs no other."""
+
+        def look(some: Sequence[int]) -> list[SeenClip]:
+            return self._look([clips[at] for at in some])
+
+        return [
+            one
+            if isinstance(one, SeenClip)
+            else BrokenClip(clip.path, f"the model failed at it: {one.found}")
+            for one, (clip, *_) in zip(apart(look, range(len(clips))), clips, strict=True)
+        ]
 
     def _cut(self, clip: Clip, frames: Frames, together: int = 1, beside: int = 0) -> Views | BrokenClip:
         """A clip's views; or why none can be cut, such as a shape that the model's tower cannot take."""
@@ -215,11 +229,18 @@ class Watcher:
             cut.append(
                 broken or [(clip, frames, one) for (clip, frames), one in zip(clips, sound, strict=True)]
             )
-        seen = iter(self._look([one for group in cut if not isinstance(group, BrokenClip) for one in group]))
-        return [
-            group if isinstance(group, BrokenClip) else list(itertools.islice(seen, len(group)))
-            for group in cut
-        ]
+        seen = iter(
+            self._look_apart([one for group in cut if not isinstance(group, BrokenClip) for one in group])
+        )
+        found: list[list[SeenClip] | BrokenClip] = []
+        for group in cut:
+            if isinstance(group, BrokenClip):
+                found.append(group)
+                continue
+            looked = list(itertools.islice(seen, len(group)))
+            failed = next((one for one in looked if isinstance(one, BrokenClip)), None)
+            found.append(failed or [one for one in looked if isinstance(one, SeenClip)])
+        return found
 
     @torch.inference_mode()
     def look_through(

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from vidapt.chat.remote import is_remote, read_remote
 from vidapt.curation.versions import check_version
 from vidapt.errors import ConfigError, nearest
 from vidapt.files import write_json
@@ -19,7 +20,6 @@ from vidapt.measure.judging import ClaimJudge
 from vidapt.measure.overlap import refuse_trained_on
 from vidapt.measure.paired import HEAD, Paired, paired
 from vidapt.measure.predicted import evaluate_predictions, is_predictions, read_predictions
-from vidapt.measure.remote import is_remote, read_remote
 from vidapt.measure.remote_engine import RemoteEngine
 from vidapt.measure.report import Section, write_report
 from vidapt.measure.verdicts import METRICS
@@ -160,7 +160,7 @@ def evaluate_model(model: str | Path, asking: Asking, out: Path) -> Evaluation:
     """Evaluate a model, or a file of answers, and write `report.html` beside the numbers.
 
     Args:
-        model: See `inference.load.load`; or a file, see `measure.predicted` and `measure.remote`.
+        model: See `inference.load.load`; or a file, see `measure.predicted` and `chat.remote`.
         asking: What it is asked.
         out: Folder of the evaluation.
 

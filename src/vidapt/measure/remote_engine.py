@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from vidapt.appended import Appended
-from vidapt.chat.asked import Asked, Failed, Picture, Stop, Tally
-from vidapt.chat.desk import Desk
+from vidapt.chat.asked import Asked, Failed
+from vidapt.chat.counter import Counter
 from vidapt.chat.open import open_speakers
-from vidapt.chat.pictures import pictures_of
-from vidapt.chat.purse import Purse
-from vidapt.chat.replies import Replies
-from vidapt.digests import digest
+from vidapt.chat.remote import Remote
+from vidapt.chat.shown import ShownClip, shown_batches
 from vidapt.errors import BrokenClip
 from vidapt.files import write_json
-from vidapt.inference.changed import CHANGES
-from vidapt.interrupt import between_steps
 from vidapt.measure.asking import plain
-from vidapt.measure.remote import Remote
-from vidapt.nouns import Clip, Frames
-from vidapt.video import Uniform, Wanted, decode_each, probe, smaller
-from vidapt.video.identity import identity
+from vidapt.nouns import Clip
 
 if TYPE_CHECKING:
     from vidapt.models.decoding import Decoding
 
 REPLIES, UNANSWERED, SPENT = "replies.jsonl", "unanswered.jsonl", "spent.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ShownClip:
-    """A clip as it is sent.
-
-    Attributes:
-        clip: It.
-        content: Its `video.identity`.
-        pictures: Frames in order.
-        changed: The same with frames changed, by the name of the change (`inference.changed`).
-    """
-
-    clip: Clip
-    content: str
-    pictures: tuple[Picture, ...]
-    changed: Mapping[str, ShownClip] = field(default_factory=dict)
 
 
 class RemoteEngine:
@@ -72,39 +44,24 @@ class RemoteEngine:
 
     def __init__(self, remote: Remote, out: Path) -> None:
         self._remote, self._out = remote, out
-        self._speakers = open_speakers([remote.endpoint])
-        self.name = remote.endpoint.model
+        (speaker,) = open_speakers([remote.endpoint])
+        self.name, self.fingerprint = remote.endpoint.model, remote.fingerprint(speaker)
         self._open = ExitStack()
-        self._replies = self._open.enter_context(Replies(out / REPLIES, self.fingerprint))
+        self._counter = self._open.enter_context(
+            closing(Counter(speaker, out / REPLIES, self.fingerprint, remote.budget, remote.give_up))
+        )
         self._unanswered = self._open.enter_context(closing(Appended(out / UNANSWERED)))
-        self._runner = self._open.enter_context(asyncio.Runner())
-        purse = Purse(self._replies.spent, remote.budget.money, remote.budget.tokens)
-        self._stopping: Any = lambda: None
-        self._desk = Desk(self._speakers, self._replies, purse, remote.give_up, lambda: self._stopping())
 
     def __enter__(self) -> RemoteEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runner.run(self._desk.close())
         self._open.close()
         write_json(self._out / SPENT, self.spent())
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the model by its name, what it is shown and in which words it is asked."""
-        remote = self._remote
-        return digest([self._speakers[0].identity, remote.frames.model_dump(), remote.prompt], 24)
-
     def spent(self) -> dict[str, Any]:
         """What all questions took, in earlier jobs, too; money is None where no price is known."""
-        spent = asdict(self._replies.spent)
-        priced = self._speakers[0].priced
-        return {
-            **spent,
-            "money": spent["money"] if priced else None,
-            "currency": self._remote.budget.currency,
-        }
+        return self._counter.spent()
 
     def text_tokens(self, question: str) -> int:
         """How long questions may be is the server's concern."""
@@ -116,18 +73,7 @@ class RemoteEngine:
     ) -> Iterator[list[ShownClip | BrokenClip]]:
         """Decode clips batch by batch, in order, as they are sent."""
         del beside
-        sizes: deque[int] = deque()
-
-        def wanted() -> Iterator[Wanted]:
-            for batch in batches:
-                sizes.append(len(batch))
-                yield from map(self._wanted, batch)
-
-        stream = decode_each(wanted(), workers=workers)
-        with closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", stream)):
-            for first in stream:
-                rest = islice(stream, sizes.popleft() - 1)
-                yield [self._shown(clip, frames, changes) for clip, frames in (first, *rest)]
+        return shown_batches(batches, self._remote.frames, workers=workers, changes=changes)
 
     def answer(
         self, asked: Sequence[tuple[Sequence[ShownClip], Sequence[str]]], decoding: Decoding
@@ -139,57 +85,24 @@ class RemoteEngine:
                 is kept.
             KeyboardInterrupt: Once what was under way is answered.
         """
-        with between_steps() as interrupted:
-            self._stopping = interrupted
-            found = self._runner.run(self._all(asked, decoding))
-            self._stopping = lambda: None
-            if (stop := interrupted()) is not None:
-                raise stop
-        if self._desk.reason is not None:
-            raise self._desk.reason
-        return found
+        pairs = [(seen, question) for seen, questions in asked for question in questions]
+        posed = [self._asked(seen, question, decoding) for seen, question in pairs]
+        texts = []
+        for (seen, question), one in zip(pairs, self._counter.ask(posed), strict=True):
+            if isinstance(one, Failed):
+                clip = seen[0].clip.id if seen else None
+                self._unanswered.write({"clip": clip, "question": plain(question), "reason": one.found})
+            texts.append("" if isinstance(one, Failed) else one[0].text)
+        coming = iter(texts)
+        return [[next(coming) for _ in questions] for _, questions in asked]
 
     def text(self, answer: str) -> str:
         """An answer's words."""
         return answer.strip()
 
-    def _wanted(self, clip: Clip) -> Wanted:
-        policy, size = Uniform(count=self._remote.frames.count, pad=False), None
-        try:
-            known = probe(clip.path, rate=clip.rate)
-            size = smaller((known.height, known.width), self._remote.frames.side)
-        except BrokenClip:
-            pass  # decoding says so in its turn
-        return Wanted(clip, policy, size)
-
-    def _shown(
-        self, clip: Clip, frames: Frames | BrokenClip, changes: Sequence[str]
-    ) -> ShownClip | BrokenClip:
-        if isinstance(frames, BrokenClip):
-            return frames
-        try:
-            content = identity(clip.path)
-        except OSError as error:
-            return BrokenClip(clip.path, f"cannot be read: {error}")
-        quality = self._remote.frames.quality
-        changed = {
-            name: ShownClip(clip, content, tuple(pictures_of(CHANGES[name](clip, frames), quality)))
-            for name in changes
-        }
-        return ShownClip(clip, content, tuple(pictures_of(frames, quality)), changed)
-
-    async def _all(
-        self, asked: Sequence[tuple[Sequence[ShownClip], Sequence[str]]], decoding: Decoding
-    ) -> list[list[str]]:
-        rows = [
-            asyncio.gather(*(self._one(seen, question, decoding) for question in questions))
-            for seen, questions in asked
-        ]
-        return list(await asyncio.gather(*rows))
-
-    async def _one(self, seen: Sequence[ShownClip], question: str, decoding: Decoding) -> str:
+    def _asked(self, seen: Sequence[ShownClip], question: str, decoding: Decoding) -> Asked:
         shown = seen[0] if seen else None
-        asked = Asked(
+        return Asked(
             prompt=Template(self._remote.prompt).substitute(question=plain(question)),
             pictures=() if shown is None else shown.pictures,
             clip=None if shown is None else shown.clip,
@@ -199,11 +112,3 @@ class RemoteEngine:
             max_tokens=decoding.max_new_tokens,
             seed=decoding.seed,
         )
-        try:
-            return (await self._desk.ask(0, asked, "question", Tally())).text
-        except Stop:
-            return ""  # `answer` raises the reason
-        except Failed as error:
-            clip = None if shown is None else shown.clip.id
-            self._unanswered.write({"clip": clip, "question": plain(question), "reason": error.found})
-            return ""

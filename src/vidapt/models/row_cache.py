@@ -127,3 +127,9 @@ def regroup_rows(cache: Any, kept: Tensor, others: Any, columns: int) -> None:
     more = [None] * len(cache.layers) if others is None else others.layers
     for layer, other in zip(cache.layers, more, strict=True):
         layer.regroup(kept, other, columns)
+
+
+def remembered(cache: Any) -> int:
+    """Bytes of the keys and values of all columns and rows; states, which do not grow, are not counted."""
+    kept = [layer for layer in cache.layers if isinstance(layer, RowLayer) and layer.keys is not None]
+    return sum(part.numel() * part.element_size() for layer in kept for part in (layer.keys, layer.values))

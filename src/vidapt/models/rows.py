@@ -16,7 +16,7 @@ from torch import Tensor
 from vidapt.models.delta_net import layers_with_state
 from vidapt.models.packed import Group, prefix_layout
 from vidapt.models.reach import reach_of
-from vidapt.models.row_cache import regroup_rows, row_cache, select_rows
+from vidapt.models.row_cache import regroup_rows, remembered, row_cache, select_rows
 from vidapt.models.video_lm import VideoLM
 
 _SHORTEST_LEAD = 8
@@ -301,3 +301,13 @@ def _lengthened(ahead: Tensor, most: int) -> Tensor:
     """[axes, B, M] with the last position repeated up to `most`; a row never comes to those."""
     short = most - ahead.shape[2]
     return torch.cat([ahead, ahead[:, :, -1:].expand(-1, -1, short)], dim=2) if short else ahead
+
+
+def column_bytes(model: VideoLM) -> int:
+    """What a language model remembers of a token, in bytes; found by letting it read one."""
+    places, _ = model.positions.ids([1])
+    rows = _empty(model, 1, places)
+    ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    entering = model.entering(ids, torch.zeros_like(ids, dtype=torch.bool), None)
+    rows.read(model, entering, torch.ones_like(ids), places[:, None].to(model.device))
+    return remembered(rows.cache)

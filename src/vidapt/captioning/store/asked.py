@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vidapt.captioning.bulk import clips_together
 from vidapt.captioning.chunks import Cutting
+from vidapt.captioning.engines.builtin import Builtin
+from vidapt.captioning.engines.protocol import CaptionEngine, Words
 from vidapt.captioning.found import readable
 from vidapt.captioning.job import check_cutting
 from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, empty_row
 from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.shard import Piece
 from vidapt.digests import digest
-from vidapt.errors import BrokenClip, ConfigError, VidaptError
-from vidapt.inference.engine import Engine
+from vidapt.errors import ConfigError, VidaptError
 from vidapt.inference.several import Several
-from vidapt.inference.watch import SeenClip
 from vidapt.metrics.spans import shifted
-from vidapt.models.decoding import Answer, Decoding
+from vidapt.models.decoding import Decoding
 from vidapt.version import VERSION
 
 
@@ -33,7 +32,7 @@ class Said:
         asked: What each is an answer to.
     """
 
-    answers: tuple[Answer, ...]
+    answers: tuple[Words, ...]
     asked: tuple[str, ...]
 
 
@@ -53,7 +52,7 @@ class Asked:
         folder: Where the names of clips begin.
     """
 
-    engine: Engine
+    engine: CaptionEngine[Any]
     prompts: tuple[str, ...]
     decoding: Decoding
     cutting: Cutting | None
@@ -66,7 +65,7 @@ class Asked:
     @classmethod
     def of(
         cls,
-        engine: Engine,
+        engine: CaptionEngine[Any],
         prompts: Sequence[str],
         decoding: Decoding,
         cutting: Cutting | None,
@@ -88,17 +87,19 @@ class Asked:
             raise ConfigError("--n", "several questions are asked already", "ask one, or leave it out")
         if several is not None and several.bank is not None:
             raise ConfigError("--diversity", "shows other captions, which a folder cannot", "write to a file")
-        check_cutting(engine, cutting)
+        check_cutting(engine.frames, cutting)
         own = decoding.settings if several is None else several.settings
-        how = [own, cutting and cutting.settings, schema and schema.value, engine.side]
+        how = [own, cutting and cutting.settings, schema and schema.value, *engine.settings]
         settings = digest([engine.fingerprint, list(prompts), *how])
         tokens = several.text_tokens if several else max(map(engine.text_tokens, prompts))
         return cls(engine, tuple(prompts), decoding, cutting, schema, several, tokens, settings, folder)
 
     @property
     def batch(self) -> int:
-        """Clips answered together."""
-        return clips_together(self.engine, self.several.n if self.several else len(self.prompts))
+        """Clips answered at a time."""
+        answers = self.several.n if self.several else len(self.prompts)
+        longest = self.several.decoding if self.several else self.decoding
+        return self.engine.together(answers, self.text_tokens + longest.max_new_tokens)
 
     @property
     def told(self) -> dict[str, Any]:
@@ -117,12 +118,18 @@ class Asked:
         clip = piece.clip
         return digest([piece.content, clip.start_s, clip.end_s, clip.rate, self.settings])
 
-    def answers(self, sound: Sequence[SeenClip]) -> list[Said | VidaptError]:
+    def answers(self, sound: Sequence[Any], places: int) -> list[Said | VidaptError]:
         """What is said about each clip; what cannot be asked about one costs no other.
 
         An answer that is not of the schema is asked for once more, with what is wrong with it.
+
+        Args:
+            sound: Clips as the engine has seen them.
+            places: Clips answered at a time.
         """
-        said = self._several(sound) if self.several else self._answers([(one, self.prompts) for one in sound])
+        if self.several is not None:
+            return self._several(sound)
+        said = self._answers([(one, self.prompts) for one in sound], places)
         if self.schema is None:
             return said
         return [
@@ -130,86 +137,82 @@ class Asked:
             for clip, one in zip(sound, said, strict=True)
         ]
 
-    def _answers(self, asked: Sequence[tuple[SeenClip, Sequence[str]]]) -> list[Said | VidaptError]:
-        if not asked:
-            return []
-        try:
-            found = self.engine.answer([((one,), list(prompts)) for one, prompts in asked], self.decoding)
-        except VidaptError as error:
-            if len(asked) == 1:
-                return [error]
-            return [one for alone in asked for one in self._answers([alone])]
+    def _answers(self, asked: Sequence[tuple[Any, Sequence[str]]], places: int) -> list[Said | VidaptError]:
+        found = self.engine.answer(asked, self.decoding, places)
         return [
-            Said(tuple(answers), tuple(prompts)) for answers, (_, prompts) in zip(found, asked, strict=True)
+            one if isinstance(one, VidaptError) else Said(tuple(one), tuple(prompts))
+            for one, (_, prompts) in zip(found, asked, strict=True)
         ]
 
-    def _several(self, sound: Sequence[SeenClip]) -> list[Said | VidaptError]:
+    def _several(self, sound: Sequence[Any]) -> list[Said | VidaptError]:
         assert self.several is not None
-        try:
-            found = self.several.replies(self.engine, [(one,) for one in sound])
-        except VidaptError as error:
-            return [error] if len(sound) == 1 else [self._several([one])[0] for one in sound]
-        return [
-            one
-            if isinstance(one, BrokenClip)
-            else Said(tuple(reply.answer for reply in one), tuple(reply.question for reply in one))
-            for one in found
-        ]
+        assert isinstance(self.engine, Builtin)
+        found = self.engine.several(sound, self.several)
+        return [one if isinstance(one, VidaptError) else Said(tuple(one[0]), tuple(one[1])) for one in found]
 
-    def _mended(self, clip: SeenClip, said: Said) -> Said | VidaptError:
+    def _mended(self, clip: Any, said: Said) -> Said | VidaptError:
         assert self.schema is not None
         wrong = {
             at: reason
             for at, answer in enumerate(said.answers)
-            if (reason := self.schema.mistake(self.engine.text(answer)))
+            if (reason := self.schema.mistake(answer.text))
         }
         if not wrong:
             return said
         again = [
-            self.schema.once_more(said.asked[at], self.engine.text(said.answers[at]), reason)
+            self.schema.once_more(said.asked[at], said.answers[at].text, reason)
             for at, reason in wrong.items()
         ]
-        (mended,) = self._answers([(clip, again)])
+        (mended,) = self._answers([(clip, again)], 1)
         if isinstance(mended, VidaptError):
             return mended
         for answer in mended.answers:
-            if reason := self.schema.mistake(self.engine.text(answer)):
+            if reason := self.schema.mistake(answer.text):
                 return VidaptError("--schema", f"twice the answer is not of the schema: {reason}")
         new = dict(zip(wrong, mended.answers, strict=True))
         return Said(tuple(new.get(at, one) for at, one in enumerate(said.answers)), said.asked)
 
-    def row(self, piece: Piece, seen: SeenClip, said: Said, seconds: float) -> dict[str, Any]:
+    def row(self, piece: Piece, seen: Any, said: Said, seconds: float) -> dict[str, Any]:
         """The row of a clip that was captioned, with times in its captions as the file counts them.
 
         Args:
             piece: The clip.
-            seen: What was seen of it.
+            seen: The clip as the engine has seen it.
             said: What was said.
             seconds: Its share of the time its batch took.
         """
-        texts = [self.engine.text(one) for one in said.answers]
+        look, answers = self.engine.look(seen), said.answers
+        texts = [one.text for one in answers]
         if piece.cut:
             texts = [shifted(text, piece.clip.start_s) for text in texts]
-        finishes = ["end" if one.ended else "length" for one in said.answers]
-        tokens = [len(one.ids) for one in said.answers]
-        logprobs = [round(one.logprob, 4) for one in said.answers]
+        finishes = ["end" if one.ended else "length" for one in answers]
+        tokens = [one.tokens for one in answers]
+        logprobs = [None if one.logprob is None else round(one.logprob, 4) for one in answers]
+        money = [one.money for one in answers if one.money is not None]
         return self._about(piece) | {
             "status": DONE,
             "caption": texts[0],
             "captions": texts,
             "prompts": list(said.asked),
-            "frames": [round(moment, 6) for moment in seen.times_s],
-            "visual_tokens": len(seen.tokens),
-            "text_tokens": self.text_tokens,
-            "new_tokens": sum(tokens),
+            "frames": [round(moment, 6) for moment in look.times_s],
+            "visual_tokens": look.visual_tokens,
+            "text_tokens": self._read(look.visual_tokens, answers),
+            "new_tokens": sum(one for one in tokens if one is not None),
             "tokens": tokens,
             "finish": finishes[0],
             "finishes": finishes,
             "mean_logprob": logprobs[0],
             "logprobs": logprobs,
             "seconds": round(seconds, 6),
-            "notes": [*map(readable, seen.notes), *piece.notes],
+            "cost": sum(money) if money else None,
+            "notes": [*map(readable, look.notes), *piece.notes],
         }
+
+    def _read(self, visual: int | None, answers: Sequence[Words]) -> int | None:
+        """Tokens of text; where that is a server's affair, all that it says it read."""
+        if visual is not None:
+            return self.text_tokens
+        return max((one.read for one in answers if one.read is not None), default=None)
 
     def failed(self, piece: Piece, error: str, reason: str, seconds: float = 0.0) -> dict[str, Any]:
         """The row of a clip without captions; `error` is the class of what is wrong."""

@@ -13,6 +13,8 @@ from typing import Any
 
 from vidapt.captioning.bulk import cores
 from vidapt.captioning.chunks import Cutting
+from vidapt.captioning.engines.builtin import Builtin
+from vidapt.captioning.engines.protocol import CaptionEngine
 from vidapt.captioning.namesakes import folder_of
 from vidapt.captioning.store.asked import Asked
 from vidapt.captioning.store.copies import mark_copies
@@ -26,9 +28,8 @@ from vidapt.captioning.store.shard import Piece, Shard, shards_of
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.files import check_folder
 from vidapt.inference.diversity import PLAIN, Diversity
-from vidapt.inference.engine import CAPTION_PROMPT, Engine
+from vidapt.inference.engine import CAPTION_PROMPT
 from vidapt.inference.several import Several
-from vidapt.inference.watch import SeenClip
 from vidapt.locks import TakenError
 from vidapt.models.decoding import Decoding
 from vidapt.progress import Reporter, silent
@@ -36,6 +37,11 @@ from vidapt.video import Meter
 
 SHARD = 512
 """Inputs of a shard: what one process takes at a time, and what one file of rows holds."""
+
+WINDOW = 4
+"""Times as many clips as are answered at a time are given to the engine at once, so that as some end others
+take their places. What is killed within is captioned again as a whole: with the same clips given, in the same
+order, the model computes the same bits."""
 
 _TASK = "caption"
 
@@ -86,7 +92,7 @@ class StoreSummary:
 
 
 def caption_store(
-    engine: Engine,
+    engine: CaptionEngine[Any],
     sources: Path | Sequence[Path],
     out: Path,
     *,
@@ -115,7 +121,7 @@ def caption_store(
     has not changed, and tries what failed again. Rows of other questions stay, too, and are used again.
 
     Args:
-        engine: The model.
+        engine: Who writes captions.
         sources: Folders, clips, lists (`path`, `start_s`, `end_s`), label files, tar files, or patterns.
         out: The folder.
         prompts: What the model is asked about each clip; all behind one copy of what it sees.
@@ -131,7 +137,7 @@ def caption_store(
         chunk: Cut films into stretches of so many seconds, or where `shots` cut them.
         overlap: Seconds for which a stretch goes on into the next one.
         workers: Decoding processes; None is one per core.
-        batch: Clips answered together in a new job; None decides by the number of their tokens.
+        batch: Clips answered at a time in a new job; None decides by what there is memory for.
         shard: Clips of a shard in a new job.
         report: Told how far the work is.
 
@@ -148,7 +154,7 @@ def caption_store(
     check_outputs(out, outputs)
     several, chosen = None, decoding or Decoding()
     if n != 1 or diversity is not None:
-        several = Several.of(engine, prompts[0], n, diversity or PLAIN, chosen.max_new_tokens)
+        several = _several(engine, prompts[0], n, diversity or PLAIN, chosen.max_new_tokens)
     asked = Asked.of(
         engine,
         prompts,
@@ -191,6 +197,14 @@ def caption_store(
         clips_per_s=work.rate,
         waited=work.waited,
     )
+
+
+def _several(
+    engine: CaptionEngine[Any], prompt: str, n: int, way: str | Path | Diversity, longest: int
+) -> Several:
+    if not isinstance(engine, Builtin):
+        raise ConfigError("--n", "a server is asked for one answer", "leave it out, or ask several questions")
+    return Several.of(engine.engine, prompt, n, way, longest)
 
 
 def check_part(part: tuple[int, int]) -> None:
@@ -250,9 +264,9 @@ class _Work:
         batches = self._batches(todo)
         clips = ([piece.clip for piece in members] for members in batches)
         began = since = time.monotonic()
-        ahead = 2 * self.job.plan.batch
+        ahead = 2 * WINDOW * self.job.plan.batch
         try:
-            stream = self.asked.engine.watch_batches(
+            stream = self.asked.engine.watch(
                 clips, workers=self.workers, ahead=ahead, beside=self.asked.text_tokens, meter=self._meter
             )
             with contextlib.closing(stream), contextlib.closing(batches):
@@ -283,7 +297,7 @@ class _Work:
     def _batches(self, todo: Sequence[int]) -> Generator[list[Piece], None, None]:
         """Batches of all shards that nobody else holds, the next of which is read while one is captioned."""
         for shard in self._shards(todo):
-            batches = shard.batches(self.job.plan.batch)
+            batches = shard.batches(WINDOW * self.job.plan.batch)
             reused = len(shard.pieces) - sum(map(len, batches))
             self._done += len(shard.inputs) * reused / max(1, len(shard.pieces))
             if not batches:
@@ -315,10 +329,10 @@ class _Work:
         return shard
 
     def _caption(
-        self, shard: Shard, members: Sequence[Piece], seen: Sequence[SeenClip | BrokenClip], since: float
+        self, shard: Shard, members: Sequence[Piece], seen: Sequence[Any | BrokenClip], since: float
     ) -> None:
         sound = [one for one in seen if not isinstance(one, BrokenClip)]
-        said = iter(self.asked.answers(sound))
+        said = iter(self.asked.answers(sound, self.job.plan.batch))
         share = (time.monotonic() - since) / len(members)
         rows = []
         for piece, one in zip(members, seen, strict=True):

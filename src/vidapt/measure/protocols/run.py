@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vidapt.chat.remote import is_remote
 from vidapt.digests import digest
 from vidapt.errors import ConfigError
 from vidapt.files import exists, write_json, write_text
@@ -25,7 +26,6 @@ from vidapt.measure.protocols.rows import read_test
 from vidapt.measure.protocols.scoring import Scores, score_cases
 from vidapt.measure.protocols.settings import Judging, read_judging
 from vidapt.measure.protocols.thermometer import READINGS, Readings, state, take_reading
-from vidapt.measure.remote import is_remote
 from vidapt.measure.report import Section, write_report
 from vidapt.measure.sections import PlainTable, write_sections
 from vidapt.measure.sections import Section as PlainSection

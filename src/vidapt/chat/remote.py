@@ -1,4 +1,4 @@
-"""What a user writes about a model behind a server that is to be measured."""
+"""What a user writes about a model behind a server that is to look at clips."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from string import Template
 
 from pydantic import Field, field_validator
 
+from vidapt.chat.asked import Speaker
 from vidapt.chat.secrets import refuse_keys
 from vidapt.chat.settings import Budget, Endpoint
+from vidapt.digests import digest
 from vidapt.errors import ConfigError
 from vidapt.strict import Strict
 from vidapt.yaml_lines import parse_yaml, validated
@@ -46,6 +48,10 @@ class Remote(Strict):
     prompt: str = Field("$question", max_length=20_000)
     budget: Budget = Budget()
     give_up: int = Field(8, ge=1, le=1000)
+
+    def fingerprint(self, speaker: Speaker) -> str:
+        """Hash of the model by its name, what it is shown and in which words it is asked."""
+        return digest([speaker.identity, self.frames.model_dump(), self.prompt], 24)
 
     @field_validator("prompt")
     @classmethod

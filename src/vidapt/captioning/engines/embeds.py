@@ -1,0 +1,227 @@
+"""A server that reads prompt embeddings: what is seen is made here, and what is said is written there.
+
+The tower and the connector run in this process; the language model runs in vLLM, which batches continuously
+and needs to know nothing of footage. Its completions take `prompt_embeds`, a tensor that `torch.save` wrote,
+in base64 (`vllm serve ... --enable-prompt-embeds`), so that any model can be served of which nothing enters
+the language model but embeddings, at positions that count tokens.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidapt.captioning.engines.chat import told
+from vidapt.captioning.engines.protocol import Look, Words
+from vidapt.chat.asked import Asked, Bound, Failed, Said
+from vidapt.chat.counter import Counter
+from vidapt.chat.remote import Remote
+from vidapt.chat.served import Served
+from vidapt.chat.settings import Endpoint
+from vidapt.digests import digest
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
+from vidapt.inference.engine import Engine
+from vidapt.inference.watch import SeenClip
+from vidapt.models.decoding import Decoding
+from vidapt.models.video_lm import VideoLM
+from vidapt.nouns import Clip
+from vidapt.video import Meter
+from vidapt.video.choose import Policy
+
+
+class EmbedsServer:
+    """Answers by a model whose language model is behind a server.
+
+    Args:
+        engine: The model; of its language model the embeddings alone are read.
+        remote: The server, which has the same language model.
+        replies: File in which answers are kept.
+
+    Raises:
+        ConfigError: If more than embeddings enters the language model, or the server cannot be asked.
+        TakenError: If another process keeps answers there.
+    """
+
+    def __init__(self, engine: Engine, remote: Remote, replies: Path) -> None:
+        refuse_more_than_embeddings(engine.model)
+        self.engine, self._remote = engine, remote
+        self.name, self.card = engine.name, engine.card
+        self._speaker = Continued(remote.endpoint, engine)
+        self._counter = Counter(self._speaker, replies, self.fingerprint, remote.budget, remote.give_up)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model; and of what the server calls its language model."""
+        return digest(self._speaker.identity, 24)
+
+    @property
+    def settings(self) -> list[Any]:
+        """How small pictures are made."""
+        return [self.engine.side]
+
+    @property
+    def frames(self) -> Policy:
+        """As the model was trained."""
+        return self.engine.model.blueprint.frames
+
+    def together(self, answers: int, tokens: int) -> int:
+        """As many as the server is asked at a time."""
+        del tokens
+        return max(1, self._remote.endpoint.concurrency // answers)
+
+    def text_tokens(self, question: str) -> int:
+        """Tokens of text that are read beside a clip."""
+        return self.engine.text_tokens(question)
+
+    def watch(
+        self,
+        batches: Iterable[Sequence[Clip]],
+        *,
+        workers: int,
+        ahead: int,
+        beside: int,
+        meter: Meter,
+    ) -> Generator[list[SeenClip | BrokenClip], None, None]:
+        """Visual tokens of clips."""
+        return self.engine.watch_batches(batches, workers=workers, ahead=ahead, beside=beside, meter=meter)
+
+    def look(self, seen: SeenClip) -> Look:
+        """What was seen of a clip."""
+        return Look(seen.times_s, len(seen.tokens), seen.notes)
+
+    def answer(
+        self, asked: Sequence[tuple[SeenClip, Sequence[str]]], decoding: Decoding, places: int
+    ) -> list[list[Words] | VidaptError]:
+        """Send the embeddings of all that is read before each answer."""
+        del places
+        posed = [self._asked(seen, question, decoding) for seen, questions in asked for question in questions]
+        pairs = [(seen, question) for seen, questions in asked for question in questions]
+        self._speaker.show(posed, pairs)
+        return told(self._counter.ask(posed, "caption"), [len(questions) for _, questions in asked])
+
+    def close(self) -> None:
+        """Close connections."""
+        self._counter.close()
+
+    @staticmethod
+    def _asked(seen: SeenClip, question: str, decoding: Decoding) -> Asked:
+        return Asked(
+            prompt=question,
+            clip=seen.clip,
+            content=seen.clip.id,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            max_tokens=decoding.max_new_tokens,
+            seed=decoding.seed,
+        )
+
+
+def refuse_more_than_embeddings(model: VideoLM) -> None:
+    """Refuse models of which a server would not be told all that enters the language model.
+
+    Raises:
+        ConfigError: If something enters deeper down, or positions have several axes or are not whole.
+    """
+    remedy = "use the built-in engine, or export the model and serve that"
+    if model.depths:
+        raise ConfigError(
+            "--engine", "the clip also enters deeper layers, which a server is not sent", remedy
+        )
+    if model.positions.axes > 1:
+        raise ConfigError("--engine", "positions have rows and columns, which a server is not sent", remedy)
+    if model.positions.ids([2])[1] != 2:
+        raise ConfigError("--engine", "positions are scaled, which a server does by its own rule", remedy)
+
+
+class Continued(Served):
+    """A server that goes on from embeddings.
+
+    Args:
+        settings: Where it is, and how it is asked.
+        engine: Whose embeddings it is sent.
+
+    Raises:
+        ConfigError: If the `openai` client is not installed, or the key is not in the environment.
+    """
+
+    def __init__(self, settings: Endpoint, engine: Engine) -> None:
+        super().__init__(settings)
+        self._engine = engine
+        self._about: dict[tuple[object, ...], tuple[SeenClip, str]] = {}
+
+    def show(self, posed: Sequence[Asked], pairs: Sequence[tuple[SeenClip, str]]) -> None:
+        """What the next questions are about; what was shown before is forgotten."""
+        self._about = dict(zip(map(_place, posed), pairs, strict=True))
+
+    @property
+    def identity(self) -> list[object]:
+        """The model, and the language model by its name."""
+        return [self._engine.fingerprint, *super().identity]
+
+    def sees(self, asked: Asked) -> list[object]:
+        """The stretch of the file."""
+        return list(_place(asked))
+
+    def bound(self, asked: Asked) -> Bound:
+        """What is read is counted."""
+        read = len(self._engine.prompt([self._about[_place(asked)][0]], asked.prompt)[0])
+        return Bound(read, asked.max_tokens, self.money(read, asked.max_tokens))
+
+    async def _send(self, client: Any, asked: Asked) -> Any:
+        # Greedy is said in so many words: a server's own default may be another.
+        request = self._drawn(asked) | {"prompt": "", "max_tokens": asked.max_tokens, "logprobs": 1}
+        request["extra_body"] = {
+            "stop_token_ids": list(self._engine.stops),
+            "skip_special_tokens": True,
+            **self._cfg.extra,
+            "prompt_embeds": self._embeds(asked),
+        }
+        return await client.completions.with_raw_response.create(**request)
+
+    @torch.inference_mode()
+    def _embeds(self, asked: Asked) -> str:
+        """All that is read before the answer: [L, D], in base64."""
+        seen, question = self._about[_place(asked)]
+        model = self._engine.model
+        ids, slots = self._engine.prompt([seen], question)
+        places = torch.tensor([slots], device=model.device)
+        embedded = model.embed(torch.tensor([ids], device=model.device), places, seen.tokens)[0]
+        file = io.BytesIO()
+        torch.save(embedded.cpu().clone(), file)
+        return base64.b64encode(file.getvalue()).decode()
+
+    def _said(self, content: bytes, took_s: float) -> Said:
+        try:
+            found = json.loads(content)
+            # Of a request with words and embeddings those of the embeddings come first.
+            choice = found["choices"][0]
+            text, finish = choice["text"], choice.get("finish_reason")
+            logs = (choice.get("logprobs") or {}).get("token_logprobs") or []
+            logs = [float(one) for one in logs if one is not None]
+            used = found.get("usage") or {}
+            read, written = used.get("prompt_tokens"), used.get("completion_tokens")
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            raise Failed(self.name, "its reply holds no answer", again=True, paid=True) from None
+        if not isinstance(text, str):
+            raise Failed(self.name, "its reply holds no text", again=True, paid=True)
+        ended = finish != "length"
+        counts = [one if type(one) is int and 0 <= one < 10**9 else None for one in (read, written)]
+        mean = math.fsum(logs) / len(logs) if logs else None
+        # The mark that ends an answer is counted there, and not here.
+        own = None if counts[1] is None else max(0, counts[1] - ended)
+        return Said(
+            text, not ended, counts[0], own, took_s, mean if mean is None or math.isfinite(mean) else None
+        )
+
+
+def _place(asked: Asked) -> tuple[object, ...]:
+    clip = asked.clip
+    assert clip is not None
+    return asked.content, clip.start_s, clip.end_s, clip.rate, asked.prompt

@@ -1,0 +1,38 @@
+"""How many answers a device has room for at a time."""
+
+from __future__ import annotations
+
+import torch
+
+from vidapt.inference.engine import Engine
+from vidapt.models.memory import free_bytes
+from vidapt.models.rows import column_bytes
+
+MOST = {"cuda": 256, "cpu": 32}
+"""Rows written at a time: where a step is no longer bound by reading weights, more of them gain nothing."""
+
+_SHARE = 0.6
+"""Of free memory: the rest is for what is computed between layers, and for the clips that wait."""
+
+
+def rows_at_a_time(engine: Engine, tokens: int) -> int:
+    """Answers about clips that can be written together, at least one.
+
+    Args:
+        engine: The model, at its place.
+        tokens: Of the longest question and the longest answer.
+    """
+    device = engine.model.device
+    most = MOST.get(device.type, MOST["cpu"])
+    free = free_bytes(device)
+    if free is None:
+        return most
+    row = (engine.clip_tokens + tokens) * _column_bytes(engine)
+    rows = max(1, min(most, int(_SHARE * free / max(1, row))))
+    # A power of two: a job that goes on finds a little more or less memory, and the same number.
+    return 1 << rows.bit_length() - 1
+
+
+@torch.inference_mode()
+def _column_bytes(engine: Engine) -> int:
+    return column_bytes(engine.model)
