@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
+import torch
 from PIL import Image
 from serve_tools import CHAT, KEY, OTHER, Up, data_url, eventually, film_in, shown, up
 
@@ -196,14 +197,14 @@ def test_json_comes_in_one_piece(served: Up, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_one_bad_question_costs_the_others_nothing(served: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(served)
-    plain = engine.answer
+    plain = engine.begun
 
-    def fails(asked: Any, *more: Any) -> Any:
-        if any("bad" in turn.text for _, (turns,) in asked for turn in turns):
+    def fails(seen: Any, turns: Any, *more: Any) -> Any:
+        if any("bad" in turn.text for turn in turns):
             raise RuntimeError("secret: /home/x")
-        return plain(asked, *more)
+        return plain(seen, turns, *more)
 
-    monkeypatch.setattr(engine, "answer", fails)
+    monkeypatch.setattr(engine, "begun", fails)
     questions = [f"how many {word} balls?" for word in ("red", "blue", "bad", "green", "white")]
     with ThreadPoolExecutor(5) as threads:
         made = list(threads.map(served.ask, questions))
@@ -239,23 +240,74 @@ def _clip(path: Path) -> Any:
     return Clip("c", path)
 
 
+def test_a_question_joins_those_that_are_being_answered(served: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short answer that is asked for in the middle of a long one does not wait for its end."""
+    running, begun = served.house.tables["home"]._running, threading.Event()
+    step = running.step
+
+    def slowly() -> Any:
+        begun.set()
+        threading.Event().wait(0.01)
+        return step()
+
+    monkeypatch.setattr(running, "step", slowly)
+    monkeypatch.setattr(running, "_stops", frozenset())
+    with ThreadPoolExecutor(1) as thread:
+        long = thread.submit(served.ask, "how many red balls?", max_tokens=200)
+        assert begun.wait(10)
+        short = served.ask("how many blue balls?", max_tokens=2)
+        assert short.json()["usage"]["completion_tokens"] == 2
+        assert not long.done()
+        assert long.result().json()["usage"]["completion_tokens"] == 200
+    alone = served.ask("how many red balls?", max_tokens=200)
+    assert alone.json()["choices"][0]["message"] == long.result().json()["choices"][0]["message"]
+
+
+@pytest.mark.parametrize("where", ["step", "join"])
+def test_where_a_model_fails_at_one_of_several_the_others_are_answered_all_the_same(
+    where: str, served: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does without memory: nobody is told twice, and the fault is of the one that is alone with it."""
+    table = served.house.tables["home"]
+    running = table._running
+    plain = getattr(running, where)
+
+    def fails(*more: Any) -> Any:
+        texts = [job.turns[-1].text for job, _ in table._inside.values()]
+        if where == "join" and running.alive and len(more[1]):
+            running.clear()
+            raise torch.OutOfMemoryError("no room to join")
+        if where == "step" and (len(texts) > 2 or any("bad" in text for text in texts)):
+            raise torch.OutOfMemoryError("no room")
+        return plain(*more)
+
+    monkeypatch.setattr(running, where, fails)
+    questions = [f"how many {word} balls?" for word in ("red", "blue", "bad", "green", "white")]
+    with ThreadPoolExecutor(5) as threads:
+        made = list(threads.map(served.ask, questions))
+    expected = [200, 200, 500 if where == "step" else 200, 200, 200]
+    assert [one.status_code for one in made] == expected
+    monkeypatch.undo()
+    for question, one in zip(questions, made, strict=True):
+        if one.status_code == 200:
+            said = served.ask(question).json()["choices"][0]["message"]
+            assert one.json()["choices"][0]["message"] == said
+
+
 def test_who_leaves_frees_the_place(served: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both while an answer is waited for and while it is written."""
-    engine, began, steps = engine_of(served), threading.Event(), 0
-    plain = engine.answer
+    running, began, steps = served.house.tables["home"]._running, threading.Event(), 0
+    step = running.step
 
-    def slow(asked: Any, decoding: Any, told: Any, seeds: Any) -> Any:
-        def slowly(row: int, token: int) -> bool:
-            nonlocal steps
-            steps += 1
-            began.set()
-            threading.Event().wait(0.05)
-            return bool(told(row, token))
+    def slowly() -> Any:
+        nonlocal steps
+        steps += 1
+        began.set()
+        threading.Event().wait(0.05)
+        return step()
 
-        return plain(asked, decoding, slowly, seeds)
-
-    monkeypatch.setattr(engine, "answer", slow)
-    monkeypatch.setattr(engine, "stops", ())
+    monkeypatch.setattr(running, "step", slowly)
+    monkeypatch.setattr(running, "_stops", frozenset())
     for stream in (False, True):
         began.clear()
         steps = 0

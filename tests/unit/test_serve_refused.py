@@ -296,9 +296,9 @@ def test_each_key_has_its_share_of_a_minute() -> None:
 
 def test_what_takes_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with up(Terms(workers=1, timeout_s=0.3)) as served:
-        engine = served.house.tables["home"].engine
-        plain = engine.answer
-        monkeypatch.setattr(engine, "answer", lambda *all_: (time.sleep(1), plain(*all_))[1])
+        running = served.house.tables["home"]._running
+        plain = running.step
+        monkeypatch.setattr(running, "step", lambda: (time.sleep(1), plain())[1])
         assert why(served.ask("a"), 504) == "timeout"
         assert eventually(lambda: served.door.inside == 0)
 

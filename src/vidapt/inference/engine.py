@@ -20,13 +20,15 @@ from vidapt.inference.several import Several
 from vidapt.inference.watch import SeenClip, Watcher
 from vidapt.models.decoding import Answer, Decoding, Told
 from vidapt.models.fingerprint import WeightsAnywhere, weights_fingerprint
-from vidapt.models.generate import generate
+from vidapt.models.generate import generate, room_for
 from vidapt.models.packed import Group, Packed, pack, prefix_layout
 from vidapt.models.reach import (
     reach_of,
     refuse_packed,
     text_length,
 )
+from vidapt.models.rows import Asked
+from vidapt.models.running import Writing
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Sample, Turn
@@ -303,16 +305,42 @@ class Engine(Watcher):
             for _, members in itertools.groupby(encoded, key=lambda e: e.prefix):
                 groups.append(Group(tuple(members), readings))
                 visual.append(tokens)
-            ids = "\n".join(one.clip.id for one in seen)
             for question, count in zip(questions, times, strict=True):
                 seed = next(given, decoding.seed)
-                drawn += [
-                    seed_of(seed, ids, _words(question), *([at] if at else [])) >> 1 for at in range(count)
-                ]
+                drawn += [self._seed(seed, seen, question, at) for at in range(count)]
         each = [count for _, _, times in asked for count in times]
         found = generate(self.model, groups, visual, self.stops, decoding, drawn, each, told, places)
         answers = itertools.chain.from_iterable(found)
         return [list(itertools.islice(answers, sum(times))) for _, _, times in asked]
+
+    def begun(
+        self, seen: Sequence[SeenClip], question: Question, decoding: Decoding, number: int
+    ) -> tuple[Asked, Writing]:
+        """A question for a `Running`, whose answer is that of `answer` with the seed of `decoding`.
+
+        Args:
+            seen: The clips of one conversation.
+            question: What is asked.
+            decoding: How tokens are chosen.
+            number: What the answer is called there.
+
+        Raises:
+            FormatError: If a question marks more places for clips than there are.
+            ConfigError: If there is nothing to read behind the clip.
+            BudgetError: If that is longer than the language model reads.
+        """
+        encoded = self._encoded(question, tuple(one.clip for one in seen))
+        group = Group((encoded,), self.readings(seen))
+        tokens = torch.cat([one.tokens for one in seen]) if seen else None
+        most = room_for(self.model, group, encoded, decoding)
+        seed = self._seed(decoding.seed, seen, question)
+        return Asked(group, tokens, (most,), (1,)), Writing(number, most, decoding, seed)
+
+    @staticmethod
+    def _seed(seed: int, seen: Sequence[SeenClip], question: Question, at: int = 0) -> int:
+        """Of the chances of an answer: other clips, questions and answers have others."""
+        ids = "\n".join(one.clip.id for one in seen)
+        return seed_of(seed, ids, _words(question), *([at] if at else [])) >> 1
 
     def _encoded(self, question: Question, media: tuple[Clip, ...]) -> Encoded:
         turns = (Turn("user", question),) if isinstance(question, str) else tuple(question)

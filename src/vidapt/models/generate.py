@@ -103,7 +103,7 @@ def _jobs(
     for at, (group, tokens) in enumerate(zip(groups, visual, strict=True)):
         if not group.encoded:
             continue
-        rooms = tuple(_room(model, group, encoded, decoding) for encoded in group.encoded)
+        rooms = tuple(room_for(model, group, encoded, decoding) for encoded in group.encoded)
         asked = Asked(group, tokens, rooms, tuple(next(counts) for _ in rooms))
         most = [room for room, count in zip(rooms, asked.times, strict=True) for _ in range(count)]
         answers = [
@@ -115,8 +115,12 @@ def _jobs(
     return jobs
 
 
-def _room(model: VideoLM, group: Group, encoded: Encoded, decoding: Decoding) -> int:
-    """How many tokens the answer to a question may have."""
+def room_for(model: VideoLM, group: Group, encoded: Encoded, decoding: Decoding) -> int:
+    """How many tokens the answer to a question may have.
+
+    Raises:
+        BudgetError: If the question behind its clips is longer than the language model reads.
+    """
     reach = reach_of(model)
     tokens, end = sequence(model.positions, encoded.prefix, group.clips, len(encoded.ids))
     if reason := reach.excess(tokens, end, packed=False):

@@ -90,13 +90,21 @@ class Running:
         Args:
             asked: What is asked.
             answers: One for each answer there is to be, in order.
+
+        Raises:
+            RuntimeError: As torch does, such as without memory. If none are `alive` then, those that were
+                have to begin again.
         """
         rows, logits, self._lead = read_rows(self._model, asked, self._lead)
         if self._rows is None:
             self._rows, self._logits, self._written = rows, logits, list(answers)
             return
         kept = self._places(self._alive_places())
-        self._rows.regroup(kept, rows)
+        try:
+            self._rows.regroup(kept, rows)
+        except BaseException:
+            self.clear()  # some layers may have been regrouped, and others not
+            raise
         self._logits = torch.cat([self._logits[kept], logits])
         self._written = [*self.alive, *answers]
 

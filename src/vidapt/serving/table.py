@@ -1,7 +1,7 @@
-"""One model with its thread: questions that come within a few milliseconds are answered together.
+"""One model with its thread: a question joins those that are being answered, at their next token.
 
-A batch in which something fails is halved until the question is alone that does, which costs the others time
-and nothing else.
+Where something fails, questions are answered one by one, so that the one that does is alone: that costs the
+others time and nothing else.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
+from typing import Any
 
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.models.decoding import Answer, Decoding
+from vidapt.models.memory import release
+from vidapt.models.running import Running
 from vidapt.nouns import Clip, Frames, Turn
 from vidapt.serving.gauges import Gauges
 from vidapt.serving.refused import RefusedError, fault_of, wrong
@@ -54,6 +57,7 @@ class Job:
         told: Is told every token as it is written, in the model's thread.
         answer: Comes to hold the answer, or a `RefusedError`.
         dropped: Nobody wants it any more; set by whoever asked.
+        written: Tokens written so far.
         heard: Tokens told so far.
     """
 
@@ -64,6 +68,7 @@ class Job:
     told: Callable[[int], object] | None = None
     answer: Future[Said] = field(default_factory=Future)
     dropped: bool = False
+    written: int = 0
     heard: int = 0
 
     @property
@@ -71,14 +76,34 @@ class Job:
         """Whether somebody still waits for it."""
         return not self.dropped and time.monotonic() < self.until
 
+
+@dataclass(eq=False)
+class Errand:
+    """Something else that is done with a model, between two tokens of its answers.
+
+    Attributes:
+        work: Is given the model, in the model's thread.
+        until: Moment of the monotonic clock at which nobody waits for it any more.
+        answer: Comes to hold what `work` returns, or a `RefusedError`.
+        dropped: Nobody wants it any more; set by whoever asked.
+    """
+
+    work: Callable[[Engine], Any]
+    until: float
+    answer: Future[Any] = field(default_factory=Future)
+    dropped: bool = False
+
     @property
-    def manner(self) -> tuple[float, float]:
-        """Questions of one manner can be answered together."""
-        return self.decoding.temperature, self.decoding.top_p
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.dropped and time.monotonic() < self.until
+
+
+_Ready = tuple[Job, list[SeenClip]]
 
 
 class Table:
-    """A model at work.
+    """A model at work. A question joins those that are being answered at their next token.
 
     Args:
         engine: The model, which nobody else uses.
@@ -90,14 +115,17 @@ class Table:
     def __init__(self, engine: Engine, name: str, terms: Terms, gauges: Gauges) -> None:
         self.engine, self.name = engine, name
         self._terms, self._gauges = terms, gauges
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Job | Errand] = deque()
         self._bell = Condition()
         self._closed = False
+        self._running = Running(engine.model, engine.stops, self._told)
+        self._inside: dict[int, _Ready] = {}
+        self._number = 0
         self._thread = Thread(target=self._work, name=f"vidapt-serve-{name}", daemon=True)
         self._thread.start()
 
-    def ask(self, job: Job) -> None:
-        """Put a question in line.
+    def ask(self, job: Job | Errand) -> None:
+        """Put a question or an errand in line.
 
         Raises:
             RefusedError: If the line is full, or the model is not there any more.
@@ -125,33 +153,47 @@ class Table:
         self._thread.join(wait_s)
 
     def _work(self) -> None:
-        while jobs := self._gather():
-            wanted = [job for job in jobs if job.wanted and job.answer.set_running_or_notify_cancel()]
+        """Answer until the table is closed: questions that come join those that are being answered."""
+        while (found := self._gather()) is not None:
+            wanted = [one for one in found if one.wanted and one.answer.set_running_or_notify_cancel()]
+            for one in wanted:
+                if isinstance(one, Errand):
+                    self._run(one)
+            jobs = [one for one in wanted if isinstance(one, Job)]
             try:
-                self._write(self._see(wanted))
+                self._begin(self._see(jobs))
             except Exception as error:  # noqa: BLE001 - whatever it was, the next question may be answered
-                for job in wanted:
+                for job in jobs:
                     self._fail(job, error)
+            self._step()
 
-    def _gather(self) -> list[Job]:
-        """Questions that can be answered together, the oldest among them; none once the table is closed."""
+    def _run(self, errand: Errand) -> None:
+        try:
+            errand.answer.set_result(errand.work(self.engine))
+        except Exception as error:  # noqa: BLE001 - told to whoever asked; the next question may be answered
+            self._fail(errand, error)
+
+    def _gather(self) -> list[Job | Errand] | None:
+        """What waits and has room, the oldest first; None once the table is closed."""
         with self._bell:
-            while not self._waiting and not self._closed:
+            while not self._waiting and not self._inside and not self._closed:
                 self._bell.wait()
-            until = time.monotonic() + self._terms.gather_s
-            while len(self._waiting) < self._terms.batch and not self._closed:
-                if (left := until - time.monotonic()) <= 0:
-                    break
-                self._bell.wait(left)
+            if not self._inside:
+                self._wait_for_others()
             if self._closed:
-                return []
-            first = self._waiting[0]
-            chosen = [job for job in self._waiting if job.manner == first.manner][: self._terms.batch]
-            for job in chosen:
-                self._waiting.remove(job)
-            return chosen
+                return None
+            room = self._terms.batch - len(self._inside)
+            return [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
 
-    def _see(self, jobs: Sequence[Job]) -> list[tuple[Job, list[SeenClip]]]:
+    def _wait_for_others(self) -> None:
+        """Those that come at about the same time are seen and read together."""
+        until = time.monotonic() + self._terms.gather_s
+        while len(self._waiting) < self._terms.batch and not self._closed:
+            if (left := until - time.monotonic()) <= 0:
+                break
+            self._bell.wait(left)
+
+    def _see(self, jobs: Sequence[Job]) -> list[_Ready]:
         """Jobs with their clips as the model reads them, without those that cannot be answered."""
         sound: list[tuple[Job, int]] = []
         for job in jobs:
@@ -174,48 +216,81 @@ class Table:
                 found.append((job, clips))
         return found
 
-    def _write(self, ready: Sequence[tuple[Job, list[SeenClip]]]) -> None:
+    def _begin(self, ready: Sequence[_Ready]) -> None:
+        """Let questions join; where that fails, each of them tries alone."""
         if not ready:
             return
         try:
-            answers = self._together(ready)
+            begun = [
+                self.engine.begun(seen, job.turns, job.decoding, number)
+                for number, (job, seen) in enumerate(ready, self._number)
+            ]
+            self._running.join([asked for asked, _ in begun], [writing for _, writing in begun])
         except Exception as error:  # noqa: BLE001 - one of them is to blame, and not the others
+            if self._inside and not self._running.alive:
+                self._apart()  # those that were being answered have to begin anew
             if len(ready) == 1:
                 self._fail(ready[0][0], error)
                 return
-            half = len(ready) // 2
-            self._write(ready[:half])
-            self._write(ready[half:])
+            for one in ready:
+                self._begin([one])
             return
-        for (job, seen), answer in zip(ready, answers, strict=True):
-            read = len(self.engine.prompt(seen, job.turns)[0])
-            self._gauges.add("vidapt_tokens_total", read, model=self.name, kind="read")
-            self._gauges.add("vidapt_tokens_total", len(answer.ids), model=self.name, kind="written")
-            times = tuple(one.times_s for one in seen)
-            job.answer.set_result(Said(self.engine.text(answer), read, len(answer.ids), answer.ended, times))
-
-    def _together(self, ready: Sequence[tuple[Job, list[SeenClip]]]) -> list[Answer]:
-        jobs = [job for job, _ in ready]
-        written = [0] * len(jobs)
-
-        def told(row: int, token: int) -> bool:
-            job = jobs[row]
-            written[row] += 1
-            if written[row] > job.heard:  # and not once more, where a batch had to be begun anew
-                job.heard += 1
-                if job.told is not None:
-                    job.told(token)
-            return job.wanted and written[row] < job.decoding.max_new_tokens
-
-        most = max(job.decoding.max_new_tokens for job in jobs)
-        temperature, top_p = jobs[0].manner
-        decoding, seeds = Decoding(most, temperature, top_p), [job.decoding.seed for job in jobs]
+        for number, one in enumerate(ready, self._number):
+            self._inside[number] = one
+        self._number += len(ready)
         self._gauges.add("vidapt_batches_total", model=self.name)
-        self._gauges.add("vidapt_batched_total", len(jobs), model=self.name)
-        asked = [(seen, [job.turns]) for job, seen in ready]
-        return [answers[0] for answers in self.engine.answer(asked, decoding, told, seeds)]
+        self._gauges.add("vidapt_batched_total", len(ready), model=self.name)
 
-    def _fail(self, job: Job, error: Exception) -> None:
+    def _step(self) -> None:
+        """Write a token of every answer; whoever has ended is told."""
+        if not self._running.alive:
+            return
+        try:
+            ended = self._running.step()
+        except Exception as error:  # noqa: BLE001 - one of them is to blame, and not the others
+            if len(self._inside) > 1:
+                self._apart()
+                return
+            self._running.clear()
+            for job, _ in self._inside.values():
+                self._fail(job, error)
+            self._inside.clear()
+            return
+        for writing in ended:
+            self._tell(*self._inside.pop(writing.number), writing.answer)
+
+    def _apart(self) -> None:
+        """What was being written together failed: each is answered alone, so that the one to blame is."""
+        self._running.clear()
+        release()
+        inside, self._inside = list(self._inside.values()), {}
+        for one in inside:
+            one[0].written = 0
+            self._begin([one])
+            while self._running.alive:
+                self._step()
+
+    def _tell(self, job: Job, seen: Sequence[SeenClip], answer: Answer) -> None:
+        try:
+            read, text = len(self.engine.prompt(seen, job.turns)[0]), self.engine.text(answer)
+        except Exception as error:  # noqa: BLE001 - costs its own question alone
+            self._fail(job, error)
+            return
+        self._gauges.add("vidapt_tokens_total", read, model=self.name, kind="read")
+        self._gauges.add("vidapt_tokens_total", len(answer.ids), model=self.name, kind="written")
+        times = tuple(one.times_s for one in seen)
+        job.answer.set_result(Said(text, read, len(answer.ids), answer.ended, times))
+
+    def _told(self, number: int, token: int) -> bool:
+        job = self._inside[number][0]
+        job.written += 1
+        if job.written > job.heard:  # and not once more, where it had to be begun anew
+            job.heard += 1
+            if job.told is not None:
+                job.told(token)
+        return job.wanted
+
+    def _fail(self, job: Job | Errand, error: Exception) -> None:
         if job.answer.done():
             return
         if not isinstance(error, VidaptError | RefusedError):
