@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_generate import GREEDY, MIXED, SINGLES, Heard, about, clip, make_model, one, question
+from test_generate import GREEDY, MIXED, SINGLES, SLOTS, Heard, about, clip, make_model, one, question
 from torch import Tensor
 
+from vidapt.models import cascade, running
 from vidapt.models import generate as generating
-from vidapt.models import running
 from vidapt.models.decoding import Answer, Decoding
 from vidapt.models.generate import generate
 from vidapt.models.memory import free_bytes, is_out_of_memory
@@ -49,14 +49,20 @@ def alone(model: VideoLM) -> dict[Decoding, list[Answer]]:
     }
 
 
-@settings(max_examples=25, deadline=None)
-@given(places=st.integers(1, 7), read=st.sampled_from([1, 12, 8192]), share=st.integers(1, 8))
+@settings(max_examples=12, deadline=None)
+@given(
+    places=st.integers(1, 7),
+    read=st.sampled_from([1, 12, 8192]),
+    share=st.integers(1, 8),
+    few=st.sampled_from([0, 4]),
+)
 def test_how_many_are_written_at_a_time_changes_no_answer(
-    model: VideoLM, alone: dict[Decoding, list[Answer]], places: int, read: int, share: int
+    model: VideoLM, alone: dict[Decoding, list[Answer]], places: int, read: int, share: int, few: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generating, "READ_TOKENS", read)
         patch.setattr(running, "_ENDED_SHARE", share)
+        patch.setattr(cascade, "_FEW", few)
         for decoding, expected in alone.items():
             found = asked(model, decoding, places=places)
             assert found == expected
@@ -214,3 +220,28 @@ def running_one(group: Any, visual: Any, manner: Decoding, row: int) -> tuple[An
     from vidapt.models.running import Writing
 
     return Asked(group, visual, (12,), (1,)), Writing(row, 12, manner, row)
+
+
+def test_rows_behind_one_prefix_remember_it_once(model: VideoLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    step = Rows.step
+
+    def listen(self: Rows, model: VideoLM, tokens: Tensor) -> Tensor:
+        layer = self.cache.layers[0]
+        assert layer.before is not None
+        kept.append(len(layer.before[0]))
+        assert layer.keys.shape[2] < SLOTS, "no row has the clip among its own"
+        return step(self, model, tokens)
+
+    monkeypatch.setattr(Rows, "step", listen)
+    groups = [about(question(5), question(6), question(7)), about(question(8), question(9))]
+    lengths = [3, 3, 3, 5, 2]
+    written = [0] * len(lengths)
+
+    def told(row: int, token: int) -> bool:
+        written[row] += 1
+        return written[row] < lengths[row]
+
+    generate(model, groups, [clip(1), clip(2)], (), GREEDY, told=told)
+    assert written == lengths
+    assert kept == [2, 2, 1, 1], "a prefix goes with the last of its rows"

@@ -68,7 +68,8 @@ def generate(
         # The longest first: those of like length are read together, with little padding.
         jobs.sort(key=lambda job: -job.tokens)
     if jobs:
-        _carry_out(Running(model, stops, told), jobs, places or rows)
+        running = Running(model, stops, told, share=any(job.asked.rows > 1 for job in jobs))
+        _carry_out(running, jobs, places or rows)
     found: dict[int, list[Answer]] = {job.group: [one.answer for one in job.answers] for job in jobs}
     return [found.get(number, []) for number in range(len(groups))]
 

@@ -6,6 +6,7 @@ Room for some columns is made ahead: a token is then written into it, and nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,11 +25,45 @@ class RowLayer(DynamicLayer):  # type: ignore[misc]
     Attributes:
         keys: Those read so far, as a view of the room that there is.
         values: The same.
+        before: Keys and values of prefixes that rows stand behind, [prefixes, heads, columns, D] each; None
+            where rows hold all of their own.
     """
+
+    keys: Any
+    values: Any
 
     def __init__(self) -> None:
         super().__init__()
         self._room: tuple[Tensor, Tensor] | None = None
+        self.before: tuple[Tensor, Tensor] | None = None
+
+    def share(self) -> None:
+        """Let what was read be prefixes, behind which rows begin."""
+        self.before, self._room = (self.keys, self.values), None
+        self.keys = self.values = None
+        self.is_initialized = False
+
+    def regroup_shared(
+        self, mine: Tensor, theirs: RowLayer | None, other: Tensor | None, columns: int
+    ) -> None:
+        """Keep some prefixes, put some of others behind them, and let all have so many columns."""
+        parts = [(*self._prefixes(mine), mine)]
+        if theirs is not None and other is not None:
+            parts.append((*theirs._prefixes(other), other))
+        placed = [(keys, values, index.to(keys.device)) for keys, values, index in parts]
+        self.before = _stacked(placed, columns, columns)
+
+    def _prefixes(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of all prefixes; where there was nothing to read, of no columns."""
+        if self.before is not None:
+            return self.before
+        count = int(wanted.max()) + 1
+        keys, values = (part.new_zeros(count, part.shape[1], 0, part.shape[3]) for part in self._both)
+        return keys, values
+
+    @property
+    def _both(self) -> tuple[Tensor, Tensor]:
+        return self.keys, self.values
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -74,24 +109,35 @@ class RowLayer(DynamicLayer):  # type: ignore[misc]
             columns: At least as many as any of these rows has real ones. Rows with fewer are padded in front;
                 what lies before is dropped.
         """
-        assert self._room is not None
         mine = [(self.keys, self.values, kept.to(self.keys.device))]
         if others is not None:
             mine.append((others.keys, others.values, torch.arange(len(others.keys), device=self.keys.device)))
-        rows = sum(len(index) for *_, index in mine)
-        wide = columns + max(_LEAST_AHEAD, columns // _SHARE_AHEAD)
-        # Keys of padding are not looked at, but a value that is no number would spread all the same.
-        room = tuple(part.new_zeros(rows, part.shape[1], wide, part.shape[-1]) for part in self._room)
-        at = 0
-        for keys, values, index in mine:
-            width = min(columns, keys.shape[-2])
-            for new, old in zip(room, (keys, values), strict=True):
-                new[at : at + len(index), :, columns - width : columns] = old[
-                    index, :, old.shape[-2] - width :
-                ]
-            at += len(index)
-        self._room = room  # type: ignore[assignment]
+        self._room = _stacked(mine, columns, columns + max(_LEAST_AHEAD, columns // _SHARE_AHEAD))
         self._show(columns)
+
+
+def _stacked(
+    parts: Sequence[tuple[Tensor, Tensor, Tensor]], columns: int, room: int
+) -> tuple[Tensor, Tensor]:
+    """Keys and values of some rows of several, the last column of each at `columns`, in room for more.
+
+    Args:
+        parts: Keys, values, and which rows of them.
+        columns: Rows with fewer are padded in front; what lies before is dropped.
+        room: How many columns there are to be in all.
+    """
+    rows = sum(len(index) for *_, index in parts)
+    keys, values, _ = parts[0]
+    # Keys of padding are not looked at, but a value that is no number would spread all the same.
+    made = [part.new_zeros(rows, part.shape[1], room, part.shape[-1]) for part in (keys, values)]
+    at = 0
+    for *both, index in parts:
+        width = min(columns, both[0].shape[-2])
+        for new, old in zip(made, both, strict=True):
+            start = old.shape[-2] - width
+            new[at : at + len(index), :, columns - width : columns] = old[index, :, start:]
+        at += len(index)
+    return made[0], made[1]
 
 
 def row_cache(language: Any) -> Any:
@@ -133,3 +179,24 @@ def remembered(cache: Any) -> int:
     """Bytes of the keys and values of all columns and rows; states, which do not grow, are not counted."""
     kept = [layer for layer in cache.layers if isinstance(layer, RowLayer) and layer.keys is not None]
     return sum(part.numel() * part.element_size() for layer in kept for part in (layer.keys, layer.values))
+
+
+def share_rows(cache: Any) -> None:
+    """Let what was read be prefixes, behind which rows begin."""
+    for layer in cache.layers:
+        layer.share()
+
+
+def regroup_shared(cache: Any, mine: Tensor, others: Any, other: Tensor | None, columns: int) -> None:
+    """Keep some prefixes, put some of another cache behind them, and let all have so many columns.
+
+    Args:
+        cache: Changed in place.
+        mine: Which of its prefixes are kept.
+        others: A cache of the same layers; None for none.
+        other: Which of its prefixes are taken.
+        columns: As many as the longest prefix has, or more.
+    """
+    more = [None] * len(cache.layers) if others is None else others.layers
+    for layer, one in zip(cache.layers, more, strict=True):
+        layer.regroup_shared(mine, one, other, columns)

@@ -13,10 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidapt.models.cascade import Cascade, Shared
 from vidapt.models.delta_net import layers_with_state
 from vidapt.models.packed import Group, prefix_layout
 from vidapt.models.reach import reach_of
-from vidapt.models.row_cache import regroup_rows, remembered, row_cache, select_rows
+from vidapt.models.row_cache import (
+    regroup_rows,
+    regroup_shared,
+    remembered,
+    row_cache,
+    select_rows,
+    share_rows,
+)
 from vidapt.models.video_lm import VideoLM
 
 _SHORTEST_LEAD = 8
@@ -32,12 +40,15 @@ class Rows:
         mask: [B, L] long, 1 where a column is real.
         ahead: [axes, B, M] positions of the columns that each row is to have next.
         taken: [B] long, how many of these it has.
+        shared: Which prefix each row stands behind; its columns are not among the L. None where rows hold all
+            of their own.
     """
 
     cache: Any
     mask: Tensor
     ahead: Tensor
     taken: Tensor
+    shared: Shared | None = None
 
     def keep(self, index: Tensor) -> None:
         """Keep (or repeat) rows by index."""
@@ -58,9 +69,33 @@ class Rows:
             both = [_lengthened(one, most).to(kind) for one in (self.ahead, others.ahead)]
             self.ahead = torch.cat(both, dim=1)
             self.taken = torch.cat([self.taken, others.taken])
+        if self.shared is not None:
+            self._regroup_shared(self.shared, others)
+
+    def _regroup_shared(self, mine: Shared, others: Rows | None) -> None:
+        """Keep prefixes that rows stand behind, and put those of others after them."""
+        theirs = None if others is None else others.shared
+        both = [mine] if theirs is None else [mine, theirs]
+        columns = max(one.width for one in both)
+        cache, used = (None, None) if others is None or theirs is None else (others.cache, theirs.used)
+        regroup_shared(self.cache, mine.used, cache, used, columns)
+        owners, at = [], 0
+        for one in both:
+            owners.append(torch.searchsorted(one.used, one.owner) + at)
+            at += len(one.used)
+        masks = [_fitted(one.mask[one.used], columns) for one in both]
+        self.shared = Shared(torch.cat(masks), torch.cat(owners))
+
+    def share(self) -> None:
+        """Let the rows be prefixes, behind each of which one row begins."""
+        share_rows(self.cache)
+        owner = torch.arange(len(self.mask), device=self.mask.device)
+        self.shared = Shared(self.mask.bool(), owner)
+        self.mask = self.mask[:, :0]
 
     def _pick(self, index: Tensor) -> None:
         self.mask, self.ahead, self.taken = self.mask[index], self.ahead[:, index], self.taken[index]
+        self.shared = None if self.shared is None else self.shared.of(index)
 
     def step(self, model: VideoLM, tokens: Tensor) -> Tensor:
         """Read a token of every row.
@@ -92,8 +127,10 @@ class Rows:
             [B, D] state of the last column.
         """
         self.mask = torch.cat([self.mask, real.to(self.mask)], dim=1)
+        layout = {} if self.shared is None else {"layout": Cascade(self.shared, self.cache)}
         states = model.language.base_model(
             **entering,
+            **layout,
             attention_mask=self.mask,
             position_ids=places[0] if len(places) == 1 else places,
             past_key_values=self.cache,
@@ -162,13 +199,24 @@ class _Prefix:
         return self.ids[: self.slots.index(True)] if True in self.slots else self.ids
 
 
-def read_rows(model: VideoLM, asked: Sequence[Asked], lead: Lead | None) -> tuple[Rows, Tensor, Lead | None]:
+def can_share(model: VideoLM) -> bool:
+    """Whether rows can stand behind columns that are not their own.
+
+    A state has no columns, and would read padding; a window counts columns.
+    """
+    return not layers_with_state(model.language) and reach_of(model).window is None
+
+
+def read_rows(
+    model: VideoLM, asked: Sequence[Asked], lead: Lead | None, *, share: bool = False
+) -> tuple[Rows, Tensor, Lead | None]:
     """Read prefixes once, and the questions behind them.
 
     Args:
         model: The model.
         asked: What is asked.
         lead: What earlier prefixes began with.
+        share: Remember each prefix once for all of its rows, and not once in each.
 
     Returns:
         A row for each answer; [B, vocabulary] logits of its first token; and what these prefixes begin with.
@@ -176,6 +224,8 @@ def read_rows(model: VideoLM, asked: Sequence[Asked], lead: Lead | None) -> tupl
     prefixes = [_Prefix.of(model, one.group) for one in asked]
     lead = _lead(model, prefixes, lead)
     rows = _read_prefixes(model, prefixes, [one.visual for one in asked], lead)
+    if share:
+        rows.share()
     owners = [at for at, one in enumerate(asked) for _ in one.group.encoded]
     _keep(rows, owners, model)
     texts = [encoded.ids for one in asked for encoded in one.group.encoded]
@@ -205,8 +255,7 @@ def _lead(model: VideoLM, prefixes: Sequence[_Prefix], known: Lead | None) -> Le
         return known
     if len(common) < _SHORTEST_LEAD or len(prefixes) < 2:
         return None
-    # A state would read the padding, and within a window its columns would count.
-    if layers_with_state(model.language) or reach_of(model).window is not None:
+    if not can_share(model):
         return None
     places = prefixes[0].places[:, : len(common)]
     if any(not torch.equal(one.places[:, : len(common)], places) for one in prefixes[1:]):
@@ -294,7 +343,7 @@ def _width(mask: Tensor) -> int:
 def _fitted(mask: Tensor, columns: int) -> Tensor:
     """[B, L] as [B, columns]: padded, or cut, in front."""
     short = columns - mask.shape[1]
-    return torch.cat([mask.new_zeros(len(mask), short), mask], dim=1) if short > 0 else mask[:, -columns:]
+    return torch.cat([mask.new_zeros(len(mask), short), mask], dim=1) if short > 0 else mask[:, -short:]
 
 
 def _lengthened(ahead: Tensor, most: int) -> Tensor:

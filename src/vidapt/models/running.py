@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vidapt.models.decoding import Answer, Decoding, Told
-from vidapt.models.rows import Asked, Lead, Rows, read_rows
+from vidapt.models.rows import Asked, Lead, Rows, can_share, read_rows
 from vidapt.models.sampling import Allowed, draw, scaled, temperatures
 from vidapt.models.video_lm import VideoLM
 
@@ -69,9 +69,14 @@ class Running:
         model: In evaluation mode.
         stops: Token ids that end an answer.
         told: Is told every token as it is written, and may end an answer there.
+        share: Remember each prefix once for all answers behind it, which is less to read where there are
+            several, and a detour where there is one.
     """
 
-    def __init__(self, model: VideoLM, stops: Sequence[int], told: Told | None = None) -> None:
+    def __init__(
+        self, model: VideoLM, stops: Sequence[int], told: Told | None = None, *, share: bool = False
+    ) -> None:
+        self._share = share and can_share(model)
         self._model, self._stops, self._told = model, frozenset(stops), told
         self._rows: Rows | None = None
         self._logits = torch.empty(0)
@@ -95,7 +100,7 @@ class Running:
             RuntimeError: As torch does, such as without memory. If none are `alive` then, those that were
                 have to begin again.
         """
-        rows, logits, self._lead = read_rows(self._model, asked, self._lead)
+        rows, logits, self._lead = read_rows(self._model, asked, self._lead, share=self._share)
         if self._rows is None:
             self._rows, self._logits, self._written = rows, logits, list(answers)
             return
