@@ -85,6 +85,9 @@ class StubEngine:
         """Numbers that follow from clips and questions."""
         return [[self._said(seen.clip, question) for question in questions] for seen, questions in asked]
 
+    def seconds(self, read: float, new: float, places: int, answers: int) -> None:
+        """Nothing bounds it."""
+
     def close(self) -> None:
         """Nothing is held."""
 

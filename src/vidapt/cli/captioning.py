@@ -223,7 +223,17 @@ def _tell_stored(summary: StoreSummary, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(summary.to_dict()))
     else:
-        columns = ["captioned", "kept", "failed", "copies", "left", "clips/s", "waited for frames", "seconds"]
+        columns = [
+            "captioned",
+            "kept",
+            "failed",
+            "copies",
+            "left",
+            "clips/s",
+            "of the limit",
+            "waited",
+            "seconds",
+        ]
         table(columns, [summary.row()])
         for path in summary.outputs:
             say(path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from vidapt.captioning.engines.protocol import Look, Words
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.apart import apart
 from vidapt.inference.engine import Engine
+from vidapt.inference.limit import Limit
 from vidapt.inference.room import rows_at_a_time
 from vidapt.inference.several import Reply, Several
 from vidapt.inference.watch import SeenClip
@@ -95,6 +97,17 @@ class Builtin:
 
     def _replied(self, replies: Sequence[Reply]) -> Replied:
         return [self._words(reply.answer) for reply in replies], [reply.question for reply in replies]
+
+    def seconds(self, read: float, new: float, places: int, answers: int) -> float | None:
+        """By the products and the bytes that it takes; the device's speed is measured once."""
+        return None if self._limit is None else self._limit.seconds(read, new, places * answers, answers)
+
+    @cached_property
+    def _limit(self) -> Limit | None:
+        try:
+            return Limit.of(self.engine)
+        except Exception:  # noqa: BLE001 - a report of how fast a job is must not end it
+            return None
 
     def close(self) -> None:
         """The model goes with whoever opened it."""

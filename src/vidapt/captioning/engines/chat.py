@@ -80,6 +80,10 @@ class ChatServer:
         posed = [self._asked(seen, question, decoding) for seen, questions in asked for question in questions]
         return told(self._counter.ask(posed, "caption"), [len(questions) for _, questions in asked])
 
+    def seconds(self, read: float, new: float, places: int, answers: int) -> None:
+        """A server's limits are not known."""
+        del read, new, places, answers
+
     def close(self) -> None:
         """Close connections."""
         self._counter.close()

@@ -106,6 +106,10 @@ class EmbedsServer:
         self._speaker.show(posed, pairs)
         return told(self._counter.ask(posed, "caption"), [len(questions) for _, questions in asked])
 
+    def seconds(self, read: float, new: float, places: int, answers: int) -> None:
+        """A server's limits are not known."""
+        del read, new, places, answers
+
     def close(self) -> None:
         """Close connections."""
         self._counter.close()

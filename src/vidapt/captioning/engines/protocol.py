@@ -129,5 +129,15 @@ class CaptionEngine(Protocol[Seen]):
             VidaptError: If nothing will be answered any more.
         """
 
+    def seconds(self, read: float, new: float, places: int, answers: int) -> float | None:
+        """What a clip takes at least, by what the device can do; None where that is not known.
+
+        Args:
+            read: Tokens of a clip and of the text with it.
+            new: Tokens written about it.
+            places: Clips that are answered at a time.
+            answers: About each clip.
+        """
+
     def close(self) -> None:
         """Let go of what is held."""

@@ -95,11 +95,15 @@ class Asked:
         return cls(engine, tuple(prompts), decoding, cutting, schema, several, tokens, settings, folder)
 
     @property
+    def answers_each(self) -> int:
+        """Answers about each clip."""
+        return self.several.n if self.several else len(self.prompts)
+
+    @property
     def batch(self) -> int:
         """Clips answered at a time."""
-        answers = self.several.n if self.several else len(self.prompts)
         longest = self.several.decoding if self.several else self.decoding
-        return self.engine.together(answers, self.text_tokens + longest.max_new_tokens)
+        return self.engine.together(self.answers_each, self.text_tokens + longest.max_new_tokens)
 
     @property
     def told(self) -> dict[str, Any]:

@@ -44,6 +44,8 @@ take their places. What is killed within is captioned again as a whole: with the
 order, the model computes the same bits."""
 
 _TASK = "caption"
+_WORTH = 64
+"""Clips of a job for which the device's speed is measured."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class StoreSummary:
         seconds: How long it took.
         clips_per_s: Captioned clips by the time from the first to the last.
         waited: Share of that time for which the device waited for frames.
+        limit: Clips per second that the device could caption at best; None where that is not known.
     """
 
     out: Path
@@ -79,6 +82,7 @@ class StoreSummary:
     seconds: float
     clips_per_s: float
     waited: float
+    limit: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -87,7 +91,8 @@ class StoreSummary:
     def row(self) -> list[str]:
         """As a line of a table."""
         counts = [self.captioned, self.kept, self.failed, self.skipped, self.left]
-        rate = [f"{self.clips_per_s:.3g}", f"{self.waited:.0%}", f"{self.seconds:.1f}"]
+        share = "" if self.limit is None else f"{self.clips_per_s / self.limit:.0%}"
+        rate = [f"{self.clips_per_s:.3g}", share, f"{self.waited:.0%}", f"{self.seconds:.1f}"]
         return [*map(str, counts), *rate]
 
 
@@ -196,6 +201,7 @@ def caption_store(
         seconds=time.monotonic() - started,
         clips_per_s=work.rate,
         waited=work.waited,
+        limit=work.limit,
     )
 
 
@@ -236,6 +242,7 @@ class _Work:
         captioned: Rows it captioned.
         rate: Clips captioned per second.
         waited: Share of the time for which the device waited for frames.
+        limit: Clips per second that the device could caption at best; None where that is not known.
     """
 
     asked: Asked
@@ -247,6 +254,9 @@ class _Work:
     captioned: int = 0
     rate: float = 0.0
     waited: float = 0.0
+    limit: float | None = None
+    _new: int = 0
+    _visual: int = 0
     _done: float = 0.0
     _broken: int = 0
     _meter: Meter = field(default_factory=Meter)
@@ -279,6 +289,8 @@ class _Work:
                         self._finish(shard)
                     self.rate = self.captioned / max(1e-6, since - began)
                     self.waited = min(1.0, self._meter.waited_s / max(1e-6, since - began))
+                    if self.limit is None and total >= _WORTH:
+                        self.limit = self._best()
                     self.report(_TASK, min(total, round(self._done)), total, self._note())
         finally:
             for shard in self._open:
@@ -289,8 +301,18 @@ class _Work:
         finished = self.job.finished
         return sum(self.job.index.sizes[at] for at in mine if at not in finished)
 
+    def _best(self) -> float | None:
+        """Clips per second, by the lengths of the captions so far."""
+        if not self.captioned:
+            return None
+        new, visual = self._new / self.captioned, self._visual / self.captioned
+        read, answers = visual + self.asked.text_tokens, self.asked.answers_each
+        least = self.asked.engine.seconds(read, new, self.job.plan.batch, answers)
+        return None if least is None else 1 / least
+
     def _note(self) -> str:
-        told = [f"{self.rate:.3g} clips/s", f"waited for frames {self.waited:.0%}"]
+        share = "" if self.limit is None else f" ({self.rate / self.limit:.0%} of what the device can)"
+        told = [f"{self.rate:.3g} clips/s{share}", f"waited for frames {self.waited:.0%}"]
         told += [f"{self._meter.ready} decoded ahead"] if self._meter.ready else []
         return ", ".join([*told, f"{self._broken} failed"] if self._broken else told)
 
@@ -346,6 +368,8 @@ class _Work:
             else:
                 rows.append(self.asked.row(piece, one, found, share))
         self.captioned += sum(row["status"] == DONE for row in rows)
+        self._new += sum(row["new_tokens"] or 0 for row in rows)
+        self._visual += sum(row["visual_tokens"] or 0 for row in rows)
         self._broken += sum(row["status"] == FAILED for row in rows)
         shard.note(rows)
 
