@@ -110,7 +110,7 @@ def make_work(folder: Path, sizes: Sizes, name: str = "") -> Work:
     if not labels.exists():
         rng = np.random.default_rng(0)
         for index in range(sizes.clips):
-            write_mp4(clips / f"{index}.mp4", _film(rng, round(sizes.seconds * RATE)), RATE)
+            write_mp4(clips / f"{index}.mp4", film(rng, round(sizes.seconds * RATE)), RATE)
         rows = (row for index in range(sizes.clips) for row in _questions(rng, index, sizes.questions))
         labels.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     checkpoint = folder / f"checkpoint-{name or sizes.visual_tokens}"
@@ -120,7 +120,7 @@ def make_work(folder: Path, sizes: Sizes, name: str = "") -> Work:
     return work
 
 
-def _film(rng: np.random.Generator, frames: int) -> NDArray[np.uint8]:
+def film(rng: np.random.Generator, frames: int) -> NDArray[np.uint8]:
     """[T, H, W, 3] uint8: four discs on crossing paths over a drifting texture, forth and back."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     texture = rng.integers(40, 160, (HEIGHT // 8, WIDTH // 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
