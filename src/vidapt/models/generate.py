@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vidapt.errors import BudgetError, ConfigError
-from vidapt.models.packed import Group, prefix_layout
+from vidapt.models.packed import Group, numbered, prefix_layout
 from vidapt.models.reach import REMEDY, reach_of, room, sequence
 from vidapt.models.row_cache import row_cache, select_rows
 from vidapt.models.sampling import Allowed, ByEntropy, Cooling, Heat, draw, scaled, temperatures
@@ -198,11 +198,11 @@ def _read_prefixes(
 ) -> tuple[_Rows, list[float]]:
     """Read each group's prefix; also returns the position behind each."""
     layouts = [prefix_layout(group.encoded[0].prefix, group.clips) for group in groups]
-    numbered = [model.positions.ids(spans) for _, _, spans in layouts]
+    placed = [numbered(model.positions, spans) for _, _, spans in layouts]
     ids, mask = _right_aligned([ids for ids, _, _ in layouts])
     slots = torch.zeros_like(mask)
-    places = numbered[0][0].new_zeros(numbered[0][0].shape[0], *ids.shape)
-    for index, ((_, row_slots, _), (place, _)) in enumerate(zip(layouts, numbered, strict=True)):
+    places = placed[0][0].new_zeros(placed[0][0].shape[0], *ids.shape)
+    for index, ((_, row_slots, _), (place, _)) in enumerate(zip(layouts, placed, strict=True)):
         start = ids.shape[1] - len(row_slots)
         slots[index, start:] = torch.tensor(row_slots, dtype=torch.long)
         places[:, index, start:] = place
@@ -212,7 +212,7 @@ def _read_prefixes(
         tokens = torch.cat(given) if given else None
         marks = slots.bool().to(model.device)
         _forward(model, rows, model.entering(ids.to(model.device), marks, tokens))
-    return rows, [after for _, after in numbered]
+    return rows, [after for _, after in placed]
 
 
 def _read_questions(
