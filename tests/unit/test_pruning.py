@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pruning_tools import hidden, moving
 from pydantic import ValidationError
-from torch import Tensor
 from training_tools import tokenizer, video_lm
 
 from vidapt.errors import ConfigError
-from vidapt.models.packed import Group, numbered, pack, prefix_layout, reading_length, spell
+from vidapt.models.packed import Group, numbered, pack, reading_length, spell
 from vidapt.models.pruning import cell_changes, chosen, planned, sparse
 from vidapt.models.text import encode
 from vidapt.nouns import Clip, Grid, Sample, SparseGrid, Turn
@@ -24,19 +24,6 @@ from vidapt.resolutions import Prune
 WHOLE = {"kind": "whole"}
 SHARES = st.floats(0.01, 1)
 ALWAYS = 1e6
-
-
-def moving(frames: int = 5, side: int = 16, seed: int = 0) -> Tensor:
-    """[T, H, W, 3] uint8: noise that stays, but for one cell of 4 x 4 pixels that changes in each frame."""
-    generator = torch.Generator().manual_seed(seed)
-    still = torch.randint(0, 256, (side, side, 3), dtype=torch.uint8, generator=generator)
-    clip = still.repeat(frames, 1, 1, 1)
-    for index in range(1, frames):
-        at = 4 * (index % (side // 4))
-        clip[index, at : at + 4, at : at + 4] = torch.randint(
-            0, 256, (4, 4, 3), dtype=torch.uint8, generator=generator
-        )
-    return clip
 
 
 def pruned(resolution: dict[str, Any] = WHOLE, **how: Any) -> dict[str, Any]:
@@ -156,8 +143,15 @@ def test_only_the_first_slice_is_left_of_a_clip_that_stands_still() -> None:
     assert model.plan((16, 16), 6)[1] == ((Grid(6, 4, 4), 0),)
 
 
-@pytest.mark.parametrize("positions", [{"kind": "rope1d"}, {"kind": "rope1d", "factor": 2.0}, {"kind": "mrope"},
-                                       {"kind": "mrope", "per_second": 2.0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "positions",
+    [
+        {"kind": "rope1d"},
+        {"kind": "rope1d", "factor": 2.0},
+        {"kind": "mrope"},
+        {"kind": "mrope", "per_second": 2.0},
+    ],
+)
 @given(kept=st.sets(st.integers(0, 23)))
 @settings(max_examples=20, deadline=None)
 def test_tokens_that_are_read_keep_their_positions(positions: dict[str, Any], kept: set[int]) -> None:
@@ -202,35 +196,9 @@ def test_pruned_clips_packed_are_the_unpruned_with_the_left_out_hidden(positions
     readings = [spell(model.layouts(one)[0], 0, words) for one in cut]
     groups = [Group((encoded[0], encoded[1]), (readings[0],)), Group((encoded[2],), (readings[1],))]
     found = model(pack(groups, model.positions), model.visual([model.see_views(one) for one in cut]))
-    wanted = []
-    for clip, one, samples in ((clips[0], cut[0], encoded[:2]), (clips[1], cut[1], encoded[2:])):
-        for sample in samples:
-            wanted.append(hidden(whole, clip, one.kept[0], sample))
+    rows = ((clips[0], cut[0], encoded[:2]), (clips[1], cut[1], encoded[2:]))
+    wanted = [hidden(whole, clip, one.kept[0], sample) for clip, one, samples in rows for sample in samples]
     assert torch.allclose(found, torch.cat(wanted), atol=1e-9)
-
-
-def hidden(model: Any, clip: Tensor, kept: tuple[int, ...], sample: Any) -> Tensor:
-    """Logits of a sample's labels by the unpruned model in which some visual tokens are masked."""
-    views = model.cut(clip)
-    reading = spell(model.layouts(views)[0], 0, None)
-    ids, slots, spans = prefix_layout(sample.prefix, (reading,))
-    places, after = model.positions.ids(spans)
-    tail, _ = model.positions.ids([len(sample.ids)], start=after)
-    row = torch.tensor([[*ids, *sample.ids]])
-    marks = torch.tensor([[*slots, *[False] * len(sample.ids)]])
-    seen = torch.ones_like(row)
-    first = slots.index(True)
-    seen[0, [first + i for i in range(sum(slots)) if i not in kept]] = 0
-    numbers = torch.cat([places, tail], dim=1)
-    states = model.language.base_model(
-        **model.entering(row, marks, model.visual([model.see_views(views)])),
-        attention_mask=seen,
-        position_ids=numbers if len(numbers) == 1 else numbers.unsqueeze(1),
-        use_cache=False,
-    ).last_hidden_state[0]
-    at = [len(ids) + i - 1 for i, labelled in enumerate(sample.answer) if labelled]
-    logits: Tensor = model.head(states[at])
-    return logits
 
 
 @pytest.mark.parametrize(("connector", "resolution", "said"), [
