@@ -6,7 +6,7 @@
 A model of the home venue that reads cells of every frame is made with each seed (the shipped tower and
 language model, a new connector), and asked with all tokens, with those that change most, and with as many by
 other ways: cells drawn at random, fewer frames, coarser cells. Then it learns on with each of them, and is
-asked again. What is finished is not done again. `table` writes the tables of `docs/studies/pruning.md` and the
+X
 results file.
 """
 
