@@ -13,7 +13,7 @@ from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, locate
 if TYPE_CHECKING:
     import torch
 
-    from vidapt.hub import LoadReport
+    from vidapt.hub import Bits8, LoadReport, Rounding
     from vidapt.models.placement import Bits
     from vidapt.models.video_lm import VideoLM
 
@@ -158,8 +158,14 @@ def usable_device(name: str) -> torch.device:
 
 
 def export_model(
-    name: str | Path, out: Path, *, to: str, dtype: str, lora_scale: float | None = None
-) -> None:
+    name: str | Path,
+    out: Path,
+    *,
+    to: str,
+    dtype: str,
+    lora_scale: float | None = None,
+    bits: Bits8 | None = None,
+) -> Rounding | None:
     """Write a model for other tools; see `hub.export_hf` and `hub.export_merged`.
 
     Args:
@@ -168,12 +174,18 @@ def export_model(
         to: `hf` or `merged`.
         dtype: Name of torch's number format.
         lora_scale: What of its adapters goes into the weights; None is all.
+        bits: Round the language model's matrices to this; with `hf`.
+
+    Returns:
+        What rounding changed, if anything was rounded.
 
     Raises:
         CheckpointError: If the model cannot be opened or has no such layout, a merged layer computes
             something else, or the folder exists.
-        ConfigError: If there are no adapters to scale.
+        ConfigError: If there are no adapters to scale, or nothing to round with.
     """
+    if bits is not None and to != "hf":
+        raise ConfigError("--weights", f"{bits} goes with --to hf", "write that layout, or leave it out")
     import torch
 
     from vidapt.hub import export_hf, export_merged
@@ -186,8 +198,8 @@ def export_model(
         refuse_no_adapters(model, name)
         bake_scale(model, lora_scale)
     if to == "hf":
-        export_hf(out, model, tokenizer, stored_as)
-    else:
-        scaled = {} if lora_scale is None else {"lora_scale": lora_scale}
-        card = {**read_card(folder), "merged_from": str(name), **scaled}
-        export_merged(out, model, tokenizer, card, stored_as)
+        return export_hf(out, model, tokenizer, stored_as, bits)
+    scaled = {} if lora_scale is None else {"lora_scale": lora_scale}
+    card = {**read_card(folder), "merged_from": str(name), **scaled}
+    export_merged(out, model, tokenizer, card, stored_as)
+    return None
