@@ -58,7 +58,7 @@ def export_hf(
             something else once its adapters are merged, or there is nothing that could be rounded.
         ConfigError: If `bits` needs what is not installed.
     """
-    _refuse_existing(folder)
+    refuse_existing(folder)
     family, origin = published_as(model)
     config = origin.read(CONFIG)
     theirs = is_authors(config) or (hasattr(family, "is_authors") and family.is_authors(config))
@@ -73,10 +73,8 @@ def export_hf(
     few = None if bits is None else rounded(whole, tokenizer, tensors, bits)
     stored = _stored_as(tensors, dtype)
     if few is not None:  # scales stay as exact as they are
-        stored = {
-            name: stored[name] if few.tensors[name] is tensors.get(name) else few.tensors[name]
-            for name in few.tensors
-        }
+        kept = {name for name, tensor in few.tensors.items() if tensor is tensors.get(name)}
+        stored = {name: stored[name] if name in kept else tensor for name, tensor in few.tensors.items()}
     with write_folder(folder) as temporary:
         save_torch_state_dict(stored, temporary, max_shard_size=_SHARD)
         if PIECES not in origin.files:
@@ -90,7 +88,7 @@ def export_hf(
         if few is not None:
             write_json(temporary / CONFIG, {**config, "quantization_config": few.config})
         told = {} if few is None else {"rounding": {"weights": bits, **asdict(few.told)}}
-        write_json(temporary / READING, {**_reading(model, family), **told})
+        write_json(temporary / READING, {**reading_of(model, family), **told})
     return None if few is None else few.told
 
 
@@ -116,7 +114,7 @@ def published_as(model: VideoLM) -> tuple[Any, Origin]:
     return family, origin
 
 
-def _reading(model: VideoLM, family: Any) -> dict[str, Any]:
+def reading_of(model: VideoLM, family: Any) -> dict[str, Any]:
     """How clips become what the model reads, and who else makes the same of them."""
     read = model.blueprint.model_dump(mode="json", include=_READ)
     told = {"compat": family.agrees(model.blueprint)} if hasattr(family, "agrees") else {}
@@ -140,7 +138,7 @@ def export_merged(
     Raises:
         CheckpointError: If the folder exists, or a layer computes something else once adapters are merged.
     """
-    _refuse_existing(folder)
+    refuse_existing(folder)
     save_model(folder, merged_model(model, tokenizer), tokenizer, card, dtype)
 
 
@@ -151,6 +149,11 @@ def _stored_as(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[st
     }
 
 
-def _refuse_existing(folder: Path) -> None:
+def refuse_existing(folder: Path) -> None:
+    """See that nothing is written over.
+
+    Raises:
+        CheckpointError: If the folder exists.
+    """
     if folder.exists():
         raise CheckpointError(folder, "exists", "name a new folder")

@@ -13,7 +13,7 @@ from vidapt.loading._places import ADAPTER, BLUEPRINT, DUAL, locate
 if TYPE_CHECKING:
     import torch
 
-    from vidapt.hub import Bits8, LoadReport, Rounding
+    from vidapt.hub import LoadReport
     from vidapt.models.placement import Bits
     from vidapt.models.video_lm import VideoLM
 
@@ -155,51 +155,3 @@ def usable_device(name: str) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ConfigError("device", f"{name!r} cannot be used: {reason}", "use cpu") from error
     return device
-
-
-def export_model(
-    name: str | Path,
-    out: Path,
-    *,
-    to: str,
-    dtype: str,
-    lora_scale: float | None = None,
-    bits: Bits8 | None = None,
-) -> Rounding | None:
-    """Write a model for other tools; see `hub.export_hf` and `hub.export_merged`.
-
-    Args:
-        name: See `locate`.
-        out: A new folder.
-        to: `hf` or `merged`.
-        dtype: Name of torch's number format.
-        lora_scale: What of its adapters goes into the weights; None is all.
-        bits: Round the language model's matrices to this; with `hf`.
-
-    Returns:
-        What rounding changed, if anything was rounded.
-
-    Raises:
-        CheckpointError: If the model cannot be opened or has no such layout, a merged layer computes
-            something else, or the folder exists.
-        ConfigError: If there are no adapters to scale, or nothing to round with.
-    """
-    if bits is not None and to != "hf":
-        raise ConfigError("--weights", f"{bits} goes with --to hf", "write that layout, or leave it out")
-    import torch
-
-    from vidapt.hub import export_hf, export_merged
-    from vidapt.models.adapters import bake_scale, refuse_no_adapters
-    from vidapt.models.folder import read_card
-
-    folder, stored_as = locate(name), getattr(torch, dtype)
-    model, tokenizer = open_model(name)
-    if lora_scale is not None:
-        refuse_no_adapters(model, name)
-        bake_scale(model, lora_scale)
-    if to == "hf":
-        return export_hf(out, model, tokenizer, stored_as, bits)
-    scaled = {} if lora_scale is None else {"lora_scale": lora_scale}
-    card = {**read_card(folder), "merged_from": str(name), **scaled}
-    export_merged(out, model, tokenizer, card, stored_as)
-    return None
