@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidapt.models.pruning import chosen
 from vidapt.nouns import Grid
-from vidapt.resolutions import Prune
+from vidapt.recipe import Prune
 
 CELLS = (9, 16)
 """Rows and columns of cells; the shipped tower's."""

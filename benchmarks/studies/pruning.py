@@ -4,11 +4,11 @@
     python benchmarks/studies/pruning.py table
 
 Two parts. `shown`: what pruned footage still shows. The shipped model reads slots, not cells; so it is shown
-clips in which a cell that would be left out keeps the pixels it was last read with, and answers as well as what
-is left allows. `read`: tokens are truly left out, by a model that is made here (the shipped tower and language
-model, a new connector) and reads cells of every frame. In both, models are asked with all of it, with what
-changes most, and with as much by other ways: cells drawn at random, fewer frames, coarser pictures; then they
-learn on with each, and are asked again. What is finished is not done again.
+clips in which a cell that would be left out keeps the pixels it was last read with, and answers as well as
+what is left allows. `read`: tokens are truly left out, by a model that is made here (the shipped tower and
+language model, a new connector) and reads cells of each frame. In both, models are asked with all of it, with
+what changes most, and with as much by other ways: cells drawn at random, fewer frames, coarser pictures; then
+they learn on with each, and are asked again. What is finished is not done again.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from vidapt.objectives.distill import Teacher
 from vidapt.parts import FAMILIES, Family, configure, find, kinds
-from vidapt.resolutions import Prune
+from vidapt.recipe import Prune
 
 UNDER_1, ABOVE_0, ABOVE_1 = math.nextafter(1, 0), math.nextafter(0, 1), math.nextafter(1, 2)
 DUAL = {"look_alikes": "excluded"}

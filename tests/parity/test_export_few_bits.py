@@ -31,7 +31,6 @@ SAVED: dict[str, Save] = {
     ),
     "internvl": lambda folder: internvl.save(internvl.oracle_of(), folder),
     "qwen2_5_vl": lambda folder: qwen.save("qwen2_5_vl", qwen.oracle_of("qwen2_5_vl"), folder),
-    "qwen3_vl": lambda folder: qwen.save("qwen3_vl", qwen.oracle_of("qwen3_vl"), folder),
     "smolvlm": lambda folder: smolvlm.save(smolvlm.oracle_of(), folder),
 }
 STEP = {"int8": 1 / 255, "fp8": 1 / 16}
@@ -41,7 +40,7 @@ FAR = {"int8": 0.5, "fp8": 2.0}
 
 
 @pytest.mark.parametrize(
-    ("family", "bits"), [*((family, "int8") for family in SAVED), ("llava", "fp8"), ("qwen3_vl", "fp8")]
+    ("family", "bits"), [*((family, "int8") for family in SAVED), ("llava", "fp8"), ("qwen2_5_vl", "fp8")]
 )
 def test_transformers_opens_what_was_rounded(family: str, bits: str, tmp_path: Path) -> None:
     published = SAVED[family](tmp_path / "published")

@@ -18,8 +18,7 @@ from vidapt.models.pruning import cell_changes, chosen, planned, sparse
 from vidapt.models.text import encode
 from vidapt.nouns import Clip, Grid, Sample, SparseGrid, Turn
 from vidapt.parts import configure, find, kinds
-from vidapt.recipe import Blueprint
-from vidapt.resolutions import Prune
+from vidapt.recipe import Blueprint, Prune
 
 WHOLE = {"kind": "whole"}
 SHARES = st.floats(0.01, 1)

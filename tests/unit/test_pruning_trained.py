@@ -17,7 +17,8 @@ from vidapt.errors import ConfigError
 from vidapt.formats import open_samples
 from vidapt.inference.load import load
 from vidapt.measure.varied import with_keep
-from vidapt.recipe import Recipe
+from vidapt.models.pruning import with_pruning
+from vidapt.recipe import Prune, Reads, Recipe
 from vidapt.video import write_mp4
 
 FROZEN = {"towers": "frozen", "connector": "full", "language": "full"}
@@ -119,12 +120,22 @@ def test_models_that_leave_nothing_out_are_told_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no part of a picture"):
         with_keep(load("billiards-home"), 0.5)
 
-    class Asked:
-        model = video_lm(resolution={"kind": "anyres"})
-        name = "mine"
+    for resolution in ({"kind": "anyres"}, {"kind": "two_scale"}):
+        with pytest.raises(ConfigError, match=f"{resolution['kind']!r}, which leaves nothing out"):
+            with_pruning(video_lm().blueprint.model_copy(update={"resolution": resolution}), Prune(keep=0.5))
 
-    with pytest.raises(ConfigError, match="'anyres', which leaves nothing out"):
-        with_keep(Asked(), 0.5)  # type: ignore[arg-type]
+
+def test_a_recipe_changes_what_footage_leaves_out(labels: Path, tmp_path: Path) -> None:
+    model = video_lm(scenes={"video": {"kind": "whole"}})
+    model.read_otherwise(Reads(prune=Prune(keep=0.5)))
+    assert model.blueprint.scenes["video"] == {"kind": "whole", "prune": {"keep": 0.5}}
+    assert "prune" not in model.blueprint.resolution
+    assert len(model.cut(moving()).kept[0]) == 40
+    start = train(plan(labels, None, steps=1), tmp_path / "start", silent, workers=0)
+    more = {"name": "more", "start": str(start), "reads": {"prune": {"keep": 0.5}}}
+    told = {**more, "stages": [stage(labels, train=FROZEN, steps=1)]}
+    after = load(train(Recipe.model_validate(told), tmp_path / "more", silent, workers=0))
+    assert after.model.blueprint.resolution["prune"] == {"keep": 0.5}
 
 
 def test_a_plan_counts_what_is_read(labels: Path, tmp_path: Path) -> None:

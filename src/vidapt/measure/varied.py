@@ -12,7 +12,7 @@ from vidapt.inference.watch import SeenClip
 from vidapt.models.adapters import at_scale
 from vidapt.models.generate import Answer, Decoding
 from vidapt.nouns import Clip
-from vidapt.parts import find
+from vidapt.recipe import Prune
 from vidapt.recipe.reads import Reads
 
 KEPT_GB = 1.0
@@ -133,17 +133,7 @@ def with_keep(engine: Engine, share: float) -> VariedEngine:
     Raises:
         ConfigError: If its resolution or connector has none that could be left out.
     """
-    blueprint = engine.model.blueprint
-    spec = blueprint.scenes.get("video", blueprint.resolution)
-    if "prune" not in find("resolutions", spec["kind"]).Config.model_fields:
-        raise ConfigError(
-            "--sweep keep",
-            f"{engine.name} cuts footage by {spec['kind']!r}, which leaves nothing out",
-            "vary `frames` or `resolution`",
-        )
-    pruned = {**spec, "prune": {"keep": share}}
-    in_scene = "video" in blueprint.scenes
-    engine.model.read_otherwise(Reads(scenes={"video": pruned}) if in_scene else Reads(resolution=pruned))
+    engine.model.read_otherwise(Reads(prune=Prune(keep=share)))
     return VariedEngine(engine, "keep", share)
 
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from vidapt.errors import ConfigError
 from vidapt.nouns import Features, Grid, Kept, Layout, Plan, Span, SparseGrid, Stamp, Tokens
-from vidapt.recipe.time_text import Scene
-from vidapt.resolutions import Prune
+from vidapt.parts import find
+from vidapt.recipe import Blueprint, Prune, Scene
 
 _ALWAYS = 1e6
 """Change of what is read in any case: far above 1, and finite, since it is averaged."""
@@ -89,6 +89,25 @@ def _grids(plan: Plan, towers: Sequence[Any]) -> list[Grid]:
     grids = [towers[view.tower].grid(plan.frames, view.size) for view in plan.views]
     assert all(isinstance(grid, Grid) for grid in grids)
     return grids
+
+
+def with_pruning(blueprint: Blueprint, prune: Prune) -> Blueprint:
+    """The same model, which leaves visual tokens of footage out.
+
+    Raises:
+        ConfigError: If the resolution of footage offers no such thing.
+    """
+    in_scene = "video" in blueprint.scenes
+    spec = blueprint.scenes["video"] if in_scene else blueprint.resolution
+    if "prune" not in find("resolutions", spec["kind"]).Config.model_fields:
+        raise ConfigError(
+            "prune",
+            f"footage is cut by {spec['kind']!r}, which leaves nothing out",
+            "leave `prune` out, or read fewer frames or smaller pictures",
+        )
+    told = {**spec, "prune": prune.model_dump(exclude_none=True)}
+    changed = {"scenes": {**blueprint.scenes, "video": told}} if in_scene else {"resolution": told}
+    return blueprint.model_copy(update=changed)
 
 
 def prune_of(resolution: Any, frames: int) -> Prune | None:
