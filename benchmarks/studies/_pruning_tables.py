@@ -26,7 +26,7 @@ HEADS = {
     "read-asked": "Tokens left out when asked only (the model made here)",
     "read-trained": "Tokens left out in learning, too",
 }
-SHARES = ("0.5", "0.25", "0.125")
+SHARES = ("0.5", "0.25", "0.125", "0.0625")
 
 
 def write_tables(runs: Path, arms: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 START = "billiards-home"
 LEARNED, ASKED = (800, 911), (100, 912)
 """Clips and seed of the two pools."""
-SHARES = (0.5, 0.25, 0.125)
+SHARES = (0.5, 0.25, 0.125, 0.0625)
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "all": {},
     "keep_0.75": {"keep": 0.75},
@@ -58,6 +58,8 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
 }
 """What is read instead of all; each control has as much, or somewhat more."""
 
+LEAST = "_0.0625"
+"""Shares below the first of 8 frames."""
 LEARNING = ("all", "keep_0.25", "random_0.25", "frames_0.25")
 """Arms that learn on."""
 READ_FRAMES, STRIDES = 8, {None: 3, 0.5: 4, 0.25: 6, 0.125: 9}
@@ -76,7 +78,8 @@ def run(runs: Path, pool: Path, seeds: list[int], parts: list[str]) -> None:
     for part in parts:
         start = START if part == "shown" else str(_trained(_base(pool), runs))
         for name in ARMS:
-            _once(runs, f"{part}-asked-{name}", 0, start, name, pool)
+            if part == "shown" or not name.endswith(LEAST):
+                _once(runs, f"{part}-asked-{name}", 0, start, name, pool)
         for seed in seeds:
             for name in LEARNING:
                 if not _result(runs, f"{part}-trained-{name}", seed).exists():

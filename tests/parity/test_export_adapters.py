@@ -29,7 +29,7 @@ SAVED: dict[str, Callable[[Path], Path]] = {
     "llava_next_video": lambda folder: anyres.save(
         anyres.next_video_model(), anyres.next_processor(), folder
     ),
-    "qwen3_vl": lambda folder: qwen.save("qwen3_vl", qwen.oracle_of("qwen3_vl"), folder),
+    "qwen2_5_vl": lambda folder: qwen.save("qwen2_5_vl", qwen.oracle_of("qwen2_5_vl"), folder),
 }
 IDS = [7, 8, 9, 10, 11, 12, 13]
 FAR = 1e-4
