@@ -162,6 +162,27 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class SparseGrid(Grid):
+    """A grid of which only some cells are read.
+
+    Attributes:
+        kept: Their indices in natural order, rising.
+    """
+
+    kept: tuple[int, ...] = ()
+
+    @property
+    def cells(self) -> int:
+        """Number of cells that are read."""
+        return len(self.kept)
+
+    @property
+    def whole(self) -> Grid:
+        """The grid with all its cells."""
+        return Grid(self.t, self.h, self.w)
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """One picture that one tower looks at, in every frame of a clip.
 
@@ -237,6 +258,10 @@ class Tokens:
             raise ValueError("what is added deeper down needs one row for every token")
 
 
+Kept = tuple[int, ...]
+"""Which of a clip's visual tokens are read: indices in reading order, rising."""
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
     """N clips with equal plans, cut for the towers.
@@ -246,12 +271,14 @@ class Views:
         plan: What was cut.
         together: How many clips each one's conversation is about.
         moments: When the frames of each clip were, N of them; empty where nobody knows.
+        kept: What is read of each clip, N of them, where the resolution leaves something out; else empty.
     """
 
     tensors: tuple[Tensor, ...]
     plan: Plan
     together: int = 1
     moments: tuple[Moments, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +291,7 @@ class Seen:
         together: How many clips each one's conversation is about.
         stitched: Whether the resolution's `stitch` has already been applied; see `VideoLM.shrunk`.
         moments: When the frames of each clip were, N of them; empty where nobody knows.
+        kept: As `Views` has it.
     """
 
     features: tuple[Features, ...]
@@ -271,6 +299,7 @@ class Seen:
     together: int = 1
     stitched: bool = False
     moments: tuple[Moments, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from vidapt.objectives.distill import Teacher
 from vidapt.parts import FAMILIES, Family, configure, find, kinds
+from vidapt.recipe import Prune
 
 UNDER_1, ABOVE_0, ABOVE_1 = math.nextafter(1, 0), math.nextafter(0, 1), math.nextafter(1, 2)
 DUAL = {"look_alikes": "excluded"}
@@ -233,6 +234,15 @@ def test_no_bounded_field_of_a_part_is_without_its_row() -> None:
         if any(isinstance(bound, BOUNDS) for bound in field.metadata)
     }
     assert bounded <= {(family, name) for family, rows in TABLE.items() for name in rows}
+
+
+@pytest.mark.parametrize(
+    ("field", "row"),
+    [("keep", Row(None, (0, ABOVE_1), (0.01, 1))), ("threshold", Row(None, (-ABOVE_0, 1), (0, UNDER_1)))],
+)
+def test_what_is_left_out_takes_what_its_docs_allow_and_no_more(field: str, row: Row) -> None:
+    check(field, row, lambda **fields: Prune(**fields))
+    assert Prune.model_fields[field].default == row.default
 
 
 @pytest.mark.parametrize(

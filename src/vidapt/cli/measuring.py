@@ -105,7 +105,9 @@ def evaluate(
     ] = None,
     sweep: Annotated[
         str | None,
-        typer.Option(help="Ask at several values instead: frames=4,8,16, resolution=64,128, lora-scale=0,1."),
+        typer.Option(
+            help="Ask at several values instead: frames=4,8, resolution=64,128, keep=0.25,1, lora-scale=0,1."
+        ),
     ] = None,
     general: Annotated[
         Path | None, typer.Option(help="With a sweep: labels of what should not be forgotten.")

@@ -52,6 +52,8 @@ class Part(nn.Module):
         norm: Literal["layer", "rms"] = "layer"
         depths: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
+    local = True  # each token stands for the part of the clip in which it lies
+
     def __init__(self, cfg: Config, *, width_in: int | tuple[int, ...], width_out: int) -> None:
         super().__init__()
         width_in = one_tower("merge_mlp", width_in)

@@ -44,6 +44,8 @@ class Part(nn.Module):
         depth: int = Field(default=2, ge=1)
         frames_at_once: int = Field(default=1, ge=1)
 
+    local = True  # each token stands for the part of the clip in which it lies
+
     def __init__(self, cfg: Config, *, width_in: int | tuple[int, ...], width_out: int) -> None:
         super().__init__()
         if isinstance(width_in, int) or len(width_in) != 2:

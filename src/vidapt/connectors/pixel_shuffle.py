@@ -54,6 +54,8 @@ class Part(nn.Module):
         hidden: Literal["out", "joined"] = "out"
         bias: bool = True
 
+    local = True  # each token stands for the part of the clip in which it lies
+
     def __init__(self, cfg: Config, *, width_in: int | tuple[int, ...], width_out: int) -> None:
         super().__init__()
         self.cfg = cfg

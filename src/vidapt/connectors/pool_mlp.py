@@ -62,6 +62,8 @@ class Part(nn.Module):
                 raise ValueError(f"`shape` needs positive sides, got {self.shape}")
             return self
 
+    local = True  # each token stands for the part of the clip in which it lies
+
     def __init__(self, cfg: Config, *, width_in: int | tuple[int, ...], width_out: int) -> None:
         super().__init__()
         width_in = one_tower("pool_mlp", width_in)

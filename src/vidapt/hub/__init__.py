@@ -5,8 +5,11 @@ their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 """
 
 from vidapt.hub._adapter import base_of, open_adapter
+from vidapt.hub._adapters_out import BASE, export_adapters
 from vidapt.hub._describe import FamilyRow, describe_families
 from vidapt.hub._export import export_hf, export_merged
+from vidapt.hub._few_bits import Bits8, Rounding
+from vidapt.hub._gguf import export_gguf
 from vidapt.hub._open import (
     base_named_by,
     describe_checkpoint,
@@ -23,15 +26,20 @@ from vidapt.hub._tokenizer import is_mark, read_tokenizer
 from vidapt.hub._translate import translate, translate_back
 
 __all__ = [
+    "BASE",
+    "Bits8",
     "FamilyRow",
     "Lack",
     "LanguagePart",
     "LoadReport",
     "PublishedPart",
+    "Rounding",
     "base_named_by",
     "base_of",
     "describe_checkpoint",
     "describe_families",
+    "export_adapters",
+    "export_gguf",
     "export_hf",
     "export_merged",
     "families",

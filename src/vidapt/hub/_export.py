@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from vidapt.errors import CheckpointError
 from vidapt.files import write_folder, write_json
 from vidapt.hub._authors import is_authors, tower_described
 from vidapt.hub._chat import JINJA
+from vidapt.hub._few_bits import Bits8, Rounding, rounded
+from vidapt.hub._files import FLOATS
 from vidapt.hub._open import CONFIG, families
 from vidapt.hub._tokenizer import PIECES
 from vidapt.models.adapters import merged_model
 from vidapt.models.folder import save_model, untied
+from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM
 from vidapt.version import VERSION
 
@@ -27,7 +31,13 @@ _READ = {"frames", "times", "positions", "prompt", "resolution", "scenes"}
 """What a folder's weights were adapted to read; whoever serves them has to give them the same."""
 
 
-def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
+def export_hf(
+    folder: Path,
+    model: VideoLM,
+    tokenizer: Any,
+    dtype: torch.dtype | None = None,
+    bits: Bits8 | None = None,
+) -> Rounding | None:
     """Write a model in the hub's layout of the family it was opened from, adapters merged.
 
     Where transformers has a class for the family, it opens the folder and gives the same logits. A family
@@ -38,12 +48,56 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
         model: Opened from a published checkpoint, or adapted from one.
         tokenizer: Saved beside it.
         dtype: Store weights in this format; None keeps theirs.
+        bits: Round the language model's matrices to this; see `_few_bits`.
+
+    Returns:
+        What rounding changed, if anything was rounded.
 
     Raises:
-        CheckpointError: If the folder exists, the model has no published layout, or a layer of it computes
-            something else once its adapters are merged.
+        CheckpointError: If the folder exists, the model has no published layout, a layer of it computes
+            something else once its adapters are merged, or there is nothing that could be rounded.
+        ConfigError: If `bits` needs what is not installed.
     """
-    _refuse_existing(folder)
+    refuse_existing(folder)
+    family, origin = published_as(model)
+    config = origin.read(CONFIG)
+    theirs = is_authors(config) or (hasattr(family, "is_authors") and family.is_authors(config))
+    if theirs and bits is not None:
+        raise CheckpointError(
+            "export", "no server reads the authors' own layout in few bits", "begin with the hub's conversion"
+        )
+    state = family.apart(model) if hasattr(family, "apart") and bits is None else None
+    rename = family.to_authors if theirs else family.to_hub
+    whole = merged_model(model, tokenizer) if state is None else model
+    tensors = rename(untied(whole) if state is None else state)
+    few = None if bits is None else rounded(whole, tokenizer, tensors, bits)
+    stored = _stored_as(tensors, dtype)
+    if few is not None:  # scales stay as exact as they are
+        kept = {name for name, tensor in few.tensors.items() if tensor is tensors.get(name)}
+        stored = {name: stored[name] if name in kept else tensor for name, tensor in few.tensors.items()}
+    with write_folder(folder) as temporary:
+        save_torch_state_dict(stored, temporary, max_shard_size=_SHARD)
+        if PIECES not in origin.files:
+            tokenizer.save_pretrained(temporary)
+        # What was published says how the model is used, down to the place where its chat template stands.
+        (temporary / JINJA).unlink(missing_ok=True)
+        for name, content in origin.files.items():
+            (temporary / name).write_bytes(content)
+        if is_authors(config):
+            _describe_tower(temporary, config, model)
+        if few is not None:
+            write_json(temporary / CONFIG, {**config, "quantization_config": few.config})
+        told = {} if few is None else {"rounding": {"weights": bits, **asdict(few.told)}}
+        write_json(temporary / READING, {**reading_of(model, family), **told})
+    return None if few is None else few.told
+
+
+def published_as(model: VideoLM) -> tuple[Any, Origin]:
+    """The family in whose layout a model is exported, and the checkpoint that it was opened from.
+
+    Raises:
+        CheckpointError: If it has none.
+    """
     origin = model.origin
     if origin is None:
         raise CheckpointError(
@@ -57,25 +111,10 @@ def export_hf(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype |
             f"with {', '.join(sorted(origin.files)) or 'no file'}",
             "copy the model's folder again, or write it with `--to merged`",
         )
-    state = family.apart(model) if hasattr(family, "apart") else None
-    config = origin.read(CONFIG)
-    theirs = is_authors(config) or (hasattr(family, "is_authors") and family.is_authors(config))
-    rename = family.to_authors if theirs else family.to_hub
-    tensors = rename(untied(merged_model(model, tokenizer)) if state is None else state)
-    with write_folder(folder) as temporary:
-        save_torch_state_dict(_stored_as(tensors, dtype), temporary, max_shard_size=_SHARD)
-        if PIECES not in origin.files:
-            tokenizer.save_pretrained(temporary)
-        # What was published says how the model is used, down to the place where its chat template stands.
-        (temporary / JINJA).unlink(missing_ok=True)
-        for name, content in origin.files.items():
-            (temporary / name).write_bytes(content)
-        if is_authors(config):
-            _describe_tower(temporary, config, model)
-        write_json(temporary / READING, _reading(model, family))
+    return family, origin
 
 
-def _reading(model: VideoLM, family: Any) -> dict[str, Any]:
+def reading_of(model: VideoLM, family: Any) -> dict[str, Any]:
     """How clips become what the model reads, and who else makes the same of them."""
     read = model.blueprint.model_dump(mode="json", include=_READ)
     told = {"compat": family.agrees(model.blueprint)} if hasattr(family, "agrees") else {}
@@ -99,17 +138,22 @@ def export_merged(
     Raises:
         CheckpointError: If the folder exists, or a layer computes something else once adapters are merged.
     """
-    _refuse_existing(folder)
+    refuse_existing(folder)
     save_model(folder, merged_model(model, tokenizer), tokenizer, card, dtype)
 
 
 def _stored_as(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
     return {
-        name: (t.to(dtype) if dtype is not None and t.is_floating_point() else t).detach().cpu().contiguous()
+        name: (t.to(dtype) if dtype is not None and t.dtype in FLOATS else t).detach().cpu().contiguous()
         for name, t in tensors.items()
     }
 
 
-def _refuse_existing(folder: Path) -> None:
+def refuse_existing(folder: Path) -> None:
+    """See that nothing is written over.
+
+    Raises:
+        CheckpointError: If the folder exists.
+    """
     if folder.exists():
         raise CheckpointError(folder, "exists", "name a new folder")

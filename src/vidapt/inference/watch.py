@@ -15,8 +15,7 @@ from torch import Tensor
 from vidapt.errors import BrokenClip
 from vidapt.inference.apart import apart
 from vidapt.inference.changed import CHANGES
-from vidapt.models.clip_rows import stacked, visual_tokens
-from vidapt.models.layout import layout_of
+from vidapt.models.clip_rows import stacked
 from vidapt.models.packed import Reading, reading_length, spell
 from vidapt.models.reach import REMEDY, late, most_frames, reach_of, sequence
 from vidapt.models.video_lm import VideoLM
@@ -185,7 +184,7 @@ class Watcher:
             views = self.model.cut(torch.from_numpy(frames.pixels), together, frames.moments)
         except ValueError as error:
             return BrokenClip(clip.path, str(error))
-        reading = spell(self.model.layout(views.plan, together), 0, self.tokenizer, frames.moments)
+        reading = spell(self.model.layouts(views)[0], 0, self.tokenizer, frames.moments)
         length = sequence(self.model.positions, (0,), (reading,), beside)
         if reason := reach_of(self.model).excess(*length, packed=False):
             return BrokenClip(clip.path, f"with the text about it, it would be {reason}; {REMEDY}")
@@ -267,8 +266,8 @@ class Watcher:
             replace(views, tensors=tuple(tensor.to(device) for tensor in views.tensors))
         )
         read, times = self.model.read(seen), tuple(map(float, frames.times_s))
-        tokens, moments = visual_tokens(read)[0], frames.moments
-        return seen, read, SeenClip(clip, tokens, layout_of(read), times, moments, frames.notes)
+        ((tokens, layout),) = self.model.rows_of_read(read, seen)
+        return seen, read, SeenClip(clip, tokens, layout, times, frames.moments, frames.notes)
 
     @torch.inference_mode()
     def _look(self, clips: Sequence[tuple[Clip, Frames, Views]]) -> list[SeenClip]:
@@ -296,9 +295,8 @@ class Watcher:
             plans.setdefault((one.plan, one.together), []).append(index)
         found: dict[int, tuple[Tensor, Layout]] = {}
         for members in plans.values():
-            read = self.model.read(stacked([each[index] for index in members]))
-            layout = layout_of(read)
-            found |= {i: (tokens, layout) for i, tokens in zip(members, visual_tokens(read), strict=True)}
+            rows = self.model.read_rows(stacked([each[index] for index in members]))
+            found |= zip(members, rows, strict=True)
         return [found[index] for index in range(len(cuts))]
 
 

@@ -3,8 +3,8 @@
 Importing this imports no torch; `vidapt.loading.compose` does.
 """
 
+from vidapt.loading._exported import export_gguf_model, export_model, export_side_by_side
 from vidapt.loading._opened import (
-    export_model,
     number_format,
     open_model,
     outline_model,
@@ -18,7 +18,9 @@ __all__ = [
     "DUAL",
     "RUN",
     "compares",
+    "export_gguf_model",
     "export_model",
+    "export_side_by_side",
     "locate",
     "locate_dual",
     "number_format",

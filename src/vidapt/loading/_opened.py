@@ -155,39 +155,3 @@ def usable_device(name: str) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ConfigError("device", f"{name!r} cannot be used: {reason}", "use cpu") from error
     return device
-
-
-def export_model(
-    name: str | Path, out: Path, *, to: str, dtype: str, lora_scale: float | None = None
-) -> None:
-    """Write a model for other tools; see `hub.export_hf` and `hub.export_merged`.
-
-    Args:
-        name: See `locate`.
-        out: A new folder.
-        to: `hf` or `merged`.
-        dtype: Name of torch's number format.
-        lora_scale: What of its adapters goes into the weights; None is all.
-
-    Raises:
-        CheckpointError: If the model cannot be opened or has no such layout, a merged layer computes
-            something else, or the folder exists.
-        ConfigError: If there are no adapters to scale.
-    """
-    import torch
-
-    from vidapt.hub import export_hf, export_merged
-    from vidapt.models.adapters import bake_scale, refuse_no_adapters
-    from vidapt.models.folder import read_card
-
-    folder, stored_as = locate(name), getattr(torch, dtype)
-    model, tokenizer = open_model(name)
-    if lora_scale is not None:
-        refuse_no_adapters(model, name)
-        bake_scale(model, lora_scale)
-    if to == "hf":
-        export_hf(out, model, tokenizer, stored_as)
-    else:
-        scaled = {} if lora_scale is None else {"lora_scale": lora_scale}
-        card = {**read_card(folder), "merged_from": str(name), **scaled}
-        export_merged(out, model, tokenizer, card, stored_as)

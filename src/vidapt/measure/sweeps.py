@@ -2,7 +2,8 @@
 
 Adapters at a fraction of their strength: PLLaVA (Xu et al. 2024, arXiv 2404.16994) answers with a smaller
 alpha than it trained with. Between 0 and 1 this is WiSE-FT's line (Wortsman et al. 2022, arXiv 2109.01903),
-of which adapters are the difference. Fewer frames, or smaller pictures, say what a model needs of a clip.
+of which adapters are the difference. Fewer frames, smaller pictures, or tokens left out where nothing moves
+say what a model needs of a clip.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vidapt.measure.evaluate import evaluate, world_judge
 from vidapt.measure.evaluation import Evaluation
 from vidapt.measure.gains import PerQuestion, gained, per_question
 from vidapt.measure.sections import ends_of, percent_of, points
-from vidapt.measure.varied import KeptTokens, ScaledEngine, with_frames, with_side
+from vidapt.measure.varied import KeptTokens, ScaledEngine, with_frames, with_keep, with_side
 from vidapt.metrics.intervals import Interval, mean_interval
 from vidapt.models.adapters import refuse_no_adapters
 from vidapt.models.decoding import Decoding
@@ -76,7 +77,8 @@ SCALE = Axis(
 )
 FRAMES = Axis("frames", "frames of a clip", 1, 1024, True, "2,4,8,16")
 SIDE = Axis("resolution", "longest side of pictures, in pixels", 8, 8192, True, "64,128,256,448")
-AXES: Mapping[str, Axis] = {axis.name: axis for axis in (SCALE, FRAMES, SIDE)}
+KEEP = Axis("keep", "share of a clip's tokens that is read", 0.01, 1, False, "0.125,0.25,0.5,1")
+AXES: Mapping[str, Axis] = {axis.name: axis for axis in (SCALE, FRAMES, SIDE, KEEP)}
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def sweep(
 
     Args:
         model: See `inference.load.load`.
-        axis: What is varied: `SCALE` (of a model with adapters), `FRAMES` or `SIDE`.
+        axis: What is varied: `SCALE` (of a model with adapters), `FRAMES`, `SIDE` or `KEEP`.
         data: Questions of the domain.
         out: Folder.
         values: Of the axis.
@@ -243,6 +245,7 @@ def _settings(engine: Engine, axis: Axis, values: Sequence[float]) -> Iterator[t
         SCALE.name: lambda value: ScaledEngine(engine, value, kept),
         FRAMES.name: lambda value: with_frames(engine, int(value)),
         SIDE.name: lambda value: with_side(engine, int(value)),
+        KEEP.name: lambda value: with_keep(engine, value),
     }
     for value in values:
         yield value, ways[axis.name](value)

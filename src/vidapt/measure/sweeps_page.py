@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vidapt.measure.curves import LARGE, Line, percent, plot
 from vidapt.measure.sections import Figure, PlainTable, Section, write_sections
-from vidapt.measure.sweeps import BEST, ENOUGH, FRAMES, SCALE, SIDE, Swept
+from vidapt.measure.sweeps import BEST, ENOUGH, FRAMES, KEEP, SCALE, SIDE, Swept
 
 HEAD = ["value", "set", "score", "95 % interval", "points gained", "tokens of a clip"]
 
@@ -16,6 +16,8 @@ _NOTES = {
     "number of them: what it would learn from another, this does not show.",
     SIDE.name: "Pictures are made smaller before the model cuts them, as if the files had been so small; "
     "none is made larger.",
+    KEEP.name: "What changes least from frame to frame is left out; a clip's first slice is always read. A "
+    "model that was trained on all tokens has to do without some; training with `prune` is another matter.",
 }
 NOTES = (
     "What was chosen on these questions looks better on them by luck, too: judge it on others.",

@@ -1,4 +1,4 @@
-"""Engines that are asked at several settings: adapters at a scale, so many frames, pictures of a size."""
+"""Engines that are asked at several settings: adapters at a scale, so many frames or tokens, sizes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vidapt.inference.watch import SeenClip
 from vidapt.models.adapters import at_scale
 from vidapt.models.decoding import Answer, Decoding
 from vidapt.nouns import Clip
+from vidapt.recipe import Prune
 from vidapt.recipe.reads import Reads
 
 KEPT_GB = 1.0
@@ -124,6 +125,16 @@ def with_frames(engine: Engine, count: int) -> VariedEngine:
         raise ConfigError("frames", f"{engine.name} cannot take {count}: {error}") from None
     engine.model.read_otherwise(Reads(frames=changed))
     return VariedEngine(engine, "frames", count)
+
+
+def with_keep(engine: Engine, share: float) -> VariedEngine:
+    """The same model, which reads such a share of a clip's visual tokens, or all of them.
+
+    Raises:
+        ConfigError: If its resolution or connector has none that could be left out.
+    """
+    engine.model.read_otherwise(Reads(prune=Prune(keep=share)))
+    return VariedEngine(engine, "keep", share)
 
 
 def with_side(engine: Engine, side: int) -> VariedEngine:

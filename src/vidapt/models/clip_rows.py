@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vidapt.nouns import Features, Seen, Stamp, Tokens
+from vidapt.nouns import Features, Seen, Stamp, Tokens, Views
 
 
 def visual_tokens(read: Sequence[Tokens | str | Stamp]) -> Tensor:
@@ -20,6 +20,11 @@ def visual_tokens(read: Sequence[Tokens | str | Stamp]) -> Tensor:
     pieces = [piece for piece in read if isinstance(piece, Tokens)]
     rows = [torch.cat((piece.x, *piece.deep), dim=2) if piece.deep else piece.x for piece in pieces]
     return torch.cat(rows, dim=1)
+
+
+def rows_of(clips: Seen | Views) -> int:
+    """How many clips are stacked."""
+    return len(clips.tensors[0] if isinstance(clips, Views) else clips.features[0].x)
 
 
 def split_views(features: Features, count: int) -> list[Features]:
@@ -34,6 +39,7 @@ def stacked(seen: Sequence[Seen]) -> Seen:
         seen[0],
         features=tuple(_joined(column) for column in columns),
         moments=tuple(itertools.chain.from_iterable(one.moments for one in seen)),
+        kept=tuple(itertools.chain.from_iterable(one.kept for one in seen)),
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from vidapt.errors import ConfigError
 from vidapt.models.attention import PrefixLayout
 from vidapt.models.text import Encoded
-from vidapt.nouns import Layout, Moments, Span, Stamp, Text, Timed
+from vidapt.nouns import Layout, Moments, Span, SparseGrid, Stamp, Text, Timed
 from vidapt.recipe.time_text import filled, is_timed
 
 
@@ -215,7 +215,7 @@ def _row(group: Group, positions: Any, first_sample: int) -> _Row:
     if any((encoded.prefix, encoded.early) != (prefix, early) for encoded in group.encoded):
         raise ValueError("samples of one group must have one prefix")
     ids, slots, spans = prefix_layout(prefix, group.clips)
-    place, after = positions.ids(spans)
+    place, after = numbered(positions, spans)
     row = _Row(ids, slots, len(ids), [], place, [], [], [])
     pieces = [place]
     answered = _answers_in_prefix(group)
@@ -257,6 +257,46 @@ def _answers_in_prefix(group: Group) -> list[int]:
 def reading_length(reading: Reading) -> int:
     """Number of positions that a clip takes, with the text between its tokens."""
     return sum(len(p.ids) if isinstance(p, Words) else p[0].cells + p[1] for p in reading)
+
+
+def numbered(positions: Any, spans: Sequence[Any], start: float = 0) -> tuple[Tensor, float]:
+    """Number the tokens of a sequence, in which a token that is read has the number of its cell.
+
+    Where cells are left out, those that are read keep what they would have among all, and so does the text
+    behind: that is where a model learned to expect them.
+
+    Args:
+        positions: A positions part.
+        spans: As it takes them; grids may be sparse.
+        start: Position of the first token.
+
+    Returns:
+        [axes, L] positions, and the position of the token that would come next.
+    """
+    if not any(isinstance(span, tuple) and isinstance(span[0], SparseGrid) for span in spans):
+        places, after = positions.ids(spans, start=start)
+        return places, after
+    whole: list[Any] = []
+    read: list[int] = []
+    first = 0
+    for span in spans:
+        if isinstance(span, int):
+            whole.append(span)
+            read += range(first, first + span)
+            first += span
+            continue
+        grid, extra = span[0], span[1]
+        if isinstance(grid, SparseGrid):
+            read += [first + cell for cell in grid.kept]
+            grid = grid.whole
+        else:
+            read += range(first, first + grid.cells)
+        whole.append((grid, *span[1:]))
+        first += grid.cells
+        read += range(first, first + extra)
+        first += extra
+    places, after = positions.ids(whole, start=start)
+    return places[:, read], after
 
 
 def prefix_layout(

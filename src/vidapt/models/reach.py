@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from vidapt.errors import BrokenClip, BudgetError
 from vidapt.models._language_check import window_of
-from vidapt.models.packed import Packed, Reading, prefix_layout, reading_length, spell
+from vidapt.models.packed import Packed, Reading, numbered, prefix_layout, reading_length, spell
 from vidapt.models.text import Encoded
 from vidapt.nouns import Clip, Moments, Sample
 from vidapt.video import Every, Keyframes, Policy, Times, choose, probe
@@ -82,7 +82,7 @@ def sequence(positions: Any, prefix: Sequence[Any], clips: Sequence[Reading], ow
         own: Tokens behind the prefix.
     """
     spans = prefix_layout(prefix, clips)[2]
-    _, after = positions.ids(spans)
+    _, after = numbered(positions, spans)
     _, end = positions.ids([own], start=after)
     return own + sum(one if isinstance(one, int) else one[0].cells + one[1] for one in spans), float(end)
 

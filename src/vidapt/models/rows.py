@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vidapt.models.cascade import Cascade, Shared
 from vidapt.models.delta_net import layers_with_state
-from vidapt.models.packed import Group, prefix_layout
+from vidapt.models.packed import Group, numbered, prefix_layout
 from vidapt.models.reach import reach_of
 from vidapt.models.row_cache import (
     regroup_rows,
@@ -190,7 +190,7 @@ class _Prefix:
     @classmethod
     def of(cls, model: VideoLM, group: Group) -> _Prefix:
         ids, slots, spans = prefix_layout(group.encoded[0].prefix, group.clips)
-        places, after = model.positions.ids(spans)
+        places, after = numbered(model.positions, spans)
         return cls(ids, slots, places, after)
 
     @property

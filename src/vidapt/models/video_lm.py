@@ -20,7 +20,8 @@ from vidapt.models._language import extend, language_model
 from vidapt.models.depths import inject, passed, split, spread_out
 from vidapt.models.lora import AdaptedPart, add_adapters, add_tower_adapters
 from vidapt.models.origin import Origin
-from vidapt.models.packed import Packed, Reading, prefix_layout, spell
+from vidapt.models.packed import Packed, Reading, numbered, prefix_layout, spell
+from vidapt.models.pruning import with_pruning
 from vidapt.models.visual_side import VisualSide
 from vidapt.nouns import Layout, Moments, Stamp
 from vidapt.recipe import Blueprint, LoRA, Reads
@@ -112,6 +113,8 @@ class VideoLM(VisualSide):
             "prompt": reads.prompt,
         }
         blueprint = self.blueprint.model_copy(update={k: v for k, v in changes.items() if v is not None})
+        if reads.prune is not None:
+            blueprint = with_pruning(blueprint, reads.prune)
         positions = parts.build("positions", blueprint.positions)
         if positions.axes != self.positions.axes:
             raise ConfigError(
@@ -120,7 +123,7 @@ class VideoLM(VisualSide):
                 f"use some like {self.blueprint.positions}",
             )
         self.blueprint, self.positions = blueprint, positions
-        if reads.resolution is not None or scenes is not None:
+        if reads.resolution is not None or scenes is not None or reads.prune is not None:
             self.cut_otherwise(self.language.get_input_embeddings().embedding_dim)
         else:
             self.check_reading()
@@ -243,11 +246,11 @@ class VideoLM(VisualSide):
                 "ids", f"{len(pieces)} stretches, {places} clips", f"{len(clips)} negative ids are needed"
             )
         views = [self.cut(clip, len(clips)) for clip in clips]
-        readings = self._readings([self.layout(one.plan, len(clips)) for one in views], tokenizer, moments)
+        readings = self._readings([self.layouts(one)[0] for one in views], tokenizer, moments)
         row, slots, spans = prefix_layout(pieces, readings)
         placed = [replace(one, tensors=tuple(t.to(self.device) for t in one.tensors)) for one in views]
         words, marks = torch.tensor([row], device=self.device), torch.tensor([slots], device=self.device)
-        numbers = self.positions.ids(spans)[0].to(self.device)
+        numbers = numbered(self.positions, spans)[0].to(self.device)
         states = self.language.base_model(
             **self.entering(words, marks, self.visual([self.see_views(one) for one in placed])),
             attention_mask=torch.ones_like(words),

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from vidapt import parts
 from vidapt.errors import ConfigError
-from vidapt.models.clip_rows import split_rows, split_views, visual_tokens
-from vidapt.models.layout import arranged, marked, stitched
-from vidapt.nouns import Features, Layout, Moments, Plan, Seen, Stamp, Tokens, Views
+from vidapt.models._visual_check import check_levels, made_connector
+from vidapt.models.clip_rows import rows_of, split_rows, split_views, visual_tokens
+from vidapt.models.layout import arranged, layout_of, marked, stitched
+from vidapt.models.pruning import check_pruning, kept_of, kept_of_still, prune_of, sparse
+from vidapt.nouns import Features, Kept, Layout, Moments, Plan, Seen, Stamp, Tokens, Views
 from vidapt.recipe import Blueprint, Scene, TimeText
 
 _LAYOUTS = 4096
@@ -48,9 +49,9 @@ class VisualSide(nn.Module):
         Raises:
             ConfigError: If parts cannot be used, or do not go together.
         """
-        self.connector = _connector(self.blueprint, self.towers, width)
+        self.connector = made_connector(self.blueprint, self.towers, width)
         self._make_resolutions(width)
-        _check_levels(self.towers, self.depths)
+        check_levels(self.towers, self.depths)
         self.check_reading()
 
     def _make_resolutions(self, width: int) -> None:
@@ -88,8 +89,10 @@ class VisualSide(nn.Module):
             ConfigError: If some do not.
         """
         self._layouts: dict[tuple[Plan, int], Layout] = {}
+        self._stills: dict[tuple[Plan, int], Kept | None] = {}
         for part in self._resolutions:
             self._check_reading(part)
+        check_pruning(self.resolution, self._scenes, self.connector)
 
     def share_newline(self) -> None:
         """Make one of the newlines of all scenes."""
@@ -154,7 +157,17 @@ class VisualSide(nn.Module):
         ) from failures[-1]
 
     def layout(self, plan: Plan, together: int = 1) -> Layout:
-        """What will be read of a clip that is cut by a plan."""
+        """What will be read of a clip that is cut by a plan.
+
+        Where the resolution leaves tokens out, as many are left out here as will be, or none if that depends
+        on pixels. Which they are always depends on pixels, and `layouts` tells it.
+        """
+        whole = self._whole_layout(plan, together)
+        kept = self._still(plan, together)
+        return whole if kept is None else sparse(whole, kept)
+
+    def _whole_layout(self, plan: Plan, together: int) -> Layout:
+        """What would be read if nothing were left out."""
         known = self._layouts.get((plan, together))
         if known is None:
             resolution, text = self.resolution_for(plan.frames, together), self._text(plan.frames, together)
@@ -168,6 +181,23 @@ class VisualSide(nn.Module):
         grids = [self.towers[view.tower].grid(plan.frames, view.size) for view in plan.views]
         spans = [self.connector.plan(*call) for call in stitched(resolution, grids, plan)]
         return arranged(resolution, spans, plan, text, len(self.depths))
+
+    def _still(self, plan: Plan, together: int) -> Kept | None:
+        """Which visual tokens are read of a clip in which nothing moves; None where all are."""
+        key = plan, together
+        if key not in self._stills:
+            if len(self._stills) == _LAYOUTS:
+                self._stills.clear()
+            resolution = self.resolution_for(plan.frames, together)
+            self._stills[key] = kept_of_still(plan, resolution, self.towers, self.connector)
+        return self._stills[key]
+
+    def layouts(self, clips: Views | Seen) -> list[Layout]:
+        """What is read of each of N clips."""
+        if not clips.kept:
+            return [self.layout(clips.plan, clips.together)] * rows_of(clips)
+        whole = self._whole_layout(clips.plan, clips.together)
+        return [sparse(whole, kept) for kept in clips.kept]
 
     def cut(self, pixels: Tensor, together: int = 1, moments: Moments | None = None) -> Views:
         """Views of one decoded clip.
@@ -185,7 +215,9 @@ class VisualSide(nn.Module):
         else:
             tensors = resolution.cut(pixels, plan)
         known = () if moments is None else (moments,)
-        return Views(tuple(tensor.unsqueeze(0) for tensor in tensors), plan, together, known)
+        kept = kept_of(tensors, plan, resolution, self.towers, self.connector)
+        views = tuple(tensor.unsqueeze(0) for tensor in tensors)
+        return Views(views, plan, together, known, () if kept is None else (kept,))
 
     def see_views(self, views: Views) -> Seen:
         """What the towers see of N clips; views of one size go through their tower together."""
@@ -197,7 +229,7 @@ class VisualSide(nn.Module):
             rows = self.see(torch.cat([views.tensors[index] for index in members]), tower)
             seen |= zip(members, split_views(rows, len(members)), strict=True)
         features = tuple(seen[index] for index in range(len(views.tensors)))
-        return Seen(features, views.plan, views.together, moments=views.moments)
+        return Seen(features, views.plan, views.together, moments=views.moments, kept=views.kept)
 
     def see_each(self, cuts: Sequence[Views]) -> list[Seen]:
         """What the towers see of clips that are cut by different plans, in order.
@@ -216,7 +248,7 @@ class VisualSide(nn.Module):
             views = [split_rows(features, rows) for features in self.see_views(all_of_them).features]
             for index, features in zip(members, zip(*views, strict=True), strict=True):
                 cut = cuts[index]
-                seen[index] = Seen(features, cut.plan, cut.together, moments=cut.moments)
+                seen[index] = Seen(features, cut.plan, cut.together, moments=cut.moments, kept=cut.kept)
         return [seen[index] for index in range(len(cuts))]
 
     def shrinks(self, plan: Plan, together: int = 1) -> bool:
@@ -232,7 +264,7 @@ class VisualSide(nn.Module):
         return replace(seen, features=features, stitched=True)
 
     def read(self, seen: Seen) -> list[Tokens | str | Stamp]:
-        """Visual tokens and text of N clips in reading order, as their layout promises."""
+        """All visual tokens and the text of N clips in reading order; `read_rows` tells which are read."""
         resolution = self.resolution_for(seen.plan.frames, seen.together)
         calls = [(one,) for one in seen.features]
         if not seen.stitched:
@@ -242,14 +274,32 @@ class VisualSide(nn.Module):
             resolution.arrange(tokens, seen.plan), self._text(seen.plan.frames, seen.together), seen.plan
         )
 
+    def read_rows(self, seen: Seen) -> list[tuple[Tensor, Layout]]:
+        """Visual tokens of each of N clips, [n, D] or [n, D * (1 + depths)], with how they are read."""
+        return self.rows_of_read(self.read(seen), seen)
+
+    def rows_of_read(self, read: Sequence[Tokens | str | Stamp], seen: Seen) -> list[tuple[Tensor, Layout]]:
+        """The same of what `read` gave."""
+        rows, whole = visual_tokens(read), layout_of(read)
+        kept = seen.kept or (self._still(seen.plan, seen.together),) * len(rows)
+        return [
+            (row, whole) if some is None else (row[list(some)], sparse(whole, some))
+            for row, some in zip(rows, kept, strict=True)
+        ]
+
     def look(self, views: Sequence[Tensor], plan: Plan, together: int = 1) -> list[Tokens | str | Stamp]:
         """What is read of N clips, from one [N, T, 3, h, w] per view of their plan."""
         return self.read(self.see_views(Views(tuple(views), plan, together)))
 
     def visual(self, seen: Sequence[Seen]) -> Tensor | None:
         """Visual tokens of clips in order, None when there are none: [V, D], or [V, D * (1 + depths)]."""
-        tokens = [visual_tokens(self.read(one)).flatten(0, 1) for one in seen]
+        tokens = [rows for one in seen for rows in self._rows(one)]
         return torch.cat(tokens) if tokens else None
+
+    def _rows(self, seen: Seen) -> list[Tensor]:
+        if prune_of(self.resolution_for(seen.plan.frames, seen.together), seen.plan.frames) is None:
+            return [visual_tokens(self.read(seen)).flatten(0, 1)]
+        return [row for row, _ in self.read_rows(seen)]
 
     def see(self, views: Tensor, tower: int = 0) -> Features:
         """Features one tower makes of N clips: [N, T, 3, H, W] in."""
@@ -268,27 +318,3 @@ class VisualSide(nn.Module):
 def _scene(frames: int, together: int) -> Scene:
     """What a clip is to its conversation."""
     return "video" if frames > 1 else "image" if together == 1 else "images"
-
-
-def _check_levels(towers: Any, depths: Sequence[int]) -> None:
-    """See that the connector adds behind as many language layers as the tower gives levels."""
-    levels = [level for tower in towers for level in getattr(tower, "levels", ())]
-    if len(levels) != len(depths):
-        raise ConfigError(
-            "blueprint.connector.depths",
-            f"names {len(depths)} language layers, the tower gives {len(levels)} inner levels: {levels}",
-            "name one language layer for each of the tower's `levels`",
-        )
-
-
-def _connector(blueprint: Blueprint, towers: Any, width_out: int) -> Any:
-    widths: tuple[int, ...] = tuple(tower.width for tower in towers)
-    width_in = widths[0] if len(widths) == 1 else widths
-    try:
-        return parts.build("connectors", blueprint.connector, width_in=width_in, width_out=width_out)
-    except ValidationError:
-        raise
-    except ValueError as error:  # of a connector that does not fit its towers
-        raise ConfigError(
-            "blueprint.connector", str(error), "give it the towers that it reads, or use another connector"
-        ) from error

@@ -18,6 +18,7 @@ from vidapt.recipe.learning import (
     Trained,
 )
 from vidapt.recipe.mixing import Mix, Sizes
+from vidapt.recipe.prune import Prune
 from vidapt.recipe.read import load_recipe, missing_files
 from vidapt.recipe.reads import Reads
 from vidapt.recipe.recipe import Recipe, fingerprint
@@ -42,6 +43,7 @@ __all__ = [
     "Optimizer",
     "Pairing",
     "Prompt",
+    "Prune",
     "Rates",
     "Reads",
     "Recipe",

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import model_validator
 
 from vidapt.recipe.blueprint import Prompt, Spec
+from vidapt.recipe.prune import Prune
 from vidapt.recipe.time_text import Scene, Times
 from vidapt.strict import Strict
 from vidapt.video.choose import Policy
@@ -27,6 +28,7 @@ class Reads(Strict):
         resolution: How frames are cut.
         scenes: Other resolutions for stills and footage; scenes that are not named stay as they are.
         prompt: Conversation to text, where a stage before spoke otherwise.
+        prune: Which visual tokens of footage are left out, by whatever resolution cuts it.
     """
 
     frames: Policy | None = None
@@ -35,6 +37,7 @@ class Reads(Strict):
     resolution: Spec | None = None
     scenes: dict[Scene, Spec] | None = None
     prompt: Prompt | None = None
+    prune: Prune | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Reads:

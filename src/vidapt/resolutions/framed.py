@@ -18,9 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidapt.nouns import Features, Grid, Plan, Tokens
-from vidapt.parts import PartConfig
 from vidapt.resolutions import pad, whole
 from vidapt.resolutions._one_by_one import OneByOne
+from vidapt.resolutions._prune import PrunedConfig
 from vidapt.resolutions._resize import Filter
 
 
@@ -36,7 +36,7 @@ class Part(OneByOne, nn.Module):
         newline: [D]; absent under `newline: none`.
     """
 
-    class Config(PartConfig):
+    class Config(PrunedConfig):
         """Fit, pooling and newlines.
 
         Attributes:

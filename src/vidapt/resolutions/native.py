@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from vidapt.nouns import Plan, View
-from vidapt.parts import PartConfig
 from vidapt.resolutions._checked import Checked
+from vidapt.resolutions._prune import PrunedConfig
 from vidapt.resolutions._resize import pillow, resize
 
 
@@ -28,7 +28,7 @@ class Part(Checked):
         width: Of the language model; nothing is learned here.
     """
 
-    class Config(PartConfig):
+    class Config(PrunedConfig):
         """Blocks, limits and kernel.
 
         Attributes:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vidapt.nouns import Plan, View
-from vidapt.parts import PartConfig
 from vidapt.resolutions._checked import Checked
+from vidapt.resolutions._prune import PrunedConfig
 from vidapt.resolutions._resize import NARROW, Filter, resize
 
 
@@ -24,7 +24,7 @@ class Part(Checked):
         width: Of the language model; nothing is learned here.
     """
 
-    class Config(PartConfig):
+    class Config(PrunedConfig):
         """Colour and filter.
 
         Attributes:

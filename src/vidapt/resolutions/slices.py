@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from vidapt.nouns import Grid, Plan, Tokens, View
-from vidapt.parts import PartConfig
 from vidapt.resolutions._one_by_one import OneByOne
+from vidapt.resolutions._prune import PrunedConfig
 from vidapt.resolutions._resize import check_frames, check_plan, pillow
 
 Marks = tuple[str, str]
@@ -42,7 +42,7 @@ class Part(OneByOne):
         width: Of the language model; nothing is learned here.
     """
 
-    class Config(PartConfig):
+    class Config(PrunedConfig):
         """How many cells, of what size, and the marks around them.
 
         Attributes:

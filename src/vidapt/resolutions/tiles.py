@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from vidapt.nouns import Grid, Plan, Tokens, View
-from vidapt.parts import PartConfig
 from vidapt.resolutions._checked import Checked
+from vidapt.resolutions._prune import PrunedConfig
 from vidapt.resolutions._resize import pillow, resize
 from vidapt.resolutions._tile_grid import Size, grids, nearest_shape, whole_tiles, with_long_side
 
@@ -38,7 +38,7 @@ class Part(Checked):
         width: Of the language model; nothing is learned here.
     """
 
-    class Config(PartConfig):
+    class Config(PrunedConfig):
         """How many tiles, the filter, and what is written around them.
 
         Attributes:

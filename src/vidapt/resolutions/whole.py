@@ -13,8 +13,8 @@ from pydantic import model_validator
 from torch import Tensor
 
 from vidapt.nouns import Plan, View
-from vidapt.parts import PartConfig
 from vidapt.resolutions._checked import Checked
+from vidapt.resolutions._prune import PrunedConfig
 from vidapt.resolutions._resize import NARROW, Filter, resize
 
 _LONGEST = 640
@@ -30,7 +30,7 @@ class Part(Checked):
         width: Of the language model; nothing is learned here.
     """
 
-    class Config(PartConfig):
+    class Config(PrunedConfig):
         """How frames are made to fit.
 
         Attributes:

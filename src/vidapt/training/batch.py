@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidapt.models.clip_rows import each_tensor
+from vidapt.models.clip_rows import each_tensor, rows_of
 from vidapt.models.packed import Group, Packed, Reading, pack, spell
 from vidapt.models.reach import refuse_packed
 from vidapt.models.text import Encoded, encode
@@ -122,9 +122,11 @@ class StageBatch:
         kept = self._footage.keeps == "features"
         shapes: Sequence[Seen | Views] = self._once if kept else self._cut
         layouts = [
-            (self._model.layout(one.plan, one.together), when)
+            (layout, when)
             for one in shapes
-            for when in one.moments or (None,) * _rows(one)
+            for layout, when in zip(
+                self._model.layouts(one), one.moments or (None,) * rows_of(one), strict=True
+            )
         ]
         groups: list[Group] = []
         first = 0
@@ -146,11 +148,6 @@ def pinned(cut: Views, device: torch.device) -> Views:
     if device.type != "cuda":
         return cut
     return replace(cut, tensors=tuple(tensor.pin_memory() for tensor in cut.tensors))
-
-
-def _rows(clips: Seen | Views) -> int:
-    """How many clips are stacked."""
-    return len(clips.tensors[0] if isinstance(clips, Views) else clips.features[0].x)
 
 
 def shown(clip: ClipSamples, visit: Visit, model: VideoLM, tokenizer: Any) -> _Shown:
@@ -176,6 +173,7 @@ def _repeated(seen: Sequence[Seen], order: Sequence[int]) -> list[Seen]:
                 stacked,
                 features=features,
                 moments=tuple(stacked.moments[i] for i in order if stacked.moments),
+                kept=tuple(stacked.kept[i] for i in order if stacked.kept),
             )
         ]
     return [seen[i] for i in order]

@@ -71,7 +71,12 @@ def see_frozen(model: Eyes, views: Views) -> Seen:
     """
     count = len(views.tensors[0])
     alone = [
-        replace(views, tensors=tuple(t[i : i + 1] for t in views.tensors), moments=views.moments[i : i + 1])
+        replace(
+            views,
+            tensors=tuple(t[i : i + 1] for t in views.tensors),
+            moments=views.moments[i : i + 1],
+            kept=views.kept[i : i + 1],
+        )
         for i in range(count)
     ]
     return joined([model.see_views(clip) for clip in alone])

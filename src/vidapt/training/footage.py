@@ -15,7 +15,7 @@ import torch
 from vidapt.digests import digest
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.models.fingerprint import weights_fingerprint
-from vidapt.nouns import Clip, Frames, Moments, Plan, Seen, Views
+from vidapt.nouns import Clip, Frames, Kept, Moments, Plan, Seen, Views
 from vidapt.parts import outside
 from vidapt.recipe import Cache
 from vidapt.training.ahead import Ahead, Decoded, Item
@@ -40,6 +40,9 @@ FIRST = Times(times=(0.0,))
 
 _NOTED = frozenset({"notes", "frames", "size", "moments"})
 """What is noted beside what is kept of a clip."""
+
+_KEPT = "kept"
+"""Name of the tensor that says which visual tokens of a clip are read, where some are not."""
 
 _Cut = tuple[Item, Views, list[str]]
 """A clip, its views, and what decoding had to say."""
@@ -283,6 +286,8 @@ class Footage:
             tensors = named_rows(item[0], seen.features, self._dtype)
         else:
             tensors = {f"{index}.views": tensor[0] for index, tensor in enumerate(views.tensors)}
+        if views.kept:
+            tensors[_KEPT] = torch.tensor(views.kept[0], dtype=torch.int32)
         note = {"notes": notes, "frames": views.plan.frames, "size": views.plan.size}
         when = [[one.seconds, one.length] for one in views.moments]
         self.store.put(self.key(item), tensors, {**note, "moments": when})
@@ -322,7 +327,9 @@ class Footage:
             return cut
         columns = zip(*(one.tensors for one in cut), strict=True)
         moments = tuple(itertools.chain.from_iterable(one.moments for one in cut))
-        return [replace(cut[0], tensors=tuple(torch.cat(column) for column in columns), moments=moments)]
+        kept = tuple(itertools.chain.from_iterable(one.kept for one in cut))
+        tensors = tuple(torch.cat(column) for column in columns)
+        return [replace(cut[0], tensors=tensors, moments=moments, kept=kept)]
 
     def _views(self, item: Item) -> Views:
         if self.store is not None:
@@ -340,7 +347,7 @@ class Footage:
         tensors, note = store.get(key), store.note(key)
         plan = self._plan(note, item[1])
         views = tuple(tensors[f"{index}.views"][None] for index in range(len(plan.views)))
-        return Views(views, plan, item[1], _moments(note))
+        return Views(views, plan, item[1], _moments(note), _kept([tensors]))
 
     def _sound(self, item: Item, get: Callable[[TensorStore], T]) -> T:
         """What the store has of a clip; if that is damaged, it is computed and put again.
@@ -387,9 +394,15 @@ class Footage:
                 items[group[0]][1],
                 self._shrinks and self.model.shrinks(plans[group[0]], items[group[0]][1]),
                 tuple(itertools.chain.from_iterable(_moments(notes[i]) for i in group)),
+                _kept([rows[i] for i in group]),
             )
             for group in members
         ]
+
+
+def _kept(rows: Sequence[Mapping[str, torch.Tensor]]) -> tuple[Kept, ...]:
+    """Which visual tokens of clips are read, by what is stored of them; empty where all are."""
+    return tuple(tuple(row[_KEPT].tolist()) for row in rows if _KEPT in row)
 
 
 def _moments(note: Mapping[str, Any]) -> tuple[Moments, ...]:

@@ -22,10 +22,8 @@ from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.metrics.accuracy import answer_of
 from vidapt.metrics.question_types import QuestionTypes, question_types
-from vidapt.models.clip_rows import visual_tokens
 from vidapt.models.decoding import Decoding
 from vidapt.models.folder import CARD
-from vidapt.models.layout import layout_of
 from vidapt.models.reach import refuse_longer
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip, Moments, Sample, Seen
@@ -240,10 +238,10 @@ class Questions:
 def _seen_clips(model: VideoLM, looked: Iterator[Seen], clips: Sequence[Clip]) -> Iterator[SeenClip]:
     names = iter(clips)
     for seen in looked:
-        read = model.read(seen)
-        rows = visual_tokens(read)
-        for tokens, moments in zip(rows, seen.moments or (Moments((), 0.0),) * len(rows), strict=True):
-            yield SeenClip(next(names), tokens, layout_of(read), moments.seconds, moments, ())
+        rows = model.read_rows(seen)
+        known = seen.moments or (Moments((), 0.0),) * len(rows)
+        for (tokens, layout), moments in zip(rows, known, strict=True):
+            yield SeenClip(next(names), tokens, layout, moments.seconds, moments, ())
 
 
 def _held(

@@ -30,6 +30,8 @@ from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.models.decoding import Decoding
+from vidapt.models.pruning import prune_of
+from vidapt.models.reach import most_frames
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Clip
 from vidapt.video import Meter
@@ -131,7 +133,8 @@ def refuse_more_than_embeddings(model: VideoLM) -> None:
     """Refuse models of which a server would not be told all that enters the language model.
 
     Raises:
-        ConfigError: If something enters deeper down, or positions have several axes or are not whole.
+        ConfigError: If something enters deeper down, or positions have several axes, are not whole, or some
+            are left out.
     """
     remedy = "use the built-in engine, or export the model and serve that"
     if model.depths:
@@ -142,6 +145,9 @@ def refuse_more_than_embeddings(model: VideoLM) -> None:
         raise ConfigError("--engine", "positions have rows and columns, which a server is not sent", remedy)
     if model.positions.ids([2])[1] != 2:
         raise ConfigError("--engine", "positions are scaled, which a server does by its own rule", remedy)
+    frames = most_frames(model.blueprint.frames)
+    if prune_of(model.resolution_for(frames, 1), frames) is not None:
+        raise ConfigError("--engine", "positions are left out, which a server is not told", remedy)
 
 
 class Continued(Served):

@@ -1,0 +1,227 @@
+"""What leaving out still tokens costs in right answers and false claims, beside other ways to as few tokens.
+
+    python benchmarks/studies/pruning.py run [--seeds 0,1,2] [--only shown]
+    python benchmarks/studies/pruning.py table
+
+Two parts. `shown`: what pruned footage still shows. The shipped model reads slots, not cells; so it is shown
+clips in which a cell that would be left out keeps the pixels it was last read with, and answers as well as
+what is left allows. `read`: tokens are truly left out, by a model that is made here (the shipped tower and
+language model, a new connector) and reads cells of each frame. In both, models are asked with all of it, with
+what changes most, and with as much by other ways: cells drawn at random, fewer frames, coarser pictures; then
+they learn on with each, and are asked again. What is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from _pruning_shown import drawn_changes, footage_of
+from _pruning_tables import write_tables
+
+from vidapt.files import write_json
+from vidapt.formats import open_samples
+from vidapt.inference.engine import Engine
+from vidapt.inference.load import load
+from vidapt.measure.evaluate import evaluate, world_judge
+from vidapt.measure.verdicts import BLIND, MODEL
+from vidapt.models import pruning
+from vidapt.models.decoding import Decoding
+from vidapt.models.video_lm import VideoLM
+from vidapt.nouns import Sample
+from vidapt.progress import silent
+from vidapt.recipe import Recipe
+from vidapt.recipe.reads import Reads
+from vidapt.training.run import train
+from vidapt.worlds.billiards import simulate
+
+ROOT = Path(__file__).parents[2]
+START = "billiards-home"
+LEARNED, ASKED = (800, 911), (100, 912)
+"""Clips and seed of the two pools."""
+SHARES = (0.5, 0.25, 0.125, 0.0625)
+ARMS: Mapping[str, Mapping[str, Any]] = {
+    "all": {},
+    "keep_0.75": {"keep": 0.75},
+    **{f"keep_{share}": {"keep": share} for share in SHARES},
+    **{f"random_{share}": {"keep": share, "random": True} for share in SHARES},
+    **{f"frames_{share}": {"frames": share} for share in SHARES},
+    **{f"coarse_{share}": {"coarse": share} for share in SHARES},
+}
+"""What is read instead of all; each control has as much, or somewhat more."""
+
+LEAST = "_0.0625"
+"""Shares below the first of 8 frames."""
+LEARNING = ("all", "keep_0.25", "random_0.25", "frames_0.25")
+"""Arms that learn on."""
+READ_FRAMES, STRIDES = 8, {None: 3, 0.5: 4, 0.25: 6, 0.125: 9}
+"""Of the model that reads cells: 3 x 6 of them a frame; coarser ones come to the shares or somewhat more."""
+READ_TYPES = (
+    *("count", "exists", "shirt", "first_hit", "pocket_colour", "number_pocketed", "break", "which_pocket"),
+    "trajectory",
+)
+BASE_STEPS, MORE_STEPS = 700, {"shown": 60, "read": 60}
+
+
+def run(runs: Path, pool: Path, seeds: list[int], parts: list[str]) -> None:
+    """Train and measure what is not there yet."""
+    for name, (clips, seed) in (("home", LEARNED), ("home-test", ASKED)):
+        simulate(pool / name, clips=clips, venue="home", seed=seed, workers=1)
+    for part in parts:
+        start = START if part == "shown" else str(_trained(_base(pool), runs))
+        for name in ARMS:
+            if part == "shown" or not name.endswith(LEAST):
+                _once(runs, f"{part}-asked-{name}", 0, start, name, pool)
+        for seed in seeds:
+            for name in LEARNING:
+                if not _result(runs, f"{part}-trained-{name}", seed).exists():
+                    # What is shown is part of no cache's name, so that each arm has a folder of its own.
+                    with _shown(part, ARMS[name]):
+                        model = _trained(_more(pool, part, start, name, seed), runs / f"{part}-{name}")
+                    _once(runs, f"{part}-trained-{name}", seed, model, name, pool)
+
+
+def _result(runs: Path, arm: str, seed: int) -> Path:
+    return runs / "measured" / f"{arm}-{seed}.json"
+
+
+def _once(runs: Path, arm: str, seed: int, model: str | Path, name: str, pool: Path) -> None:
+    if not _result(runs, arm, seed).exists():
+        part = arm.partition("-")[0]
+        asked = list(open_samples(pool / "home-test" / "labels.jsonl"))
+        if part == "read":
+            asked = [one for one in asked if one.facts["type"] in READ_TYPES]
+        out = runs / "asking" / f"{arm}-{seed}"
+        found = _measured(model, part, ARMS[name], asked, out, blind=name == "all")
+        write_json(_result(runs, arm, seed), found)
+        print(f"{arm}-{seed}", flush=True)
+
+
+def _trained(recipe: Recipe, runs: Path) -> Path:
+    return train(recipe, runs, silent, resume=True, workers=0, track=())
+
+
+def _base(pool: Path) -> Recipe:
+    """A model that reads all cells of every frame."""
+    blueprint = {
+        "towers": [{"weights": START}],
+        "connector": {"kind": "pool_mlp", "extra_per_clip": 4},
+        "language": {"weights": START},
+        **_reads({}),
+    }
+    batching = {"clips": 10, "questions": 10, "share": {"trajectory": 0.4}}
+    stage = {**_stage(pool, BASE_STEPS, 3e-3, batching), "name": "words"}
+    return Recipe.model_validate({"name": "base", "seed": 0, "blueprint": blueprint, "stages": [stage]})
+
+
+def _more(pool: Path, part: str, start: str, name: str, seed: int) -> Recipe:
+    """The same model learns on with what an arm reads or is shown."""
+    stage = {**_stage(pool, MORE_STEPS[part], 1e-3, {"clips": 6, "questions": 10}), "name": "more"}
+    stage["data"][0]["limit"] = 3200
+    if part == "shown":
+        stage["data"] = [{"path": stage["data"][0]["path"], "limit": 6000}]
+    reads = {} if part == "shown" else {"reads": _reads(ARMS[name])}
+    told = {"name": f"more-{seed}", "seed": seed, "start": start, "stages": [stage], **reads}
+    return Recipe.model_validate(told)
+
+
+def _stage(pool: Path, steps: int, rate: float, batching: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "data": [{"path": str(pool / "home" / "labels.jsonl"), "types": list(READ_TYPES)}],
+        "objective": {"kind": "next_token"},
+        "train": {"towers": "frozen", "connector": "full", "language": "full"},
+        "batching": batching,
+        "cache": {"keep": "features", "dtype": "float16"},
+        "optimizer": {"rates": {"connector": rate, "language": rate}, "weight_decay": 0.01, "warmup": 0.05},
+        "steps": steps,
+        "save_every": 2000,
+    }
+
+
+def _reads(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolution and frames of the model that reads cells."""
+    how: dict[str, Any] = {"kind": "framed", "fit": "squash", "filter": "area", "pool": "bilinear"}
+    how |= {"order": "pool_first", "stride": STRIDES[arm.get("coarse")]}
+    if "keep" in arm:
+        how["prune"] = {"keep": arm["keep"]}
+    count = max(1, round(READ_FRAMES * arm.get("frames", 1)))
+    return {"resolution": how, "frames": {"policy": "uniform", "count": count, "at": "midpoints"}}
+
+
+@contextmanager
+def _shown(part: str, arm: Mapping[str, Any]) -> Iterator[None]:
+    """What models see of clips meanwhile: changed footage, or changes of cells by chance."""
+    changes, cut = pruning.cell_changes, VideoLM.cut
+    if arm.get("random"):
+        pruning.cell_changes = drawn_changes
+    if part == "shown" and arm:
+        change = footage_of(arm, drawn_changes if arm.get("random") else changes)
+        VideoLM.cut = _cut_after(change, cut)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        pruning.cell_changes, VideoLM.cut = changes, cut  # type: ignore[method-assign]
+
+
+def _cut_after(change: Callable[[Any], Any], cut: Callable[..., Any]) -> Any:
+    def after(self: VideoLM, pixels: Any, *rest: Any, **named: Any) -> Any:
+        return cut(self, change(pixels), *rest, **named)
+
+    return after
+
+
+def _measured(
+    model: str | Path, part: str, arm: Mapping[str, Any], asked: list[Sample], out: Path, *, blind: bool
+) -> dict[str, Any]:
+    engine: Engine = load(model)
+    if part == "read":
+        engine.model.read_otherwise(Reads.model_validate(_reads(arm)))
+    began = time.process_time()
+    with _shown(part, arm) if arm else nullcontext():
+        found = evaluate(
+            engine,
+            asked,
+            out=out,
+            decoding=Decoding(max_new_tokens=96),
+            controls=("blind",) if blind else (),
+            judge=world_judge(Path(asked[0].media[0].path).parents[1]),
+            workers=0,
+            overwrite=True,
+        )
+    took = time.process_time() - began
+    arms = (MODEL, BLIND) if blind else (MODEL,)
+    rows = [
+        [v.sample, v.clip.id, v.type, {a: int(bool(v.right(a))) for a in arms}, v.predictions[MODEL]]
+        for v in found.verdicts
+        if not v.free
+    ]
+    texts = [{"clip": v.clip.id, **asdict(v.claims[MODEL])} for v in found.verdicts if v.free]
+    counts = {"tokens": engine.clip_tokens, "cpu_seconds": round(took / found.clips, 4)}
+    return {**counts, "sets": {"home": rows}, "texts": texts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study-pruning")
+    parser.add_argument("--pool", type=Path, default=ROOT / "pool" / "study-pruning")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--only", choices=("shown", "read"))
+    given = parser.parse_args()
+    if given.what == "table":
+        write_tables(given.runs, list(ARMS))
+    else:
+        parts = [given.only] if given.only else ["shown", "read"]
+        run(given.runs, given.pool, [int(seed) for seed in given.seeds.split(",")], parts)
+
+
+if __name__ == "__main__":
+    main()
