@@ -18,13 +18,13 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from vidapt.captioning.engines.builtin import Builtin
-from vidapt.captioning.engines.embeds import refuse_more_than_embeddings
 from vidapt.captioning.store.work import caption_store
 from vidapt.cli import app
 from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.models.decoding import Decoding
+from vidapt.models.embeddings_only import refuse_more_than_embeddings
 
 MADE = ["seconds", "created", "stamp", "mean_logprob", "logprobs", "key", "settings", "model_hash", "cost"]
 PROMPTS = ["describe the video.", "what happens?"]
@@ -89,9 +89,10 @@ class Continuing:
 
 
 @pytest.fixture(scope="module")
-def continuing(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:
-    folder = tmp_path_factory.mktemp("language")
-    engine.model.language.save_pretrained(folder)
+def continuing(model: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:
+    folder = tmp_path_factory.mktemp("language") / "exported"
+    done = CliRunner().invoke(app, ["export", str(model), "--to", "language", "--out", str(folder)])
+    assert done.exit_code == 0, done.output
     with serving(Continuing(folder, engine.tokenizer), path="/v1/completions") as fake:
         yield fake
 
@@ -189,7 +190,7 @@ def test_engines_that_cannot_be_are_refused(
 
 
 def test_models_of_which_more_than_embeddings_enters_are_refused(engine: Engine) -> None:
-    refuse_more_than_embeddings(engine.model)
+    refuse_more_than_embeddings(engine.model, "--engine")
 
     class Positions:
         axes = 3
@@ -202,7 +203,7 @@ def test_models_of_which_more_than_embeddings_enters_are_refused(engine: Engine)
 
     for other, match in ((Deep, "deeper layers"), (Rows, "rows and columns")):
         with pytest.raises(ConfigError, match=match):
-            refuse_more_than_embeddings(other)  # type: ignore[arg-type]
+            refuse_more_than_embeddings(other, "--engine")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), ValueError("a shape\nof no kind")])

@@ -25,6 +25,7 @@ class ExportTo(StrEnum):
     merged = "merged"
     adapters = "adapters"
     gguf = "gguf"
+    language = "language"
 
 
 class FewBits(StrEnum):
@@ -62,7 +63,8 @@ def export(
         ExportTo,
         typer.Option(
             help="hf: the layout it was published in; merged: vidapt's, without adapters; adapters: one base "
-            "and the adapters of each run; gguf: for llama.cpp."
+            "and the adapters of each run; gguf: for llama.cpp; language: the language model alone, for a "
+            "server of `caption --engine`."
         ),
     ] = ExportTo.hf,
     dtype: Annotated[NumberFormat, typer.Option(help="Number format of the weights.")] = NumberFormat.float32,

@@ -7,7 +7,7 @@ their model (`blueprint`), and holds the key tables (`rules`, `to_hub`).
 from vidapt.hub._adapter import base_of, open_adapter
 from vidapt.hub._adapters_out import BASE, export_adapters
 from vidapt.hub._describe import FamilyRow, describe_families
-from vidapt.hub._export import export_hf, export_merged
+from vidapt.hub._export import export_hf, export_language, export_merged
 from vidapt.hub._few_bits import Bits8, Rounding
 from vidapt.hub._gguf import export_gguf
 from vidapt.hub._open import (
@@ -41,6 +41,7 @@ __all__ = [
     "export_adapters",
     "export_gguf",
     "export_hf",
+    "export_language",
     "export_merged",
     "families",
     "family_of",

@@ -20,6 +20,8 @@ from vidapt.hub._files import FLOATS
 from vidapt.hub._open import CONFIG, families
 from vidapt.hub._tokenizer import PIECES
 from vidapt.models.adapters import merged_model
+from vidapt.models.delta_net import layers_with_state
+from vidapt.models.embeddings_only import refuse_more_than_embeddings
 from vidapt.models.folder import save_model, untied
 from vidapt.models.origin import Origin
 from vidapt.models.video_lm import VideoLM
@@ -29,6 +31,30 @@ _SHARD = "5GB"
 READING = "vidapt_reading.json"
 _READ = {"frames", "times", "positions", "prompt", "resolution", "scenes"}
 """What a folder's weights were adapted to read; whoever serves them has to give them the same."""
+
+
+def export_language(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
+    """Write the language model alone, adapters merged, for a server that reads embeddings.
+
+    Args:
+        folder: Must not exist.
+        model: Of whose language model nothing but embeddings is read.
+        tokenizer: Saved beside it.
+        dtype: Store weights in this format; None keeps theirs.
+
+    Raises:
+        ConfigError: If more than embeddings enters it.
+        CheckpointError: If the folder exists, its layers keep a state, or one of them computes something else
+            once its adapters are merged.
+    """
+    refuse_existing(folder)
+    refuse_more_than_embeddings(model, "--to language")
+    if layers_with_state(model.language):
+        raise CheckpointError("--to language", "its layers keep a state", "export it whole, with --to hf")
+    language = merged_model(model, tokenizer).language
+    with write_folder(folder) as temporary:
+        language.to(dtype or language.dtype).save_pretrained(temporary, max_shard_size=_SHARD)
+        tokenizer.save_pretrained(temporary)
 
 
 def export_hf(

@@ -31,7 +31,7 @@ def export_model(
     Args:
         name: See `locate`.
         out: A new folder.
-        to: `hf` or `merged`.
+        to: `hf`, `merged` or `language`.
         dtype: Name of torch's number format.
         lora_scale: What of its adapters goes into the weights; None is all.
         bits: Round the language model's matrices to this; with `hf`.
@@ -48,7 +48,7 @@ def export_model(
         raise ConfigError("--weights", f"{bits} goes with --to hf", "write that layout, or leave it out")
     import torch
 
-    from vidapt.hub import export_hf, export_merged
+    from vidapt.hub import export_hf, export_language, export_merged
     from vidapt.models.adapters import bake_scale, refuse_no_adapters
     from vidapt.models.folder import read_card
 
@@ -57,6 +57,9 @@ def export_model(
     if lora_scale is not None:
         refuse_no_adapters(model, name)
         bake_scale(model, lora_scale)
+    if to == "language":
+        export_language(out, model, tokenizer, stored_as)
+        return None
     if to == "hf":
         return export_hf(out, model, tokenizer, stored_as, bits)
     scaled = {} if lora_scale is None else {"lora_scale": lora_scale}

@@ -26,13 +26,11 @@ from vidapt.chat.remote import Remote
 from vidapt.chat.served import Served
 from vidapt.chat.settings import Endpoint
 from vidapt.digests import digest
-from vidapt.errors import BrokenClip, ConfigError, VidaptError
+from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.models.decoding import Decoding
-from vidapt.models.pruning import prune_of
-from vidapt.models.reach import most_frames
-from vidapt.models.video_lm import VideoLM
+from vidapt.models.embeddings_only import refuse_more_than_embeddings
 from vidapt.nouns import Clip
 from vidapt.video import Meter
 from vidapt.video.choose import Policy
@@ -52,7 +50,7 @@ class EmbedsServer:
     """
 
     def __init__(self, engine: Engine, remote: Remote, replies: Path) -> None:
-        refuse_more_than_embeddings(engine.model)
+        refuse_more_than_embeddings(engine.model, "--engine")
         self.engine, self._remote = engine, remote
         self.name, self.card = engine.name, engine.card
         self._speaker = Continued(remote.endpoint, engine)
@@ -127,27 +125,6 @@ class EmbedsServer:
             max_tokens=decoding.max_new_tokens,
             seed=decoding.seed,
         )
-
-
-def refuse_more_than_embeddings(model: VideoLM) -> None:
-    """Refuse models of which a server would not be told all that enters the language model.
-
-    Raises:
-        ConfigError: If something enters deeper down, or positions have several axes, are not whole, or some
-            are left out.
-    """
-    remedy = "use the built-in engine, or export the model and serve that"
-    if model.depths:
-        raise ConfigError(
-            "--engine", "the clip also enters deeper layers, which a server is not sent", remedy
-        )
-    if model.positions.axes > 1:
-        raise ConfigError("--engine", "positions have rows and columns, which a server is not sent", remedy)
-    if model.positions.ids([2])[1] != 2:
-        raise ConfigError("--engine", "positions are scaled, which a server does by its own rule", remedy)
-    frames = most_frames(model.blueprint.frames)
-    if prune_of(model.resolution_for(frames, 1), frames) is not None:
-        raise ConfigError("--engine", "positions are left out, which a server is not told", remedy)
 
 
 class Continued(Served):
