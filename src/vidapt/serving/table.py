@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
+from typing import Any
 
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.engine import Engine
@@ -77,6 +78,28 @@ class Job:
         return self.decoding.temperature, self.decoding.top_p
 
 
+@dataclass(eq=False)
+class Errand:
+    """Something else that is done with a model, between its batches.
+
+    Attributes:
+        work: Is given the model, in the model's thread.
+        until: Moment of the monotonic clock at which nobody waits for it any more.
+        answer: Comes to hold what `work` returns, or a `RefusedError`.
+        dropped: Nobody wants it any more; set by whoever asked.
+    """
+
+    work: Callable[[Engine], Any]
+    until: float
+    answer: Future[Any] = field(default_factory=Future)
+    dropped: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.dropped and time.monotonic() < self.until
+
+
 class Table:
     """A model at work.
 
@@ -90,14 +113,14 @@ class Table:
     def __init__(self, engine: Engine, name: str, terms: Terms, gauges: Gauges) -> None:
         self.engine, self.name = engine, name
         self._terms, self._gauges = terms, gauges
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Job | Errand] = deque()
         self._bell = Condition()
         self._closed = False
         self._thread = Thread(target=self._work, name=f"vidapt-serve-{name}", daemon=True)
         self._thread.start()
 
-    def ask(self, job: Job) -> None:
-        """Put a question in line.
+    def ask(self, job: Job | Errand) -> None:
+        """Put a question or an errand in line.
 
         Raises:
             RefusedError: If the line is full, or the model is not there any more.
@@ -125,16 +148,30 @@ class Table:
         self._thread.join(wait_s)
 
     def _work(self) -> None:
-        while jobs := self._gather():
-            wanted = [job for job in jobs if job.wanted and job.answer.set_running_or_notify_cancel()]
+        while found := self._gather():
+            if isinstance(found, Errand):
+                self._run(found)
+                continue
+            wanted = [job for job in found if job.wanted and job.answer.set_running_or_notify_cancel()]
             try:
                 self._write(self._see(wanted))
             except Exception as error:  # noqa: BLE001 - whatever it was, the next question may be answered
                 for job in wanted:
                     self._fail(job, error)
 
-    def _gather(self) -> list[Job]:
-        """Questions that can be answered together, the oldest among them; none once the table is closed."""
+    def _run(self, errand: Errand) -> None:
+        if not (errand.wanted and errand.answer.set_running_or_notify_cancel()):
+            return
+        try:
+            errand.answer.set_result(errand.work(self.engine))
+        except Exception as error:  # noqa: BLE001 - told to whoever asked; the next question may be answered
+            self._fail(errand, error)
+
+    def _gather(self) -> list[Job] | Errand:
+        """Questions that can be answered together, the oldest among them, or an errand that is as old.
+
+        None of either once the table is closed.
+        """
         with self._bell:
             while not self._waiting and not self._closed:
                 self._bell.wait()
@@ -146,7 +183,11 @@ class Table:
             if self._closed:
                 return []
             first = self._waiting[0]
-            chosen = [job for job in self._waiting if job.manner == first.manner][: self._terms.batch]
+            if isinstance(first, Errand):
+                self._waiting.popleft()
+                return first
+            jobs = [job for job in self._waiting if isinstance(job, Job)]
+            chosen = [job for job in jobs if job.manner == first.manner][: self._terms.batch]
             for job in chosen:
                 self._waiting.remove(job)
             return chosen
@@ -215,7 +256,7 @@ class Table:
         asked = [(seen, [job.turns]) for job, seen in ready]
         return [answers[0] for answers in self.engine.answer(asked, decoding, told, seeds)]
 
-    def _fail(self, job: Job, error: Exception) -> None:
+    def _fail(self, job: Job | Errand, error: Exception) -> None:
         if job.answer.done():
             return
         if not isinstance(error, VidaptError | RefusedError):

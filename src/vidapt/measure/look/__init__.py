@@ -9,7 +9,7 @@ from vidapt.measure.look.area import Area, area_of
 from vidapt.measure.look.draw import Panel, film, grid, overlay, stretched
 from vidapt.measure.look.noise import Localisation, Noise, entropy, localisation, noise
 from vidapt.measure.look.opened import open_seeing
-from vidapt.measure.look.see import ALL, Looked, Wanted, look_at
+from vidapt.measure.look.see import ALL, Looked, Wanted, look_at, look_at_frames
 from vidapt.measure.look.write import check_ending, write_film
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "localisation",
     "look",
     "look_at",
+    "look_at_frames",
     "noise",
     "overlay",
     "stretched",
