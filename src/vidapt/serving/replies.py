@@ -1,4 +1,4 @@
-"""A question on its way from what was sent to the words of the answer, whoever asks: the interface or the page."""
+"""A question on its way to the words of its answer, whoever asks: clients of the interface, or the page."""
 
 from __future__ import annotations
 
