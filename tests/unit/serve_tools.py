@@ -22,7 +22,7 @@ from vidapt.serving.door import Door
 from vidapt.serving.fetch import Fetcher
 from vidapt.serving.gauges import Gauges
 from vidapt.serving.keys import Key, Keys, digest_of
-from vidapt.serving.serve import Wanted, make_server, open_house
+from vidapt.serving.serve import Wanted, make_server, open_house, open_page
 from vidapt.serving.terms import Terms
 from vidapt.video import write_mp4
 
@@ -62,12 +62,16 @@ def up(
     gauges, log = Gauges(), []
     terms = terms or Terms(workers=1)
     fetcher: Fetcher | None = more.pop("fetcher", None)
-    wanted = Wanted(models, more.pop("keys", KEYS), terms)
+    wanted = Wanted(
+        models, more.pop("keys", KEYS), terms, page=more.pop("page", False), flags=more.pop("flags", None)
+    )
     with ExitStack() as held:
         house, _ = held.enter_context(open_house(wanted, gauges))
         if fetcher is not None:
             house.viewer._fetcher = fetcher
-        door = Door(make_app(house), terms, wanted.keys, gauges, log.append)
+        app = make_app(house)
+        page = held.enter_context(open_page(app, house, wanted, log.append))
+        door = Door(app, terms, wanted.keys, gauges, log.append, page)
         server = make_server(door, terms.drain_s)
         line = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
         port = line.getsockname()[1]

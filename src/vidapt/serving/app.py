@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from vidapt.errors import nearest
 from vidapt.models.generate import Decoding
-from vidapt.serving.door import GoneError, Visit
+from vidapt.serving.door import GoneError
 from vidapt.serving.gauges import Gauges
 from vidapt.serving.media import Viewer
 from vidapt.serving.refused import RefusedError, wrong
@@ -29,6 +29,7 @@ from vidapt.serving.talk import completion, events, most_tokens, read_talk
 from vidapt.serving.terms import MOST_LETTERS, MOST_MEDIA, Terms
 from vidapt.serving.uploads import Uploads, sent_file
 from vidapt.serving.vectors import Vectors, listed
+from vidapt.serving.visits import Visit
 from vidapt.version import VERSION
 
 _T = TypeVar("_T")

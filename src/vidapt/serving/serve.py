@@ -19,10 +19,12 @@ from vidapt.serving.terms import Terms
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from vidapt.serving.app import House
     from vidapt.serving.door import Door
     from vidapt.serving.gauges import Gauges
+    from vidapt.serving.visits import Gate
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _FAREWELL_S = 2
@@ -44,6 +46,8 @@ class Wanted:
         dtype: Number format of their weights.
         bits: Of their language models.
         open_to_all: Whether others than this machine may ask without a key.
+        page: Whether there is a page beside the interface, where what it is made of is installed.
+        flags: Folder in which the page keeps wrong answers; None where it keeps none.
     """
 
     models: Sequence[str]
@@ -55,6 +59,8 @@ class Wanted:
     dtype: str | None = None
     bits: Any = None
     open_to_all: bool = False
+    page: bool = True
+    flags: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,13 @@ class Up:
         url: Where clients find it; `base_url` of OpenAI's.
         models: What they may ask for.
         shared_bytes: Weights that several models hold together.
+        page: Where a browser finds the page; empty where there is none.
     """
 
     url: str
     models: tuple[str, ...]
     shared_bytes: int
+    page: str = ""
 
 
 def check_installed() -> None:
@@ -128,11 +136,35 @@ def serve(wanted: Wanted, ready: Callable[[Up], object], log: Callable[[str], No
         house, shared = held.enter_context(open_house(wanted, gauges))
         from vidapt.serving.app import make_app
 
-        door = Door(make_app(house), wanted.terms, wanted.keys, gauges, log or to_stderr)
+        app, log = make_app(house), log or to_stderr
+        page = held.enter_context(open_page(app, house, wanted, log))
+        door = Door(app, wanted.terms, wanted.keys, gauges, log, page)
         host, port = line.getsockname()[:2]
         server = make_server(door, wanted.terms.drain_s)
-        ready(Up(f"http://{_shown(host)}:{port}/v1", models, shared))
+        url = f"http://{_shown(host)}:{port}"
+        ready(Up(f"{url}/v1", models, shared, f"{url}/page/" if page is not None else ""))
         server.run(sockets=[line])
+
+
+@contextmanager
+def open_page(
+    app: FastAPI, house: House, wanted: Wanted, log: Callable[[str], None]
+) -> Iterator[Gate | None]:
+    """Put the page up beside the interface, if it is wanted and can be.
+
+    Yields:
+        Who may come to it; None where there is none.
+
+    Raises:
+        VidaptError: If wrong answers cannot be kept where they are to be.
+    """
+    from vidapt.serving.page.up import installed, page_up
+
+    if not wanted.page or not house.tables or not installed():
+        yield None
+        return
+    with page_up(app, house, wanted.keys, log, wanted.host, wanted.flags) as gate:
+        yield gate
 
 
 def make_server(door: Door, drain_s: float) -> uvicorn.Server:
@@ -152,7 +184,7 @@ def make_server(door: Door, drain_s: float) -> uvicorn.Server:
             door.draining, self.until = True, time.monotonic() + drain_s
 
         async def on_tick(self, counter: int) -> bool:
-            served = door.draining and (not door.inside or time.monotonic() > self.until)
+            served = door.draining and (not door.busy or time.monotonic() > self.until)
             return served or await super().on_tick(counter)
 
     config = uvicorn.Config(door, log_level="critical", access_log=False, server_header=False, ws="none")

@@ -12,11 +12,11 @@ from typing import Any
 
 from vidapt.json_fits import SchemaError, check_schema, read_json
 from vidapt.nouns import MEDIA, Turn
-from vidapt.serving.door import Visit
 from vidapt.serving.refused import RefusedError, wrong
 from vidapt.serving.shapes import AnyJson, Asked, Media, Message, SchemaJson, TextPart
 from vidapt.serving.table import Errand, Job, Said, Table
 from vidapt.serving.terms import MOST_LETTERS, MOST_MEDIA
+from vidapt.serving.visits import Visit
 
 _TOKENS = 256
 """Of an answer of which nobody says how long it may be."""
