@@ -22,7 +22,7 @@ from vidapt.serving.door import Door
 from vidapt.serving.fetch import Fetcher
 from vidapt.serving.gauges import Gauges
 from vidapt.serving.keys import Key, Keys, digest_of
-from vidapt.serving.serve import Wanted, make_server, open_house, open_page
+from vidapt.serving.serve import Wanted, make_server, open_flags, open_house, open_page
 from vidapt.serving.terms import Terms
 from vidapt.video import write_mp4
 
@@ -70,7 +70,7 @@ def up(
         if fetcher is not None:
             house.viewer._fetcher = fetcher
         app = make_app(house)
-        page = held.enter_context(open_page(app, house, wanted, log.append))
+        page = open_page(app, house, wanted, log.append, held.enter_context(open_flags(wanted)))
         door = Door(app, terms, wanted.keys, gauges, log.append, page)
         server = make_server(door, terms.drain_s)
         line = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))

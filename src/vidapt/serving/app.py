@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -62,6 +63,7 @@ class House:
         terms: What is granted.
         gauges: The server's numbers.
         since: When models were opened, in seconds since 1970.
+        folder: Goes with the server, with all that lies in it.
     """
 
     tables: Mapping[str, Table]
@@ -71,6 +73,7 @@ class House:
     terms: Terms
     gauges: Gauges
     since: float
+    folder: Path
 
 
 def make_app(house: House) -> FastAPI:

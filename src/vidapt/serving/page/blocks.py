@@ -110,11 +110,14 @@ class Page:
         return await self._begun(tab, model, other)
 
     async def _chosen(self, model: str, other: str, request: gr.Request) -> tuple[Any, ...]:
-        """Other models."""
-        return await self._begun(self._tab(request), model, other)
+        """Other models; Gradio may tell of one choice twice."""
+        tab = self._tab(request)
+        if [side.model for side in tab.sides] == _wanted(model, other):
+            return (gr.skip(),) * 5
+        return await self._begun(tab, model, other)
 
     async def _begun(self, tab: Tab, model: str, other: str) -> tuple[Any, ...]:
-        tab.begin([model, other] if other not in (_NOTHING, model) else [model])
+        tab.begin(_wanted(model, other))
         return await self._asking.seen(tab), _talks(tab), "", "", gr.update(visible=False)
 
     async def _asks(self, question: str, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
@@ -171,6 +174,10 @@ def _talks(tab: Tab) -> str:
     return shown.talks(tab.sides, writing=tab.busy)
 
 
+def _wanted(model: str, other: str) -> list[str]:
+    return [model] if other in (_NOTHING, model) else [model, other]
+
+
 def _answer(picked: str) -> str:
     """The name of an answer; what stands behind it tells one click from the next."""
     return picked.partition(" ")[0]
@@ -185,7 +192,7 @@ def _laid_out(asking: Asking, most_bytes: int, *, keyed: bool) -> _Parts:
     html = {"js_on_load": None, "apply_default_css": False}
     gr.HTML(_HEAD.format(hidden="" if keyed else " hidden"), **html)
     with gr.Row(elem_id="columns"):
-        with gr.Column(scale=5, min_width=320, elem_id="left"):
+        with gr.Column(elem_id="shows"):
             gr.HTML(_DROP.format(most=most_bytes), **html)
             clip = gr.Textbox(visible="hidden", elem_id="clip", max_length=100)
             with gr.Row():
@@ -199,10 +206,7 @@ def _laid_out(asking: Asking, most_bytes: int, *, keyed: bool) -> _Parts:
                     visible=len(models) > 1,
                     min_width=140,
                 )
-            seen = gr.HTML(elem_id="seen", **html)
-            look = gr.Button("Where does it look?", size="sm")
-            looked = gr.HTML(elem_id="looked", **html)
-        with gr.Column(scale=6, min_width=320, elem_id="right-side"):
+        with gr.Column(elem_id="asks"):
             talks = gr.HTML(shown.talks([], writing=False), elem_id="talks", **html)
             question = gr.Textbox(
                 label="Question",
@@ -217,6 +221,10 @@ def _laid_out(asking: Asking, most_bytes: int, *, keyed: bool) -> _Parts:
                 caption = gr.Button("Describe the clip", min_width=120)
             note = gr.HTML(elem_id="note", **html)
             flag = _flagging(html)
+        with gr.Column(elem_id="sees"):
+            seen = gr.HTML(elem_id="seen", **html)
+            look = gr.Button("Where does it look?", size="sm", elem_id="look")
+            looked = gr.HTML(elem_id="looked", **html)
     return _Parts(
         clip=clip,
         model=model,

@@ -21,7 +21,12 @@ from vidapt.serving.page.tabs import Tabs
 from vidapt.serving.refused import RefusedError, wrong
 from vidapt.serving.visits import Visit
 
-_TYPES = {"svg": "image/svg+xml", "css": "text/css", "js": "text/javascript", "html": "text/html; charset=utf-8"}
+_TYPES = {
+    "svg": "image/svg+xml",
+    "css": "text/css",
+    "js": "text/javascript",
+    "html": "text/html; charset=utf-8",
+}
 _SCRIPT = re.compile(rb"<script(?=[\s>])")
 _ELSEWHERE = re.compile(rb'<link rel="manifest"[^>]*>|<meta\s+(?:property|name)="(?:og|twitter):[^>]*>')
 _OURS = (

@@ -6,9 +6,8 @@ import asyncio
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -33,16 +32,15 @@ def installed() -> bool:
     return importlib.util.find_spec("gradio") is not None
 
 
-@contextmanager
-def page_up(
+def put_up(
     app: FastAPI,
     house: House,
     keys: Keys,
     log: Callable[[str], None],
     host: str = "",
-    flags: Path | None = None,
-) -> Iterator[Gate]:
-    """Put the page up in an application, as long as the context lasts.
+    flags: Flags | None = None,
+) -> Gate:
+    """Put the page up in an application.
 
     Args:
         app: Gets the page's paths.
@@ -50,41 +48,33 @@ def page_up(
         keys: Who may come; nobody who cannot say one, where there are any.
         log: Takes a line of JSON for everything that a model does.
         host: A name under which a server that wants no keys may be asked.
-        flags: Folder of wrong answers; None keeps none.
+        flags: Where wrong answers are kept; None keeps none.
 
-    Yields:
+    Returns:
         What says who may come to the page; `Door` asks it.
-
-    Raises:
-        VidaptError: If the folder cannot be used.
     """
     # Before Gradio is imported, which else would tell its makers, and look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # And not in a folder that all users of this machine share.
+    os.environ["GRADIO_TEMP_DIR"] = str(house.folder)
     from vidapt.serving.page.asking import Asking
     from vidapt.serving.page.blocks import Page
     from vidapt.serving.page.rooms import Dressed, add_rooms
 
-    kept = Flags(flags) if flags is not None else None
-    try:
-        sessions, tabs = Sessions(), Tabs(lambda who, name: _drop(house, who, name))
-        add_rooms(app, house, keys, sessions, tabs)
-        page = Page(Asking(house, kept, log), tabs, house.uploads)
-        most = min(house.terms.clip.file_bytes, house.terms.body_bytes)
+    sessions, tabs = Sessions(), Tabs(lambda who, name: _drop(house, who, name))
+    add_rooms(app, house, keys, sessions, tabs)
+    page = Page(Asking(house, flags, log), tabs, house.uploads)
+    most = min(house.terms.clip.file_bytes, house.terms.body_bytes)
 
-        async def made() -> tuple[Any, Any]:
-            # Gradio makes locks, and event loops for them where none runs.
-            blocks = page.made(most, keyed=bool(keys))
-            return blocks, _application(blocks, house.terms.queue)
+    async def made() -> tuple[Any, ASGIApp]:
+        # Gradio makes locks, and event loops for them where none runs.
+        blocks = page.made(most, keyed=bool(keys))
+        return blocks, _application(blocks, house.terms.queue)
 
-        blocks, inner = asyncio.run(made())
-        queue = blocks._queue
-        app.mount(MOUNT, Dressed(_Started(inner, blocks)))
-        yield Gate(
-            keys, house.terms, sessions, host, lambda: bool(len(queue) + queue.get_active_worker_count())
-        )
-    finally:
-        if kept is not None:
-            kept.close()
+    blocks, inner = asyncio.run(made())
+    queue = blocks._queue
+    app.mount(MOUNT, Dressed(_Started(inner, blocks)))
+    return Gate(keys, house.terms, sessions, host, lambda: bool(len(queue) + queue.get_active_worker_count()))
 
 
 class _Started:
