@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import uvicorn
 from openai import OpenAI
 
 from vidapt.serving.app import House, make_app
@@ -41,6 +42,7 @@ class Up:
     log: list[str]
     client: OpenAI
     web: httpx2.Client = field(repr=False)
+    server: uvicorn.Server = field(repr=False)
 
     def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -84,7 +86,7 @@ def up(
         while not server.started and time.monotonic() < until:
             time.sleep(0.01)
         try:
-            yield Up(port, door, house, log, client, web)
+            yield Up(port, door, house, log, client, web, server)
         finally:
             server.should_exit = True
             thread.join(20)

@@ -210,7 +210,7 @@ def _laid_out(asking: Asking, most_bytes: int, *, keyed: bool) -> _Parts:
             talks = gr.HTML(shown.talks([], writing=False), elem_id="talks", **html)
             question = gr.Textbox(
                 label="Question",
-                placeholder="which ball hits the red ball?",
+                placeholder="what happens in it?",
                 elem_id="question",
                 max_length=MOST_LETTERS,
                 lines=1,

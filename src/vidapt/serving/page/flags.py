@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from vidapt.appended import Appended
-from vidapt.errors import VidaptError
+from vidapt.errors import FormatError, VidaptError
 from vidapt.files import check_folder, disk_errors, write_file
 from vidapt.formats.vidapt_jsonl import plain_row, refuse_unwritable
 from vidapt.nouns import MEDIA, Clip, Sample, Turn
@@ -89,6 +89,8 @@ class Flags:
         try:
             with self._lock:
                 self._add(flag, question, right)
+        except FormatError as error:
+            raise wrong(f"no label can say that: {error.found}") from None
         except VidaptError as error:
             raise RefusedError(507, "not_kept", f"it could not be kept: {error.found}") from None
 

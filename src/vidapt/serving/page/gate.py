@@ -53,19 +53,14 @@ _OF_PAGE = (
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 
-_Value = Letters | Annotated[int, Field(ge=-(2**53), le=2**53)] | float | bool | None
-
 
 class Event(Shape):
-    """What the page tells when something is done on it: words and numbers, never a file or an address.
-
-    Gradio would fetch what an address names.
-    """
+    """What the page tells when something is done on it: words, never a file, which Gradio would fetch."""
 
     session_hash: Annotated[str, Field(pattern=r"^[a-z0-9]{1,40}$")]
     fn_index: Annotated[int, Field(ge=0, le=1000)]
     trigger_id: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    data: Annotated[list[_Value], Field(max_length=16)]
+    data: Annotated[list[Letters | None], Field(max_length=16)]
 
 
 @dataclass(frozen=True)
@@ -88,13 +83,21 @@ class Gate:
         terms: What is granted.
         sessions: Who is at the page.
         host: A name under which a server that wants no keys may be asked.
+        events: How many words each event holds, by its number.
         busy: Whether answers are written.
     """
 
     def __init__(
-        self, keys: Keys, terms: Terms, sessions: Sessions, host: str, busy: Callable[[], bool]
+        self,
+        keys: Keys,
+        terms: Terms,
+        sessions: Sessions,
+        host: str,
+        events: Mapping[int, int],
+        busy: Callable[[], bool],
     ) -> None:
         self._keys, self._sessions, self._host, self._busy = keys, sessions, host, busy
+        self._events = events
         self._tabs: OrderedDict[str, str] = OrderedDict()
         self._rooms = {
             ROOT: _Room("GET", "/page"),
@@ -179,7 +182,7 @@ class Gate:
         )
 
     def _event(self, body: bytes, session: Session) -> bytes:
-        """What was done on the page, in words and numbers alone.
+        """What was done on the page, in words alone.
 
         Raises:
             RefusedError: If it is anything else, or another browser's tab.
@@ -188,13 +191,16 @@ class Gate:
             event = Event.model_validate_json(body)
         except ValidationError as error:
             raise wrong(f"that is nothing the page tells: {error.errors()[0]['msg'][:200]}") from None
+        if self._events.get(event.fn_index) != len(event.data):
+            raise wrong("that is nothing the page tells")
         owner = self._tabs.setdefault(event.session_hash, session.id)
         if owner != session.id:
             raise RefusedError(403, "other_session", "that is another browser's tab")
         self._tabs.move_to_end(event.session_hash)
         if len(self._tabs) > _MOST_TABS:
             self._tabs.popitem(last=False)
-        return event.model_dump_json().encode()
+        words = [one or "" for one in event.data]
+        return event.model_copy(update={"data": words}).model_dump_json().encode()
 
     def _hears(self, scope: Scope, session: Session) -> None:
         """See that nobody hears what another browser asked.
@@ -202,9 +208,14 @@ class Gate:
         Raises:
             RefusedError: If somebody wants to.
         """
-        names = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
-        if len(names) != 1 or self._tabs.get(names[0]) != session.id:
+        if self._tabs.get(tab_of(scope)) != session.id:
             raise RefusedError(404, "no_such_tab", "nothing was asked there")
+
+
+def tab_of(scope: Scope) -> str:
+    """The tab that hears a stream; empty where several or none are named."""
+    names = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
+    return names[0] if len(names) == 1 else ""
 
 
 def over_tls(headers: Mapping[str, str]) -> bool:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from vidapt.serving.app import House
 from vidapt.serving.keys import Keys
 from vidapt.serving.page.flags import Flags
-from vidapt.serving.page.gate import Gate
+from vidapt.serving.page.gate import STREAM, Gate, tab_of
 from vidapt.serving.page.sessions import Sessions
 from vidapt.serving.page.tabs import Tabs
 from vidapt.serving.refused import RefusedError
@@ -74,7 +74,12 @@ def put_up(
     blocks, inner = asyncio.run(made())
     queue = blocks._queue
     app.mount(MOUNT, Dressed(_Started(inner, blocks)))
-    return Gate(keys, house.terms, sessions, host, lambda: bool(len(queue) + queue.get_active_worker_count()))
+    events = {number: len(event.inputs) for number, event in blocks.fns.items()}
+
+    def busy() -> bool:
+        return len(queue) > 0 or queue.get_active_worker_count() > 0
+
+    return Gate(keys, house.terms, sessions, host, events, busy)
 
 
 class _Started:
@@ -87,7 +92,20 @@ class _Started:
         """Answer one request."""
         if not self._blocks.is_running:
             self._blocks.run_startup_events()
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if scope["path"] == STREAM:
+                self._forget(tab_of(scope))
+
+    def _forget(self, tab: str) -> None:
+        """Forget what a tab that hears no more waited for: else its next stream would wait for that, too."""
+        queue = self._blocks._queue
+        events = queue.event_ids_to_events
+        pending = queue.pending_event_ids_session.get(tab, set())
+        pending -= {one for one in pending if one not in events or not events[one].alive}
+        if not pending:
+            queue.pending_event_ids_session.pop(tab, None)
 
 
 def _application(blocks: Any, most: int) -> ASGIApp:
