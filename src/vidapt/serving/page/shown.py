@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from vidapt.measure.look import Looked, laid_over, sized
@@ -28,20 +29,21 @@ def plain(text: str) -> str:
 
 def frames_seen(model: str, frames: Frames) -> str:
     """Frames of a clip as a model sees them, with their times."""
-    count = len(frames)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_SHOWN)).round().astype(int))
+    chosen = _chosen(frames.times_s)
     shown = ((sized(frames.pixels[at]), float(frames.times_s[at])) for at in chosen)
-    more = f", {len(chosen)} of them shown" if len(chosen) < count else ""
-    told = f"{count} frame{'s' * (count != 1)}{more}"
+    count, moments = len(frames), len(np.unique(frames.times_s))
+    told = f"{count} frame{'s' * (count != 1)}"
+    if moments < count:  # a short clip, or a picture, which is seen again and again
+        told += f" of {moments} moment{'s' * (moments != 1)}"
+    if len(chosen) < moments:
+        told += f", {len(chosen)} of them shown"
     return _strip(f"What {model} sees", told, shown, frames.notes)
 
 
 def looked_at(looked: Looked) -> str:
     """A model's map, laid over its frames."""
     panel = looked.panel()
-    count = len(panel.frames)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_SHOWN)).round().astype(int))
-    shown = ((laid_over(panel, at), float(panel.times_s[at])) for at in chosen)
+    shown = ((laid_over(panel, at), float(panel.times_s[at])) for at in _chosen(panel.times_s))
     return _strip(f"Where {looked.model} looks", looked.shown, shown, [looked.noise.line()])
 
 
@@ -67,6 +69,14 @@ def quoted(side: Side, exchange: Exchange) -> str:
     """The answer that is flagged."""
     said = f"<blockquote>{plain(exchange.answer)}</blockquote>"
     return f'<h2>What is wrong?</h2><p class="soft">{plain(side.model)} said:</p>{said}'
+
+
+def _chosen(times_s: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Which frames are shown: one of each moment, and of many moments some."""
+    _, firsts = np.unique(times_s, return_index=True)
+    places = np.linspace(0, len(firsts) - 1, min(len(firsts), MOST_SHOWN)).round().astype(int)
+    chosen: NDArray[np.intp] = firsts[np.unique(places)]
+    return chosen
 
 
 def _column(index: int, side: Side, *, writing: bool) -> str:
