@@ -63,7 +63,7 @@ def at_page(browser: Any, served: Up, **more: Any) -> Iterator[Any]:
     context = browser.new_context(**({"viewport": {"width": 1300, "height": 850}} | more))
     page, errors, asked = context.new_page(), [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
+    page.on("console", lambda told: _heed(told, errors))
     page.on("request", lambda request: asked.append(request.url))
     url = f"http://127.0.0.1:{served.port}/"
     page.goto(f"{url}page/")
@@ -75,6 +75,12 @@ def at_page(browser: Any, served: Up, **more: Any) -> Iterator[Any]:
     assert len(asked) > 20
     assert all(one.startswith((url, "data:", f"blob:{url}")) for one in asked)
     context.close()
+
+
+def _heed(told: Any, errors: list[str]) -> None:
+    """What was refused is answered with a status, which browsers call an error."""
+    if told.type == "error" and "Failed to load resource" not in told.text:
+        errors.append(told.text)
 
 
 def test_a_clip_is_talked_about_with_two_models_and_a_wrong_answer_is_kept(
@@ -196,3 +202,17 @@ def test_what_a_model_says_makes_no_picture_no_script_and_no_request(
         assert page.title() == "vidapt: ask about a clip"
     assert not any("evil" in line for line in served.log)
     assert {json.loads(line)["status"] for line in served.log if "answer" in line} == {200}
+
+
+def test_what_is_refused_is_told_in_words(browser: Any, served: Up, film: Path) -> None:
+    expect = sync_api.expect
+    with at_page(browser, served) as page:
+        page.get_by_role("button", name="Describe the clip").click()
+        expect(page.locator("#note")).to_contain_text("drop a clip first")
+        page.context.clear_cookies()
+        page.get_by_role("button", name="Describe the clip").click()
+        expect(page.locator("#refused")).to_contain_text("open this page anew")
+        page.set_input_files("#file", film)
+        expect(page.locator("#sent")).to_contain_text("open this page anew")
+        page.reload()
+        expect(page.get_by_label("Your key for this server")).to_be_focused()

@@ -12,9 +12,11 @@ from typing import Any
 
 import httpx2
 import pytest
+import torch
 from serve_page_tools import DATA, JOIN, Visitor
 from serve_tools import KEY, OTHER, Up, eventually, film_in, up
 
+from vidapt.models.attention_maps import walk
 from vidapt.serving.keys import Keys
 from vidapt.serving.table import Errand
 from vidapt.serving.terms import Terms
@@ -218,7 +220,7 @@ def test_a_conversation_is_asked_in_the_line_of_all_questions(served: Up, ann: V
     seen, talks, *_ = ann.show(film, "home")
     assert 1 < seen.count("<img") <= 12
     assert "0.00 s" in seen
-    assert "Drop a clip" in talks
+    assert "Ask about the clip" in talks
     first = ann.do("Ask", "click", "how many balls are there?")[1]
     both = ann.do("Question", "submit", "and which ball moves?")[1]
     assert both.startswith(first.removesuffix("</div></section></div>"))
@@ -276,16 +278,23 @@ def test_who_leaves_is_dropped_from_the_line(served: Up, ann: Visitor, film: byt
     assert again.count("asked") == 2
 
 
-def test_a_map_that_fails_is_told_and_the_model_answers_on(
+def test_a_model_that_has_no_map_or_fails_says_so_and_answers_on(
     served: Up, ann: Visitor, film: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> Any:
         raise RuntimeError("a secret of the model")
 
+    def none(*_: Any) -> Any:
+        walk(object(), torch.zeros(1))
+
     ann.show(film)
     looked, _ = ann.do("Where does it look?", "click")
     assert looked.count("<img") > 0
     assert "noise: entropy" in looked
+    monkeypatch.setattr("vidapt.serving.page.asking.look_at_frames", none)
+    looked, _ = ann.do("Where does it look?", "click")
+    assert "home shows no place it looks at" in looked
+    assert "cannot be shown" in looked
     monkeypatch.setattr("vidapt.serving.page.asking.look_at_frames", fail)
     looked, _ = ann.do("Where does it look?", "click")
     assert "the model failed" in looked

@@ -52,11 +52,11 @@ class Asking:
 
     async def seen(self, tab: Tab) -> str:
         """The frames that the models of a tab see, as HTML."""
-        return await self._each(tab, "see", "sees", self._frames)
+        return await self._each(tab, "see", "sees nothing", self._frames)
 
     async def looked(self, tab: Tab) -> str:
         """Where the models of a tab look, as HTML."""
-        return await self._each(tab, "look", "looks", self._map)
+        return await self._each(tab, "look", "shows no place it looks at", self._map)
 
     async def ask(self, tab: Tab, question: str) -> AsyncIterator[None]:
         """Ask the models of a tab; whenever there are more words, it is time to show them.
@@ -140,18 +140,18 @@ class Asking:
                 exchange.fault = "the server is at fault"
                 raise
 
-    async def _each(self, tab: Tab, named: str, verb: str, work: Callable[..., Any]) -> str:
-        """Something done for each model of a tab; what goes wrong with one stands in its place."""
+    async def _each(self, tab: Tab, named: str, lacking: str, work: Callable[..., Any]) -> str:
+        """Something done for each model of a tab; what goes wrong with one is told in its place."""
         if not tab.file:
             return ""
         found = []
         for side in tab.sides:
-            said = shown.told_instead(f"{side.model} {verb} nothing", "the server is at fault")
+            said = shown.told_instead(f"{side.model} {lacking}", "the server is at fault")
             with self._noted(named, tab, side):
                 try:
                     said = await work(tab, side)
                 except RefusedError as refused:
-                    said = shown.told_instead(f"{side.model} {verb} nothing", refused.message)
+                    said = shown.told_instead(f"{side.model} {lacking}", refused.message)
                     raise
             found.append(said)
         return "".join(found)

@@ -29,6 +29,7 @@ _DROP = (
     '<video id="preview" controls muted playsinline hidden></video>'
     '<img id="still" alt="the picture that was dropped" hidden>'
 )
+_REFUSED = '<p id="refused" class="fault" role="alert" hidden></p>'
 _NO_FLAGS = "Wrong answers are kept where the server was started with --flags FOLDER."
 
 
@@ -219,6 +220,7 @@ def _laid_out(asking: Asking, most_bytes: int, *, keyed: bool) -> _Parts:
             with gr.Row():
                 ask = gr.Button("Ask", variant="primary", min_width=120)
                 caption = gr.Button("Describe the clip", min_width=120)
+            gr.HTML(_REFUSED, **html)
             note = gr.HTML(elem_id="note", **html)
             flag = _flagging(html)
         with gr.Column(elem_id="sees"):

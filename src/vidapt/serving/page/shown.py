@@ -53,9 +53,10 @@ def told_instead(head: str, reason: str) -> str:
 
 
 def talks(sides: Sequence[Side], *, writing: bool) -> str:
-    """Conversations side by side."""
+    """Conversations side by side; without any side, no clip was dropped yet."""
     if not any(side.talk for side in sides):
-        return '<p class="empty">Drop a clip, and ask about it.</p>'
+        told = "Ask about the clip, or have it described." if sides else "Drop a clip, and ask about it."
+        return f'<p class="empty">{told}</p>'
     columns = "".join(_column(index, side, writing=writing) for index, side in enumerate(sides))
     return f'<div class="talks n{len(sides)}">{columns}</div>'
 

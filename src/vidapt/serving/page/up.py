@@ -57,6 +57,9 @@ def put_up(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # And not in a folder that all users of this machine share.
     os.environ["GRADIO_TEMP_DIR"] = str(house.folder)
+    # Which Gradio imports in the midst of its first event, while nobody else is answered.
+    import matplotlib.pyplot  # noqa: F401
+
     from vidapt.serving.page.asking import Asking
     from vidapt.serving.page.blocks import Page
     from vidapt.serving.page.rooms import Dressed, add_rooms

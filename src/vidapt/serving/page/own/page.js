@@ -34,6 +34,26 @@ function preview(file) {
   shown.src = URL.createObjectURL(file);
 }
 
+/** Why the server did not do something, in words. */
+async function reason(reply) {
+  if (reply.status === 401) return "Your time here is up: open this page anew.";
+  const told = await reply.clone().json().catch(() => null);
+  const wait = reply.headers.get("retry-after");
+  return `${told?.error?.message ?? "the server is at fault"}${wait ? `: try again in ${wait} s` : ""}`;
+}
+
+// Gradio says `Error` of what was refused, and nothing more.
+const plain_fetch = window.fetch;
+window.fetch = async (...asked) => {
+  const reply = await plain_fetch(...asked);
+  if (String(asked[0]?.url ?? asked[0]).includes("/gradio_api/queue/join")) {
+    const line = find("#refused");
+    line.hidden = reply.ok;
+    line.textContent = reply.ok ? "" : await reason(reply);
+  }
+  return reply;
+};
+
 async function send(file) {
   if (file.size > Number(find("#file").dataset.most)) {
     say(`That is more than the ${Math.floor(find("#file").dataset.most / 2 ** 20)} MiB that this server takes.`, true);
@@ -43,11 +63,11 @@ async function send(file) {
   say(`Sending ${file.name} …`);
   try {
     const reply = await fetch("clip", { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } });
-    const told = await reply.json();
     if (!reply.ok) {
-      say(reply.status === 401 ? "Your time here is up: open this page anew." : told.error.message, true);
+      say(await reason(reply), true);
       return;
     }
+    const told = await reply.json();
     say(file.name);
     const suffix = /\.[a-z0-9]{1,5}$/i.exec(file.name);
     tell("clip", `${told.id} ${suffix ? suffix[0].toLowerCase() : ""}`);
