@@ -67,7 +67,8 @@ def at_page(browser: Any, served: Up, **more: Any) -> Iterator[Any]:
     page.on("request", lambda request: asked.append(request.url))
     url = f"http://127.0.0.1:{served.port}/"
     page.goto(f"{url}page/")
-    page.keyboard.type(KEY)  # the field is where the keyboard is
+    sync_api.expect(page.get_by_label("Your key for this server")).to_be_focused()
+    page.keyboard.type(KEY)
     page.keyboard.press("Enter")
     page.wait_for_selector("#question textarea")
     yield page
@@ -103,6 +104,8 @@ def test_a_clip_is_talked_about_with_two_models_and_a_wrong_answer_is_kept(
         page.get_by_role("button", name="Describe the clip").click()
         expect(page.locator(".flag")).to_have_count(3)
         expect(page.locator(".asked")).to_contain_text(["how many", "and which", "describe the video."])
+        page.get_by_role("button", name="Start anew").click()
+        expect(page.locator("#talks")).to_have_text("Ask about the clip, or have it described.")
         page.get_by_label("Beside it").click()
         page.get_by_role("option", name="club").click()
         expect(page.locator("#seen section")).to_have_count(2)

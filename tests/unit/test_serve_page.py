@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -18,7 +19,7 @@ from serve_tools import KEY, OTHER, Up, eventually, film_in, up
 
 from vidapt.models.attention_maps import walk
 from vidapt.serving.keys import Keys
-from vidapt.serving.table import Errand
+from vidapt.serving.table import Errand, Table
 from vidapt.serving.terms import Terms
 
 pytest.importorskip("gradio", reason="the page is made of it")
@@ -230,23 +231,47 @@ def test_a_conversation_is_asked_in_the_line_of_all_questions(served: Up, ann: V
     answers = [one for one in log if one["path"] == "/page/answer"]
     assert [(one["status"], one["key"], one["model"]) for one in answers[-2:]] == [(200, "ann", "home")] * 2
     assert answers[-1]["read"] > answers[-2]["read"] > 10
+    ann.do("Describe the clip", "click")
+    ann.do("Ask", "click", "and then?")
+    *_, caption, last = (json.loads(line) for line in served.log if "/page/answer" in line)
+    assert caption["read"] < answers[-1]["read"] < last["read"]
+    ann.do("Start anew", "click")
+    ann.do("Ask", "click", "and then?")
+    assert (
+        json.loads([line for line in served.log if "/page/answer" in line][-1])["read"] < caption["read"] + 9
+    )
     assert not any("balls" in line for line in served.log)
     assert 'path="/page/answer",status="200"' in served.get("/metrics").text
 
 
+@contextmanager
+def held(table: Table) -> Iterator[None]:
+    """A model that does nothing else for as long as the block lasts."""
+    began, go = threading.Event(), threading.Event()
+
+    def wait(_: Any) -> None:
+        began.set()
+        go.wait(40)
+
+    table.ask(Errand(wait, time.monotonic() + 60))
+    assert began.wait(20)
+    try:
+        yield
+    finally:
+        go.set()
+
+
 def test_a_question_that_no_stream_waits_for_is_answered_before_the_server_ends(film: bytes) -> None:
     with up(page=True) as served, httpx2.Client(base_url=served.web.base_url, timeout=30) as web:
-        ann, go = Visitor(served, web).enter(), threading.Event()
+        ann = Visitor(served, web).enter()
         ann.show(film)
-        table = served.house.tables["home"]
-        table.ask(Errand(lambda _: go.wait(20), time.monotonic() + 30))
-        assert ann.join(ann.event("Ask", "click"), ["what happens?"]).status_code == 200
-        assert eventually(lambda: table.waiting == 1)
-        assert not served.door.inside
-        served.server.handle_exit(signal.SIGTERM, None)
-        time.sleep(0.5)
-        assert code(web.post("/page/clip", content=film)) == (503, "ending")
-        go.set()
+        with held(served.house.tables["home"]):
+            assert ann.join(ann.event("Ask", "click"), ["what happens?"]).status_code == 200
+            assert eventually(lambda: served.house.tables["home"].waiting == 1)
+            assert not served.door.inside
+            served.server.handle_exit(signal.SIGTERM, None)
+            time.sleep(0.5)
+            assert code(web.post("/page/clip", content=film)) == (503, "ending")
         assert "said" in json.dumps(ann.hear())
         assert eventually(lambda: _refuses(served.port))
 
@@ -261,18 +286,15 @@ def _refuses(port: int) -> bool:
 
 def test_who_leaves_is_dropped_from_the_line(served: Up, ann: Visitor, film: bytes) -> None:
     ann.show(film)
-    table, go = served.house.tables["home"], threading.Event()
-    table.ask(Errand(lambda _: go.wait(20), time.monotonic() + 30))
-    ann.join(ann.event("Ask", "click"), ["what happens?"])
-    try:
+    table = served.house.tables["home"]
+    with held(table):
+        ann.join(ann.event("Ask", "click"), ["what happens?"])
         with ann.web.stream("GET", DATA, params={"session_hash": ann.tab}):
             assert eventually(lambda: served.door.inside == 1)
             assert eventually(lambda: table.waiting == 1)
             (job,) = table._waiting
-        assert eventually(lambda: job.dropped, 15)
+        assert eventually(lambda: job.dropped, 30)
         assert eventually(lambda: served.door.inside == 0)
-    finally:
-        go.set()
     assert eventually(lambda: not served.door.busy)
     again = ann.do("Ask", "click", "and now?")[1]
     assert again.count("asked") == 2

@@ -28,6 +28,9 @@ _TOKENS = 256
 _BEAT_S = 0.1
 """How often words that were written meanwhile are shown."""
 
+_BEATS = 10
+"""After how many of these something is shown in any case: only then is it seen that nobody looks any more."""
+
 MOST_LETTERS = 4000
 """Of one question."""
 
@@ -58,8 +61,13 @@ class Asking:
         """Where the models of a tab look, as HTML."""
         return await self._each(tab, "look", "shows no place it looks at", self._map)
 
-    async def ask(self, tab: Tab, question: str) -> AsyncIterator[None]:
+    async def ask(self, tab: Tab, question: str, *, alone: bool = False) -> AsyncIterator[None]:
         """Ask the models of a tab; whenever there are more words, it is time to show them.
+
+        Args:
+            tab: Where it is asked.
+            question: What is asked.
+            alone: Whether it is no part of the conversation.
 
         Raises:
             RefusedError: If it cannot be asked.
@@ -73,17 +81,19 @@ class Asking:
             raise wrong("an answer is being written")
         tab.busy = True
         sides = tab.sides
-        pairs = [(side, Exchange(question)) for side in sides]
+        pairs = [(side, Exchange(question, alone)) for side in sides]
         tasks = [asyncio.create_task(self._answer(tab, *pair)) for pair in pairs]
         for side, exchange in pairs:
             side.talk.append(exchange)
         try:
             yield
-            before: list[str] = []
+            before, still = [""] * len(pairs), 0
             # Other models, or another clip, and nobody waits for these answers any more.
             while tab.sides is sides and any(not task.done() for task in tasks):
                 await asyncio.wait(tasks, timeout=_BEAT_S)
-                if before != (before := [exchange.answer for _, exchange in pairs]):
+                now, still = [exchange.answer for _, exchange in pairs], still + 1
+                if now != before or still >= _BEATS:
+                    before, still = now, 0
                     yield
         finally:
             for task in tasks:
@@ -102,7 +112,7 @@ class Asking:
             raise wrong("there is no such answer, or none are kept")
         side, exchange = found
         clip = self._house.uploads.find(tab.who, tab.file).path
-        before = side.talk[: side.talk.index(exchange)]
+        before = [] if exchange.alone else side.answered[: side.answered.index(exchange)]
         flag = Flag(
             side.model,
             tab.who,
@@ -111,7 +121,7 @@ class Asking:
             question,
             exchange.answer,
             right,
-            tuple((one.question, one.answer) for one in before if one.said is not None),
+            tuple((one.question, one.answer) for one in before),
         )
         await run_in_threadpool(self._flags.keep, flag)
         exchange.flagged = True
@@ -204,7 +214,7 @@ def _medium(tab: Tab) -> FilePart:
 def _messages(tab: Tab, side: Side, last: Exchange) -> Sequence[Message]:
     """A conversation as clients send it: the clip stands before the first question."""
     found: list[Message] = []
-    for exchange in (*side.answered, last):
+    for exchange in (*([] if last.alone else side.answered), last):
         asked = TextPart(type="text", text=exchange.question)
         content = [asked] if found else [_medium(tab), asked]
         found.append(Message(role="user", content=content))

@@ -48,6 +48,7 @@ class _Parts:
     question: Any
     ask: Any
     caption: Any
+    anew: Any
     note: Any
     flagging: Any
     quoted: Any
@@ -92,6 +93,7 @@ class Page:
         at.question.submit(self._asks, [at.question], says, **still)
         at.ask.click(self._asks, [at.question], says, **still)
         at.caption.click(self._captions, [], says, **still)
+        at.anew.click(self._anew, [], [at.talks, at.note, at.flagging], **still)
         at.look.click(self._looks, [], [at.looked, at.note], **free, show_progress_on=[at.looked])
         picked = [at.flagging, at.quoted, at.alone, at.right, at.note]
         at.picked.change(self._picks, [at.picked], picked, **still)
@@ -129,18 +131,25 @@ class Page:
             first = False
 
     async def _captions(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        async for html, note in self._told(self._tab(request), CAPTION_PROMPT):
+        """A description, as `vidapt caption` asks for one."""
+        async for html, note in self._told(self._tab(request), CAPTION_PROMPT, alone=True):
             yield gr.skip(), html, note
 
-    async def _told(self, tab: Tab, question: str) -> AsyncIterator[tuple[str, str]]:
+    async def _told(self, tab: Tab, question: str, *, alone: bool = False) -> AsyncIterator[tuple[str, str]]:
         """The conversations as they are written, and what is to be said beside them."""
         try:
-            async for _ in self._asking.ask(tab, question):
+            async for _ in self._asking.ask(tab, question, alone=alone):
                 yield _talks(tab), ""
         except RefusedError as refused:
             yield _talks(tab), shown.note(refused.message, bad=True)
         else:
             yield _talks(tab), ""
+
+    async def _anew(self, request: gr.Request) -> tuple[Any, ...]:
+        """Another conversation about the same clip."""
+        tab = self._tab(request)
+        tab.begin([side.model for side in tab.sides])
+        return _talks(tab), "", gr.update(visible=False)
 
     async def _looks(self, request: gr.Request) -> tuple[Any, ...]:
         tab = self._tab(request)
@@ -220,6 +229,7 @@ def _laid_out(asking: Asking, most_bytes: int, *, keyed: bool) -> _Parts:
             with gr.Row():
                 ask = gr.Button("Ask", variant="primary", min_width=120)
                 caption = gr.Button("Describe the clip", min_width=120)
+                anew = gr.Button("Start anew", min_width=80)
             gr.HTML(_REFUSED, **html)
             note = gr.HTML(elem_id="note", **html)
             flag = _flagging(html)
@@ -238,6 +248,7 @@ def _laid_out(asking: Asking, most_bytes: int, *, keyed: bool) -> _Parts:
         question=question,
         ask=ask,
         caption=caption,
+        anew=anew,
         note=note,
         **flag,
     )

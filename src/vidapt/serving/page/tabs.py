@@ -18,6 +18,7 @@ class Exchange:
 
     Attributes:
         question: What was asked.
+        alone: Whether it has nothing to do with what was said before, nor with what is asked later.
         answer: As much as is written.
         said: The whole; None as long as it is written, or if there is none.
         fault: Why there is none.
@@ -25,6 +26,7 @@ class Exchange:
     """
 
     question: str
+    alone: bool = False
     answer: str = ""
     said: Said | None = None
     fault: str = ""
@@ -40,8 +42,8 @@ class Side:
 
     @property
     def answered(self) -> list[Exchange]:
-        """Those that were answered, which later questions may refer to."""
-        return [one for one in self.talk if one.said is not None]
+        """Those that were answered and that later questions may refer to."""
+        return [one for one in self.talk if one.said is not None and not one.alone]
 
 
 @dataclass
