@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import uvicorn
 from openai import OpenAI
 
 from vidapt.serving.app import House, make_app
@@ -22,7 +23,7 @@ from vidapt.serving.door import Door
 from vidapt.serving.fetch import Fetcher
 from vidapt.serving.gauges import Gauges
 from vidapt.serving.keys import Key, Keys, digest_of
-from vidapt.serving.serve import Wanted, make_server, open_house
+from vidapt.serving.serve import Wanted, make_server, open_flags, open_house, open_page
 from vidapt.serving.terms import Terms
 from vidapt.video import write_mp4
 
@@ -41,6 +42,7 @@ class Up:
     log: list[str]
     client: OpenAI
     web: httpx2.Client = field(repr=False)
+    server: uvicorn.Server = field(repr=False)
 
     def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -62,12 +64,16 @@ def up(
     gauges, log = Gauges(), []
     terms = terms or Terms(workers=1)
     fetcher: Fetcher | None = more.pop("fetcher", None)
-    wanted = Wanted(models, more.pop("keys", KEYS), terms)
+    wanted = Wanted(
+        models, more.pop("keys", KEYS), terms, page=more.pop("page", False), flags=more.pop("flags", None)
+    )
     with ExitStack() as held:
         house, _ = held.enter_context(open_house(wanted, gauges))
         if fetcher is not None:
             house.viewer._fetcher = fetcher
-        door = Door(make_app(house), terms, wanted.keys, gauges, log.append)
+        app = make_app(house)
+        page = open_page(app, house, wanted, log.append, held.enter_context(open_flags(wanted)))
+        door = Door(app, terms, wanted.keys, gauges, log.append, page)
         server = make_server(door, terms.drain_s)
         line = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
         port = line.getsockname()[1]
@@ -80,7 +86,7 @@ def up(
         while not server.started and time.monotonic() < until:
             time.sleep(0.01)
         try:
-            yield Up(port, door, house, log, client, web)
+            yield Up(port, door, house, log, client, web, server)
         finally:
             server.should_exit = True
             thread.join(20)

@@ -49,9 +49,16 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0, max=3600, help="Seconds for what is under way when told to end.")
     ] = 30.0,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="A page at /page/ to ask about clips in a browser.")
+    ] = True,
+    flags: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the page keeps wrong answers, as labels to learn from."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put models up behind OpenAI's interface, until Ctrl-C or SIGTERM."""
+    """Put models up behind OpenAI's interface and on a page, until Ctrl-C or SIGTERM."""
     with plain_errors(go_on="start again"):
         from vidapt.serving.keys import VARIABLE, read_keys
         from vidapt.serving.serve import Wanted
@@ -74,16 +81,20 @@ def serve(
             drain_s=drain,
         )
         who = read_keys(keys, os.environ.get(VARIABLE))
-        wanted = Wanted(models, who, terms, host, port, device, dtype, bits, no_keys)
-        put_up(wanted, lambda up: _tell(up, as_json=as_json))
+        wanted = Wanted(models, who, terms, host, port, device, dtype, bits, no_keys, page, flags)
+        put_up(wanted, lambda up: _tell(up, page=page, as_json=as_json))
 
 
-def _tell(up: Up, *, as_json: bool) -> None:
+def _tell(up: Up, *, page: bool, as_json: bool) -> None:
     if as_json:
         found = {"url": up.url, "models": list(up.models), "shared_bytes": up.shared_bytes}
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(found | {"page": up.page or None}))
         return
     say(up.url)
+    if up.page:
+        remark(f"page: {up.page}")
+    elif page:
+        remark(f"there is no page: {up.no_page}")
     remark(f"models: {', '.join(up.models)}; Ctrl-C ends")
     if up.shared_bytes:
         remark(f"{up.shared_bytes / 2**20:.1f} MiB of weights are held once for several models")

@@ -7,14 +7,14 @@ makes for another site are refused by `Host` (a name that was bent to point here
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vidapt.browsers import is_own, names_here
 
 MOST_BYTES = 8 << 20
 """Of what a browser sends: a text of a million letters, as JSON, each of six bytes."""
@@ -73,9 +73,9 @@ class Guard:
         host, length = headers.get("host", ""), headers.get("content-length", "0")
         kind = headers.get("content-type", "").partition(";")[0].strip()
         first, slash, _ = scope["path"].removeprefix("/").partition("/")
-        if not self._known(host):
+        if not names_here(host, self._host):
             return 403, "this server is not asked under that name"
-        if not _is_own(headers, method, host):
+        if not is_own(headers, method):
             return 403, "another site may not ask"
         if not secrets.compare_digest(first.encode(), self._token.encode()) or not slash:
             return 404, "nothing here: open the address that vidapt printed"
@@ -84,22 +84,3 @@ class Guard:
         if method == "POST" and kind != "application/json":
             return 415, "only JSON"
         return (413, "too large") if length.isdecimal() and int(length) > MOST_BYTES else None
-
-    def _known(self, host: str) -> bool:
-        """Whether a name is one that no other site can have: a name server may point any other one here."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-            if name in ("localhost", self._host):
-                return bool(name)
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
-
-
-def _is_own(headers: Headers, method: str, host: str) -> bool:
-    """Whether a request is one of the page's own, or opens it: also by a link, as in a browser's terminal."""
-    if headers.get("origin", f"http://{host}") != f"http://{host}":
-        return False
-    opens = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
-    return opens or headers.get("sec-fetch-site", "none") in ("none", "same-origin")

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -18,17 +19,18 @@ from starlette.exceptions import HTTPException
 
 from vidapt.errors import nearest
 from vidapt.models.decoding import Decoding
-from vidapt.models.reach import most_frames
-from vidapt.serving.door import GoneError, Visit
+from vidapt.serving.door import GoneError
 from vidapt.serving.gauges import Gauges
-from vidapt.serving.media import Sight, Viewer
+from vidapt.serving.media import Viewer
 from vidapt.serving.refused import RefusedError, wrong
+from vidapt.serving.replies import Question, reply
 from vidapt.serving.shapes import AnyJson, Asked, Compared, Refusal, SchemaJson, TextPart
-from vidapt.serving.table import Job, Said, Table
-from vidapt.serving.talk import Stream, answered, answered_json, completion, events, most_tokens, read_talk
+from vidapt.serving.table import Said, Table
+from vidapt.serving.talk import completion, events, most_tokens, read_talk
 from vidapt.serving.terms import MOST_LETTERS, MOST_MEDIA, Terms
 from vidapt.serving.uploads import Uploads, sent_file
 from vidapt.serving.vectors import Vectors, listed
+from vidapt.serving.visits import Visit
 from vidapt.version import VERSION
 
 _T = TypeVar("_T")
@@ -61,6 +63,7 @@ class House:
         terms: What is granted.
         gauges: The server's numbers.
         since: When models were opened, in seconds since 1970.
+        folder: Goes with the server, with all that lies in it.
     """
 
     tables: Mapping[str, Table]
@@ -70,6 +73,7 @@ class House:
     terms: Terms
     gauges: Gauges
     since: float
+    folder: Path
 
 
 def make_app(house: House) -> FastAPI:
@@ -136,27 +140,13 @@ async def _chat(house: House, asked: Asked, request: Request) -> Response:
     table, talk, visit = house.tables[asked.model], read_talk(asked.messages), _visit(request)
     visit.told |= {"model": asked.model, "media": len(talk.media)}
     until = time.monotonic() + house.terms.timeout_s
-    policy = table.engine.model.blueprint.frames
-    sight = Sight(policy, table.engine.model.decode_size, most_frames(policy))
     seed = asked.seed if asked.seed is not None else time.time_ns() if asked.temperature else 0
     decoding = Decoding(
         most_tokens(asked, house.terms.most_tokens), asked.temperature or 0.0, asked.top_p or 1.0, seed
     )
     structured = asked.response_format if isinstance(asked.response_format, AnyJson | SchemaJson) else None
-
-    async def pieces() -> AsyncGenerator[str | Said, None]:
-        async with house.viewer.looking(talk.media, visit.who, sight) as clips:
-            job = Job(talk.turns, clips, decoding, until)
-            if asked.stream and structured is None:
-                async with aclosing(Stream(table, job).pieces()) as found:
-                    async for piece in found:
-                        yield piece
-                return
-            said = await (answered_json(table, job, structured) if structured else answered(table, job))
-            yield said.text
-            yield said
-
-    coming = pieces()
+    question = Question(talk, visit.who, decoding, until, structured)
+    coming = reply(house.viewer, table, question, stream=bool(asked.stream))
     first = await _while_there(request, anext(coming))
     if asked.stream:
         count = asked.stream_options is not None and asked.stream_options.include_usage

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import sys
 import time
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,6 +23,7 @@ from vidapt.serving.keys import Keys
 from vidapt.serving.purse import Purse, Rates
 from vidapt.serving.refused import RefusedError, fault_of
 from vidapt.serving.terms import MOST_MARKS, Terms
+from vidapt.serving.visits import Gate, Pass, Visit
 
 OPEN = frozenset({"/health", "/ready"})
 """Paths for which nobody needs a key: they say nothing but whether the server works."""
@@ -39,32 +38,14 @@ _PATHS = OPEN | {
 }
 _MARKS = (b",", b"[", b"{")
 _LINGER_S = 2.0
+_STREAMS = 4
+"""How many times longer than a request the stream lasts in which a page hears answer after answer."""
+
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
 class GoneError(Exception):
     """Whoever asked is not there any more."""
-
-
-@dataclass
-class Visit:
-    """One request, as it is noted.
-
-    Attributes:
-        path: One that the server has, or `other`.
-        id: Is also told to whoever asks.
-        who: Whose key it came with.
-        status: What was answered; 499 if nobody was there any more.
-        size: Bytes of its body.
-        told: Further numbers: the model, tokens.
-    """
-
-    path: str
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
-    who: str = ""
-    status: int = 0
-    size: int = 0
-    told: dict[str, Any] = field(default_factory=dict)
 
 
 def to_stderr(line: str) -> None:
@@ -81,6 +62,7 @@ class Door:
         keys: Who may ask.
         gauges: Where requests are counted.
         log: Takes a line of JSON for every request, in which nothing stands that was said.
+        page: Who may come to the page; None where there is none.
 
     Attributes:
         draining: Nobody is let in any more.
@@ -88,13 +70,26 @@ class Door:
     """
 
     def __init__(
-        self, app: ASGIApp, terms: Terms, keys: Keys, gauges: Gauges, log: Callable[[str], None] = to_stderr
+        self,
+        app: ASGIApp,
+        terms: Terms,
+        keys: Keys,
+        gauges: Gauges,
+        log: Callable[[str], None] = to_stderr,
+        page: Gate | None = None,
     ) -> None:
         self._app, self._terms, self._keys, self._gauges, self._log = app, terms, keys, gauges, log
+        self._page = page
+        self._longest_s = terms.timeout_s + terms.body_s + _LINGER_S
         self._rates, self._bodies = Rates(terms.per_minute), Purse(terms.bodies_bytes)
         self.draining, self.inside = False, 0
         gauges.watch("vidapt_inside", "Requests that are read or answered now.", lambda: self.inside)
         gauges.watch("vidapt_body_bytes", "Bytes held for requests' bodies.", lambda: self._bodies.held)
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody would be cut off now."""
+        return self.inside > 0 or (self._page is not None and self._page.busy)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -106,12 +101,14 @@ class Door:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 visit.status = message["status"]
-                MutableHeaders(scope=message).update({**_HEADERS, "x-request-id": visit.id})
+                own = visit.granted.headers if visit.granted is not None else {}
+                MutableHeaders(scope=message).update({**_HEADERS, "x-request-id": visit.id, **own})
             await send(message)
 
         try:
-            async with asyncio.timeout(self._terms.timeout_s + self._terms.body_s + _LINGER_S):
-                await self._let_in({**scope, "visit": visit, "ending": self.draining}, receive, noted, visit)
+            async with asyncio.timeout(self._longest_s) as limit:
+                inner = {**scope, "visit": visit, "ending": self.draining}
+                await self._let_in(inner, receive, noted, visit, limit)
         except (GoneError, OSError):
             visit.status = visit.status or 499
         except TimeoutError:
@@ -124,7 +121,9 @@ class Door:
         finally:
             self._note(visit, scope["method"], time.perf_counter() - began)
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+    async def _let_in(
+        self, scope: Scope, receive: Receive, send: Send, visit: Visit, limit: asyncio.Timeout
+    ) -> None:
         try:
             count = self._charge(scope, visit)
         except RefusedError as refused:
@@ -133,16 +132,23 @@ class Door:
                     await self._pass_over(scope, receive)
             await _refuse(refused, scope, receive, send)
             return
+        granted = visit.granted
+        if granted is not None and granted.leads_to:
+            scope = {**scope, "path": granted.leads_to, "raw_path": granted.leads_to.encode()}
         if count is None:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(receive, Headers(scope=scope))
-            visit.size = len(body)
+            if granted is not None and granted.streams:
+                limit.reschedule(asyncio.get_running_loop().time() + _STREAMS * self._longest_s)
+            else:
+                body = await self._read(receive, Headers(scope=scope), granted)
+                visit.size = len(body)
+                receive = _replayed(body, receive)
         except RefusedError as refused:
             await _refuse(refused, scope, receive, send)
         else:
-            await self._app(scope, _replayed(body, receive), send)
+            await self._app(scope, receive, send)
         finally:
             self.inside -= 1
             self._bodies.give(count)
@@ -156,27 +162,53 @@ class Door:
         headers, terms = Headers(scope=scope), self._terms
         if scope["path"] in OPEN:
             return None
+        granted = visit.granted = self._page.admits(scope) if self._page is not None else None
+        if granted is None:
+            self._judge(headers, visit)
+        else:
+            visit.who, visit.path = granted.who, granted.named
+        streams = granted is not None and granted.streams
+        if self.draining and not streams:
+            raise RefusedError(503, "ending", "the server is ending: ask another one", retry_s=5)
+        rated = granted is None or granted.rated
+        if rated and (wait := self._rates.wait_s(visit.who)):
+            raise RefusedError(429, "rate_limit_exceeded", "too many requests with this key", retry_s=wait)
+        if scope["method"] != "POST" and not streams:
+            return None
+        return self._place(headers, terms.body_bytes if granted is None else granted.most)
+
+    def _judge(self, headers: Headers, visit: Visit) -> None:
+        """See whose key a request comes with.
+
+        Raises:
+            RefusedError: If it is nobody's, or none is wanted and a page asks.
+        """
         visit.who = self._keys.who(headers.get("authorization", "")) or ""
         if not visit.who:
             raise RefusedError(401, "invalid_api_key", "send a key that this server knows, as Bearer")
         if not self._keys and (headers.get("origin") or headers.get("sec-fetch-site", "none") != "none"):
             raise RefusedError(403, "no_browsers", "pages may not ask a server that wants no keys")
-        if self.draining:
-            raise RefusedError(503, "ending", "the server is ending: ask another one", retry_s=5)
-        if wait := self._rates.wait_s(visit.who):
-            raise RefusedError(429, "rate_limit_exceeded", "too many requests with this key", retry_s=wait)
-        if scope["method"] != "POST":
-            return None
+
+    def _place(self, headers: Headers, most: int) -> int:
+        """Take a place inside, and the bytes of a body.
+
+        Args:
+            headers: Of the request.
+            most: Bytes that its body may have, and has where it does not say.
+
+        Raises:
+            RefusedError: If the body is too long, or there is no place.
+        """
         length = headers.get("content-length")
-        count = int(length) if length is not None and length.isdecimal() else terms.body_bytes
-        if count > terms.body_bytes:
-            raise _too_large(terms)
-        if self.inside >= terms.queue or not self._bodies.take(count):
+        count = int(length) if length is not None and length.isdecimal() else most
+        if count > most:
+            raise _too_large(most)
+        if self.inside >= self._terms.queue or not self._bodies.take(count):
             raise RefusedError(429, "server_busy", "the server has its hands full", retry_s=1)
         self.inside += 1
         return count
 
-    async def _read(self, receive: Receive, headers: Headers) -> bytes:
+    async def _read(self, receive: Receive, headers: Headers, granted: Pass | None) -> bytes:
         """A request's body.
 
         Raises:
@@ -184,19 +216,20 @@ class Door:
             GoneError: If it ends before its end.
         """
         body, more = bytearray(), True
+        most = self._terms.body_bytes if granted is None else granted.most
         try:
             async with asyncio.timeout(self._terms.body_s):
                 while more:
                     chunk, more = await _chunk(receive)
-                    if len(body) + len(chunk) > self._terms.body_bytes:
-                        raise _too_large(self._terms)
+                    if len(body) + len(chunk) > most:
+                        raise _too_large(most)
                     body += chunk
         except TimeoutError:
             raise RefusedError(408, "slow_body", "the request was not sent in time") from None
-        multipart = headers.get("content-type", "").startswith("multipart/")
-        if not multipart and sum(body.count(mark) for mark in _MARKS) > MOST_MARKS:
+        raw = headers.get("content-type", "").startswith("multipart/") if granted is None else granted.raw
+        if not raw and sum(body.count(mark) for mark in _MARKS) > MOST_MARKS:
             raise RefusedError(413, "too_many_parts", f"JSON with more than {MOST_MARKS} parts is not read")
-        return bytes(body)
+        return bytes(body) if granted is None or granted.screen is None else granted.screen(bytes(body))
 
     async def _pass_over(self, scope: Scope, receive: Receive) -> None:
         """Take what is being sent without keeping it: who is cut off in the middle does not hear why."""
@@ -237,8 +270,8 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
-def _too_large(terms: Terms) -> RefusedError:
-    return RefusedError(413, "too_large", f"requests have {terms.body_bytes} bytes at most")
+def _too_large(most: int) -> RefusedError:
+    return RefusedError(413, "too_large", f"requests have {most} bytes at most")
 
 
 async def _refuse(refused: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:

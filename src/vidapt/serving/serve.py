@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -19,10 +19,13 @@ from vidapt.serving.terms import Terms
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from vidapt.serving.app import House
     from vidapt.serving.door import Door
     from vidapt.serving.gauges import Gauges
+    from vidapt.serving.page.flags import Flags
+    from vidapt.serving.visits import Gate
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _FAREWELL_S = 2
@@ -44,6 +47,8 @@ class Wanted:
         dtype: Number format of their weights.
         bits: Of their language models.
         open_to_all: Whether others than this machine may ask without a key.
+        page: Whether there is a page beside the interface, where what it is made of is installed.
+        flags: Folder in which the page keeps wrong answers; None where it keeps none.
     """
 
     models: Sequence[str]
@@ -55,6 +60,8 @@ class Wanted:
     dtype: str | None = None
     bits: Any = None
     open_to_all: bool = False
+    page: bool = True
+    flags: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,15 @@ class Up:
         url: Where clients find it; `base_url` of OpenAI's.
         models: What they may ask for.
         shared_bytes: Weights that several models hold together.
+        page: Where a browser finds the page; empty where there is none.
+        no_page: Why there is none, and how there would be one.
     """
 
     url: str
     models: tuple[str, ...]
     shared_bytes: int
+    page: str = ""
+    no_page: str = ""
 
 
 def check_installed() -> None:
@@ -123,16 +134,58 @@ def serve(wanted: Wanted, ready: Callable[[Up], object], log: Callable[[str], No
         told = f"{wanted.host} can be reached by others, and no keys are wanted"
         raise ConfigError("--host", told, "make keys (`vidapt serve-key NAME`), or say --no-keys")
     with ExitStack() as held:
+        flags = held.enter_context(open_flags(wanted))
         line = held.enter_context(_listen(wanted.host, wanted.port))
         gauges = Gauges()
         house, shared = held.enter_context(open_house(wanted, gauges))
         from vidapt.serving.app import make_app
 
-        door = Door(make_app(house), wanted.terms, wanted.keys, gauges, log or to_stderr)
+        app, log = make_app(house), log or to_stderr
+        page = open_page(app, house, wanted, log, flags)
+        door = Door(app, wanted.terms, wanted.keys, gauges, log, page)
         host, port = line.getsockname()[:2]
         server = make_server(door, wanted.terms.drain_s)
-        ready(Up(f"http://{_shown(host)}:{port}/v1", models, shared))
+        url = f"http://{_shown(host)}:{port}"
+        reason = "pip install 'vidapt[serve]'" if house.tables else "these models compare and do not answer"
+        shown = ("", reason) if page is None else (f"{url}/page/", "")
+        ready(Up(f"{url}/v1", models, shared, *shown))
         server.run(sockets=[line])
+
+
+def open_page(
+    app: FastAPI, house: House, wanted: Wanted, log: Callable[[str], None], flags: Flags | None = None
+) -> Gate | None:
+    """Put the page up beside the interface, if it is wanted and can be.
+
+    Returns:
+        Who may come to it; None where there is none.
+    """
+    from vidapt.serving.page.up import installed, put_up
+
+    if not wanted.page or not house.tables or not installed():
+        return None
+    return put_up(app, house, wanted.keys, log, wanted.host, flags)
+
+
+@contextmanager
+def open_flags(wanted: Wanted) -> Iterator[Flags | None]:
+    """Where the page keeps wrong answers; None where it keeps none.
+
+    Raises:
+        ConfigError: If there is no page to flag them on.
+        VidaptError: If the folder cannot be used.
+    """
+    if wanted.flags is None:
+        yield None
+        return
+    from vidapt.serving.page.flags import Flags
+    from vidapt.serving.page.up import installed
+
+    if not wanted.page or not installed():
+        remedy = "leave out --no-page" if installed() else "pip install 'vidapt[serve]'"
+        raise ConfigError("--flags", "there is no page on which answers could be flagged", remedy)
+    with closing(Flags(wanted.flags)) as flags:
+        yield flags
 
 
 def make_server(door: Door, drain_s: float) -> uvicorn.Server:
@@ -152,7 +205,7 @@ def make_server(door: Door, drain_s: float) -> uvicorn.Server:
             door.draining, self.until = True, time.monotonic() + drain_s
 
         async def on_tick(self, counter: int) -> bool:
-            served = door.draining and (not door.inside or time.monotonic() > self.until)
+            served = door.draining and (not door.busy or time.monotonic() > self.until)
             return served or await super().on_tick(counter)
 
     config = uvicorn.Config(door, log_level="critical", access_log=False, server_header=False, ws="none")
@@ -202,7 +255,7 @@ def open_house(wanted: Wanted, gauges: Gauges) -> Iterator[tuple[House, int]]:
         for name, engine in engines.items():
             tables[name] = Table(engine, name, terms, gauges)
             held.callback(tables[name].close)
-        yield House(tables, vectors, viewer, uploads, terms, gauges, time.time()), shared
+        yield House(tables, vectors, viewer, uploads, terms, gauges, time.time(), folder), shared
 
 
 def _shown(host: str) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 
 from vidapt.json_fits import SchemaError, check_schema, read_json
 from vidapt.nouns import MEDIA, Turn
-from vidapt.serving.door import Visit
 from vidapt.serving.refused import RefusedError, wrong
 from vidapt.serving.shapes import AnyJson, Asked, Media, Message, SchemaJson, TextPart
-from vidapt.serving.table import Job, Said, Table
+from vidapt.serving.table import Errand, Job, Said, Table
 from vidapt.serving.terms import MOST_LETTERS, MOST_MEDIA
+from vidapt.serving.visits import Visit
 
 _TOKENS = 256
 """Of an answer of which nobody says how long it may be."""
@@ -92,6 +92,13 @@ async def answered(table: Table, job: Job) -> Said:
     Raises:
         RefusedError: If there is none, or none in time.
     """
+    said = await done(table, job)
+    assert isinstance(said, Said)
+    return said
+
+
+async def done(table: Table, job: Job | Errand) -> Any:
+    """Wait for what a model makes of a question or an errand; see `answered`."""
     table.ask(job)
     try:
         async with asyncio.timeout(job.until - time.monotonic()):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidapt.measure.look.area import Area, area_of
-from vidapt.measure.look.draw import Panel, film, grid, overlay, stretched
+from vidapt.measure.look.draw import Panel, film, grid, laid_over, overlay, sized, stretched
 from vidapt.measure.look.noise import Localisation, Noise, entropy, localisation, noise
 from vidapt.measure.look.opened import open_seeing
-from vidapt.measure.look.see import ALL, Looked, Wanted, look_at
+from vidapt.measure.look.see import ALL, Looked, Wanted, look_at, look_at_frames
 from vidapt.measure.look.write import check_ending, write_film
 
 __all__ = [
@@ -24,11 +24,14 @@ __all__ = [
     "entropy",
     "film",
     "grid",
+    "laid_over",
     "localisation",
     "look",
     "look_at",
+    "look_at_frames",
     "noise",
     "overlay",
+    "sized",
     "stretched",
     "write_film",
 ]

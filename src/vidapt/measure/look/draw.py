@@ -126,18 +126,27 @@ def _nearest(panel: Panel, moment: float) -> int:
     return int(np.abs(panel.times_s - moment).argmin())
 
 
-def _panel(panel: Panel, index: int) -> Image.Image:
-    frame = panel.frames[index]
-    scale = LONG_SIDE / max(frame.shape[:2])
+def laid_over(panel: Panel, index: int) -> Image.Image:
+    """One frame with its map, its longer side `LONG_SIDE`."""
+    picture = sized(panel.frames[index])
+    return Image.fromarray(overlay(np.asarray(picture), panel.heat[index], panel.area))
+
+
+def sized(frame: Pixels, long_side: int = LONG_SIDE) -> Image.Image:
+    """A frame, [H, W, 3] uint8, as a picture whose longer side has so many pixels."""
+    scale = long_side / max(frame.shape[:2])
     size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
-    picture = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)
-    laid = Image.fromarray(overlay(np.asarray(picture), panel.heat[index], panel.area))
+    return Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)
+
+
+def _panel(panel: Panel, index: int) -> Image.Image:
+    laid = laid_over(panel, index)
     # A narrow picture still gets room for its words.
-    whole = Image.new("RGB", (LONG_SIDE, size[1] + len(panel.lines) * _LINE + 2 * _MARGIN), _PAPER)
-    whole.paste(laid, ((LONG_SIDE - size[0]) // 2, 0))
+    whole = Image.new("RGB", (LONG_SIDE, laid.height + len(panel.lines) * _LINE + 2 * _MARGIN), _PAPER)
+    whole.paste(laid, ((LONG_SIDE - laid.width) // 2, 0))
     pen, font = ImageDraw.Draw(whole), ImageFont.load_default(_FONT_SIZE)
     for row, line in enumerate(panel.lines):
-        at = (_MARGIN, size[1] + _MARGIN + row * _LINE)
+        at = (_MARGIN, laid.height + _MARGIN + row * _LINE)
         pen.text(at, _fitting(pen, line, font), fill=_INK if row == 0 else _FAINT, font=font)
     return whole
 

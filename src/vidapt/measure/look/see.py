@@ -136,9 +136,36 @@ def look_at(
         BrokenClip: If the clip cannot be used.
         ConfigError: If the model has no such map.
     """
-    wanted = wanted or Wanted()
     source, policy = Clip(id=clip.stem, path=clip), model.blueprint.frames
     read, drawn = _decoded(source, policy, model)
+    return look_at_frames(clip, read, drawn, model, tokenizer, name, wanted)
+
+
+def look_at_frames(
+    clip: Path,
+    read: Pixels,
+    drawn: Frames,
+    model: VideoLM | DualEncoder,
+    tokenizer: Any,
+    name: str,
+    wanted: Wanted | None = None,
+) -> Looked:
+    """The same for a clip that is decoded already.
+
+    Args:
+        clip: Named in errors.
+        read: [T, H, W, 3] uint8, as the model reads them.
+        drawn: The same frames, to draw on; they may be larger.
+        model: See `look_at`.
+        tokenizer: See `look_at`.
+        name: See `look_at`.
+        wanted: See `look_at`.
+
+    Raises:
+        BrokenClip: If the frames do not fit the model.
+        ConfigError: If the model has no such map.
+    """
+    wanted = wanted or Wanted()
     try:
         views, index = _views(model, torch.from_numpy(read))
     except ValueError as error:
