@@ -26,9 +26,9 @@ from vidapt.captioning.rows import read_rows
 from vidapt.captioning.store import work
 from vidapt.captioning.store.index import Index, write_index
 from vidapt.captioning.store.inputs import Input, Listing, Seen
-from vidapt.captioning.store.jobs import jobs_of
 from vidapt.captioning.store.kept import Kept
 from vidapt.captioning.store.shape import Schema
+from vidapt.captioning.store.stores import jobs_of
 from vidapt.captioning.store.work import StoreSummary, caption_store
 from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.formats import open_samples

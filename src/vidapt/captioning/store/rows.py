@@ -69,7 +69,12 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def part_counts(path: Path) -> Counter[str]:
     """How many rows of a part have each status, by its head alone."""
-    held = pq.read_schema(path).metadata or {}
+    return counted(pq.read_schema(path))
+
+
+def counted(schema: pa.Schema) -> Counter[str]:
+    """The same of what stands at its end."""
+    held = schema.metadata or {}
     return Counter({one: int(held.get(f"vidapt.{one}".encode(), b"0")) for one in STATUSES})
 
 

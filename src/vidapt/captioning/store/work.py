@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -16,17 +16,20 @@ from vidapt.captioning.chunks import Cutting
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine
 from vidapt.captioning.namesakes import folder_of
+from vidapt.captioning.places import Place
 from vidapt.captioning.store.asked import Asked
 from vidapt.captioning.store.copies import mark_copies
 from vidapt.captioning.store.inputs import Listing
-from vidapt.captioning.store.jobs import StoredJob, jobs_of, open_job, refuse_others
+from vidapt.captioning.store.jobs import StoredJob
 from vidapt.captioning.store.kept import Kept
+from vidapt.captioning.store.opening import open_job
 from vidapt.captioning.store.outputs import check_outputs, join
-from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, part_counts
+from vidapt.captioning.store.remote import store_at
+from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED
 from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.shard import Piece, Shard, shards_of
+from vidapt.captioning.store.stores import Store
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
-from vidapt.files import check_folder
 from vidapt.inference.diversity import PLAIN, Diversity
 from vidapt.inference.engine import CAPTION_PROMPT
 from vidapt.inference.several import Several
@@ -69,14 +72,14 @@ class StoreSummary:
         limit: Clips per second that the device could caption at best; None where that is not known.
     """
 
-    out: Path
+    out: Place
     captioned: int
     kept: int
     failed: int
     skipped: int
     inputs: int
     left: int
-    outputs: Sequence[Path]
+    outputs: Sequence[Place]
     left_out: dict[str, int]
     ignored: dict[str, int]
     seconds: float
@@ -98,8 +101,8 @@ class StoreSummary:
 
 def caption_store(
     engine: CaptionEngine[Any],
-    sources: Path | Sequence[Path],
-    out: Path,
+    sources: Place | Sequence[Place],
+    out: Place,
     *,
     prompts: Sequence[str] = (CAPTION_PROMPT,),
     decoding: Decoding | None = None,
@@ -107,7 +110,7 @@ def caption_store(
     diversity: str | Path | Diversity | None = None,
     schema: Schema | None = None,
     part: tuple[int, int] = (1, 1),
-    outputs: Sequence[Path] = (),
+    outputs: Sequence[Place] = (),
     dedup: bool = False,
     albums: bool = False,
     fps: float | None = None,
@@ -127,8 +130,9 @@ def caption_store(
 
     Args:
         engine: Who writes captions.
-        sources: Folders, clips, lists (`path`, `start_s`, `end_s`), label files, tar files, or patterns.
-        out: The folder.
+        sources: Folders, clips, lists (`path`, `start_s`, `end_s`), label files, tar files, or patterns;
+            addresses of objects as well.
+        out: The folder, or the address of one in an object store.
         prompts: What the model is asked about each clip; all behind one copy of what it sees.
         decoding: How tokens are chosen; None is greedy.
         n: Captions of each clip, in its one row; of its decoding then only `max_new_tokens` counts.
@@ -152,11 +156,11 @@ def caption_store(
         VidaptError: If the disk is full; finished rows are kept.
     """
     started = time.monotonic()
-    given = [sources] if isinstance(sources, Path) else list(sources)
+    given = [sources] if isinstance(sources, Path | str) else list(sources)
     check_part(part)
-    refuse_others(out)
-    check_folder(out)
-    check_outputs(out, outputs)
+    store = store_at(out)
+    store.check()
+    check_outputs(store, outputs)
     several, chosen = None, decoding or Decoding()
     if n != 1 or diversity is not None:
         several = _several(engine, prompts[0], n, diversity or PLAIN, chosen.max_new_tokens)
@@ -172,7 +176,7 @@ def caption_store(
     listing = Listing(given, albums, fps, dedup)
     alone = part == (1, 1)
     job = open_job(
-        out,
+        store,
         asked.settings,
         listing,
         shard,
@@ -182,11 +186,13 @@ def caption_store(
         mark=(lambda path: mark_copies(path, cores(workers), report)) if dedup else None,
         report=report,
     )
-    work = _Work(asked, job, _kept(out, job), part, cores(workers), report)
+    work = _Work(asked, job, _kept(store, job), part, cores(workers), report)
     if job.done is None:
         work.carry_out()
-    made = join(out, job, outputs, report)
-    totals = sum((part_counts(path) for path in job.parts), Counter[str]())
+    made = join(store, job, outputs, report)
+    totals, finished = job.counts, job.finished
+    if len(finished) == len(job.index.sizes):
+        job.forget()
     return StoreSummary(
         out=out,
         captioned=work.captioned,
@@ -194,7 +200,7 @@ def caption_store(
         failed=totals[FAILED],
         skipped=totals[SKIPPED],
         inputs=len(job.index),
-        left=sum(size for at, size in enumerate(job.index.sizes) if at not in job.finished),
+        left=sum(size for at, size in enumerate(job.index.sizes) if at not in finished),
         outputs=list(made),
         left_out={str(path): count for path, count in made.items() if count},
         ignored=job.plan.ignored,
@@ -223,8 +229,8 @@ def check_part(part: tuple[int, int]) -> None:
         raise ConfigError("--shard", f"is {part[0]}/{part[1]}", "give 1/4, 2/4, ... for four processes")
 
 
-def _kept(out: Path, job: StoredJob) -> Kept:
-    others = [other for other in jobs_of(out) if other.folder != job.folder]
+def _kept(store: Store, job: StoredJob) -> Kept:
+    others = [other for other in store.jobs() if other.name != job.name]
     return Kept(path for other in others for path in other.parts)
 
 
