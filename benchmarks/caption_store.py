@@ -155,8 +155,8 @@ def kills(folder: Path, clips: int, times: int, seed: int) -> dict[str, Any]:
     }
 
 
-def forked(source: Path, out: Path, pause_s: float) -> int:
-    """A process that captions a store; its number."""
+def forked(source: Path, out: Path, pause_s: float, **how: Any) -> int:
+    """A process that captions a store, with further options; its number."""
     from _stub_engine import StubEngine
     from vidapt.captioning.store.work import caption_store
 
@@ -164,7 +164,7 @@ def forked(source: Path, out: Path, pause_s: float) -> int:
     if number:
         return number
     try:
-        caption_store(StubEngine(pause_s=pause_s), source, out)
+        caption_store(StubEngine(pause_s=pause_s), source, out, **how)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - it must not go on as the process it came from
         print(repr(error), file=sys.stderr, flush=True)

@@ -143,6 +143,13 @@ def free(path: Path, gone: Callable[[Owner], bool]) -> bool:
     return freed
 
 
+def owned_in(folder: Path) -> list[Path]:
+    """Files and folders, in a folder and those inside, that say who owns them."""
+    suffix = ".owner"
+    found = [file for pattern in (f".*{suffix}", f".*{suffix}.alone") for file in folder.rglob(pattern)]
+    return sorted({file.with_name(file.name[1:].partition(suffix)[0]) for file in found})
+
+
 def _take(path: Path, file: Path) -> tuple[int, Owner]:
     """The owner's file, open and, where that can be, locked; and who owns it now."""
     for _ in range(_ATTEMPTS):

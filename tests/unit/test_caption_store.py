@@ -585,6 +585,25 @@ def test_kept_rows_are_found_by_key_and_stamp(clips: Path, tmp_path: Path) -> No
     assert rows[-1]["key"] in Kept(missing), "parts may be removed while they are read"
 
 
+def test_what_a_killed_process_wrote_beside_a_part_is_no_part(clips: Path, tmp_path: Path) -> None:
+    run(clips, tmp_path / "store", part=(1, 3))
+    (job,) = jobs_of(tmp_path / "store")
+    for name, held in ((".000000.parquet.abcd1234.parquet", job.parts[0].read_bytes()), (".x.parquet", b"")):
+        (job.parts[0].parent / name).write_bytes(held)
+    run(clips, tmp_path / "store", part=(2, 3))
+    run(clips, tmp_path / "store", part=(3, 3))
+    assert len(rows_of(tmp_path / "store")) == CLIPS
+
+
+def test_parts_may_take_over_the_others_and_try_again_what_failed(clips: Path, tmp_path: Path) -> None:
+    write(clips / "empty.mp4", b"")
+    assert run(clips, tmp_path / "store", part=(2, 3), others=True).left == 0
+    write(clips / "empty.mp4", b"full")
+    assert run(clips, tmp_path / "store", part=(1, 3)).failed == 1
+    done = run(clips, tmp_path / "store", part=(1, 3), others=True, again=True)
+    assert counts(done) == (1, CLIPS, 0, 0)
+
+
 def test_the_stub_is_asked_as_the_engine_is() -> None:
     for name in ("answer", "text", "text_tokens", "watch_batches"):
         assert callable(getattr(Engine, name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from vidapt.captioning.store.journal import ShardJournal
 from vidapt.captioning.store.rows import part_counts, write_part
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
-from vidapt.locks import Owner, free, owned
+from vidapt.locks import owned
 
 FORMAT = 1
 """Of the store's files; another one is refused."""
@@ -106,12 +106,6 @@ class StoredJob:
         """
         return ShardJournal(self.journal(shard))
 
-    def free(self, gone: Callable[[Owner], bool]) -> int:
-        """Let others have at once what processes hold that are known to be gone; how many shards."""
-        shards = range(len(self.index.sizes))
-        places = [*map(self.journal, shards), self.folder / JOIN, self.folder.parent / self.plan.request]
-        return sum(free(place, gone) for place in places)
-
     def has(self, shard: int) -> bool:
         """Whether all rows of a shard are in place."""
         return self.part(shard).exists()
@@ -123,14 +117,15 @@ class StoredJob:
 
     @property
     def parts(self) -> list[Path]:
-        """Rows of finished shards, in order."""
+        """Rows of finished shards, in order; what somebody writes beside them, or did when killed, is none."""
         rows = self.folder / ROWS
-        return sorted(path for path in rows.iterdir() if path.suffix == PARQUET) if rows.is_dir() else []
+        found = rows.iterdir() if rows.is_dir() else ()
+        return sorted(path for path in found if path.suffix == PARQUET and path.stem.isdigit())
 
     @property
     def finished(self) -> set[int]:
         """Numbers of finished shards."""
-        return {int(path.stem) for path in self.parts if path.stem.isdigit()}
+        return {int(path.stem) for path in self.parts}
 
     @property
     def counts(self) -> Counter[str]:

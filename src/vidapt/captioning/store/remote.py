@@ -126,6 +126,15 @@ class RemoteStore:
         self._objects.remove([f"{JOBS}/{job.name}/{JOB}", f"{JOBS}/{job.name}"])
         shutil.rmtree(job.folder, ignore_errors=True)
 
+    def free(self, gone: Callable[[Owner], bool]) -> int:
+        """Let others have at once what processes hold that are known to be gone; how much that was."""
+        folders = []
+        for name in self._objects.names(JOBS):
+            job = f"{JOBS}/{name}"
+            shards = [f"{job}/{SHARDS}/{shard}" for shard in self._objects.names(f"{job}/{SHARDS}")]
+            folders += [job, f"{job}/{JOIN}", *shards]
+        return sum(free_lease(self._objects, folder, gone) for folder in folders)
+
 
 class RemoteJob(StoredJob):
     """A job in an object store; its folder is a copy of what this machine needs of it.
@@ -164,12 +173,6 @@ class RemoteJob(StoredJob):
             TakenError: If another process holds it.
         """
         return SentJournal(self._objects, f"{self._place}/{SHARDS}/{shard:06d}", self.journal(shard))
-
-    def free(self, gone: Callable[[Owner], bool]) -> int:
-        """Let others have at once what processes hold that are known to be gone; how many shards."""
-        held = [f"{self._place}/{SHARDS}/{name}" for name in self._objects.names(f"{self._place}/{SHARDS}")]
-        folders = [*held, f"{self._place}/{JOIN}", f"{JOBS}/{self.plan.request}"]
-        return sum(free_lease(self._objects, folder, gone) for folder in folders)
 
     def has(self, shard: int) -> bool:
         """Whether all rows of a shard are in place."""

@@ -12,7 +12,7 @@ from vidapt.captioning.places import Place
 from vidapt.captioning.store.jobs import INDEX, JOB, JOBS, Plan, StoredJob, by_request
 from vidapt.errors import ConfigError
 from vidapt.files import check_folder, exists, remove, write_folder, write_json
-from vidapt.locks import owned
+from vidapt.locks import Owner, free, owned, owned_in
 
 
 class LocalStore:
@@ -63,6 +63,10 @@ class LocalStore:
         """Delete a job."""
         remove(job.folder)
 
+    def free(self, gone: Callable[[Owner], bool]) -> int:
+        """Let others have at once what processes hold that are known to be gone; how much that was."""
+        return sum(free(place, gone) for place in owned_in(self._out / JOBS))
+
 
 class Store(Protocol):
     """Where jobs are: `LocalStore`, or `remote.RemoteStore`."""
@@ -86,6 +90,9 @@ class Store(Protocol):
 
     def remove(self, job: StoredJob) -> None:
         """Delete a job."""
+
+    def free(self, gone: Callable[[Owner], bool]) -> int:
+        """Let others have at once what processes hold that are known to be gone; how much that was."""
 
 
 def jobs_of(out: Path) -> list[StoredJob]:

@@ -110,6 +110,8 @@ def caption_store(
     diversity: str | Path | Diversity | None = None,
     schema: Schema | None = None,
     part: tuple[int, int] = (1, 1),
+    others: bool = False,
+    again: bool = False,
     outputs: Sequence[Place] = (),
     dedup: bool = False,
     albums: bool = False,
@@ -139,6 +141,8 @@ def caption_store(
         diversity: How these come to differ, as `inference.diversity` has it.
         schema: What answers are to be, if they are to be JSON.
         part: `(i, n)`: work on every n-th shard from the i-th on, counted from 1.
+        others: Work on the shards of the other parts after that, as far as nobody holds them.
+        again: Begin anew where the job is finished, also for a part: list, and try again what failed.
         outputs: Files that all rows are joined into beside `captions.parquet`; see `outputs.join`.
         dedup: Clips that show the same as another one are not captioned; their rows say of which.
         albums: A folder with pictures and no video is one clip.
@@ -174,7 +178,7 @@ def caption_store(
         several,
     )
     listing = Listing(given, albums, fps, dedup)
-    alone = part == (1, 1)
+    alone = again or part == (1, 1)
     job = open_job(
         store,
         asked.settings,
@@ -186,7 +190,7 @@ def caption_store(
         mark=(lambda path: mark_copies(path, cores(workers), report)) if dedup else None,
         report=report,
     )
-    work = _Work(asked, job, _kept(store, job), part, cores(workers), report)
+    work = _Work(asked, job, _kept(store, job), part, others, cores(workers), report)
     if job.done is None:
         work.carry_out()
     made = join(store, job, outputs, report)
@@ -243,6 +247,7 @@ class _Work:
         job: The job.
         kept: Rows of earlier ones.
         part: Which shards are its own.
+        others: Whether it works on the rest after these.
         workers: Decoding processes.
         report: Told how far it is.
         captioned: Rows it captioned.
@@ -255,6 +260,7 @@ class _Work:
     job: StoredJob
     kept: Kept
     part: tuple[int, int]
+    others: bool
     workers: int
     report: Reporter
     captioned: int = 0
@@ -273,6 +279,8 @@ class _Work:
         """Caption shard after shard, in one stream, so that decoding is ahead beyond the end of each."""
         sizes = self.job.index.sizes
         mine = list(shards_of(len(sizes), self.part))
+        if self.others:
+            mine += sorted(set(range(len(sizes))) - set(mine))
         total, finished = sum(sizes[at] for at in mine), self.job.finished
         todo = [at for at in mine if at not in finished]
         self._done = total - sum(sizes[at] for at in todo)
