@@ -2,12 +2,14 @@
 
     python benchmarks/caption_store.py million [--clips 1000000] [--again] [--folder FOLDER]
     python benchmarks/caption_store.py kills [--clips 10000] [--kills 20] [--seed 0]
+    python benchmarks/caption_store.py anywhere [--clips 10000] [--kills 20] [--seed 0]
     python benchmarks/caption_store.py prompts
 
 `million` writes so many tiny files, captions a part of them, kills the process, goes on in another one, and
 measures how long that takes to begin, the memory of both, and rows a second. `kills` lets two processes work
 on one store, kills one of them at random moments so many times, and compares the rows with those of a run
-that nothing happened to. `prompts` asks a model of random weights one question and four about clips of 576
+that nothing happened to. `anywhere` does so with a tiny model and decoders, any of which may be killed.
+`prompts` asks a model of random weights one question and four about clips of 576
 visual tokens. Each adds to `results/caption_store.json`.
 """
 
@@ -191,7 +193,7 @@ def main() -> None:
         work(Path(sys.argv[2]), Path(sys.argv[3]))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["million", "kills", "prompts"])
+    parser.add_argument("what", choices=["million", "kills", "anywhere", "prompts"])
     parser.add_argument("--clips", type=int)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -204,6 +206,10 @@ def main() -> None:
             found = million(folder, given.clips or 1_000_000, again=given.again)
         elif given.what == "kills":
             found = kills(folder, given.clips or 10_000, given.kills, given.seed)
+        elif given.what == "anywhere":
+            from _kills_work import kills_anywhere
+
+            found = kills_anywhere(folder, given.clips or 10_000, given.kills, given.seed)
         else:
             from _prompts_work import prompts
 

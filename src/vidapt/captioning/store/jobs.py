@@ -117,7 +117,7 @@ class StoredJob:
 
     @property
     def parts(self) -> list[Path]:
-        """Rows of finished shards, in order; what somebody writes beside them, or did when killed, is none."""
+        """Rows of finished shards, in order, and nothing that a killed process left beside them."""
         rows = self.folder / ROWS
         found = rows.iterdir() if rows.is_dir() else ()
         return sorted(path for path in found if path.suffix == PARQUET and path.stem.isdigit())
