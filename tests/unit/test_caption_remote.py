@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from store_tools import BATCH, CLIPS, SHARD, counts, run
 
 from _stub_engine import StubEngine
 from vidapt.captioning.objects import Objects
@@ -22,14 +23,12 @@ from vidapt.captioning.places import place_of
 from vidapt.captioning.store import leases, shard
 from vidapt.captioning.store.leases import Lease, free_lease
 from vidapt.captioning.store.remote import RemoteStore, scratch
-from vidapt.captioning.store.work import StoreSummary, caption_store
 from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.locks import Owner, TakenError, this_process
 
 pytest.importorskip("moto")
 pytest.importorskip("s3fs")
 
-SHARD, BATCH, CLIPS = 4, 3, 10
 MADE = ("seconds", "created", "stamp", "file", "folder")
 """Columns that tell when a row was made, and where its clip lies."""
 
@@ -73,11 +72,6 @@ def clips(tmp_path: Path) -> Path:
     return folder
 
 
-def run(source: Any, out: Any, engine: Any = None, **options: Any) -> StoreSummary:
-    given = {"shard": SHARD, "batch": BATCH, "workers": 0} | options
-    return caption_store(engine or StubEngine(), source, out, **given)
-
-
 def rows_of(out: Path | str) -> list[dict[str, Any]]:
     held = (out / "captions.parquet") if isinstance(out, Path) else io.BytesIO(read(out, "captions.parquet"))
     found: list[dict[str, Any]] = pq.read_table(held).drop_columns(list(MADE)).to_pylist()
@@ -95,10 +89,6 @@ def send(folder: Path, url: str) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             objects.write(file.relative_to(folder).as_posix(), file.read_bytes())
-
-
-def counts(done: StoreSummary) -> tuple[int, int, int, int]:
-    return done.captioned, done.kept, done.failed, done.left
 
 
 def test_a_store_in_s3_has_the_rows_of_one_on_disk(bucket: str, clips: Path, tmp_path: Path) -> None:

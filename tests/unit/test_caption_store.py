@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_tools import CLIPS, SHARD, counts, rows_of, run, write, write_clips
 
 from _stub_engine import StubEngine
 from vidapt.appended import Sealed
@@ -29,16 +30,12 @@ from vidapt.captioning.store.inputs import Input, Listing, Seen
 from vidapt.captioning.store.kept import Kept
 from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.stores import jobs_of
-from vidapt.captioning.store.work import StoreSummary, caption_store
 from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.locks import owned
 from vidapt.models.decoding import Decoding
 from vidapt.progress import silent
-
-SHARD, BATCH = 4, 3
-CLIPS = 10
 
 
 @pytest.fixture(autouse=True)
@@ -49,37 +46,13 @@ def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    folder = tmp_path / "clips"
-    for number in range(CLIPS):
-        write(folder / ("inside" if number % 2 else "") / f"{number}.mp4", f"clip {number}".encode())
-    write(folder / "notes.md", b"none")
-    return folder
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def run(source: Path | list[Path], out: Path, engine: Any = None, **options: Any) -> StoreSummary:
-    given = {"shard": SHARD, "batch": BATCH, "workers": 0} | options
-    return caption_store(engine or StubEngine(), source, out, **given)
-
-
-def rows_of(out: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(out / "captions.parquet").to_pylist()
-    return found
+    return write_clips(tmp_path / "clips")
 
 
 def said(out: Path) -> list[tuple[Any, ...]]:
     """What a store holds, without what tells when it was made."""
     names = ("clip", "key", "status", "captions", "frames", "reason", "copy_of", "start_s", "end_s")
     return [tuple(map(str, (row[name] for name in names))) for row in rows_of(out)]
-
-
-def counts(done: StoreSummary) -> tuple[int, int, int, int]:
-    return done.captioned, done.kept, done.failed, done.left
 
 
 def test_every_input_has_one_row_in_natural_order(clips: Path, tmp_path: Path) -> None:
@@ -583,25 +556,6 @@ def test_kept_rows_are_found_by_key_and_stamp(clips: Path, tmp_path: Path) -> No
     assert sum(row["key"] in Kept(job.parts) for row in rows) == CLIPS - SHARD
     missing = [*job.parts, job.folder / "rows" / "000009.parquet"]
     assert rows[-1]["key"] in Kept(missing), "parts may be removed while they are read"
-
-
-def test_what_a_killed_process_wrote_beside_a_part_is_no_part(clips: Path, tmp_path: Path) -> None:
-    run(clips, tmp_path / "store", part=(1, 3))
-    (job,) = jobs_of(tmp_path / "store")
-    for name, held in ((".000000.parquet.abcd1234.parquet", job.parts[0].read_bytes()), (".x.parquet", b"")):
-        (job.parts[0].parent / name).write_bytes(held)
-    run(clips, tmp_path / "store", part=(2, 3))
-    run(clips, tmp_path / "store", part=(3, 3))
-    assert len(rows_of(tmp_path / "store")) == CLIPS
-
-
-def test_parts_may_take_over_the_others_and_try_again_what_failed(clips: Path, tmp_path: Path) -> None:
-    write(clips / "empty.mp4", b"")
-    assert run(clips, tmp_path / "store", part=(2, 3), others=True).left == 0
-    write(clips / "empty.mp4", b"full")
-    assert run(clips, tmp_path / "store", part=(1, 3)).failed == 1
-    done = run(clips, tmp_path / "store", part=(1, 3), others=True, again=True)
-    assert counts(done) == (1, CLIPS, 0, 0)
 
 
 def test_the_stub_is_asked_as_the_engine_is() -> None:

@@ -70,6 +70,14 @@ def caption(
         str | None,
         typer.Option(metavar="I/N", help="Work on every N-th shard of the clips; all meet in the folder."),
     ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Where a part's job is finished: list anew, try again what failed."),
+    ] = False,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, max=1e6, help="What an hour of this machine costs, for the column `cost`."),
+    ] = None,
     to: Annotated[
         list[str] | None,
         typer.Option(help="Join all rows into .jsonl, .parquet, .json (LLaVA), .tar or .lance, too."),
@@ -146,9 +154,11 @@ def caption(
         server = server_of(model, engine)
         if stored:
             how |= _for_store(target, prompts, shard, to or [], schema, dedup=dedup, overwrite=overwrite)
+            how |= {"again": again, "price": price_per_hour}
         else:
             assert isinstance(target, Path)
             for_folders = {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema}
+            for_folders |= {"--again": again, "--price-per-hour": price_per_hour is not None}
             _check_file(target, prompts, for_folders | {"a server": server})
             how |= {"prompt": prompts[0], "overwrite": overwrite}
         from vidapt.models.decoding import Decoding

@@ -195,7 +195,9 @@ def _batches(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
 
 
 def _table(part: Path) -> pa.Table:
-    return pq.read_table(part).replace_schema_metadata(None)
+    """The rows of a part; columns that it was written without are empty."""
+    table = pq.read_table(part).replace_schema_metadata(None)
+    return pa.concat_tables([ROWS.empty_table(), table], promote_options="default")
 
 
 def _is_whole(row: Mapping[str, Any]) -> bool:

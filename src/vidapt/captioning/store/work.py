@@ -25,7 +25,7 @@ from vidapt.captioning.store.kept import Kept
 from vidapt.captioning.store.opening import open_job
 from vidapt.captioning.store.outputs import check_outputs, join
 from vidapt.captioning.store.remote import store_at
-from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED
+from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, priced
 from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.shard import Piece, Shard, shards_of
 from vidapt.captioning.store.stores import Store
@@ -121,6 +121,7 @@ def caption_store(
     workers: int | None = None,
     batch: int | None = None,
     shard: int = SHARD,
+    price: float | None = None,
     report: Reporter = silent,
 ) -> StoreSummary:
     """Caption clips into a folder: one row for each, in Parquet files of a shard each, and in the end in one.
@@ -152,6 +153,7 @@ def caption_store(
         workers: Decoding processes; None is one per core.
         batch: Clips answered at a time in a new job; None decides by what there is memory for.
         shard: Clips of a shard in a new job.
+        price: What an hour of this process costs, for the column `cost`; None where nobody knows.
         report: Told how far the work is.
 
     Raises:
@@ -190,7 +192,7 @@ def caption_store(
         mark=(lambda path: mark_copies(path, cores(workers), report)) if dedup else None,
         report=report,
     )
-    work = _Work(asked, job, _kept(store, job), part, others, cores(workers), report)
+    work = _Work(asked, job, _kept(store, job), part, others, cores(workers), report, price)
     if job.done is None:
         work.carry_out()
     made = join(store, job, outputs, report)
@@ -250,6 +252,7 @@ class _Work:
         others: Whether it works on the rest after these.
         workers: Decoding processes.
         report: Told how far it is.
+        price: What an hour of this process costs.
         captioned: Rows it captioned.
         rate: Clips captioned per second.
         waited: Share of the time for which the device waited for frames.
@@ -263,6 +266,7 @@ class _Work:
     others: bool
     workers: int
     report: Reporter
+    price: float | None = None
     captioned: int = 0
     rate: float = 0.0
     waited: float = 0.0
@@ -385,7 +389,7 @@ class _Work:
         self._new += sum(row["new_tokens"] or 0 for row in rows)
         self._visual += sum(row["visual_tokens"] or 0 for row in rows)
         self._broken += sum(row["status"] == FAILED for row in rows)
-        shard.note(rows)
+        shard.note(priced(rows, self.price))
 
     def _finish(self, shard: Shard) -> None:
         shard.put(self._other, self.asked.taken_over)
