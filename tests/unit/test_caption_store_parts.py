@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from store_tools import CLIPS, counts, rows_of, run, write, write_clips
 
 from _stub_engine import StubEngine
+from vidapt.captioning.store.kept import _digits, _find
 from vidapt.captioning.store.rows import priced
 from vidapt.captioning.store.stores import jobs_of
 
@@ -53,3 +57,13 @@ def test_parts_without_a_newer_column_are_joined(clips: Path, tmp_path: Path) ->
     pq.write_table(table, job.parts[0])
     run(clips, tmp_path / "store", part=(2, 2))
     assert len(rows_of(tmp_path / "store")) == CLIPS
+
+
+@given(st.lists(st.binary(min_size=12, max_size=12), min_size=1, unique=True))
+@example([b"\0" * 12, b"a" * 11 + b"\0", b"a" * 10 + b"\0\0", b"\0" + b"a" * 11])
+def test_hashes_are_found_whatever_bytes_they_end_in(hashes: list[bytes]) -> None:
+    ordered = np.sort(np.array(hashes, "S12"))
+    for one in hashes:
+        at = _find(ordered, one.hex())
+        assert at is not None
+        assert _digits(ordered[at]) == one.hex()

@@ -43,6 +43,11 @@ def place_of(text: str) -> Place:
     return text.rstrip("/")
 
 
+def as_place(given: Place) -> Place:
+    """A place that may be given as a text; errors as in `place_of`."""
+    return place_of(given) if isinstance(given, str) else given
+
+
 def is_address(place: object) -> bool:
     """Whether it is the address of an object store."""
     return isinstance(place, str) and MARK in place

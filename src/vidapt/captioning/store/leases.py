@@ -57,14 +57,18 @@ class Lease:
         self._beating = threading.Thread(target=self._beat, name="vidapt-lease", daemon=True)
         self._beating.start()
 
+    def rest(self) -> None:
+        """Let the heart stop beating, so that `tick` is not called any more; it is still held."""
+        self._stop.set()
+        self._beating.join()
+
     def leave(self, *, over: bool = False) -> None:
         """Let others have it.
 
         Args:
             over: Whether its work is done, so that nothing of it is needed any more.
         """
-        self._stop.set()
-        self._beating.join()
+        self.rest()
         if over:
             self._objects.remove([self._folder])
         else:
@@ -77,7 +81,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT_S):
-            with suppress(VidaptError):  # the store may be away for a moment
+            with suppress(VidaptError, OSError):  # the store may be away for a moment
                 if self._tick is not None:
                     self._tick()
                 self._objects.write(_name(self._folder, self.number), self._said(0.0))

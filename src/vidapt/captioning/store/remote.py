@@ -18,6 +18,7 @@ import stat
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
@@ -55,6 +56,7 @@ _TAIL = 1 << 16
 """Bytes at the end of a part that hold what its head says."""
 
 _TOKEN = "token"
+_FETCHED_AT_ONCE = 16
 
 
 def store_at(place: Place) -> Store:
@@ -191,13 +193,14 @@ class RemoteJob(StoredJob):
     @property
     def parts(self) -> list[Path]:
         """Rows of finished shards, in order, fetched to this machine; without what is removed meanwhile."""
-        found = []
-        for shard in sorted(self.finished):
-            try:
-                found.append(self._fetched(f"{ROWS}/{shard:06d}{PARQUET}", self.part(shard)))
-            except FileNotFoundError:
-                continue
-        return found
+        with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="vidapt-parts") as pool:
+            return [path for path in pool.map(self._fetched_part, sorted(self.finished)) if path is not None]
+
+    def _fetched_part(self, shard: int) -> Path | None:
+        try:
+            return self._fetched(f"{ROWS}/{shard:06d}{PARQUET}", self.part(shard))
+        except FileNotFoundError:
+            return None
 
     @property
     def finished(self) -> set[int]:
@@ -289,6 +292,7 @@ class SentJournal(ShardJournal):
     def close(self) -> None:
         """Let others have the shard, with all that is noted of it."""
         over = self._over
+        self._lease.rest()  # else it might read a file of another one that has the number of this
         try:
             if not over:
                 self._send()

@@ -16,7 +16,7 @@ from vidapt.captioning.chunks import Cutting
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine
 from vidapt.captioning.namesakes import folder_of
-from vidapt.captioning.places import Place
+from vidapt.captioning.places import Place, as_place
 from vidapt.captioning.store.asked import Asked
 from vidapt.captioning.store.copies import mark_copies
 from vidapt.captioning.store.inputs import Listing
@@ -162,10 +162,11 @@ def caption_store(
         VidaptError: If the disk is full; finished rows are kept.
     """
     started = time.monotonic()
-    given = [sources] if isinstance(sources, Path | str) else list(sources)
+    given = [as_place(one) for one in ([sources] if isinstance(sources, Path | str) else sources)]
     check_part(part)
-    store = store_at(out)
+    store = store_at(as_place(out))
     store.check()
+    outputs = [as_place(one) for one in outputs]
     check_outputs(store, outputs)
     several, chosen = None, decoding or Decoding()
     if n != 1 or diversity is not None:
@@ -200,7 +201,7 @@ def caption_store(
     if len(finished) == len(job.index.sizes):
         job.forget()
     return StoreSummary(
-        out=out,
+        out=store.place,
         captioned=work.captioned,
         kept=totals[DONE] - work.captioned,
         failed=totals[FAILED],
