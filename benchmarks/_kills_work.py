@@ -20,9 +20,10 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "e2e"))
 from caption_tools import film, save_tiny_model
 
 import caption_store as store
+from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.store.work import caption_store
 from vidapt.inference.load import load
-from vidapt.models.generate import Decoding
+from vidapt.models.decoding import Decoding
 
 TOKENS, BATCH, FILMS, EMPTY = 4, 16, 32, 997
 BY_THE_BATCH = ("mean_logprob", "logprobs")
@@ -96,7 +97,7 @@ def _forked(model: Path, source: Path, out: Path) -> int:
     try:
         torch.set_num_threads(1)
         decoding = Decoding(max_new_tokens=TOKENS)
-        caption_store(load(model), source, out, decoding=decoding, batch=BATCH, workers=1)
+        caption_store(Builtin(load(model)), source, out, decoding=decoding, batch=BATCH, workers=1)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - it must not go on as the process it came from
         print(repr(error), file=sys.stderr, flush=True)

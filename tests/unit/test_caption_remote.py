@@ -15,14 +15,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from store_tools import BATCH, CLIPS, SHARD, counts, run
+from store_tools import CLIPS, counts, run
 
 from _stub_engine import StubEngine
 from vidapt.captioning.objects import Objects
-from vidapt.captioning.places import place_of
+from vidapt.captioning.places import place_of, scratch
 from vidapt.captioning.store import leases, shard
 from vidapt.captioning.store.leases import Lease, free_lease
-from vidapt.captioning.store.remote import RemoteStore, scratch
+from vidapt.captioning.store.remote import RemoteStore
+from vidapt.captioning.store.work import WINDOW
 from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.locks import Owner, TakenError, this_process
 
@@ -176,13 +177,17 @@ def test_a_clip_that_is_too_large_is_not_fetched(
     assert {(row["status"], row["error"]) for row in large} == {("failed", "BudgetError")}
 
 
+NOTED = {"shard": 2 * WINDOW, "batch": 1}
+"""So that half of a shard is noted before the other half is."""
+
+
 def test_two_workers_of_which_one_is_killed_lose_and_double_nothing(
     bucket: str, clips: Path, tmp_path: Path
 ) -> None:
-    run(clips, tmp_path / "whole")
+    run(clips, tmp_path / "whole", **NOTED)
     out = f"{bucket}/captions"
     script = Path(__file__).with_name("remote_killed.py")
-    command = [sys.executable, str(script), str(clips), out, str(SHARD), str(BATCH)]
+    command = [sys.executable, str(script), str(clips), out, *map(str, NOTED.values())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) in (0, 1), "one was killed in the middle of a shard"
@@ -193,18 +198,17 @@ def test_two_workers_of_which_one_is_killed_lose_and_double_nothing(
 def test_what_a_lost_machine_noted_is_gone_on_with(bucket: str, clips: Path, tmp_path: Path) -> None:
     class Lost(StubEngine):
         def answer(self, *asked: Any) -> Any:
-            if self.asked >= BATCH:
+            if self.asked >= WINDOW:
                 raise KeyboardInterrupt
             return super().answer(*asked)
 
     with pytest.raises(KeyboardInterrupt):
-        run(clips, f"{bucket}/captions", Lost())
+        run(clips, f"{bucket}/captions", Lost(), **NOTED)
     for left in scratch().iterdir():
         left.rename(tmp_path / "elsewhere")
     engine = StubEngine()
     assert run(clips, f"{bucket}/captions", engine).left == 0
-    # The batch that was noted is not asked about again.
-    assert engine.asked == CLIPS - BATCH
+    assert engine.asked == CLIPS - WINDOW, "what was noted is not asked about again"
     run(clips, tmp_path / "whole")
     assert rows_of(f"{bucket}/captions") == rows_of(tmp_path / "whole")
 

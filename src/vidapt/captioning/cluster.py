@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidapt.captioning.crew import Crew
+from vidapt.captioning.engines.protocol import CaptionEngine
 from vidapt.captioning.places import Place
 from vidapt.captioning.store.work import StoreSummary
 from vidapt.errors import ConfigError
-from vidapt.inference.engine import Engine
 from vidapt.progress import Reporter, silent
 
 MOST_ACTORS, MOST_DEVICES = 10_000, 1024
@@ -52,7 +52,7 @@ class OnRay:
 
 
 def caption_on_ray(
-    open_engine: Callable[[], Engine],
+    open_engine: Callable[[], CaptionEngine[Any]],
     sources: Place | Sequence[Place],
     out: Place,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,9 +43,10 @@ class Worker:
         def report(task: str, done: int, total: int, note: str = "") -> None:
             self._told = task, done, total, note
 
-        return caption_store(
-            open_engine(), sources, out, **how, part=part, others=True, again=again, report=report
-        )
+        with closing(open_engine()) as engine:
+            return caption_store(
+                engine, sources, out, **how, part=part, others=True, again=again, report=report
+            )
 
 
 @dataclass

@@ -6,7 +6,10 @@ none is taken from an address, so that none is ever shown or written.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,3 +124,17 @@ def opened(url: str) -> tuple[Any, str]:
             raise ConfigError(url, f"there are no stores of kind {kind!r}", "check the address") from error
         raise
     return fs, root.rstrip("/")
+
+
+def scratch() -> Path:
+    """Where this machine keeps copies of jobs in object stores, for its user alone (`TMPDIR` moves it).
+
+    Raises:
+        ConfigError: If somebody else has made it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"vidapt-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise ConfigError(folder, "is not for you alone", "remove it, or let TMPDIR name another folder")
+    return folder

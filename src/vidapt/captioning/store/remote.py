@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import secrets
 import shutil
-import stat
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +26,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from vidapt.captioning.objects import Objects
-from vidapt.captioning.places import Place
+from vidapt.captioning.places import Place, scratch
 from vidapt.captioning.store.index import Index
 from vidapt.captioning.store.jobs import (
     DONE,
@@ -320,17 +318,3 @@ class SentJournal(ShardJournal):
 
 
 _NOTED = ".jsonl"
-
-
-def scratch() -> Path:
-    """Where this machine keeps copies of jobs in object stores, for its user alone (`TMPDIR` moves it).
-
-    Raises:
-        ConfigError: If somebody else has made it.
-    """
-    folder = Path(tempfile.gettempdir()) / f"vidapt-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise ConfigError(folder, "is not for you alone", "remove it, or let TMPDIR name another folder")
-    return folder
