@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from store_tools import CLIPS, counts, run
+from typer.testing import CliRunner
 
 from _stub_engine import StubEngine
 from vidapt.captioning.objects import Objects
@@ -24,6 +25,7 @@ from vidapt.captioning.store import leases, shard
 from vidapt.captioning.store.leases import Lease, free_lease
 from vidapt.captioning.store.remote import RemoteStore
 from vidapt.captioning.store.work import WINDOW
+from vidapt.cli import app
 from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.locks import Owner, TakenError, this_process
 
@@ -334,3 +336,25 @@ def test_scratch_is_for_its_user_alone(tmp_path: Path, monkeypatch: pytest.Monke
     scratch().chmod(0o755)
     with pytest.raises(ConfigError, match="alone"):
         scratch()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["clips", "--out", "s3://key:hidden@bucket/x"], "holds a password"),
+        (["simplecache::s3://bucket/clips", "--out", "x"], "leads through another"),
+        (["clips", "--out", "nosuch://bucket/x"], "no stores of kind"),
+        (["clips", "--out", "x", "--to", "s3://bucket/all.csv"], "cannot write .csv"),
+        (["s3://bucket/clips", "--out", "x.jsonl"], "addresses are for a folder"),
+        (["clips", "--out", "x.jsonl", "--again"], "is for a folder"),
+    ],
+)
+def test_the_command_refuses_addresses_before_a_model_is_opened(
+    options: list[str], match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(app, ["caption", *options, "--model", "no model"])
+    assert shown.exit_code == 2
+    assert match in " ".join(shown.output.split())
+    assert "hidden" not in shown.output
+    assert not any(tmp_path.iterdir())

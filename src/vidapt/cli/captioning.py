@@ -157,6 +157,7 @@ def caption(
             how |= {"again": again, "price": price_per_hour}
         else:
             assert isinstance(target, Path)
+            _refuse_addresses(sources)
             for_folders = {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema}
             for_folders |= {"--again": again, "--price-per-hour": price_per_hour is not None}
             _check_file(target, prompts, for_folders | {"a server": server})
@@ -187,6 +188,14 @@ def caption(
         table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
         say(out)
     _tell_left_out(summary)
+
+
+def _refuse_addresses(sources: list[Path | str]) -> None:
+    """Refuse addresses of clips where captions go into a single file."""
+    from vidapt.captioning.places import is_address
+
+    if any(map(is_address, sources)):
+        raise ConfigError("SOURCE", "addresses are for a folder of captions", "give a folder as --out")
 
 
 def _check_file(out: Path, prompts: list[str], options: dict[str, Any]) -> None:
