@@ -124,6 +124,9 @@ def test_clips_in_s3_are_fetched_while_they_are_captioned(
     (first, *_) = pq.read_table(tmp_path / "store" / "captions.parquet")["file"].to_pylist()
     assert first == f"{bucket}/clips/0.mp4"
     assert not [path for path in (tmp_path / "store").rglob("*.mp4")], "no clip is left"
+    to = [tmp_path / "all.json", tmp_path / "all.tar"]
+    assert run(f"{bucket}/clips", tmp_path / "store", outputs=to).left_out == {str(to[1]): CLIPS}
+    assert json.loads(to[0].read_text())[0]["video"] == first
     fetched: list[str] = []
     monkeypatch.setattr(
         "vidapt.captioning.fetched.Source.fetch", lambda self, url, *rest: fetched.append(url)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidapt.captioning.objects import Objects
-from vidapt.captioning.places import Place, absolute, suffix_of
+from vidapt.captioning.places import Place, absolute, is_address, suffix_of
 from vidapt.captioning.store.jobs import StoredJob
 from vidapt.captioning.store.opening import remove_earlier
 from vidapt.captioning.store.rows import DONE, ROWS, part_rows
@@ -63,7 +63,8 @@ def join(store: Store, job: StoredJob, outputs: Sequence[Place], report: Reporte
     """Write a job's files once its last shard is in place.
 
     `.parquet`, `.jsonl` and `.lance` (a folder) have a row for every input. `.json` (LLaVA's conversations)
-    and `.tar` (WebDataset: the clip's file beside its row) have those that are captioned and whole files.
+    and `.tar` (WebDataset: the clip's file beside its row) have those that are captioned and whole files, the
+    latter of files on this machine.
 
     Args:
         store: The store.
@@ -148,13 +149,13 @@ def _llava(path: Path, parts: Sequence[Path]) -> int:
             file.write("\n]\n")
 
     write_file(path, write)
-    return _left_out(parts)
+    return _left_out(parts, _is_whole)
 
 
 def _webdataset(path: Path, parts: Sequence[Path]) -> int:
     def write(temporary: Path) -> None:
         with tarfile.open(temporary, "w") as tar:
-            for at, row in enumerate(filter(_is_whole, _rows(parts))):
+            for at, row in enumerate(filter(_is_here, _rows(parts))):
                 told = json.dumps(row, ensure_ascii=False).encode()
                 _add(tar, f"{at:08d}.json", len(told), io.BytesIO(told))
                 with Path(row["file"]).open("rb") as file:
@@ -163,7 +164,7 @@ def _webdataset(path: Path, parts: Sequence[Path]) -> int:
                     _add(tar, f"{at:08d}{Path(row['clip']).suffix.lower()}", size, file)
 
     write_file(path, write)
-    return _left_out(parts)
+    return _left_out(parts, _is_here)
 
 
 def _lance(path: Path, parts: Sequence[Path]) -> int:
@@ -201,13 +202,19 @@ def _table(part: Path) -> pa.Table:
 
 
 def _is_whole(row: Mapping[str, Any]) -> bool:
-    """Whether it is captioned, and about the whole of a file that can be read again."""
+    """Whether it is captioned, and about the whole of a file that can be read again, or of an object."""
     stretch = row["start_s"] is not None or row["end_s"] is not None
-    return row["status"] == DONE and not stretch and Path(row["file"]).is_file()
+    there = is_address(row["file"]) or Path(row["file"]).is_file()
+    return row["status"] == DONE and not stretch and there
 
 
-def _left_out(parts: Sequence[Path]) -> int:
-    return sum(row["status"] == DONE and not _is_whole(row) for row in _rows(parts))
+def _is_here(row: Mapping[str, Any]) -> bool:
+    """Whether its file is on this machine as well."""
+    return _is_whole(row) and not is_address(row["file"])
+
+
+def _left_out(parts: Sequence[Path], fits: Callable[[Mapping[str, Any]], bool]) -> int:
+    return sum(row["status"] == DONE and not fits(row) for row in _rows(parts))
 
 
 def _conversation(row: Mapping[str, Any]) -> dict[str, Any]:
