@@ -1,6 +1,6 @@
 """A store of captions on a local Ray cluster of three nodes, of which one after the other is killed.
 
-    python benchmarks/caption_ray.py [--clips 600] [--kills 6] [--seed 0] [--folder FOLDER]
+    python benchmarks/caption_ray.py [--clips 10000] [--kills 20] [--seed 0] [--folder FOLDER]
 
 A stub stands for the model. The head has no room for actors; each of three more raylets has for one. At
 random moments one of these is killed with SIGKILL, so that its actor dies as well, and a new one joins. The
@@ -27,9 +27,9 @@ from _machine import describe
 from caption_store import ended, forked, parts, rows_of, write_clips
 
 RESULTS = Path(__file__).parent / "results" / "caption_ray.json"
-NODES, SHARD, BATCH = 3, 16, 4
+NODES, SHARD, BATCH = 3, 64, 16
 ROOM = {"object_store_memory": 80 << 20, "include_dashboard": False}
-PAUSE_S = 0.5
+PAUSE_S = 0.3
 """Seconds that a batch takes."""
 
 
@@ -71,7 +71,7 @@ class Killer:
             self._nodes[at] = self._cluster.add_node(num_cpus=1, wait=False, **ROOM)
             self._due = 0.0
         if not self._due:
-            self._due = time.monotonic() + self._chance.uniform(1.0, 8.0)
+            self._due = time.monotonic() + self._chance.uniform(2.0, 14.0)
 
 
 def kills(folder: Path, clips: int, times: int, seed: int) -> dict[str, Any]:
@@ -116,8 +116,8 @@ def kills(folder: Path, clips: int, times: int, seed: int) -> dict[str, Any]:
 def main() -> None:
     """Carry out what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=600)
-    parser.add_argument("--kills", type=int, default=6)
+    parser.add_argument("--clips", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=None)
     given = parser.parse_args()

@@ -90,7 +90,7 @@ def told(child: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 def parts(out: Path) -> int:
     """Shards that are in place."""
-    return sum(1 for _ in out.glob("jobs/*/rows/*.parquet"))
+    return sum(path.stem.isdigit() for path in out.glob("jobs/*/rows/*.parquet"))
 
 
 def peak_mb(pid: int) -> float:
