@@ -194,6 +194,7 @@ class Crew:
             said = str(error).strip().splitlines()[0]
             remedy = "read Ray's logs; too little memory is the usual reason"
             raise VidaptError(str(self.out), f"actors are lost again and again: {said}", remedy) from error
+        self.ray.kill(slot.actor)  # Ray may only have lost sight of it
         if slot.owner is not None:
             self._free([slot.owner])
         self._start(Slot(slot.part))
