@@ -2,12 +2,14 @@
 
     python benchmarks/caption_store.py million [--clips 1000000] [--again] [--folder FOLDER]
     python benchmarks/caption_store.py kills [--clips 10000] [--kills 20] [--seed 0]
+    python benchmarks/caption_store.py anywhere [--clips 10000] [--kills 20] [--seed 0]
     python benchmarks/caption_store.py prompts
 
 `million` writes so many tiny files, captions a part of them, kills the process, goes on in another one, and
 measures how long that takes to begin, the memory of both, and rows a second. `kills` lets two processes work
 on one store, kills one of them at random moments so many times, and compares the rows with those of a run
-that nothing happened to. `prompts` asks a model of random weights one question and four about clips of 576
+that nothing happened to. `anywhere` does so with a tiny model and decoders, any of which may be killed.
+`prompts` asks a model of random weights one question and four about clips of 576
 visual tokens. Each adds to `results/caption_store.json`.
 """
 
@@ -88,7 +90,7 @@ def told(child: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 def parts(out: Path) -> int:
     """Shards that are in place."""
-    return sum(1 for _ in out.glob("jobs/*/rows/*.parquet"))
+    return sum(path.stem.isdigit() for path in out.glob("jobs/*/rows/*.parquet"))
 
 
 def peak_mb(pid: int) -> float:
@@ -155,8 +157,8 @@ def kills(folder: Path, clips: int, times: int, seed: int) -> dict[str, Any]:
     }
 
 
-def forked(source: Path, out: Path, pause_s: float) -> int:
-    """A process that captions a store; its number."""
+def forked(source: Path, out: Path, pause_s: float, **how: Any) -> int:
+    """A process that captions a store, with further options; its number."""
     from _stub_engine import StubEngine
     from vidapt.captioning.store.work import caption_store
 
@@ -164,7 +166,7 @@ def forked(source: Path, out: Path, pause_s: float) -> int:
     if number:
         return number
     try:
-        caption_store(StubEngine(pause_s=pause_s), source, out)
+        caption_store(StubEngine(pause_s=pause_s), source, out, **how)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - it must not go on as the process it came from
         print(repr(error), file=sys.stderr, flush=True)
@@ -191,7 +193,7 @@ def main() -> None:
         work(Path(sys.argv[2]), Path(sys.argv[3]))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["million", "kills", "prompts"])
+    parser.add_argument("what", choices=["million", "kills", "anywhere", "prompts"])
     parser.add_argument("--clips", type=int)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -204,6 +206,10 @@ def main() -> None:
             found = million(folder, given.clips or 1_000_000, again=given.again)
         elif given.what == "kills":
             found = kills(folder, given.clips or 10_000, given.kills, given.seed)
+        elif given.what == "anywhere":
+            from _kills_work import kills_anywhere
+
+            found = kills_anywhere(folder, given.clips or 10_000, given.kills, given.seed)
         else:
             from _prompts_work import prompts
 

@@ -82,6 +82,10 @@ class Appended:
                 yield (start, len(line)), self._value(line)
                 start += len(line)
 
+    def since(self, start: int) -> bytes:
+        """Whole lines from a byte on; another thread may be adding some."""
+        return os.pread(self._file, self._end - start, start)
+
     def at(self, place: tuple[int, int]) -> Any:
         """The line at a place that `write` or `lines` gave; None if it is damaged."""
         return self._value(os.pread(self._file, place[1], place[0]))

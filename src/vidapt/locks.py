@@ -18,7 +18,7 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -112,6 +112,44 @@ def owner_of(path: Path) -> Owner | None:
     return None
 
 
+def this_process() -> Owner:
+    """Who this process is, as it says where it works."""
+    return _me()
+
+
+def works_here(owner: Owner) -> bool | None:
+    """Whether an owner on this machine still works; None if he is on another, where nobody can see."""
+    return _started(owner.pid) == owner.started if owner.machine == _machine() else None
+
+
+def free(path: Path, gone: Callable[[Owner], bool]) -> bool:
+    """Let others have a place at once whose owner is known to be gone, though his heartbeat is fresh.
+
+    Args:
+        path: As for `owned`.
+        gone: Whether an owner is.
+
+    Returns:
+        Whether there was such an owner.
+    """
+    place = path.resolve()
+    file = place.parent / f".{place.name}.owner"
+    freed = False
+    for one in (file, _alone(file)):
+        there = _read(one)
+        if there is not None and gone(there):
+            _set_aside(one, there)
+            freed = True
+    return freed
+
+
+def owned_in(folder: Path) -> list[Path]:
+    """Files and folders, in a folder and those inside, that say who owns them."""
+    suffix = ".owner"
+    found = [file for pattern in (f".*{suffix}", f".*{suffix}.alone") for file in folder.rglob(pattern)]
+    return sorted({file.with_name(file.name[1:].partition(suffix)[0]) for file in found})
+
+
 def _take(path: Path, file: Path) -> tuple[int, Owner]:
     """The owner's file, open and, where that can be, locked; and who owns it now."""
     for _ in range(_ATTEMPTS):
@@ -181,14 +219,13 @@ def _alone(file: Path) -> Path:
 
 def _alive(owner: Owner | None, file: Path) -> bool:
     """Whether an owner still works; one whose file is not whole may be about to write it."""
-    if owner is not None and owner.machine == _machine():
-        return _started(owner.pid) == owner.started
-    return _beats(file)
+    here = None if owner is None else works_here(owner)
+    return _beats(file) if here is None else here
 
 
 def _is_dying(owner: Owner | None) -> bool:
     """Whether an owner on this machine is gone already, though its lock is not."""
-    return owner is not None and owner.machine == _machine() and _started(owner.pid) != owner.started
+    return owner is not None and works_here(owner) is False
 
 
 def _set_aside(file: Path, stale: Owner | None) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_tools import CLIPS, SHARD, counts, rows_of, run, write, write_clips
 
 from _stub_engine import StubEngine
 from vidapt.appended import Sealed
@@ -26,19 +27,15 @@ from vidapt.captioning.rows import read_rows
 from vidapt.captioning.store import work
 from vidapt.captioning.store.index import Index, write_index
 from vidapt.captioning.store.inputs import Input, Listing, Seen
-from vidapt.captioning.store.jobs import jobs_of
 from vidapt.captioning.store.kept import Kept
 from vidapt.captioning.store.shape import Schema
-from vidapt.captioning.store.work import StoreSummary, caption_store
+from vidapt.captioning.store.stores import jobs_of
 from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.locks import owned
 from vidapt.models.decoding import Decoding
 from vidapt.progress import silent
-
-SHARD, BATCH = 4, 3
-CLIPS = 10
 
 
 @pytest.fixture(autouse=True)
@@ -49,37 +46,13 @@ def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    folder = tmp_path / "clips"
-    for number in range(CLIPS):
-        write(folder / ("inside" if number % 2 else "") / f"{number}.mp4", f"clip {number}".encode())
-    write(folder / "notes.md", b"none")
-    return folder
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def run(source: Path | list[Path], out: Path, engine: Any = None, **options: Any) -> StoreSummary:
-    given = {"shard": SHARD, "batch": BATCH, "workers": 0} | options
-    return caption_store(engine or StubEngine(), source, out, **given)
-
-
-def rows_of(out: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(out / "captions.parquet").to_pylist()
-    return found
+    return write_clips(tmp_path / "clips")
 
 
 def said(out: Path) -> list[tuple[Any, ...]]:
     """What a store holds, without what tells when it was made."""
     names = ("clip", "key", "status", "captions", "frames", "reason", "copy_of", "start_s", "end_s")
     return [tuple(map(str, (row[name] for name in names))) for row in rows_of(out)]
-
-
-def counts(done: StoreSummary) -> tuple[int, int, int, int]:
-    return done.captioned, done.kept, done.failed, done.left
 
 
 def test_every_input_has_one_row_in_natural_order(clips: Path, tmp_path: Path) -> None:

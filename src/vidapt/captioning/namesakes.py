@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidapt.captioning.found import order, readable
+from vidapt.captioning.places import Place
 from vidapt.captioning.rows import CaptionRow
 from vidapt.errors import ConfigError
 
@@ -15,8 +16,10 @@ _TOLD = 3
 """Names told in an error."""
 
 
-def folder_of(source: Path | Sequence[Path]) -> str:
+def folder_of(source: Place | Sequence[Place]) -> str:
     """Where the names of clips begin, as `find_clips` gives them; nothing needs to be there."""
+    if isinstance(source, str):
+        return readable(source)
     if not isinstance(source, Path):
         return readable(str(Path.cwd()))
     is_folder = os.path.isdir(source)  # noqa: PTH112 - it raises nothing, whatever the name

@@ -35,13 +35,17 @@ BITS: dict[int, Literal[4, 8]] = {4: 4, 8: 8}
 
 def caption(
     source: Annotated[
-        list[Path],
-        typer.Argument(help="A folder of clips, or one; for a folder as --out also lists, tars."),
+        list[str],
+        typer.Argument(
+            help="A folder of clips, or one; for a folder as --out also lists, tars, and addresses of either "
+            "(s3://bucket/clips)."
+        ),
     ],
     out: Annotated[
-        Path,
+        str,
         typer.Option(
-            help="FILE.jsonl, FILE.parquet, or a folder that many processes may write; a stopped run goes on."
+            help="FILE.jsonl, FILE.parquet, or a folder that many processes may write (also s3://bucket/x); "
+            "a stopped run goes on."
         ),
     ],
     model: Model = DEFAULT_MODEL,
@@ -66,8 +70,16 @@ def caption(
         str | None,
         typer.Option(metavar="I/N", help="Work on every N-th shard of the clips; all meet in the folder."),
     ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Where a part's job is finished: list anew, try again what failed."),
+    ] = False,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, max=1e6, help="What an hour of this machine costs, for the column `cost`."),
+    ] = None,
     to: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="Join all rows into .jsonl, .parquet, .json (LLaVA), .tar or .lance, too."),
     ] = None,
     dedup: Annotated[
@@ -109,8 +121,11 @@ def caption(
     from vidapt.progress import progress
 
     prompts = prompt or ["describe the video."]
-    stored = not out.suffix or os.path.isdir(out)  # noqa: PTH112 - it raises nothing, whatever the name
     with plain_errors():
+        from vidapt.captioning.places import place_of
+
+        target, sources = place_of(out), [place_of(one) for one in source]
+        stored = isinstance(target, str) or not target.suffix or os.path.isdir(target)  # noqa: PTH112 - no error
         _check_asked("--prompt", prompts)
         from vidapt.captioning.chunks import Cutting
 
@@ -138,27 +153,32 @@ def caption(
 
         server = server_of(model, engine)
         if stored:
-            how |= _for_store(out, prompts, shard, to or [], schema, dedup=dedup, overwrite=overwrite)
+            how |= _for_store(target, prompts, shard, to or [], schema, dedup=dedup, overwrite=overwrite)
+            how |= {"again": again, "price": price_per_hour}
         else:
+            assert isinstance(target, Path)
+            _refuse_addresses(sources)
             for_folders = {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema}
-            _check_file(out, prompts, for_folders | {"a server": server})
+            for_folders |= {"--again": again, "--price-per-hour": price_per_hour is not None}
+            _check_file(target, prompts, for_folders | {"a server": server})
             how |= {"prompt": prompts[0], "overwrite": overwrite}
         from vidapt.models.decoding import Decoding
 
-        given = source[0] if len(source) == 1 else source
+        given: Any = sources[0] if len(sources) == 1 else sources
         how["decoding"] = Decoding(max_new_tokens=max_tokens)
         if stored:
             from vidapt.captioning.store.work import caption_store
 
-            writer = open_engine(model, server, out, lambda: _engine(model, device, dtype, bits))
+            writer = open_engine(model, server, target, lambda: _engine(model, device, dtype, bits))
             with closing(writer), progress() as report:
-                done = caption_store(writer, given, out, report=report, **how)
+                done = caption_store(writer, given, target, report=report, **how)
         else:
             from vidapt.captioning.bulk import caption_folder
 
+            assert isinstance(target, Path)
             opened = _engine(model, device, dtype, bits)
             with progress() as report:
-                summary = caption_folder(opened, given, out, report=report, **how)
+                summary = caption_folder(opened, given, target, report=report, **how)
     if stored:
         _tell_stored(done, as_json)
         return
@@ -168,6 +188,14 @@ def caption(
         table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
         say(out)
     _tell_left_out(summary)
+
+
+def _refuse_addresses(sources: list[Path | str]) -> None:
+    """Refuse addresses of clips where captions go into a single file."""
+    from vidapt.captioning.places import is_address
+
+    if any(map(is_address, sources)):
+        raise ConfigError("SOURCE", "addresses are for a folder of captions", "give a folder as --out")
 
 
 def _check_file(out: Path, prompts: list[str], options: dict[str, Any]) -> None:
@@ -184,21 +212,21 @@ def _check_file(out: Path, prompts: list[str], options: dict[str, Any]) -> None:
 
 
 def _for_store(
-    out: Path,
+    out: Path | str,
     prompts: list[str],
     shard: str | None,
-    to: list[Path],
+    to: list[str],
     schema: Path | None,
     *,
     dedup: bool,
     overwrite: bool,
 ) -> dict[str, Any]:
     """Options of a folder of captions, looked at before a model is opened."""
-    from vidapt.captioning.store.jobs import refuse_others
+    from vidapt.captioning.places import place_of
     from vidapt.captioning.store.outputs import check_outputs
+    from vidapt.captioning.store.remote import store_at
     from vidapt.captioning.store.shape import Schema
     from vidapt.captioning.store.work import check_part
-    from vidapt.files import check_folder
 
     if overwrite:
         raise ConfigError(
@@ -211,11 +239,11 @@ def _for_store(
             raise ConfigError("--shard", f"is {shard!r}", "give 1/4, 2/4, ... for four processes")
         part = (int(numbers[0]), int(numbers[1]))
         check_part(part)
-    refuse_others(out)
-    check_folder(out)
-    check_outputs(out, to)
+    store, outputs = store_at(out), [place_of(one) for one in to]
+    store.check()
+    check_outputs(store, outputs)
     read = None if schema is None else Schema.read(schema)
-    return {"prompts": prompts, "part": part, "outputs": to, "schema": read, "dedup": dedup}
+    return {"prompts": prompts, "part": part, "outputs": outputs, "schema": read, "dedup": dedup}
 
 
 def _tell_stored(summary: StoreSummary, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from vidapt.formats._conversations import is_conversation, single_questions
 from vidapt.formats._detect import check, detect, open_samples
 from vidapt.formats._fingerprint import fingerprint
 from vidapt.formats._frozen import frozen
-from vidapt.formats._lists import is_list, listed_clips
+from vidapt.formats._lists import is_list, listed_clips, listed_places
 from vidapt.formats._outline import MEDIUMS, medium_of
 from vidapt.formats._placement import Placement, placed
 from vidapt.formats._shards import shards_of
@@ -30,6 +30,7 @@ __all__ = [
     "is_conversation",
     "is_list",
     "listed_clips",
+    "listed_places",
     "medium_of",
     "numbered",
     "open_samples",

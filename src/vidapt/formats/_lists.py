@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vidapt.errors import FormatError
 from vidapt.formats._media import MediaFinder
@@ -42,13 +42,46 @@ def listed_clips(path: Path) -> Iterator[Clip | FormatError]:
     Raises:
         FormatError: If the file cannot be read.
     """
+    for found in listed_places(path, lambda given: None):
+        assert not isinstance(found, tuple)
+        yield found
+
+
+def listed_places(
+    path: Path, place: Callable[[str], str | None]
+) -> Iterator[Clip | tuple[Clip, str] | FormatError]:
+    """The same of a list whose paths may be addresses.
+
+    Args:
+        path: The list.
+        place: Gives the address that a path stands for; None where it is that of a file.
+
+    Yields:
+        A clip; where it lies at an address, whose clip has no path of its own, with that; or what is wrong.
+
+    Raises:
+        FormatError: If the file cannot be read.
+    """
     for number, row in enumerate(each_row(each_value(path, _MAX_BYTES), path)):
         if number % _REMEMBERED == 0:
             finder = MediaFinder(path, None)
         try:
-            yield row if isinstance(row, FormatError) else _clip(row, finder)
+            if isinstance(row, FormatError):
+                yield row
+                continue
+            address = place(row.text(_KEY))
+            yield _clip(row, finder) if address is None else (_clip(row, _Nowhere(path, None)), address)
         except FormatError as error:
             yield error
+
+
+class _Nowhere(MediaFinder):
+    """Looks for nothing: what is at an address is no file yet."""
+
+    def path(self, given: str, row: Row) -> Path:
+        """The name alone."""
+        del row
+        return Path(PurePosixPath(given).name)
 
 
 def _clip(row: Row, finder: MediaFinder) -> Clip:

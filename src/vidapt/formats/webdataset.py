@@ -16,7 +16,7 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from vidapt.errors import FormatError
 from vidapt.files import write_file
@@ -101,26 +101,44 @@ def members(path: Path) -> Iterator[_Member]:
         FormatError: If the shard is missing, cut off or no tar file.
     """
     try:
-        with tarfile.open(path, "r:") as tar:
+        with path.open("rb") as file:
+            yield from members_of(file, path)
+    except FileNotFoundError:
+        raise FormatError(path, "there is no such file", "check the path of the shard") from None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def members_of(file: BinaryIO, where: Path | str) -> Iterator[_Member]:
+    """The same of a shard that is open.
+
+    Args:
+        file: Can be read from any place.
+        where: What it is called.
+
+    Raises:
+        FormatError: If it is cut off or no tar file.
+    """
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 vars(tar)["members"] = []  # the library remembers them all
                 if member.isfile():
                     yield member.name, member.offset_data, member.size
-            _refuse_cut(path, tar.offset)
-    except FileNotFoundError:
-        raise FormatError(path, "there is no such file", "check the path of the shard") from None
-    except (tarfile.TarError, OSError) as error:
-        raise FormatError(
-            path, f"cannot be read as a shard: {error}", "it may be cut off; copy it again"
-        ) from error
+            _refuse_cut(file, where, tar.offset)
+    except tarfile.TarError as error:
+        raise _unreadable(where, error) from error
 
 
-def _refuse_cut(path: Path, end: int) -> None:
+def _unreadable(where: Path | str, error: Exception) -> FormatError:
+    return FormatError(where, f"cannot be read as a shard: {error}", "it may be cut off; copy it again")
+
+
+def _refuse_cut(file: BinaryIO, where: Path | str, end: int) -> None:
     """A tar file ends with blocks of zeros; the library takes any end for one."""
-    with path.open("rb") as file:
-        file.seek(end)
-        if file.read(_BLOCK) != bytes(_BLOCK):
-            raise FormatError(f"{path}:{end}", f"the shard is cut off at byte {end:,}", "copy it again")
+    file.seek(end)
+    if file.read(_BLOCK) != bytes(_BLOCK):
+        raise FormatError(f"{where}:{end}", f"the shard is cut off at byte {end:,}", "copy it again")
 
 
 def _key(name: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine
+from vidapt.captioning.places import Place, scratch
 from vidapt.chat.remote import Remote, is_remote, read_remote
+from vidapt.digests import digest
 from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.locks import TakenError
@@ -45,14 +47,15 @@ def server_of(model: str, engine: str) -> Remote | None:
 
 
 def open_engine(
-    model: str, server: Remote | None, out: Path, opened: Callable[[], Engine]
+    model: str, server: Remote | None, out: Place, opened: Callable[[], Engine]
 ) -> CaptionEngine[Any]:
     """Whoever writes captions.
 
     Args:
         model: As `server_of` takes it.
         server: What that said.
-        out: Folder of the captions, in which answers of a server are kept.
+        out: Folder of the captions, in which answers of a server are kept; in an object store none are
+            shared, and they are kept on this machine.
         opened: Opens the model.
 
     Raises:
@@ -71,9 +74,9 @@ def open_engine(
     return _first_free(out, lambda replies: EmbedsServer(engine, server, replies))
 
 
-def _first_free(out: Path, make: Callable[[Path], _Server]) -> _Server:
+def _first_free(out: Place, make: Callable[[Path], _Server]) -> _Server:
     """One of several processes takes the first file of answers that no other has open."""
-    folder = out / REPLIES
+    folder = out / REPLIES if isinstance(out, Path) else scratch() / REPLIES.name / digest([out])
     folder.mkdir(parents=True, exist_ok=True)
     for number in count():
         try:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from vidapt.captioning.places import is_address
 from vidapt.captioning.store.index import Index, rewrite_index
 from vidapt.captioning.store.inputs import Input
 from vidapt.curation.likeness import near, signatures
@@ -20,7 +21,8 @@ MOST = 20_000
 def mark_copies(path: Path, workers: int, report: Reporter) -> None:
     """Write into a list which clips show the same as an earlier one, by `curation.likeness`.
 
-    A clip is held against those alone that are captioned. What lies in a tar file is not looked at.
+    A clip is held against those alone that are captioned. What lies in a tar file or an object store is not
+    looked at.
 
     Args:
         path: The list, as `write_index` wrote it.
@@ -38,11 +40,15 @@ def mark_copies(path: Path, workers: int, report: Reporter) -> None:
             f"give at most {MOST:,} at a time, or leave it out",
         )
     shards = [index.shard(number) for number in range(len(index.sizes))]
-    compared = [one for shard in shards for one in shard if one.wrong is None and one.offset is None]
+    compared = [one for shard in shards for one in shard if _is_file(one)]
     found = signatures([one.clip for one in compared], workers, report)
     like = _like([clip.id for clip in found.clips], near(found))
     if like:
         rewrite_index(path, ([_marked(one, like) for one in shard] for shard in shards))
+
+
+def _is_file(one: Input) -> bool:
+    return one.wrong is None and one.offset is None and not is_address(one.path)
 
 
 def _marked(one: Input, like: dict[str, str]) -> Input:

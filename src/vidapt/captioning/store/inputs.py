@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from vidapt.captioning.addressed import LISTS, TAR, ZIPPED, At, clips_at, clips_listed
 from vidapt.captioning.found import Found, clips_in, readable
+from vidapt.captioning.places import Place, absolute, is_address
 from vidapt.digests import seed_of
 from vidapt.errors import ConfigError, FormatError
 from vidapt.files import matching
-from vidapt.formats import each_sample, is_list, listed_clips
+from vidapt.formats import each_sample, is_list
 from vidapt.formats.webdataset import members
 from vidapt.nouns import Clip
 from vidapt.video.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
-_LISTS = frozenset({".jsonl", ".ndjson", ".json", ".parquet"})
-_ZIPPED, _TAR = ".gz", ".tar"
 _APART = 1 << 15
 """Numbers that are held apart before they go into the sorted ones."""
 
@@ -35,7 +35,7 @@ class Input:
 
     Attributes:
         name: What it is called; unique in its job.
-        path: Its file as the system names it, or the tar file that it lies in.
+        path: Its file as the system names it, or the tar file that it lies in, or the address of either.
         start_s: First moment, in seconds from the first frame.
         end_s: Last moment; None is the end of the file.
         rate: Pictures per second of a folder of pictures.
@@ -81,7 +81,7 @@ class Listing:
         rated: Whether `fps` was of use.
     """
 
-    sources: Sequence[Path]
+    sources: Sequence[Place]
     albums: bool = False
     fps: float | None = None
     dedup: bool = False
@@ -91,7 +91,7 @@ class Listing:
     @property
     def said(self) -> list[object]:
         """What tells this listing from others before it is made."""
-        return [[str(one.absolute()) for one in self.sources], self.albums, self.fps, self.dedup]
+        return [[*map(absolute, self.sources)], self.albums, self.fps, self.dedup]
 
     def inputs(self) -> Iterator[Input]:
         """Yield what is found, source after source, each stretch of a file once and by a name of its own.
@@ -102,23 +102,31 @@ class Listing:
             ConfigError: If nothing is there.
             FormatError: If a list, a label file or a tar file cannot be read.
         """
-        paths: list[Path] = []
+        paths: list[Place] = []
         for source in self.sources:
-            found = matching(source)
+            found: Sequence[Place] = [source] if isinstance(source, str) else matching(source)
             if not found:
                 raise ConfigError(source, "there is no such file or folder", "check the path")
             paths += found
+        self._refuse_albums()
         groups = itertools.chain.from_iterable(self._group(path) for path in paths)
         # What a folder holds has names of its own.
-        yield from groups if len(paths) == 1 and paths[0].is_dir() else _distinct(groups, self.ignored)
+        alone = paths[0] if len(paths) == 1 else None
+        yield from groups if isinstance(alone, Path) and alone.is_dir() else _distinct(groups, self.ignored)
 
-    def _group(self, path: Path) -> Iterator[Input]:
+    def _refuse_albums(self) -> None:
+        if self.albums and any(map(is_address, self.sources)):
+            raise ConfigError("--albums", "in an object store pictures are clips", "copy the folders here")
+
+    def _group(self, path: Place) -> Iterator[Input]:
+        if isinstance(path, str):
+            return (_input(one, path) for one in clips_at(path, self.ignored))
         if path.is_dir():
             return self._in_folder(path)
-        if path.suffix.lower() == _TAR:
+        if path.suffix.lower() == TAR:
             return self._in_tar(path)
-        kind = path.with_suffix("") if path.suffix.lower() == _ZIPPED else path
-        if kind.suffix.lower() in _LISTS:
+        kind = path.with_suffix("") if path.suffix.lower() == ZIPPED else path
+        if kind.suffix.lower() in LISTS:
             return _rows(path)
         return iter([Input.of(Clip(path.name, path))])
 
@@ -200,11 +208,21 @@ class Names:
 def _rows(path: Path) -> Iterator[Input]:
     """Inputs of a list or of labels; an unsound row is one as well."""
     if is_list(path):
-        found: Iterable[Clip | FormatError] = listed_clips(path)
+        found: Iterable[Clip | At | FormatError] = clips_listed(path)
     else:
         found = _labelled(path)
     for one in found:
-        yield _unsound(one, path) if isinstance(one, FormatError) else Input.of(one)
+        yield _input(one, path)
+
+
+def _input(one: Clip | At | FormatError, source: Place) -> Input:
+    if isinstance(one, FormatError):
+        return _unsound(one, source)
+    if isinstance(one, Clip):
+        return Input.of(one)
+    clip, url, part = one
+    offset, size = part or (None, None)
+    return Input(readable(clip.id), url, clip.start_s, clip.end_s, clip.rate, offset, size)
 
 
 def _labelled(path: Path) -> Iterator[Clip | FormatError]:
@@ -215,7 +233,7 @@ def _labelled(path: Path) -> Iterator[Clip | FormatError]:
             yield from sample.media
 
 
-def _unsound(error: FormatError, path: Path) -> Input:
+def _unsound(error: FormatError, source: Place) -> Input:
     place = error.where.rpartition(":")[2]
-    name, wrong = f"{path.name}:{place or _ALONE}", f"the row is unsound: {error.found}"
-    return Input(name, str(path.absolute()), wrong=wrong, error=type(error).__name__)
+    name, wrong = f"{Path(source).name}:{place or _ALONE}", f"the row is unsound: {error.found}"
+    return Input(name, absolute(source), wrong=wrong, error=type(error).__name__)

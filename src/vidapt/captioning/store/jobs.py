@@ -1,36 +1,37 @@
-"""The folder of a store: a folder for every job, and beside them what its last job ends with."""
+"""A job of a store: its list of clips, and for each shard of it what is noted, and what is in place."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from vidapt.captioning.store.index import Index, write_index
-from vidapt.captioning.store.inputs import Listing
-from vidapt.digests import digest
+from vidapt.captioning.store.index import Index
+from vidapt.captioning.store.journal import ShardJournal
+from vidapt.captioning.store.rows import part_counts, write_part
 from vidapt.errors import ConfigError
-from vidapt.files import exists, remove, write_folder, write_json
-from vidapt.locks import TakenError, owned
-from vidapt.progress import Reporter
+from vidapt.files import write_json
+from vidapt.locks import owned
 
 FORMAT = 1
 """Of the store's files; another one is refused."""
 
-_JOBS, _JOB, _INDEX, _ROWS, _SHARDS, _DONE = (
+JOBS, JOB, INDEX, ROWS, SHARDS, DONE, JOIN = (
     "jobs",
     "job.json",
     "index.parquet",
     "rows",
     "shards",
     "done.json",
+    "join",
 )
-_POLL_S = 0.2
+PARQUET = ".parquet"
+_Job = TypeVar("_Job", bound="StoredJob")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Plan:
 
 
 class StoredJob:
-    """A job's folder.
+    """A job's folder, which its processes share.
 
     Args:
         folder: Where it lies.
@@ -68,143 +69,103 @@ class StoredJob:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        found = json.loads((folder / _JOB).read_text(encoding="utf-8"))
-        if found.get("format") != FORMAT:
-            raise ConfigError(folder, f"is in format {found.get('format')}", "write to another folder")
-        self.plan = Plan(**found)
+        self.plan = read_plan(folder, json.loads((folder / JOB).read_text(encoding="utf-8")))
 
     @cached_property
     def index(self) -> Index:
         """Its inputs."""
-        return Index(self.folder / _INDEX)
+        return Index(self.folder / INDEX)
+
+    @property
+    def name(self) -> str:
+        """What it is called in its store."""
+        return self.folder.name
 
     @property
     def number(self) -> int:
         """Which one of its request it is, from 0."""
-        return int(self.folder.name.rpartition("-")[2])
+        return int(self.name.rpartition("-")[2])
 
     def part(self, shard: int) -> Path:
         """Where the rows of a shard are put once all are there."""
-        return self.folder / _ROWS / f"{shard:06d}.parquet"
+        return self.folder / ROWS / f"{shard:06d}{PARQUET}"
 
     def journal(self, shard: int) -> Path:
         """Where they are noted until then."""
-        return self.folder / _SHARDS / f"{shard:06d}.jsonl"
+        return self.folder / SHARDS / f"{shard:06d}.jsonl"
+
+    def scratch(self, shard: int) -> Path:
+        """A folder of its own for files that are needed while it is captioned."""
+        return self.journal(shard).with_suffix("")
+
+    def hold(self, shard: int) -> ShardJournal:
+        """Hold a shard for as long as its journal is open.
+
+        Raises:
+            TakenError: If another process holds it.
+        """
+        return ShardJournal(self.journal(shard))
+
+    def has(self, shard: int) -> bool:
+        """Whether all rows of a shard are in place."""
+        return self.part(shard).exists()
+
+    def put(self, shard: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put all rows of a shard in place, unless they are."""
+        if not self.has(shard):
+            write_part(self.part(shard), rows)
 
     @property
     def parts(self) -> list[Path]:
-        """Rows of finished shards, in order."""
-        rows = self.folder / _ROWS
-        return sorted(path for path in rows.iterdir() if path.suffix == ".parquet") if rows.is_dir() else []
+        """Rows of finished shards, in order, and nothing that a killed process left beside them."""
+        rows = self.folder / ROWS
+        found = rows.iterdir() if rows.is_dir() else ()
+        return sorted(path for path in found if path.suffix == PARQUET and path.stem.isdigit())
 
     @property
     def finished(self) -> set[int]:
         """Numbers of finished shards."""
-        return {int(path.stem) for path in self.parts if path.stem.isdigit()}
+        return {int(path.stem) for path in self.parts}
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Rows of finished shards by their status."""
+        return sum(map(part_counts, self.parts), Counter[str]())
 
     @property
     def done(self) -> dict[str, Any] | None:
         """What it ended with; None while it has not."""
-        file = self.folder / _DONE
+        file = self.folder / DONE
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
     def end(self, told: dict[str, Any]) -> None:
         """Say that all is in place."""
-        write_json(self.folder / _DONE, told)
+        write_json(self.folder / DONE, told)
+
+    def forget(self) -> None:
+        """Remove what this machine alone needs of a job that is done."""
+
+    def joining(self) -> AbstractContextManager[None]:
+        """Be the only one that joins its rows.
+
+        Raises:
+            TakenError: If another process does.
+        """
+        return owned(self.folder / JOIN)
 
 
-def jobs_of(out: Path) -> list[StoredJob]:
-    """All jobs of a store, the oldest of each request first."""
-    folder = out / _JOBS
-    if not folder.is_dir():
-        return []
-    found = []
-    for one in folder.iterdir():
-        if one.name[0] != "." and (one / _JOB).is_file():
-            with suppress(FileNotFoundError):  # a later job of its request has just taken its rows over
-                found.append(StoredJob(one))
-    return sorted(found, key=lambda job: (job.plan.request, job.number))
-
-
-def open_job(
-    out: Path,
-    settings: str,
-    listing: Listing,
-    shard: int,
-    batch: int,
-    asked: dict[str, Any],
-    *,
-    alone: bool,
-    mark: Callable[[Path], None] | None = None,
-    report: Reporter,
-) -> StoredJob:
-    """The unfinished job of a request, or a new one, whose inputs are listed now.
-
-    Args:
-        out: The store.
-        settings: Hash of what captions depend on.
-        listing: Where the clips come from.
-        shard: Inputs of a shard of a new job.
-        batch: Clips of a batch of a new job.
-        asked: What is told of it.
-        alone: Begin a new job where the last one is finished. Otherwise that counts as this one, if the same
-            clips are listed: one of several processes comes when the others are through.
-        mark: Called with the list once it is made, to mark clips that are not to be captioned.
-        report: Told how far the list is.
+def read_plan(where: Path | str, found: Any) -> Plan:
+    """What a job is, as its file says.
 
     Raises:
-        ConfigError: If there are no clips, or the folder holds something else.
-        FormatError: If a list or a tar file cannot be read.
+        ConfigError: If it is of another version of vidapt's files.
     """
-    request = digest([FORMAT, settings, listing.said])[:16]
-    refuse_others(out)
-    with _patiently(out / _JOBS / request, report):
-        before = [job for job in jobs_of(out) if job.plan.request == request]
-        if before and before[-1].done is None:
-            return before[-1]
-        number = before[-1].number + 1 if before else 0
-        folder = out / _JOBS / f"{request}-{number}"
-        with write_folder(folder) as new:
-            listed = write_index(new / _INDEX, listing, shard, report)
-            if mark is not None:
-                mark(new / _INDEX)
-            plan = Plan(settings, request, listed, batch, asked, dict(listing.ignored))
-            write_json(new / _JOB, asdict(plan))
-        if before and not alone and before[-1].plan.listed == listed:
-            remove(folder)
-            return before[-1]
-    return StoredJob(folder)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        told = found.get("format") if isinstance(found, dict) else "none"
+        raise ConfigError(where, f"is in format {told}", "write to another folder")
+    return Plan(**found)
 
 
-def refuse_others(out: Path) -> None:
-    """Refuse a folder with something else in it.
-
-    Raises:
-        ConfigError: If it is no store and not empty, or no folder.
-    """
-    if not exists(out):
-        return
-    if not out.is_dir():
-        raise ConfigError(out, "is a file and no folder", "give the name of a folder")
-    if not (out / _JOBS).is_dir() and any(out.iterdir()):
-        raise ConfigError(out, "holds other things than captions", "give the name of a new folder")
-
-
-def remove_earlier(out: Path, job: StoredJob) -> None:
-    """Delete finished jobs of the same request, whose rows the newest one has taken over."""
-    for other in jobs_of(out):
-        if other.plan.request == job.plan.request and other.number < job.number:
-            remove(other.folder)
-
-
-@contextmanager
-def _patiently(path: Path, report: Reporter) -> Iterator[None]:
-    """Be the only one who lists clips, once the others are through."""
-    while True:
-        try:
-            with owned(path):
-                yield
-                return
-        except TakenError:
-            report("wait for the list of clips", 0, 1)
-            time.sleep(_POLL_S)
+def by_request(jobs: Iterable[_Job]) -> list[_Job]:
+    """Jobs in order, the oldest of each request first."""
+    return sorted(jobs, key=lambda job: (job.plan.request, job.number))

@@ -79,7 +79,7 @@ def _hashes(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _find(ordered: np.ndarray, text: str) -> int | None:
-    wanted = np.bytes_(bytes.fromhex(text))
+    wanted = np.bytes_(bytes.fromhex(text).rstrip(b"\0"))  # zeros at the end are dropped in an array, too
     at = int(np.searchsorted(ordered, wanted))
     return at if at < len(ordered) and ordered[at] == wanted else None
 

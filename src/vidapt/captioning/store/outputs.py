@@ -7,6 +7,7 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vidapt.captioning.store.jobs import StoredJob, remove_earlier
+from vidapt.captioning.objects import Objects
+from vidapt.captioning.places import Place, absolute, is_address, suffix_of
+from vidapt.captioning.store.jobs import StoredJob
+from vidapt.captioning.store.opening import remove_earlier
 from vidapt.captioning.store.rows import DONE, ROWS, part_rows
+from vidapt.captioning.store.stores import Store
 from vidapt.errors import ConfigError
 from vidapt.files import check_file, check_folder, write_file, write_folder
-from vidapt.locks import TakenError, owned
+from vidapt.locks import TakenError
 from vidapt.progress import Reporter
 from vidapt.video.suffixes import PICTURE_SUFFIXES
 
@@ -31,36 +36,38 @@ _TOGETHER = 32
 """Parts that make a row group: what a file's end says of each group is held until then."""
 
 
-def check_outputs(out: Path, outputs: Sequence[Path]) -> None:
+def check_outputs(store: Store, outputs: Sequence[Place]) -> None:
     """Refuse files that could not be written at the end of a job.
 
     Raises:
         ConfigError: If a suffix is unknown, or what it needs is not installed.
         VidaptError: If nothing can be written there.
     """
-    for path in outputs:
-        if path.suffix not in _WRITERS:
+    for place in outputs:
+        suffix = suffix_of(place)
+        if suffix not in _WRITERS:
             raise ConfigError(
-                path, f"cannot write {path.suffix or 'a file without suffix'}", f"use {', '.join(_WRITERS)}"
+                place, f"cannot write {suffix or 'a file without suffix'}", f"use {', '.join(_WRITERS)}"
             )
-        if path.suffix == _LANCE:
-            if importlib.util.find_spec("lance") is None:
-                raise ConfigError(path, "Lance is not installed", "pip install 'vidapt[lance]'")
-            check_folder(path)
-        else:
-            check_file(path)
-        if path.absolute() == (out / ALWAYS).absolute():
-            raise ConfigError(path, "is written in any case", "leave it out")
+        if suffix == _LANCE and importlib.util.find_spec("lance") is None:
+            raise ConfigError(place, "Lance is not installed", "pip install 'vidapt[lance]'")
+        if isinstance(place, Path):
+            (check_folder if suffix == _LANCE else check_file)(place)
+        elif suffix == _LANCE:
+            raise ConfigError(place, "a Lance data set is a folder", "give a path, and copy it then")
+        if absolute(place) == absolute(store.at(ALWAYS)):
+            raise ConfigError(place, "is written in any case", "leave it out")
 
 
-def join(out: Path, job: StoredJob, outputs: Sequence[Path], report: Reporter) -> dict[Path, int]:
+def join(store: Store, job: StoredJob, outputs: Sequence[Place], report: Reporter) -> dict[Place, int]:
     """Write a job's files once its last shard is in place.
 
     `.parquet`, `.jsonl` and `.lance` (a folder) have a row for every input. `.json` (LLaVA's conversations)
-    and `.tar` (WebDataset: the clip's file beside its row) have those that are captioned and whole files.
+    and `.tar` (WebDataset: the clip's file beside its row) have those that are captioned and whole files, the
+    latter of files on this machine.
 
     Args:
-        out: The store.
+        store: The store.
         job: The job.
         outputs: Files beside `captions.parquet`.
         report: Told how far it is.
@@ -71,22 +78,46 @@ def join(out: Path, job: StoredJob, outputs: Sequence[Path], report: Reporter) -
     """
     if len(job.finished) < len(job.index.sizes):
         return {}
-    wanted = [out / ALWAYS, *outputs]
-    made: dict[Path, int] = {}
+    wanted = [store.at(ALWAYS), *outputs]
+    made: dict[Place, int] = {}
     try:
-        with owned(job.folder / "join"):
+        with job.joining():
             before = (job.done or {}).get("outputs", [])
-            for at, path in enumerate(wanted):
-                report("write", at, len(wanted))
-                if str(path.absolute()) not in before or not path.exists():
-                    made[path] = _WRITERS[path.suffix](path, job.parts)
-            report("write", len(wanted), len(wanted))
+            missing = [one for one in wanted if absolute(one) not in before or not _there(one)]
+            parts = job.parts if missing else []
+            for at, place in enumerate(missing):
+                report("write", at, len(missing))
+                made[place] = _write(place, parts)
+            report("write", len(missing), len(missing))
             if made:
-                job.end({"outputs": sorted({*before, *(str(path.absolute()) for path in made)})})
-                remove_earlier(out, job)
+                job.end({"outputs": sorted({*before, *map(absolute, made)})})
+                remove_earlier(store, job)
     except TakenError:
         return {}
     return made
+
+
+def _there(place: Place) -> bool:
+    return place.exists() if isinstance(place, Path) else _beside(place)[0].exists(_beside(place)[1])
+
+
+def _write(place: Place, parts: Sequence[Path]) -> int:
+    """Write a file; one that goes into an object store is written here first."""
+    write = _WRITERS[suffix_of(place)]
+    if isinstance(place, Path):
+        return write(place, parts)
+    objects, name = _beside(place)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        left_out = write(file, parts)
+        objects.upload(name, file)
+    return left_out
+
+
+def _beside(url: str) -> tuple[Objects, str]:
+    """The folder of an object, and its name there."""
+    folder, _, name = url.rpartition("/")
+    return Objects(folder), name
 
 
 def _parquet(path: Path, parts: Sequence[Path]) -> int:
@@ -118,13 +149,13 @@ def _llava(path: Path, parts: Sequence[Path]) -> int:
             file.write("\n]\n")
 
     write_file(path, write)
-    return _left_out(parts)
+    return _left_out(parts, _is_whole)
 
 
 def _webdataset(path: Path, parts: Sequence[Path]) -> int:
     def write(temporary: Path) -> None:
         with tarfile.open(temporary, "w") as tar:
-            for at, row in enumerate(filter(_is_whole, _rows(parts))):
+            for at, row in enumerate(filter(_is_here, _rows(parts))):
                 told = json.dumps(row, ensure_ascii=False).encode()
                 _add(tar, f"{at:08d}.json", len(told), io.BytesIO(told))
                 with Path(row["file"]).open("rb") as file:
@@ -133,7 +164,7 @@ def _webdataset(path: Path, parts: Sequence[Path]) -> int:
                     _add(tar, f"{at:08d}{Path(row['clip']).suffix.lower()}", size, file)
 
     write_file(path, write)
-    return _left_out(parts)
+    return _left_out(parts, _is_here)
 
 
 def _lance(path: Path, parts: Sequence[Path]) -> int:
@@ -165,17 +196,25 @@ def _batches(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
 
 
 def _table(part: Path) -> pa.Table:
-    return pq.read_table(part).replace_schema_metadata(None)
+    """The rows of a part; columns that it was written without are empty."""
+    table = pq.read_table(part).replace_schema_metadata(None)
+    return pa.concat_tables([ROWS.empty_table(), table], promote_options="default")
 
 
 def _is_whole(row: Mapping[str, Any]) -> bool:
-    """Whether it is captioned, and about the whole of a file that can be read again."""
+    """Whether it is captioned, and about the whole of a file that can be read again, or of an object."""
     stretch = row["start_s"] is not None or row["end_s"] is not None
-    return row["status"] == DONE and not stretch and Path(row["file"]).is_file()
+    there = is_address(row["file"]) or Path(row["file"]).is_file()
+    return row["status"] == DONE and not stretch and there
 
 
-def _left_out(parts: Sequence[Path]) -> int:
-    return sum(row["status"] == DONE and not _is_whole(row) for row in _rows(parts))
+def _is_here(row: Mapping[str, Any]) -> bool:
+    """Whether its file is on this machine as well."""
+    return _is_whole(row) and not is_address(row["file"])
+
+
+def _left_out(parts: Sequence[Path], fits: Callable[[Mapping[str, Any]], bool]) -> int:
+    return sum(row["status"] == DONE and not fits(row) for row in _rows(parts))
 
 
 def _conversation(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,16 @@ def empty_row() -> dict[str, Any]:
     return dict(_EMPTY)
 
 
+def priced(rows: Sequence[dict[str, Any]], price: float | None) -> list[dict[str, Any]]:
+    """Rows with what each cost by its seconds and the price of an hour, unless it says so itself."""
+    if price is None:
+        return list(rows)
+    return [
+        row if row["cost"] is not None else row | {"cost": round(row["seconds"] * price / 3600, 9)}
+        for row in rows
+    ]
+
+
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Put the rows of a shard in place in one step; the head of the file counts each status."""
     counts = {f"vidapt.{one}": str(sum(row["status"] == one for row in rows)) for one in STATUSES}
@@ -69,7 +79,12 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def part_counts(path: Path) -> Counter[str]:
     """How many rows of a part have each status, by its head alone."""
-    held = pq.read_schema(path).metadata or {}
+    return counted(pq.read_schema(path))
+
+
+def counted(schema: pa.Schema) -> Counter[str]:
+    """The same of what stands at its end."""
+    held = schema.metadata or {}
     return Counter({one: int(held.get(f"vidapt.{one}".encode(), b"0")) for one in STATUSES})
 
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidapt.appended import Sealed
 from vidapt.captioning.chunks import Cutting, cut
+from vidapt.captioning.fetched import Source
 from vidapt.captioning.found import readable
-from vidapt.captioning.journal import Cut, cut_of
+from vidapt.captioning.places import is_address, kind_of
 from vidapt.captioning.store.inputs import Input
 from vidapt.captioning.store.jobs import StoredJob
 from vidapt.captioning.store.kept import Kept
-from vidapt.captioning.store.rows import DONE, write_part
+from vidapt.captioning.store.rows import DONE
 from vidapt.digests import digest
+from vidapt.errors import BudgetError, VidaptError
 from vidapt.nouns import Clip
 from vidapt.video.identity import identity
 
+MOST_BYTES = 4 << 30
+"""Bytes of a clip that is fetched from an object store."""
+
+_FETCHED_AT_ONCE = 8
 _COPIED = 1 << 20
 _DIGITS = 24
 """Of a content's hash, as keys have them."""
@@ -54,40 +60,6 @@ class Piece:
     wrong: tuple[str, str] | None = None
 
 
-class ShardJournal(Sealed):
-    """What is done of a shard: a line for each row, and for each film that was cut.
-
-    Args:
-        path: Made if missing. Who has it open holds the shard.
-
-    Raises:
-        TakenError: If another process holds the shard.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.cuts: dict[str, Cut] = {}
-        for _, line in self.lines():
-            if line is None:
-                continue  # damaged: its clip is captioned again
-            if "row" in line:
-                self.rows[line["row"]["clip"]] = line["row"]
-            else:
-                found = cut_of(line["cut"])
-                self.cuts[found.key] = found
-
-    def add(self, entry: Cut) -> None:
-        """Note where a film is cut."""
-        self.write({"cut": entry.to_dict()})
-        self.cuts[entry.key] = entry
-
-    def note(self, row: dict[str, Any]) -> None:
-        """Note a row; it survives the death of this process."""
-        self.write({"row": row})
-        self.rows[row["clip"]] = row
-
-
 class Shard:
     """A leased shard.
 
@@ -116,14 +88,14 @@ class Shard:
         cutting: Cutting | None,
         workers: int | None,
     ) -> None:
-        self.number, self.part = number, job.part(number)
-        self._journal = ShardJournal(job.journal(number))
+        self.number, self._job = number, job
+        self._journal = job.hold(number)
         self._key, self._kept = key, kept
-        self._scratch = job.journal(number).with_suffix("")
+        self._scratch = job.scratch(number)
         try:
-            self.done = self.part.exists()
+            self.done = job.has(number)
             self.inputs = job.index.shard(number)
-            whole = [] if self.done else [self._read(at, one) for at, one in enumerate(self.inputs)]
+            whole = [] if self.done else self._read_all()
             self.pieces = self._cut(whole, cutting, workers) if cutting else whole
         except BaseException:
             self.close()
@@ -196,8 +168,7 @@ class Shard:
                 rows.append(taken(one, self._kept.row(one.key)))
             else:
                 rows.append(self._row(one) if self.has(one) else other(one))
-        if not self.part.exists():
-            write_part(self.part, rows)
+        self._job.put(self.number, rows)
         self._journal.remove()
         self.close()
         return rows
@@ -210,42 +181,58 @@ class Shard:
     def _row(self, piece: Piece) -> dict[str, Any]:
         return self._journal.rows[piece.name]
 
+    def _read_all(self) -> list[Piece]:
+        """All inputs with their contents; what lies in object stores is fetched, some at a time."""
+        sources = {kind_of(one.path): one.path for one in self.inputs if is_address(one.path)}
+        self._sources = {kind: Source(url) for kind, url in sources.items()}
+        if not sources:
+            return [self._read(at, one) for at, one in enumerate(self.inputs)]
+        with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="vidapt-fetch") as pool:
+            return list(pool.map(self._read, range(len(self.inputs)), self.inputs))
+
     def _read(self, at: int, one: Input) -> Piece:
         """An input with its content; one that cannot be read has none."""
         piece = Piece(one.name, one, one.clip)
         if one.wrong is not None:
             return replace(piece, wrong=(one.error or "FormatError", one.wrong))
+        source = self._sources.get(kind_of(one.path)) if is_address(one.path) else None
         try:
-            stamp = _stamp(one)
+            stamp = _stamp(one, source)
             content = self._kept.content(stamp) if stamp else None
             if content is not None:
                 piece = self._known(piece, content, stamp)
-                if one.offset is None or self.takes(piece):
+                if (one.offset is None and source is None) or self.takes(piece):
                     return piece
-            path = Path(one.path) if one.offset is None else self._unpacked(at, one)
+            path = self._here(at, one, source)
             return self._known(
                 replace(piece, clip=replace(piece.clip, path=path)), identity(path)[:_DIGITS], stamp
             )
         except OSError as error:
-            return replace(piece, wrong=(type(error).__name__, f"it cannot be read ({error.strerror})"))
+            reason = error.strerror or "there is no such object"
+            return replace(piece, wrong=(type(error).__name__, f"it cannot be read ({reason})"))
+        except VidaptError as error:
+            if not isinstance(error, BudgetError) and not isinstance(error.__cause__, PermissionError):
+                raise  # the store is away, which is not the clip's fault
+            return replace(piece, wrong=(type(error).__name__, error.found))
 
     def _known(self, piece: Piece, content: str, stamp: str) -> Piece:
         """The same with its content, by which it is called, and its key."""
         known = replace(piece, content=content, stamp=stamp, clip=replace(piece.clip, id=content))
         return replace(known, key=self._key(known))
 
-    def _unpacked(self, at: int, one: Input) -> Path:
-        """A file with what a tar file holds of an input."""
-        assert one.offset is not None
-        assert one.size is not None
+    def _here(self, at: int, one: Input, source: Source | None) -> Path:
+        """A file with what an input holds: its own, or one with what a tar file or an object store holds."""
+        if one.offset is None and source is None:
+            return Path(one.path)
         self._scratch.mkdir(parents=True, exist_ok=True)
-        target = self._scratch / f"{at:06d}{Path(one.name).suffix}"
-        with Path(one.path).open("rb") as tar, target.open("wb") as file:
-            tar.seek(one.offset)
-            left = one.size
-            while left and (block := tar.read(min(left, _COPIED))):
-                file.write(block)
-                left -= len(block)
+        suffix = Path(one.name if one.offset is not None else one.path).suffix
+        target = self._scratch / f"{at:06d}{suffix}"
+        part = None if one.offset is None or one.size is None else (one.offset, one.size)
+        if source is not None:
+            source.fetch(one.path, target, MOST_BYTES, part)
+        else:
+            assert part is not None
+            _unpack(Path(one.path), target, *part)
         return target
 
     def _cut(self, whole: Sequence[Piece], cutting: Cutting, workers: int | None) -> list[Piece]:
@@ -278,8 +265,19 @@ def shards_of(count: int, part: tuple[int, int]) -> Iterator[int]:
     return iter(range(index - 1, count, parts))
 
 
-def _stamp(one: Input) -> str:
+def _unpack(path: Path, target: Path, offset: int, left: int) -> None:
+    with path.open("rb") as tar, target.open("wb") as file:
+        tar.seek(offset)
+        while left and (block := tar.read(min(left, _COPIED))):
+            file.write(block)
+            left -= len(block)
+
+
+def _stamp(one: Input, source: Source | None) -> str:
     """Hash of what changes where a file is written to: place, size, times, and the bytes of a tar file."""
+    if source is not None:
+        size, changes = source.told(one.path)
+        return digest([one.path, size, changes, one.offset, one.size]) if changes else ""
     status = os.stat(one.path)  # noqa: PTH116 - a path as the system has it
     known = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, one.offset, one.size]
     if os.path.isdir(one.path):  # noqa: PTH112 - the times of a folder say nothing of its files' content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -16,17 +16,20 @@ from vidapt.captioning.chunks import Cutting
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine
 from vidapt.captioning.namesakes import folder_of
+from vidapt.captioning.places import Place, as_place
 from vidapt.captioning.store.asked import Asked
 from vidapt.captioning.store.copies import mark_copies
 from vidapt.captioning.store.inputs import Listing
-from vidapt.captioning.store.jobs import StoredJob, jobs_of, open_job, refuse_others
+from vidapt.captioning.store.jobs import StoredJob
 from vidapt.captioning.store.kept import Kept
+from vidapt.captioning.store.opening import open_job
 from vidapt.captioning.store.outputs import check_outputs, join
-from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, part_counts
+from vidapt.captioning.store.remote import store_at
+from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, priced
 from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.shard import Piece, Shard, shards_of
+from vidapt.captioning.store.stores import Store
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
-from vidapt.files import check_folder
 from vidapt.inference.diversity import PLAIN, Diversity
 from vidapt.inference.engine import CAPTION_PROMPT
 from vidapt.inference.several import Several
@@ -69,14 +72,14 @@ class StoreSummary:
         limit: Clips per second that the device could caption at best; None where that is not known.
     """
 
-    out: Path
+    out: Place
     captioned: int
     kept: int
     failed: int
     skipped: int
     inputs: int
     left: int
-    outputs: Sequence[Path]
+    outputs: Sequence[Place]
     left_out: dict[str, int]
     ignored: dict[str, int]
     seconds: float
@@ -98,8 +101,8 @@ class StoreSummary:
 
 def caption_store(
     engine: CaptionEngine[Any],
-    sources: Path | Sequence[Path],
-    out: Path,
+    sources: Place | Sequence[Place],
+    out: Place,
     *,
     prompts: Sequence[str] = (CAPTION_PROMPT,),
     decoding: Decoding | None = None,
@@ -107,7 +110,9 @@ def caption_store(
     diversity: str | Path | Diversity | None = None,
     schema: Schema | None = None,
     part: tuple[int, int] = (1, 1),
-    outputs: Sequence[Path] = (),
+    others: bool = False,
+    again: bool = False,
+    outputs: Sequence[Place] = (),
     dedup: bool = False,
     albums: bool = False,
     fps: float | None = None,
@@ -116,6 +121,7 @@ def caption_store(
     workers: int | None = None,
     batch: int | None = None,
     shard: int = SHARD,
+    price: float | None = None,
     report: Reporter = silent,
 ) -> StoreSummary:
     """Caption clips into a folder: one row for each, in Parquet files of a shard each, and in the end in one.
@@ -127,14 +133,17 @@ def caption_store(
 
     Args:
         engine: Who writes captions.
-        sources: Folders, clips, lists (`path`, `start_s`, `end_s`), label files, tar files, or patterns.
-        out: The folder.
+        sources: Folders, clips, lists (`path`, `start_s`, `end_s`), label files, tar files, or patterns;
+            addresses of objects as well.
+        out: The folder, or the address of one in an object store.
         prompts: What the model is asked about each clip; all behind one copy of what it sees.
         decoding: How tokens are chosen; None is greedy.
         n: Captions of each clip, in its one row; of its decoding then only `max_new_tokens` counts.
         diversity: How these come to differ, as `inference.diversity` has it.
         schema: What answers are to be, if they are to be JSON.
         part: `(i, n)`: work on every n-th shard from the i-th on, counted from 1.
+        others: Work on the shards of the other parts after that, as far as nobody holds them.
+        again: Begin anew where the job is finished, also for a part: list, and try again what failed.
         outputs: Files that all rows are joined into beside `captions.parquet`; see `outputs.join`.
         dedup: Clips that show the same as another one are not captioned; their rows say of which.
         albums: A folder with pictures and no video is one clip.
@@ -144,6 +153,7 @@ def caption_store(
         workers: Decoding processes; None is one per core.
         batch: Clips answered at a time in a new job; None decides by what there is memory for.
         shard: Clips of a shard in a new job.
+        price: What an hour of this process costs, for the column `cost`; None where nobody knows.
         report: Told how far the work is.
 
     Raises:
@@ -152,11 +162,12 @@ def caption_store(
         VidaptError: If the disk is full; finished rows are kept.
     """
     started = time.monotonic()
-    given = [sources] if isinstance(sources, Path) else list(sources)
+    given = [as_place(one) for one in ([sources] if isinstance(sources, Path | str) else sources)]
     check_part(part)
-    refuse_others(out)
-    check_folder(out)
-    check_outputs(out, outputs)
+    store = store_at(as_place(out))
+    store.check()
+    outputs = [as_place(one) for one in outputs]
+    check_outputs(store, outputs)
     several, chosen = None, decoding or Decoding()
     if n != 1 or diversity is not None:
         several = _several(engine, prompts[0], n, diversity or PLAIN, chosen.max_new_tokens)
@@ -170,9 +181,9 @@ def caption_store(
         several,
     )
     listing = Listing(given, albums, fps, dedup)
-    alone = part == (1, 1)
+    alone = again or part == (1, 1)
     job = open_job(
-        out,
+        store,
         asked.settings,
         listing,
         shard,
@@ -182,19 +193,21 @@ def caption_store(
         mark=(lambda path: mark_copies(path, cores(workers), report)) if dedup else None,
         report=report,
     )
-    work = _Work(asked, job, _kept(out, job), part, cores(workers), report)
+    work = _Work(asked, job, _kept(store, job), part, others, cores(workers), report, price)
     if job.done is None:
         work.carry_out()
-    made = join(out, job, outputs, report)
-    totals = sum((part_counts(path) for path in job.parts), Counter[str]())
+    made = join(store, job, outputs, report)
+    totals, finished = job.counts, job.finished
+    if len(finished) == len(job.index.sizes):
+        job.forget()
     return StoreSummary(
-        out=out,
+        out=store.place,
         captioned=work.captioned,
         kept=totals[DONE] - work.captioned,
         failed=totals[FAILED],
         skipped=totals[SKIPPED],
         inputs=len(job.index),
-        left=sum(size for at, size in enumerate(job.index.sizes) if at not in job.finished),
+        left=sum(size for at, size in enumerate(job.index.sizes) if at not in finished),
         outputs=list(made),
         left_out={str(path): count for path, count in made.items() if count},
         ignored=job.plan.ignored,
@@ -223,8 +236,8 @@ def check_part(part: tuple[int, int]) -> None:
         raise ConfigError("--shard", f"is {part[0]}/{part[1]}", "give 1/4, 2/4, ... for four processes")
 
 
-def _kept(out: Path, job: StoredJob) -> Kept:
-    others = [other for other in jobs_of(out) if other.folder != job.folder]
+def _kept(store: Store, job: StoredJob) -> Kept:
+    others = [other for other in store.jobs() if other.name != job.name]
     return Kept(path for other in others for path in other.parts)
 
 
@@ -237,8 +250,10 @@ class _Work:
         job: The job.
         kept: Rows of earlier ones.
         part: Which shards are its own.
+        others: Whether it works on the rest after these.
         workers: Decoding processes.
         report: Told how far it is.
+        price: What an hour of this process costs.
         captioned: Rows it captioned.
         rate: Clips captioned per second.
         waited: Share of the time for which the device waited for frames.
@@ -249,8 +264,10 @@ class _Work:
     job: StoredJob
     kept: Kept
     part: tuple[int, int]
+    others: bool
     workers: int
     report: Reporter
+    price: float | None = None
     captioned: int = 0
     rate: float = 0.0
     waited: float = 0.0
@@ -267,6 +284,8 @@ class _Work:
         """Caption shard after shard, in one stream, so that decoding is ahead beyond the end of each."""
         sizes = self.job.index.sizes
         mine = list(shards_of(len(sizes), self.part))
+        if self.others:
+            mine += sorted(set(range(len(sizes))) - set(mine))
         total, finished = sum(sizes[at] for at in mine), self.job.finished
         todo = [at for at in mine if at not in finished]
         self._done = total - sum(sizes[at] for at in todo)
@@ -371,7 +390,7 @@ class _Work:
         self._new += sum(row["new_tokens"] or 0 for row in rows)
         self._visual += sum(row["visual_tokens"] or 0 for row in rows)
         self._broken += sum(row["status"] == FAILED for row in rows)
-        shard.note(rows)
+        shard.note(priced(rows, self.price))
 
     def _finish(self, shard: Shard) -> None:
         shard.put(self._other, self.asked.taken_over)
