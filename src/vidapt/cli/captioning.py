@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
+from vidapt.cli._captions import (
+    OnCluster,
+    Writer,
+    caption_into_file,
+    caption_into_store,
+    check_asked,
+    check_file,
+    check_ways,
+    for_store,
+    is_store,
+    open_model,
+    tell_file,
+    tell_stored,
+)
 from vidapt.cli._options import (
     DEFAULT_MODEL,
     BitsOption,
@@ -18,19 +29,11 @@ from vidapt.cli._options import (
     Fps,
     Json,
     Model,
-    NumberFormat,
     Place,
     Workers,
 )
-from vidapt.cli._show import plain_errors, remark, say, table, tell
-from vidapt.errors import ConfigError, VidaptError
-
-if TYPE_CHECKING:
-    from vidapt.captioning.bulk import Summary
-    from vidapt.captioning.store.work import StoreSummary
-    from vidapt.inference.engine import Engine
-
-BITS: dict[int, Literal[4, 8]] = {4: 4, 8: 8}
+from vidapt.cli._show import plain_errors, say
+from vidapt.errors import ConfigError
 
 
 def caption(
@@ -104,10 +107,19 @@ def caption(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="builtin|FILE.yaml",
-            help="Who writes: the model here, or a server that reads its embeddings; see docs/caption.md.",
+            metavar="builtin|ray|FILE.yaml",
+            help="Who writes: the model here, on a Ray cluster, or a server that reads its embeddings.",
         ),
     ] = "builtin",
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="auto|ADDRESS", help="Of the Ray cluster; else one is begun here.")
+    ] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="Processes on the cluster; else one for its GPUs or machines.")
+    ] = None,
+    gpus_per_actor: Annotated[
+        float, typer.Option(min=0, help="GPUs of each; a part of one is shared.")
+    ] = 0.0,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Clips answered at a time; else as memory allows.")
     ] = None,
@@ -118,27 +130,13 @@ def caption(
     as_json: Json = False,
 ) -> None:
     """Caption every clip of a folder: one row each, broken clips set aside with their reasons."""
-    from vidapt.progress import progress
-
     prompts = prompt or ["describe the video."]
     with plain_errors():
         from vidapt.captioning.places import place_of
 
         target, sources = place_of(out), [place_of(one) for one in source]
-        stored = isinstance(target, str) or not target.suffix or os.path.isdir(target)  # noqa: PTH112 - no error
-        _check_asked("--prompt", prompts)
-        from vidapt.captioning.chunks import Cutting
-
-        Cutting.of(chunk, overlap)
-        if n != 1 or diversity is not None:
-            from vidapt.inference.diversity import PLAIN, diversity_of
-
-            way = diversity_of(diversity or PLAIN)
-            way.check(n)
-            if way.cues is not None:
-                from vidapt.formats import shards_of
-
-                shards_of(way.cues.labels)
+        check_asked("--prompt", prompts)
+        check_ways(chunk, overlap, n, diversity)
         how: dict[str, Any] = {
             "albums": albums,
             "fps": fps,
@@ -149,151 +147,30 @@ def caption(
             "n": n,
             "diversity": diversity,
         }
-        from vidapt.captioning.engines.open import open_engine, server_of
-
-        server = server_of(model, engine)
-        if stored:
-            how |= _for_store(target, prompts, shard, to or [], schema, dedup=dedup, overwrite=overwrite)
-            how |= {"again": again, "price": price_per_hour}
+        writer = Writer(model, engine, device, dtype, bits, max_tokens)
+        on = OnCluster(ray_address, actors, gpus_per_actor).checked(engine)
+        stored = {
+            "--shard": shard,
+            "--to": to,
+            "--dedup": dedup,
+            "--schema": schema,
+            "--again": again,
+            "--price-per-hour": price_per_hour,
+        }
+        if is_store(target):
+            how |= for_store(target, prompts, stored, overwrite=overwrite)
+            done = caption_into_store(writer, sources, target, how, on)
         else:
             assert isinstance(target, Path)
-            _refuse_addresses(sources)
-            for_folders = {"--shard": shard, "--to": to, "--dedup": dedup, "--schema": schema}
-            for_folders |= {"--again": again, "--price-per-hour": price_per_hour is not None}
-            _check_file(target, prompts, for_folders | {"a server": server})
+            check_file(target, sources, prompts, stored | {"--engine": writer.server or on})
             how |= {"prompt": prompts[0], "overwrite": overwrite}
-        from vidapt.models.decoding import Decoding
-
-        given: Any = sources[0] if len(sources) == 1 else sources
-        how["decoding"] = Decoding(max_new_tokens=max_tokens)
-        if stored:
-            from vidapt.captioning.store.work import caption_store
-
-            writer = open_engine(model, server, target, lambda: _engine(model, device, dtype, bits))
-            with closing(writer), progress() as report:
-                done = caption_store(writer, given, target, report=report, **how)
-        else:
-            from vidapt.captioning.bulk import caption_folder
-
-            assert isinstance(target, Path)
-            opened = _engine(model, device, dtype, bits)
-            with progress() as report:
-                summary = caption_folder(opened, given, target, report=report, **how)
-    if stored:
-        _tell_stored(done, as_json)
-        return
-    if as_json:
-        typer.echo(json.dumps(summary.to_dict()))
-    else:
-        table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
-        say(out)
-    _tell_left_out(summary)
-
-
-def _refuse_addresses(sources: list[Path | str]) -> None:
-    """Refuse addresses of clips where captions go into a single file."""
-    from vidapt.captioning.places import is_address
-
-    if any(map(is_address, sources)):
-        raise ConfigError("SOURCE", "addresses are for a folder of captions", "give a folder as --out")
-
-
-def _check_file(out: Path, prompts: list[str], options: dict[str, Any]) -> None:
-    """Refuse what a single file of captions cannot have, before a model is opened."""
-    from vidapt.captioning.rows import check_target
-
-    check_target(out)
-    remedy = f"give a folder (--out {out.stem}); its rows go into {out} as well with --to {out}"
-    for option, value in options.items():
-        if value:
-            raise ConfigError(option, "is for a folder of captions", remedy)
-    if len(prompts) > 1:
-        raise ConfigError("--prompt", "several questions are for a folder of captions", remedy)
-
-
-def _for_store(
-    out: Path | str,
-    prompts: list[str],
-    shard: str | None,
-    to: list[str],
-    schema: Path | None,
-    *,
-    dedup: bool,
-    overwrite: bool,
-) -> dict[str, Any]:
-    """Options of a folder of captions, looked at before a model is opened."""
-    from vidapt.captioning.places import place_of
-    from vidapt.captioning.store.outputs import check_outputs
-    from vidapt.captioning.store.remote import store_at
-    from vidapt.captioning.store.shape import Schema
-    from vidapt.captioning.store.work import check_part
-
-    if overwrite:
-        raise ConfigError(
-            "--overwrite", "in a folder, other questions are other work", "leave it out, or remove the folder"
-        )
-    part = (1, 1)
-    if shard is not None:
-        numbers = shard.split("/")
-        if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
-            raise ConfigError("--shard", f"is {shard!r}", "give 1/4, 2/4, ... for four processes")
-        part = (int(numbers[0]), int(numbers[1]))
-        check_part(part)
-    store, outputs = store_at(out), [place_of(one) for one in to]
-    store.check()
-    check_outputs(store, outputs)
-    read = None if schema is None else Schema.read(schema)
-    return {"prompts": prompts, "part": part, "outputs": outputs, "schema": read, "dedup": dedup}
-
-
-def _tell_stored(summary: StoreSummary, as_json: bool) -> None:
-    """Say what was done, and how well the device was kept busy."""
-    if as_json:
-        typer.echo(json.dumps(summary.to_dict()))
-    else:
-        columns = [
-            "captioned",
-            "kept",
-            "failed",
-            "copies",
-            "left",
-            "clips/s",
-            "of the limit",
-            "waited",
-            "seconds",
-        ]
-        table(columns, [summary.row()])
-        for path in summary.outputs:
-            say(path)
-    if summary.ignored:
-        remark(f"ignored, as they are no clips: {_counted(summary.ignored)}")
-    if summary.left_out:
-        remark(f"whole files only; left out: {_counted(summary.left_out)}")
-    if summary.left:
-        remark(f"{summary.left} of {summary.inputs} clips are in shards of other processes, or not begun")
-    if summary.failed:
-        remark(f"{summary.failed} failed; their rows say why (status, error, reason)")
-    if summary.failed == summary.inputs:
-        with plain_errors():
-            raise VidaptError(summary.out, f"all {summary.failed} clips are broken", "read the reasons there")
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {what or 'without an ending'}" for what, count in counts.items())
-
-
-def _tell_left_out(summary: Summary) -> None:
-    """Say where the reasons of broken clips are, and which files were no clips; all broken is an error."""
-    if summary.ignored:
-        remark(f"ignored, as they are no clips: {_counted(summary.ignored)}")
-    if summary.quarantine is None:
-        return
-    if not summary.captioned and not summary.kept:
-        with plain_errors():
-            raise VidaptError(
-                summary.quarantine, f"all {summary.broken} clips are broken", "read the reasons there"
+            summary = caption_into_file(
+                writer, [one for one in sources if isinstance(one, Path)], target, how
             )
-    remark(f"{summary.broken} broken; reasons in {summary.quarantine}")
+    if is_store(target):
+        tell_stored(done, as_json)
+    else:
+        tell_file(summary, out, as_json)
 
 
 def ask(
@@ -312,11 +189,11 @@ def ask(
 ) -> None:
     """Answer questions about a clip, or about several together."""
     with plain_errors():
-        _check_asked("question", question)
+        check_asked("question", question)
         media = [clip, *(also or ())]
         if fps is not None and not any(path.is_dir() for path in media):
             raise ConfigError("--fps", "no folder of pictures is asked about", "leave it out")
-        engine = _engine(model, device, dtype, bits)
+        engine = open_model(model, device, dtype, bits)
         answers = engine.ask_all(media, question, fps=fps, max_new_tokens=max_tokens)
     if as_json:
         rows = [{"question": q, "answer": a} for q, a in zip(question, answers, strict=True)]
@@ -324,22 +201,3 @@ def ask(
         return
     for answer in answers:
         say(answer)
-
-
-def _check_asked(what: str, asked: list[str]) -> None:
-    if not all(text.strip() for text in asked):
-        raise ConfigError(what, "is empty", "give what the model is to be asked")
-
-
-def _engine(model: str, device: str, dtype: NumberFormat | None, bits: int | None) -> Engine:
-    """Open a model; what became of a published checkpoint's tensors is told on the error stream."""
-    from vidapt.inference.load import load
-    from vidapt.loading import number_format
-
-    if bits is not None and bits not in BITS:
-        raise ConfigError("--bits", f"{bits} bits are not offered", "use 4 or 8")
-
-    engine = load(model, dtype and dtype.value, device, tell, None if bits is None else BITS[bits])
-    if dtype is None and str(number_format(device)) != "torch.float32":
-        typer.secho(f"answers in {str(number_format(device))[6:]}; see --dtype", err=True, dim=True)
-    return engine
