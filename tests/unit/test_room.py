@@ -12,10 +12,11 @@ from torch import Tensor
 from training_tools import assert_equal, recipe, silent, stage, trained, write_clips
 
 from vidapt.errors import BudgetError, CheckpointError, ConfigError
+from vidapt.models.memory import is_out_of_memory
 from vidapt.objectives import Loss
 from vidapt.objectives.next_token import Part as NextToken
 from vidapt.training.align.aligning import Aligning
-from vidapt.training.room import Room, is_out_of_memory
+from vidapt.training.room import Room
 from vidapt.training.run import train
 
 CLIPS = 6

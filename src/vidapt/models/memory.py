@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
-_NO_MEMORY = "DefaultCPUAllocator"
+_CPU_WORDS = ("DefaultCPUAllocator", "not enough memory")
+"""What torch's RuntimeError says where a processor has no memory left; it has no class of its own."""
+
 _AVAILABLE = "MemAvailable:"
 
 
@@ -15,8 +17,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether less work at a time may succeed."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # Torch has no class for it on processors.
-    return isinstance(error, RuntimeError) and _NO_MEMORY in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_WORDS)
 
 
 def release() -> None:

@@ -6,23 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from vidapt.errors import CheckpointError
 from vidapt.files import write_json
 
 FOUND = "memory.json"
 """Where a stage keeps what it found, in the folder of its work."""
-
-_CPU_WORDS = ("DefaultCPUAllocator", "not enough memory")
-"""What torch's RuntimeError says where a CPU has no memory left; it has no class of its own."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_WORDS)
 
 
 class Room:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from vidapt.errors import BudgetError
+from vidapt.models.memory import is_out_of_memory
 from vidapt.models.video_lm import VideoLM
 from vidapt.objectives import Loss
 from vidapt.training.faults import Fault, module_at_fault, weight_at_fault
 from vidapt.training.freeze import Model, towards_loss, trainable
 from vidapt.training.portions import learn_from
 from vidapt.training.ranks import Learner
-from vidapt.training.room import is_out_of_memory
 from vidapt.training.work import StageWork
 
 _Chance = tuple[Tensor, Tensor | None]
