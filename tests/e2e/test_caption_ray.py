@@ -41,7 +41,7 @@ def clips(tmp_path: Path) -> Path:
 def ray() -> Iterator[Any]:
     found = pytest.importorskip("ray")
     options = {"log_to_driver": False, "include_dashboard": False, "object_store_memory": 80 << 20}
-    found.init(num_cpus=2, logging_level="ERROR", **options)
+    found.init("local", num_cpus=2, logging_level="ERROR", **options)
     for module in _OURS:  # actors have none of the tests' places among those where modules are looked for
         found.cloudpickle.register_pickle_by_value(module)
     yield found

@@ -105,7 +105,8 @@ def _begin(ray: Any, on: OnRay) -> None:
     if on.address is None:
         options |= {"include_dashboard": False, "num_cpus": None}
     try:
-        ray.init(address=on.address, **options)
+        # Without an address Ray would join whatever cluster somebody has begun on this machine.
+        ray.init(address=on.address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         remedy = "start one (ray start --head), or leave the address out for one on this machine"
