@@ -1,7 +1,7 @@
 """A process that decodes one clip after another, so that a crashing decoder takes nothing else with it.
 
 It is started by `pool` and talks over a socket: a JSON request in; out comes a JSON header and, unless
-the clip is broken, the bytes of the pixels. Nothing is unpickled on either side: a decoder that was
+the clip is broken, the pixels (`handed`). Nothing is unpickled on either side: a decoder that was
 taken over by a hostile file can lie about pixels, but run nothing in the process that asked.
 """
 
@@ -22,6 +22,7 @@ from vidapt.nouns import Clip, Frames
 from vidapt.video.choose import Policy
 from vidapt.video.decode import decode
 from vidapt.video.guard import guarded
+from vidapt.video.handed import give, take
 from vidapt.video.limits import Limits
 
 READY = b"ready"
@@ -55,8 +56,7 @@ def receive(connection: Connection, clip: Clip) -> Frames | BrokenClip:
     header = json.loads(connection.recv_bytes())
     if "broken" in header:
         return BrokenClip(clip.path, header["broken"])
-    pixels = np.empty(header["shape"], np.uint8)
-    connection.recv_bytes_into(pixels.data.cast("B"))
+    pixels = take(connection, header["shape"])
     times = np.asarray(header["times_s"], np.float64)
     return Frames(pixels, times, tuple(header["notes"]), clip.start_s, header["length_s"])
 
@@ -102,7 +102,7 @@ def _answer(connection: Connection, asked: dict[str, Any]) -> None:
     times, notes = outcome.times_s.tolist(), list(outcome.notes)
     header = {"shape": outcome.pixels.shape, "times_s": times, "notes": notes, "length_s": outcome.length_s}
     connection.send_bytes(json.dumps(header).encode())
-    connection.send_bytes(outcome.pixels.data.cast("B"))
+    give(connection, outcome.pixels)
 
 
 def _bound_memory(limits: Limits) -> None:
