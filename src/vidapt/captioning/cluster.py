@@ -69,7 +69,7 @@ def caption_on_ray(
         out: The same.
         on: How it is divided.
         report: Told how far all of them are.
-        how: Further options of `caption_store`, but `part`.
+        how: Further options of `caption_store`, but `part`; `again` holds in any case, as for a whole job.
 
     Returns:
         What all of them did; rows by actors that were lost count as kept.
@@ -87,6 +87,7 @@ def caption_on_ray(
     given = [sources] if isinstance(sources, Path | str) else sources
     places = [as_place(absolute(one)) for one in given]
     where, folder = as_place(absolute(out)), str(Path.cwd())
+    how.pop("again", None)
     job = (open_engine, places[0] if len(places) == 1 else places, where, how, folder)
     crew = Crew(ray, out, report, job, on.actors, on.gpus, on.cpus)
     try:
