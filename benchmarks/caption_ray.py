@@ -29,7 +29,7 @@ from caption_store import ended, forked, parts, rows_of, write_clips
 RESULTS = Path(__file__).parent / "results" / "caption_ray.json"
 NODES, SHARD, BATCH = 3, 64, 4
 ROOM = {"object_store_memory": 80 << 20, "include_dashboard": False}
-PAUSE_S = 0.5
+PAUSE_S = 0.7
 """Seconds that a batch takes."""
 
 

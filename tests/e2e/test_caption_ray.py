@@ -78,7 +78,13 @@ def test_what_a_killed_actor_held_is_taken_over_at_once(
     monkeypatch.setattr(crew.Crew, "_take", kill_the_first)
     out, began = tmp_path / "store", time.monotonic()
     done = caption_on_ray(
-        open_stub, clips, out, on=OnRay(actors=2), report=lambda task, *at: told.append((at[0], at[1])), **how
+        open_stub,
+        clips,
+        out,
+        on=OnRay(actors=2),
+        report=lambda task, *at: told.append((at[0], at[1])),
+        again=True,
+        **how,
     )
     assert killed
     assert done.left == 0

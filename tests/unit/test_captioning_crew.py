@@ -123,7 +123,7 @@ def crew_of(
 ) -> Crew:
     out = clips.parent / "store"
     how = {"shard": SHARD, "batch": BATCH, "workers": 0}
-    return Crew(ray, out, report, (opened, clips, out, how), actors, ray.gpus / 8, 1.0)
+    return Crew(ray, out, report, (opened, clips, out, how, str(Path.cwd())), actors, ray.gpus / 8, 1.0)
 
 
 def test_lost_actors_are_replaced(clips: Path) -> None:

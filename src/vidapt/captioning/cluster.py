@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vidapt.captioning.crew import Crew
 from vidapt.captioning.engines.protocol import CaptionEngine
-from vidapt.captioning.places import Place
+from vidapt.captioning.places import Place, absolute, as_place
 from vidapt.captioning.store.work import StoreSummary
 from vidapt.errors import ConfigError
 from vidapt.progress import Reporter, silent
@@ -68,7 +69,7 @@ def caption_on_ray(
         out: The same.
         on: How it is divided.
         report: Told how far all of them are.
-        how: Further options of `caption_store`, but `part`.
+        how: Further options of `caption_store`, but `part`; `again` holds in any case, as for a whole job.
 
     Returns:
         What all of them did; rows by actors that were lost count as kept.
@@ -83,7 +84,12 @@ def caption_on_ray(
     began = not ray.is_initialized()
     if began:
         _begin(ray, on)
-    crew = Crew(ray, out, report, (open_engine, sources, out, how), on.actors, on.gpus, on.cpus)
+    given = [sources] if isinstance(sources, Path | str) else sources
+    places = [as_place(absolute(one)) for one in given]
+    where, folder = as_place(absolute(out)), str(Path.cwd())
+    how.pop("again", None)
+    job = (open_engine, places[0] if len(places) == 1 else places, where, how, folder)
+    crew = Crew(ray, out, report, job, on.actors, on.gpus, on.cpus)
     try:
         return crew.run()
     finally:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,7 +39,9 @@ class Worker:
 
     def work(self, job: tuple[Any, ...], part: tuple[int, int], again: bool) -> StoreSummary:
         """Caption what nobody holds."""
-        open_engine, sources, out, how = job
+        open_engine, sources, out, how, folder = job
+        with suppress(OSError):  # names of models and files are meant from where the command was given
+            os.chdir(folder)
 
         def report(task: str, done: int, total: int, note: str = "") -> None:
             self._told = task, done, total, note
@@ -84,7 +87,7 @@ class Crew:
         ray: The library, which is connected.
         out: The store.
         report: Told how far all of them are.
-        job: How to open the model, where clips lie, the store, and further options.
+        job: How to open the model, where clips lie, the store, further options, and where names begin.
         actors: How many; None is as many as there is room for.
         gpus: GPUs of each.
         cpus: Cores of each.
