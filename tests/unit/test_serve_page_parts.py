@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from vidapt.serving.page.flags import FILE, Flag, Flags
 from vidapt.serving.page.sessions import Sessions
 from vidapt.serving.page.tabs import Exchange, Side, Tab, Tabs
 from vidapt.serving.refused import RefusedError
-from vidapt.serving.serve import Wanted, serve
+from vidapt.serving.serve import Wanted, open_page, serve
 from vidapt.serving.table import Errand, Said, Table
 from vidapt.serving.terms import Terms
 
@@ -251,3 +252,15 @@ def test_a_model_runs_errands_between_its_questions() -> None:
         table.close()
     with pytest.raises(RefusedError, match="ending"):
         table.ask(Errand(lambda _: None, until))
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "tables"), [(False, True, ("m",)), (True, False, ("m",)), (True, True, ())]
+)
+def test_a_server_serves_on_without_the_page(
+    there: bool, wanted: bool, tables: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidapt.serving.page.up.installed", lambda: there)
+    house: Any = SimpleNamespace(tables=dict.fromkeys(tables))
+    unused: Any = None
+    assert open_page(unused, house, Wanted(["m"], page=wanted), unused) is None
