@@ -72,8 +72,8 @@ def test_what_somebody_said_is_text_and_no_template(said: str) -> None:
 def test_no_tag_of_a_conversation_comes_from_what_was_said(model: str, question: str, answer: str) -> None:
     def tags(*texts: str) -> list[tuple[str, list[str]]]:
         name, asked, words = texts
-        exchange = Exchange(asked, words, Said(words, 1, 1, ended=True))
-        sides = [Side(name, [exchange, Exchange(asked, fault=words), Exchange(asked, words)])]
+        exchange = Exchange(asked, answer=words, said=Said(words, 1, 1, ended=True))
+        sides = [Side(name, [exchange, Exchange(asked, fault=words), Exchange(asked, answer=words)])]
         html = shown.talks(sides, writing=True) + shown.quoted(sides[0], exchange) + shown.note(words)
         return [(tag, sorted(attributes)) for tag, attributes in Shown(html).tags]
 
