@@ -181,6 +181,25 @@ def test_nobody_hears_what_another_browser_asks(served: Up, ann: Visitor) -> Non
     assert "drop a clip first" in json.dumps(ann.hear())
 
 
+def test_what_nobody_hears_is_not_held_for_ever(
+    served: Up, ann: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = ann.event("Ask", "click")
+    answers = [ann.join(number, ["who hears?"]) for _ in range(9)]
+    assert [one.status_code for one in answers] == [200] * 8 + [429]
+    other = Visitor(served, ann.web, config=ann.config)
+    assert eventually(lambda: not served.door.busy)
+    page: Any = served.door._page
+    queue = page._lines._queue
+    assert ann.tab in queue.pending_messages_per_session
+    monkeypatch.setattr("vidapt.serving.page.lines._UNHEARD_S", -1.0)
+    assert "drop a clip first" in json.dumps(other.do("Ask", "click", "me"))
+    assert ann.tab not in queue.pending_messages_per_session
+    assert ann.tab not in queue.pending_event_ids_session
+    assert ann.join(number, ["and now?"]).status_code == 200
+    assert "drop a clip first" in json.dumps(ann.hear())
+
+
 def test_a_clip_is_charged_as_every_body_is(served: Up, ann: Visitor, film: bytes) -> None:
     def halves() -> Iterator[bytes]:
         yield from [bytes(BODY // 2 + 1)] * 2
