@@ -56,7 +56,7 @@ class Lines:
         self._listening[tab] = self._listening.get(tab, 0) + 1
 
     def leave(self, tab: str) -> None:
-        """Forget what a tab waited for that listens no more: else its next stream would wait for that, too."""
+        """Forget what a tab waited for that listens no more: its next stream would wait for that, too."""
         self._listening[tab] -= 1
         if not self._listening[tab]:
             del self._listening[tab]
