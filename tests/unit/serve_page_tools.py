@@ -25,10 +25,10 @@ class Visitor:
         config: What the page is made of.
     """
 
-    served: Up
+    served: Up = field(repr=False)
     web: httpx2.Client
     tab: str = field(default_factory=lambda: secrets.token_hex(5))
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def enter(self, key: str = KEY) -> Visitor:
         """Say a key, and read the page."""

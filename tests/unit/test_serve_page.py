@@ -14,6 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from serve_page_tools import DATA, JOIN, Visitor
 from serve_tools import KEY, OTHER, Up, eventually, film_in, up
 
@@ -171,6 +173,30 @@ def test_events_hold_words_alone_so_that_nothing_is_fetched_for_them(ann: Visito
             trap.accept()
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=8,
+)
+MORE = st.dictionaries(st.text(max_size=9), JSON, max_size=2)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=JSON, number=st.integers(-1, 12) | JSON, more=st.dictionaries(st.text(max_size=9), JSON, max_size=2)
+)
+def test_whatever_is_told_is_no_fault_of_the_server(
+    served: Up, ann: Visitor, data: Any, number: Any, more: dict[str, Any]
+) -> None:
+    body = json.dumps({"session_hash": "fuzzed", "fn_index": number, "data": data} | more)
+    for content in (body, body[: len(body) // 2]):
+        answer = ann.web.post(JOIN, content=content.encode(), headers={"content-type": "application/json"})
+        assert answer.status_code in (200, 400, 403, 429), answer.text
+    login = ann.web.post("/page/login", content=content.encode("utf-16"))
+    assert login.status_code == 401
+    assert not any("fault" in line for line in served.log)
+
+
 def test_nobody_hears_what_another_browser_asks(served: Up, ann: Visitor) -> None:
     assert ann.join(ann.event("Ask", "click"), ["who hears?"]).status_code == 200
     with httpx2.Client(base_url=served.web.base_url) as web:
@@ -178,6 +204,25 @@ def test_nobody_hears_what_another_browser_asks(served: Up, ann: Visitor) -> Non
         assert code(web.get(DATA, params={"session_hash": ann.tab})) == (404, "no_such_tab")
         assert code(bob.join(bob.event("Ask", "click"), ["me"])) == (403, "other_session")
     assert code(ann.web.get(DATA)) == (404, "no_such_tab")
+    assert "drop a clip first" in json.dumps(ann.hear())
+
+
+def test_what_nobody_hears_is_not_held_for_ever(
+    served: Up, ann: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = ann.event("Ask", "click")
+    answers = [ann.join(number, ["who hears?"]) for _ in range(9)]
+    assert [one.status_code for one in answers] == [200] * 8 + [429]
+    other = Visitor(served, ann.web, config=ann.config)
+    assert eventually(lambda: not served.door.busy)
+    page: Any = served.door._page
+    queue = page._lines._queue
+    assert ann.tab in queue.pending_messages_per_session
+    monkeypatch.setattr("vidapt.serving.page.lines._UNHEARD_S", -1.0)
+    assert "drop a clip first" in json.dumps(other.do("Ask", "click", "me"))
+    assert ann.tab not in queue.pending_messages_per_session
+    assert ann.tab not in queue.pending_event_ids_session
+    assert ann.join(number, ["and now?"]).status_code == 200
     assert "drop a clip first" in json.dumps(ann.hear())
 
 

@@ -30,7 +30,7 @@ from vidapt.serving.page.flags import FILE, Flag, Flags
 from vidapt.serving.page.sessions import Sessions
 from vidapt.serving.page.tabs import Exchange, Side, Tab, Tabs
 from vidapt.serving.refused import RefusedError
-from vidapt.serving.serve import Wanted, serve
+from vidapt.serving.serve import Wanted, open_page, serve
 from vidapt.serving.table import Errand, Said, Table
 from vidapt.serving.terms import Terms
 
@@ -72,8 +72,8 @@ def test_what_somebody_said_is_text_and_no_template(said: str) -> None:
 def test_no_tag_of_a_conversation_comes_from_what_was_said(model: str, question: str, answer: str) -> None:
     def tags(*texts: str) -> list[tuple[str, list[str]]]:
         name, asked, words = texts
-        exchange = Exchange(asked, words, Said(words, 1, 1, ended=True))
-        sides = [Side(name, [exchange, Exchange(asked, fault=words), Exchange(asked, words)])]
+        exchange = Exchange(asked, answer=words, said=Said(words, 1, 1, ended=True))
+        sides = [Side(name, [exchange, Exchange(asked, fault=words), Exchange(asked, answer=words)])]
         html = shown.talks(sides, writing=True) + shown.quoted(sides[0], exchange) + shown.note(words)
         return [(tag, sorted(attributes)) for tag, attributes in Shown(html).tags]
 
@@ -253,3 +253,15 @@ def test_a_model_runs_errands_between_its_questions() -> None:
         table.close()
     with pytest.raises(RefusedError, match="ending"):
         table.ask(Errand(lambda _: None, until))
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "tables"), [(False, True, ("m",)), (True, False, ("m",)), (True, True, ())]
+)
+def test_a_server_serves_on_without_the_page(
+    there: bool, wanted: bool, tables: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidapt.serving.page.up.installed", lambda: there)
+    house: Any = SimpleNamespace(tables=dict.fromkeys(tables))
+    unused: Any = None
+    assert open_page(unused, house, Wanted(["m"], page=wanted), unused) is None

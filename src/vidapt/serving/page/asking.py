@@ -34,6 +34,9 @@ _BEATS = 10
 MOST_LETTERS = 4000
 """Of one question."""
 
+_MOST_TALK = 40
+"""Questions of one conversation."""
+
 
 class Asking:
     """What is done in tabs; used by one event loop.
@@ -77,6 +80,8 @@ class Asking:
             raise wrong("drop a clip first")
         if not question or len(question) > MOST_LETTERS:
             raise wrong(f"a question has 1 to {MOST_LETTERS} letters")
+        if any(len(side.talk) >= _MOST_TALK for side in tab.sides):
+            raise wrong(f"a conversation has {_MOST_TALK} questions at most: start anew")
         if tab.busy:
             raise wrong("an answer is being written")
         tab.busy = True

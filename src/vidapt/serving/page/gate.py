@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qs
@@ -20,6 +20,7 @@ from starlette.types import Scope
 
 from vidapt.browsers import is_own, names_here
 from vidapt.serving.keys import ANYONE, Keys
+from vidapt.serving.page.lines import Lines
 from vidapt.serving.page.sessions import Session, Sessions
 from vidapt.serving.refused import RefusedError, wrong
 from vidapt.serving.shapes import Letters, Shape
@@ -83,21 +84,11 @@ class Gate:
         terms: What is granted.
         sessions: Who is at the page.
         host: A name under which a server that wants no keys may be asked.
-        events: How many words each event holds, by its number.
-        busy: Whether answers are written.
+        lines: What is under way.
     """
 
-    def __init__(
-        self,
-        keys: Keys,
-        terms: Terms,
-        sessions: Sessions,
-        host: str,
-        events: Mapping[int, int],
-        busy: Callable[[], bool],
-    ) -> None:
-        self._keys, self._sessions, self._host, self._busy = keys, sessions, host, busy
-        self._events = events
+    def __init__(self, keys: Keys, terms: Terms, sessions: Sessions, host: str, lines: Lines) -> None:
+        self._keys, self._sessions, self._host, self._lines = keys, sessions, host, lines
         self._tabs: OrderedDict[str, str] = OrderedDict()
         self._rooms = {
             ROOT: _Room("GET", "/page"),
@@ -111,7 +102,7 @@ class Gate:
     @property
     def busy(self) -> bool:
         """Whether answers are written that no request waits for at this moment."""
-        return self._busy()
+        return self._lines.busy
 
     def admits(self, scope: Scope) -> Pass | None:
         """What a request may do; None for one that is not to the page.
@@ -185,17 +176,18 @@ class Gate:
         """What was done on the page, in words alone.
 
         Raises:
-            RefusedError: If it is anything else, or another browser's tab.
+            RefusedError: If it is anything else, or another browser's tab, or one of too many.
         """
         try:
             event = Event.model_validate_json(body)
         except ValidationError as error:
             raise wrong(f"that is nothing the page tells: {error.errors()[0]['msg'][:200]}") from None
-        if self._events.get(event.fn_index) != len(event.data):
+        if self._lines.words.get(event.fn_index) != len(event.data):
             raise wrong("that is nothing the page tells")
         owner = self._tabs.setdefault(event.session_hash, session.id)
         if owner != session.id:
             raise RefusedError(403, "other_session", "that is another browser's tab")
+        self._lines.join(event.session_hash)
         self._tabs.move_to_end(event.session_hash)
         if len(self._tabs) > _MOST_TABS:
             self._tabs.popitem(last=False)

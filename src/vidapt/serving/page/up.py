@@ -17,6 +17,7 @@ from vidapt.serving.app import House
 from vidapt.serving.keys import Keys
 from vidapt.serving.page.flags import Flags
 from vidapt.serving.page.gate import STREAM, Gate, tab_of
+from vidapt.serving.page.lines import Lines
 from vidapt.serving.page.sessions import Sessions
 from vidapt.serving.page.tabs import Tabs
 from vidapt.serving.refused import RefusedError
@@ -75,40 +76,30 @@ def put_up(
         return blocks, _application(blocks, house.terms.queue)
 
     blocks, inner = asyncio.run(made())
-    queue = blocks._queue
-    app.mount(MOUNT, Dressed(_Started(inner, blocks)))
-    events = {number: len(event.inputs) for number, event in blocks.fns.items()}
-
-    def busy() -> bool:
-        return len(queue) > 0 or queue.get_active_worker_count() > 0
-
-    return Gate(keys, house.terms, sessions, host, events, busy)
+    lines = Lines(blocks, house.terms.queue)
+    app.mount(MOUNT, Dressed(_Started(inner, blocks, lines)))
+    return Gate(keys, house.terms, sessions, host, lines)
 
 
 class _Started:
     """Stands before Gradio, whose queue begins to work with the first request, in that one's loop."""
 
-    def __init__(self, app: ASGIApp, blocks: Any) -> None:
-        self._app, self._blocks = app, blocks
+    def __init__(self, app: ASGIApp, blocks: Any, lines: Lines) -> None:
+        self._app, self._blocks, self._lines = app, blocks, lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if not self._blocks.is_running:
             self._blocks.run_startup_events()
+        if scope["path"] != STREAM:
+            await self._app(scope, receive, send)
+            return
+        tab = tab_of(scope)
+        self._lines.listen(tab)
         try:
             await self._app(scope, receive, send)
         finally:
-            if scope["path"] == STREAM:
-                self._forget(tab_of(scope))
-
-    def _forget(self, tab: str) -> None:
-        """Forget what a tab that hears no more waited for: else its next stream would wait for that, too."""
-        queue = self._blocks._queue
-        events = queue.event_ids_to_events
-        pending = queue.pending_event_ids_session.get(tab, set())
-        pending -= {one for one in pending if one not in events or not events[one].alive}
-        if not pending:
-            queue.pending_event_ids_session.pop(tab, None)
+            self._lines.leave(tab)
 
 
 def _application(blocks: Any, most: int) -> ASGIApp:
