@@ -32,7 +32,7 @@ def open_model(
         dtype: Number format of the weights or its name; None is what `number_format` chooses.
         device: Where it runs; `auto` spreads the language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.
-        bits: Quantise the language model, for answering only; needs bitsandbytes.
+        bits: Quantise the language model, for answering only; needs bitsandbytes, if not 8 on a processor.
 
     Raises:
         CheckpointError: If there is no such model, its weights do not fit exactly, or it names a part outside
@@ -41,6 +41,7 @@ def open_model(
     """
     import torch
 
+    from vidapt.models.int8_linear import quantize_for_processor
     from vidapt.models.placement import quantize, spread
 
     folder = locate(name)
@@ -56,7 +57,9 @@ def open_model(
         model, tokenizer, report = open_published(folder, kept)
         if tell is not None:
             tell(report)
-    if bits is not None:
+    if bits == 8 and place is not None and place.type == "cpu":
+        quantize_for_processor(model)
+    elif bits is not None:
         quantize(model, bits)
     if place is None:
         spread(model)
