@@ -11,6 +11,7 @@ from vidapt.errors import ConfigError, VidaptError, readable
 from vidapt.formats import open_samples, single_questions
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
+from vidapt.measure.parity_here import OpenedHere
 from vidapt.measure.prompt_ids import (
     Difference,
     answer_difference,
@@ -153,7 +154,7 @@ def questions_of(
 
 def compare(
     engine: Engine,
-    server: Server,
+    server: Server | OpenedHere,
     asked: Sequence[Asked],
     *,
     max_tokens: int = 32,
@@ -184,7 +185,7 @@ def compare(
 class _Side:
     """Goes through questions; clips of one are kept for the next, which is often about the same."""
 
-    def __init__(self, engine: Engine, server: Server, decoding: Decoding) -> None:
+    def __init__(self, engine: Engine, server: Server | OpenedHere, decoding: Decoding) -> None:
         self._engine, self._server, self._decoding = engine, server, decoding
         self._pads = pads_of(engine)
         self._vocabulary = len(engine.tokenizer)
