@@ -52,20 +52,17 @@ def compare_with(
         from vidapt.measure.parity_here import OpenedHere
         from vidapt.measure.served import Server
 
+        folder = Path(against) if Path(against).is_dir() else None
+        if folder is not None and (served or files or key_env):
+            raise ConfigError("--against", "is a folder", "leave out what is said of a server")
+        key = None if key_env is None else key_from(key_env, "--key-env")
+        server: Server | OpenedHere | None = None
+        if folder is None:
+            server = Server(against, served, key=key, timeout_s=timeout, files=files)
         asked = questions_of(data, clip or [], question or [], limit, labels)
-        server: Server | OpenedHere
-        if Path(against).is_dir():
-            if served or files or key_env:
-                raise ConfigError("--against", "is a folder", "leave out what is said of a server")
-            server = OpenedHere(Path(against), dtype and dtype.value, device)
-        else:
-            server = Server(
-                against,
-                served,
-                key=None if key_env is None else key_from(key_env, "--key-env"),
-                timeout_s=timeout,
-                files=files,
-            )
+        if folder is not None:
+            server = OpenedHere(folder, dtype and dtype.value, device)
+        assert server is not None
         _ = server.model  # before a model is opened
         from vidapt.inference.load import load
 
