@@ -7,8 +7,8 @@ Two parts. `shown`: what pruned footage still shows. The shipped model reads slo
 clips in which a cell that would be left out keeps the pixels it was last read with, and answers as well as
 what is left allows: with all of it, with what changes most, and with as much by other ways, cells drawn at
 random, fewer frames, coarser pictures. Then it learns on with some of them, and is asked again. `cost`:
-tokens are truly left out, by a model that is put together here and reads 40 cells of each of 18 frames. It has
-not learned to see, so that only its time is measured. What is finished is not done again.
+tokens are truly left out, by a model that is put together here and reads 40 cells of each of 18 frames. It
+has not learned to see, so that only its time is measured. What is finished is not done again.
 """
 
 from __future__ import annotations

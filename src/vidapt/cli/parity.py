@@ -48,8 +48,7 @@ def compare_with(
 
     with plain_errors():
         from vidapt.addresses import key_from
-        from vidapt.measure.parity import compare, questions_of
-        from vidapt.measure.parity_here import OpenedHere
+        from vidapt.measure.parity import OpenedHere, compare, questions_of
         from vidapt.measure.served import Server
 
         folder = Path(against) if Path(against).is_dir() else None
