@@ -12,6 +12,7 @@ from vidapt.formats import open_samples, single_questions
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.inference.watch import SeenClip
+from vidapt.measure import served as servers
 from vidapt.measure.prompt_ids import (
     Difference,
     answer_difference,
@@ -20,7 +21,7 @@ from vidapt.measure.prompt_ids import (
     prompt_difference,
     theirs,
 )
-from vidapt.measure.served import Reply, Server, ServerError
+from vidapt.measure.served import Server, ServerError
 from vidapt.models.generate import Decoding
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent
@@ -168,7 +169,7 @@ class OpenedHere:
         self._engine = load(folder, dtype, device)
         self.model = self._engine.name
 
-    def ask(self, media: Sequence[Clip], question: str, max_tokens: int) -> Reply:
+    def ask(self, media: Sequence[Clip], question: str, max_tokens: int) -> servers.Reply:
         """Ask one question, greedily.
 
         Args:
@@ -186,7 +187,7 @@ class OpenedHere:
         ids, visual = engine.prompt(seen, question)
         beyond = len(engine.tokenizer)  # no text has such an id, see `prompt_ids.theirs`
         told = tuple(beyond if is_visual else one for one, is_visual in zip(ids, visual, strict=True))
-        return Reply(engine.text(answer), told)
+        return servers.Reply(engine.text(answer), told)
 
 
 def compare(
