@@ -13,13 +13,15 @@ import pytest
 import qwen_tools as qwen
 import smolvlm_tools as smolvlm
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.errors import CheckpointError, ConfigError
 from vidapt.hub import open_checkpoint
-from vidapt.loading import export_model
+from vidapt.inference.load import load
+from vidapt.loading import export_model, open_model
 
 pytest.importorskip("compressed_tensors")
 
@@ -83,14 +85,39 @@ def test_the_weights_take_a_quarter_of_their_bytes(tmp_path: Path) -> None:
         assert sizes[None] - sizes[bits] > 0.6 * 3 * matrices
 
 
-def test_it_is_not_opened_here_and_says_why(tmp_path: Path) -> None:
+def test_nothing_learns_from_it(tmp_path: Path) -> None:
     published = SAVED["llava"](tmp_path / "published")
     args = ["export", str(published), "--out", str(tmp_path / "out"), "--weights", "int8", "--json"]
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["rounding"]["positions"] > 10
-    with pytest.raises(CheckpointError, match="quantised weights cannot be adapted"):
-        open_checkpoint(tmp_path / "out")
+    for opener in (open_checkpoint, open_model):
+        with pytest.raises(CheckpointError, match="quantised weights cannot be adapted"):
+            opener(tmp_path / "out")
+
+
+@pytest.mark.parametrize("bits", ["int8", "fp8"])
+def test_it_answers_here_with_the_weights_that_transformers_unpacks(bits: str, tmp_path: Path) -> None:
+    published = SAVED["llava"](tmp_path / "published")
+    export_model(published, tmp_path / "out", to="hf", dtype="float32", bits=bits)  # type: ignore[arg-type]
+    ours = load(tmp_path / "out").model.language.state_dict()
+    theirs = AutoModelForImageTextToText.from_pretrained(tmp_path / "out").eval()
+    theirs(input_ids=torch.tensor([[7, 8, 9]]))  # unpacks them
+    back = theirs.state_dict()
+    exact = open_checkpoint(published)[0].language.state_dict()
+    matrices = [name for name in ours if ".layers." in name and name.endswith("proj.weight")]
+    assert matrices
+    for name in matrices:
+        unpacked = back[f"model.language_{name}"]
+        torch.testing.assert_close(ours[name], unpacked, atol=1e-6, rtol=0)
+        assert not torch.equal(ours[name], exact[name])
+    file = tmp_path / "out" / "model.safetensors"
+    held = load_file(file)
+    for lost in ("weight_scale", "weight_packed" if bits == "int8" else "weight"):
+        name = next(key for key in held if key.endswith(f"q_proj.{lost}") and "language" in key)
+        save_file({k: v for k, v in held.items() if k != name}, file, metadata={"format": "pt"})
+        with pytest.raises(CheckpointError, match="belongs to no matrix"):
+            load(tmp_path / "out")
 
 
 def test_only_the_published_layout_has_few_bits(tmp_path: Path) -> None:

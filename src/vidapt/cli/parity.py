@@ -10,13 +10,19 @@ import typer
 
 from vidapt.cli._options import Format, Json, LabelFormat, Place
 from vidapt.cli._show import plain_errors, say, table, tell
+from vidapt.errors import ConfigError
 
 
 def compare_with(
     model: Annotated[
         str, typer.Argument(help="A shipped model's name, a run's folder or a checkpoint's folder.")
     ],
-    against: Annotated[str, typer.Option(metavar="URL", help="An OpenAI-compatible server's address.")],
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="URL|FOLDER", help="An OpenAI-compatible server's address, or the folder of an export."
+        ),
+    ],
     data: Annotated[Path | None, typer.Option(help="Label file whose questions are asked.")] = None,
     clip: Annotated[list[Path] | None, typer.Option(help="Or: a video or a picture; several may be.")] = None,
     question: Annotated[list[str] | None, typer.Option(help="And what is asked about each of them.")] = None,
@@ -37,22 +43,25 @@ def compare_with(
     dtype: Format = None,
     as_json: Json = False,
 ) -> None:
-    """Compare with a server: the tokens of each prompt where it tells them, and the answers."""
+    """Compare with a server or an export: the tokens of each prompt where it tells them, and the answers."""
     from vidapt.progress import progress
 
     with plain_errors():
         from vidapt.addresses import key_from
-        from vidapt.measure.parity import compare, questions_of
+        from vidapt.measure.parity import OpenedHere, compare, questions_of
         from vidapt.measure.served import Server
 
-        server = Server(
-            against,
-            served,
-            key=None if key_env is None else key_from(key_env, "--key-env"),
-            timeout_s=timeout,
-            files=files,
-        )
+        folder = Path(against) if Path(against).is_dir() else None
+        if folder is not None and (served or files or key_env):
+            raise ConfigError("--against", "is a folder", "leave out what is said of a server")
+        key = None if key_env is None else key_from(key_env, "--key-env")
+        server: Server | OpenedHere | None = None
+        if folder is None:
+            server = Server(against, served, key=key, timeout_s=timeout, files=files)
         asked = questions_of(data, clip or [], question or [], limit, labels)
+        if folder is not None:
+            server = OpenedHere(folder, dtype and dtype.value, device)
+        assert server is not None
         _ = server.model  # before a model is opened
         from vidapt.inference.load import load
 

@@ -70,7 +70,7 @@ def rounded(model: VideoLM, tokenizer: Any, tensors: Mapping[str, Tensor], bits:
         ConfigError: If compressed-tensors is not installed.
         CheckpointError: If the published layout does not hold the language model's matrices one by one.
     """
-    scheme, compressor = _scheme(bits)
+    scheme, compressor = scheme_of(bits)
     chosen = _published_names(model, tensors)
     ignored = _ignored(tensors, chosen)
     sequences = Sequences.of(model, tokenizer)
@@ -85,8 +85,12 @@ def rounded(model: VideoLM, tokenizer: Any, tensors: Mapping[str, Tensor], bits:
     return Rounded(made, _config(scheme, bits, ignored), told)
 
 
-def _scheme(bits: Bits8) -> tuple[Any, Any]:
-    """The library's description of a format, and what writes it."""
+def scheme_of(bits: Bits8) -> tuple[Any, Any]:
+    """The library's description of a format, and what writes and reads it.
+
+    Raises:
+        ConfigError: If compressed-tensors is not installed.
+    """
     try:
         from compressed_tensors.compressors import BaseCompressor
         from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme

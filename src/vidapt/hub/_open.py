@@ -24,6 +24,7 @@ import vidapt.hub
 from vidapt.errors import CheckpointError, ConfigError, nearest
 from vidapt.hub._experts import Made, in_place
 from vidapt.hub._experts import read as read_made
+from vidapt.hub._few_bits_read import bits_of, restored
 from vidapt.hub._files import Beside, Stored, beneath, load, read_json, stored
 from vidapt.hub._keys import Rule, check, rename
 from vidapt.hub._prompts import prompt_for
@@ -121,6 +122,7 @@ def open_checkpoint(
     edit: Callable[[Blueprint], Blueprint] | None = None,
     new_connector: bool = False,
     base: Path | None = None,
+    rounded: bool = False,
 ) -> tuple[VideoLM, Any, LoadReport]:
     """Open a published checkpoint.
 
@@ -131,6 +133,7 @@ def open_checkpoint(
         new_connector: Start the connector from random values and leave the checkpoint's out, as is
             needed when `edit` puts another one in its place.
         base: Folder of the checkpoint beneath, where this one holds what was trained only (`base_named_by`).
+        rounded: Take weights in eight bits, as `export_hf` writes them, for answering only.
 
     Returns:
         The model in evaluation mode, its tokenizer, and what became of every tensor.
@@ -145,9 +148,11 @@ def open_checkpoint(
     # Some families keep towers in files of their own, beside the model's weights.
     beside: Mapping[str, Beside] = family.beside(config, folder) if hasattr(family, "beside") else {}
     beside = {**beside, **_beneath(folder, base)}
-    held = stored(folder)
+    bits, odd = bits_of(config) if rounded else None, set[str]()
+    held = stored(folder, None if bits is None else odd)
     # Of some families, several stored tensors are one of the model's, or one is stored the other way round.
     made: Mapping[str, Made] = family.gathered(held, config) if hasattr(family, "gathered") else {}
+    made = {**made, **({} if bits is None else restored(folder, held, odd, bits))}
     tensors = in_place(held, made)
     tensors |= {key: Stored(it.file, tuple(it.tensor.shape)) for key, it in beside.items()}
     plan, source = _described(family, config, folder, tokenizer)

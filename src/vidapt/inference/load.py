@@ -35,7 +35,7 @@ def load(
         CheckpointError: If there is no such model, its weights do not fit exactly, or it names a part outside
             vidapt whose module you have not imported.
     """
-    model, tokenizer = open_model(name, dtype, device, tell, bits)
+    model, tokenizer = open_model(name, dtype, device, tell, bits, rounded=True)
     return Engine(model, tokenizer, _called(name), read_card(locate(name)))
 
 

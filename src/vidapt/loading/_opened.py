@@ -24,6 +24,8 @@ def open_model(
     device: str = "cpu",
     tell: Callable[[LoadReport], object] | None = None,
     bits: Bits | None = None,
+    *,
+    rounded: bool = False,
 ) -> tuple[VideoLM, Any]:
     """A model in evaluation mode and its tokenizer.
 
@@ -33,6 +35,7 @@ def open_model(
         device: Where it runs; `auto` spreads the language model over the devices there are.
         tell: Called with what became of every tensor, where a published checkpoint is opened.
         bits: Quantise the language model, for answering only; needs bitsandbytes, if not 8 on a processor.
+        rounded: Open an export in eight bits, too, for answering only.
 
     Raises:
         CheckpointError: If there is no such model, its weights do not fit exactly, or it names a part outside
@@ -54,7 +57,7 @@ def open_model(
 
         model, tokenizer = open_folder(folder, kept)
     else:
-        model, tokenizer, report = open_published(folder, kept)
+        model, tokenizer, report = open_published(folder, kept, rounded=rounded)
         if tell is not None:
             tell(report)
     if bits == 8 and place is not None and place.type == "cpu":
@@ -107,14 +110,16 @@ def _compares(folder: Path) -> CheckpointError:
     )
 
 
-def open_published(folder: Path, dtype: torch.dtype | None) -> tuple[VideoLM, Any, LoadReport]:
+def open_published(
+    folder: Path, dtype: torch.dtype | None, *, rounded: bool = False
+) -> tuple[VideoLM, Any, LoadReport]:
     """A published checkpoint, or what was trained on the one that its folder names."""
     from vidapt.hub import base_named_by, base_of, open_adapter, open_checkpoint
 
     if (folder / "config.json").is_file():
         named = base_named_by(folder)
         base = None if named is None else _base(folder, named, "config.json")
-        return open_checkpoint(folder, dtype=dtype, base=base)
+        return open_checkpoint(folder, dtype=dtype, base=base, rounded=rounded)
     return open_adapter(folder, _base(folder, base_of(folder), ADAPTER), dtype)
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from vidapt.errors import ConfigError, VidaptError, readable
 from vidapt.formats import open_samples, single_questions
 from vidapt.inference.engine import Engine
+from vidapt.inference.load import load
 from vidapt.inference.watch import SeenClip
+from vidapt.measure import served as servers
 from vidapt.measure.prompt_ids import (
     Difference,
     answer_difference,
@@ -151,9 +153,46 @@ def questions_of(
     return asked[:limit]
 
 
+class OpenedHere:
+    """An export that answers as a server would; see `measure.served.Server`.
+
+    Args:
+        folder: What `vidapt export` wrote, or any model.
+        dtype: Number format of the weights or its name; None is what `load` takes.
+        device: Where it runs.
+
+    Raises:
+        CheckpointError: If it cannot be opened.
+    """
+
+    def __init__(self, folder: Path, dtype: str | None = None, device: str = "cpu") -> None:
+        self._engine = load(folder, dtype, device)
+        self.model = self._engine.name
+
+    def ask(self, media: Sequence[Clip], question: str, max_tokens: int) -> servers.Reply:
+        """Ask one question, greedily.
+
+        Args:
+            media: The clips it is about.
+            question: With a mark where each stands, or without any.
+            max_tokens: Longest answer.
+
+        Raises:
+            BrokenClip: If a clip cannot be read.
+        """
+        engine, model = self._engine, self._engine.model
+        frames = [(clip, decode(clip, model.blueprint.frames, size=model.decode_size)) for clip in media]
+        seen = engine.see(frames, together=len(frames), beside=engine.text_tokens(question, len(frames)))
+        ((answer,),) = engine.answer([(seen, [question])], Decoding(max_new_tokens=max_tokens))
+        ids, visual = engine.prompt(seen, question)
+        beyond = len(engine.tokenizer)  # no text has such an id, see `prompt_ids.theirs`
+        told = tuple(beyond if is_visual else one for one, is_visual in zip(ids, visual, strict=True))
+        return servers.Reply(engine.text(answer), told)
+
+
 def compare(
     engine: Engine,
-    server: Server,
+    server: Server | OpenedHere,
     asked: Sequence[Asked],
     *,
     max_tokens: int = 32,
@@ -184,7 +223,7 @@ def compare(
 class _Side:
     """Goes through questions; clips of one are kept for the next, which is often about the same."""
 
-    def __init__(self, engine: Engine, server: Server, decoding: Decoding) -> None:
+    def __init__(self, engine: Engine, server: Server | OpenedHere, decoding: Decoding) -> None:
         self._engine, self._server, self._decoding = engine, server, decoding
         self._pads = pads_of(engine)
         self._vocabulary = len(engine.tokenizer)
