@@ -24,7 +24,7 @@ from vidapt.captioning.places import place_of, scratch
 from vidapt.captioning.store import leases, shard
 from vidapt.captioning.store.leases import Lease, free_lease
 from vidapt.captioning.store.remote import RemoteStore
-from vidapt.captioning.store.work import WINDOW
+from vidapt.captioning.store.worker import WINDOW
 from vidapt.cli import app
 from vidapt.errors import ConfigError, FormatError, VidaptError
 from vidapt.locks import Owner, TakenError, this_process

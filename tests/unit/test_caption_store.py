@@ -24,7 +24,7 @@ from _stub_engine import StubEngine
 from vidapt.appended import Sealed
 from vidapt.captioning.engines.protocol import Words
 from vidapt.captioning.rows import read_rows
-from vidapt.captioning.store import work
+from vidapt.captioning.store import worker
 from vidapt.captioning.store.index import Index, write_index
 from vidapt.captioning.store.inputs import Input, Listing, Seen
 from vidapt.captioning.store.kept import Kept
@@ -41,7 +41,7 @@ from vidapt.progress import silent
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a shard is more than one."""
-    monkeypatch.setattr(work, "WINDOW", 1)
+    monkeypatch.setattr(worker, "WINDOW", 1)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from test_generate_states import DENSE
 from test_generate_states import make_model as make_hybrid
 
 from vidapt.inference import room
-from vidapt.models.rows import column_bytes
+from vidapt.models.reading import column_bytes
 
 
 def test_what_a_token_takes_is_what_its_keys_and_values_take() -> None:

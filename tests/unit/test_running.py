@@ -216,7 +216,7 @@ def test_answers_of_other_manners_are_written_together(model: VideoLM) -> None:
 
 
 def running_one(group: Any, visual: Any, manner: Decoding, row: int) -> tuple[Any, Any]:
-    from vidapt.models.rows import Asked
+    from vidapt.models.reading import Asked
     from vidapt.models.running import Writing
 
     return Asked(group, visual, (12,), (1,)), Writing(row, 12, manner, row)

@@ -27,7 +27,7 @@ from vidapt.models.reach import (
     refuse_packed,
     text_length,
 )
-from vidapt.models.rows import Asked
+from vidapt.models.reading import Asked
 from vidapt.models.running import Writing
 from vidapt.models.text import Encoded, encode
 from vidapt.models.video_lm import VideoLM

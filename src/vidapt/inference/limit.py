@@ -18,7 +18,7 @@ from torch.utils.flop_counter import flop_registry
 
 from vidapt.inference.engine import Engine
 from vidapt.models.reach import most_frames
-from vidapt.models.rows import column_bytes
+from vidapt.models.reading import column_bytes
 
 _SIDES = {"cuda": 8192, "cpu": 1024}
 _MEASURED_S = 0.1

@@ -6,7 +6,7 @@ import torch
 
 from vidapt.inference.engine import Engine
 from vidapt.models.memory import free_bytes
-from vidapt.models.rows import column_bytes
+from vidapt.models.reading import column_bytes
 
 MOST = {"cuda": 256, "cpu": 32}
 """Rows written at a time: where a step is no longer bound by reading weights, more of them gain nothing."""

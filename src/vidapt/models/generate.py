@@ -13,7 +13,7 @@ from vidapt.models.decoding import Answer, Decoding, Told
 from vidapt.models.memory import is_out_of_memory, release
 from vidapt.models.packed import Group, prefix_layout
 from vidapt.models.reach import REMEDY, reach_of, room, sequence
-from vidapt.models.rows import Asked
+from vidapt.models.reading import Asked
 from vidapt.models.running import Running, Writing
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from vidapt.models.decoding import Answer, Decoding, Told
-from vidapt.models.rows import Asked, Lead, Rows, can_share, read_rows
+from vidapt.models.reading import Asked, Lead, can_share, read_rows
+from vidapt.models.rows import Rows
 from vidapt.models.sampling import Allowed, draw, scaled, temperatures
 from vidapt.models.video_lm import VideoLM
 

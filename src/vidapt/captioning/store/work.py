@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +22,19 @@ from vidapt.captioning.store.kept import Kept
 from vidapt.captioning.store.opening import open_job
 from vidapt.captioning.store.outputs import check_outputs, join
 from vidapt.captioning.store.remote import store_at
-from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, priced
+from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED
 from vidapt.captioning.store.shape import Schema
-from vidapt.captioning.store.shard import Piece, Shard, shards_of
 from vidapt.captioning.store.stores import Store
-from vidapt.errors import BrokenClip, ConfigError, VidaptError
+from vidapt.captioning.store.worker import Worker
+from vidapt.errors import ConfigError
 from vidapt.inference.diversity import PLAIN, Diversity
 from vidapt.inference.engine import CAPTION_PROMPT
 from vidapt.inference.several import Several
-from vidapt.locks import TakenError
 from vidapt.models.decoding import Decoding
 from vidapt.progress import Reporter, silent
-from vidapt.video import Meter
 
 SHARD = 512
 """Inputs of a shard: what one process takes at a time, and what one file of rows holds."""
-
-WINDOW = 4
-"""Times as many clips as are answered at a time are given to the engine at once, so that as some end others
-take their places. What is killed within is captioned again as a whole: with the same clips given, in the same
-order, the model computes the same bits."""
-
-_TASK = "caption"
-_WORTH = 64
-"""Clips of a job for which the device's speed is measured."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +179,7 @@ def caption_store(
         mark=(lambda path: mark_copies(path, cores(workers), report)) if dedup else None,
         report=report,
     )
-    work = _Work(asked, job, _kept(store, job), part, others, cores(workers), report, price)
+    work = Worker(asked, job, _kept(store, job), part, others, cores(workers), report, price)
     if job.done is None:
         work.carry_out()
     made = join(store, job, outputs, report)
@@ -202,8 +188,8 @@ def caption_store(
         job.forget()
     return StoreSummary(
         out=store.place,
-        captioned=work.captioned,
-        kept=totals[DONE] - work.captioned,
+        captioned=work.pace.captioned,
+        kept=totals[DONE] - work.pace.captioned,
         failed=totals[FAILED],
         skipped=totals[SKIPPED],
         inputs=len(job.index),
@@ -212,9 +198,9 @@ def caption_store(
         left_out={str(path): count for path, count in made.items() if count},
         ignored=job.plan.ignored,
         seconds=time.monotonic() - started,
-        clips_per_s=work.rate,
-        waited=work.waited,
-        limit=work.limit,
+        clips_per_s=work.pace.rate,
+        waited=work.pace.waited,
+        limit=work.pace.limit,
     )
 
 
@@ -239,166 +225,3 @@ def check_part(part: tuple[int, int]) -> None:
 def _kept(store: Store, job: StoredJob) -> Kept:
     others = [other for other in store.jobs() if other.name != job.name]
     return Kept(path for other in others for path in other.parts)
-
-
-@dataclass
-class _Work:
-    """One process's work on a job.
-
-    Attributes:
-        asked: What is asked.
-        job: The job.
-        kept: Rows of earlier ones.
-        part: Which shards are its own.
-        others: Whether it works on the rest after these.
-        workers: Decoding processes.
-        report: Told how far it is.
-        price: What an hour of this process costs.
-        captioned: Rows it captioned.
-        rate: Clips captioned per second.
-        waited: Share of the time for which the device waited for frames.
-        limit: Clips per second that the device could caption at best; None where that is not known.
-    """
-
-    asked: Asked
-    job: StoredJob
-    kept: Kept
-    part: tuple[int, int]
-    others: bool
-    workers: int
-    report: Reporter
-    price: float | None = None
-    captioned: int = 0
-    rate: float = 0.0
-    waited: float = 0.0
-    limit: float | None = None
-    _new: int = 0
-    _visual: int = 0
-    _done: float = 0.0
-    _broken: int = 0
-    _meter: Meter = field(default_factory=Meter)
-    _queue: deque[tuple[Shard, list[Piece], bool]] = field(default_factory=deque)
-    _open: set[Shard] = field(default_factory=set)
-
-    def carry_out(self) -> None:
-        """Caption shard after shard, in one stream, so that decoding is ahead beyond the end of each."""
-        sizes = self.job.index.sizes
-        mine = list(shards_of(len(sizes), self.part))
-        if self.others:
-            mine += sorted(set(range(len(sizes))) - set(mine))
-        total, finished = sum(sizes[at] for at in mine), self.job.finished
-        todo = [at for at in mine if at not in finished]
-        self._done = total - sum(sizes[at] for at in todo)
-        self.report(_TASK, round(self._done), total)
-        batches = self._batches(todo)
-        clips = ([piece.clip for piece in members] for members in batches)
-        began = since = time.monotonic()
-        ahead = 2 * WINDOW * self.job.plan.batch
-        try:
-            stream = self.asked.engine.watch(
-                clips, workers=self.workers, ahead=ahead, beside=self.asked.text_tokens, meter=self._meter
-            )
-            with contextlib.closing(stream), contextlib.closing(batches):
-                for seen in stream:
-                    shard, members, last = self._queue.popleft()
-                    self._caption(shard, members, seen, since)
-                    since = time.monotonic()
-                    self._done += len(shard.inputs) * len(members) / max(1, len(shard.pieces))
-                    if last:
-                        self._finish(shard)
-                    self.rate = self.captioned / max(1e-6, since - began)
-                    self.waited = min(1.0, self._meter.waited_s / max(1e-6, since - began))
-                    if self.limit is None and total >= _WORTH:
-                        self.limit = self._best()
-                    self.report(_TASK, min(total, round(self._done)), total, self._note())
-        finally:
-            for shard in self._open:
-                shard.close()
-        self.report(_TASK, total - self._left(mine), total, self._note())
-
-    def _left(self, mine: Sequence[int]) -> int:
-        finished = self.job.finished
-        return sum(self.job.index.sizes[at] for at in mine if at not in finished)
-
-    def _best(self) -> float | None:
-        """Clips per second, by the lengths of the captions so far."""
-        if not self.captioned:
-            return None
-        new, visual = self._new / self.captioned, self._visual / self.captioned
-        read, answers = visual + self.asked.text_tokens, self.asked.answers_each
-        least = self.asked.engine.seconds(read, new, self.job.plan.batch, answers)
-        return None if least is None else 1 / least
-
-    def _note(self) -> str:
-        share = "" if self.limit is None else f" ({self.rate / self.limit:.0%} of what the device can)"
-        told = [f"{self.rate:.3g} clips/s{share}", f"waited for frames {self.waited:.0%}"]
-        told += [f"{self._meter.ready} decoded ahead"] if self._meter.ready else []
-        return ", ".join([*told, f"{self._broken} failed"] if self._broken else told)
-
-    def _batches(self, todo: Sequence[int]) -> Generator[list[Piece], None, None]:
-        """Batches of all shards that nobody else holds, the next of which is read while one is captioned."""
-        for shard in self._shards(todo):
-            batches = shard.batches(WINDOW * self.job.plan.batch)
-            reused = len(shard.pieces) - sum(map(len, batches))
-            self._done += len(shard.inputs) * reused / max(1, len(shard.pieces))
-            if not batches:
-                self._finish(shard)
-            for number, members in enumerate(batches, start=1):
-                self._queue.append((shard, members, number == len(batches)))
-                yield members
-
-    def _shards(self, todo: Sequence[int]) -> Iterator[Shard]:
-        with ThreadPoolExecutor(1, thread_name_prefix="vidapt-shard") as ahead:
-            coming = ahead.submit(self._leased, todo[0]) if todo else None
-            for at in range(len(todo)):
-                assert coming is not None
-                shard = coming.result()
-                coming = ahead.submit(self._leased, todo[at + 1]) if at + 1 < len(todo) else None
-                if shard is not None and not shard.done:
-                    yield shard
-
-    def _leased(self, number: int) -> Shard | None:
-        """A shard; None if another process holds it."""
-        try:
-            shard = Shard(self.job, number, self.asked.key, self.kept, self.asked.cutting, self.workers)
-        except TakenError:
-            return None
-        if shard.done:
-            shard.close()
-        else:
-            self._open.add(shard)
-        return shard
-
-    def _caption(
-        self, shard: Shard, members: Sequence[Piece], seen: Sequence[Any | BrokenClip], since: float
-    ) -> None:
-        sound = [one for one in seen if not isinstance(one, BrokenClip)]
-        said = iter(self.asked.answers(sound, self.job.plan.batch))
-        share = (time.monotonic() - since) / len(members)
-        rows = []
-        for piece, one in zip(members, seen, strict=True):
-            found = one if isinstance(one, BrokenClip) else next(said)
-            if shard.is_done(piece):
-                continue  # it was noted before the batch was interrupted
-            if isinstance(one, BrokenClip):
-                rows.append(self.asked.failed(piece, type(one).__name__, one.reason, share))
-            elif isinstance(found, VidaptError):
-                rows.append(self.asked.failed(piece, type(found).__name__, found.found, share))
-            else:
-                rows.append(self.asked.row(piece, one, found, share))
-        self.captioned += sum(row["status"] == DONE for row in rows)
-        self._new += sum(row["new_tokens"] or 0 for row in rows)
-        self._visual += sum(row["visual_tokens"] or 0 for row in rows)
-        self._broken += sum(row["status"] == FAILED for row in rows)
-        shard.note(priced(rows, self.price))
-
-    def _finish(self, shard: Shard) -> None:
-        shard.put(self._other, self.asked.taken_over)
-        self._open.discard(shard)
-
-    def _other(self, piece: Piece) -> dict[str, Any]:
-        """The row of a piece that was neither captioned nor taken over."""
-        if Shard.skips(piece):
-            return self.asked.skipped(piece)
-        assert piece.wrong is not None
-        return self.asked.failed(piece, *piece.wrong)
