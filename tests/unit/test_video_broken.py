@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import struct
 import sys
 import zlib
@@ -60,6 +61,17 @@ def test_playlists_that_name_other_files_are_not_followed(tmp_path: Path, conten
     write_mp4(tmp_path / "real.mp4", noise(5), 5)
     (tmp_path / "list.mp4").write_text(content)
     refused(tmp_path / "list.mp4", "cannot be opened as a video")
+
+
+def test_a_playlist_that_is_called_a_clip_makes_no_connection(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/real.mp4"
+        for text in (f"#EXTM3U\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n", f"ffconcat version 1.0\nfile {url}\n"):
+            (tmp_path / "list.mp4").write_text(text)
+            refused(tmp_path / "list.mp4", "cannot be opened as a video")
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 def test_a_name_that_looks_like_a_protocol_is_a_name(tmp_path: Path) -> None:
