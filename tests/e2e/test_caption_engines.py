@@ -59,7 +59,9 @@ class Continuing:
         self._model = AutoModelForCausalLM.from_pretrained(folder).eval()
         self._tokenizer = tokenizer
 
-    def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, body: dict[str, Any]) -> Any:
+        if body["prompt_embeds"] == "!":
+            return 400, {"error": {"message": "no tensor"}}
         embeds = torch.load(
             io.BytesIO(base64.b64decode(body["prompt_embeds"], validate=True)), weights_only=True
         )
@@ -127,9 +129,24 @@ def test_a_server_that_reads_embeddings_says_what_the_model_says(
     for ours, theirs in zip(here, there, strict=True):
         assert theirs.pop("logprobs") == pytest.approx(ours.pop("logprobs"), abs=1e-3)
     assert there == here
-    assert len(continuing.heard) == CLIPS * len(PROMPTS)
+    assert len(continuing.heard) == CLIPS * len(PROMPTS) + 1, "and one to see whether it reads embeddings"
     first = next(row for row in rows_of(tmp_path / "there", "cost") if row["status"] == "done")
     assert first["cost"] > 0
+
+
+def test_a_server_that_passes_over_embeddings_is_not_believed(
+    model: Path, clips: Path, tmp_path: Path
+) -> None:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        del body
+        return {"choices": [{"text": "a red ball", "finish_reason": "stop"}], "usage": {"prompt_tokens": 0}}
+
+    with serving(answer, path="/v1/completions") as fake:
+        server = described(tmp_path, fake)
+        told = caption(clips, tmp_path / "out", "--model", str(model), "--engine", str(server), code=2)
+    assert "passes over prompt embeddings" in " ".join(told.split())
+    assert "--enable-prompt-embeds" in told
+    assert not (tmp_path / "out" / "captions.parquet").exists()
 
 
 def test_answers_of_a_server_are_not_paid_for_twice(

@@ -8,6 +8,7 @@ the language model but embeddings, at positions that count tokens.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -20,7 +21,7 @@ import torch
 
 from vidapt.captioning.engines.chat import told
 from vidapt.captioning.engines.protocol import Look, Words
-from vidapt.chat.asked import Asked, Bound, Failed, Said
+from vidapt.chat.asked import Asked, Bound, Failed, Said, Unusable
 from vidapt.chat.counter import Counter
 from vidapt.chat.remote import Remote
 from vidapt.chat.served import Served
@@ -142,6 +143,7 @@ class Continued(Served):
         super().__init__(settings)
         self._engine = engine
         self._about: dict[tuple[object, ...], tuple[SeenClip, str]] = {}
+        self._reads: asyncio.Task[None] | None = None
 
     def show(self, posed: Sequence[Asked], pairs: Sequence[tuple[SeenClip, str]]) -> None:
         """What the next questions are about; what was shown before is forgotten."""
@@ -162,6 +164,9 @@ class Continued(Served):
         return Bound(read, asked.max_tokens, self.money(read, asked.max_tokens))
 
     async def _send(self, client: Any, asked: Asked) -> Any:
+        if self._reads is None:
+            self._reads = asyncio.create_task(self._prove(client))
+        await asyncio.shield(self._reads)
         # Greedy is said in so many words: a server's own default may be another.
         request = self._drawn(asked) | {"prompt": "", "max_tokens": asked.max_tokens, "logprobs": 1}
         request["extra_body"] = {
@@ -171,6 +176,21 @@ class Continued(Served):
             "prompt_embeds": self._embeds(asked),
         }
         return await client.completions.with_raw_response.create(**request)
+
+    async def _prove(self, client: Any) -> None:
+        """See that embeddings are read: a server that passes over them would answer no question at all.
+
+        Raises:
+            Unusable: If it answers although what it is sent are none.
+        """
+        try:
+            await client.completions.create(
+                model=self._cfg.model, prompt="", max_tokens=1, extra_body={"prompt_embeds": _NO_TENSOR}
+            )
+        except self._openai.OpenAIError:
+            return  # whatever else is wrong, the question itself will tell
+        told = "it passes over prompt embeddings"
+        raise Unusable(self.name, told, "start it as `vllm serve ... --enable-prompt-embeds`")
 
     @torch.inference_mode()
     def _embeds(self, asked: Asked) -> str:
@@ -206,6 +226,10 @@ class Continued(Served):
         return Said(
             text, not ended, counts[0], own, took_s, mean if mean is None or math.isfinite(mean) else None
         )
+
+
+_NO_TENSOR = "!"
+"""Not even base64."""
 
 
 def _place(asked: Asked) -> tuple[object, ...]:
