@@ -47,8 +47,10 @@ def take(connection: Connection, shape: list[int]) -> np.ndarray[Any, np.dtype[n
     Raises:
         EOFError: If the other side ended.
         OSError: If what it sent is no such memory.
-        ValueError: If it is too small.
+        ValueError: If it is too small, or frames have no such shape.
     """
+    if len(shape) != 4 or any(type(side) is not int or side < 1 for side in shape):
+        raise ValueError("frames have four sides")
     size = prod(shape)
     if not SHARES:
         pixels = np.empty(shape, np.uint8)
