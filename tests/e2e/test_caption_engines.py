@@ -21,6 +21,7 @@ from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.store.work import caption_store
 from vidapt.cli import app
 from vidapt.errors import ConfigError
+from vidapt.inference import watch
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
 from vidapt.models.decoding import Decoding
@@ -147,6 +148,73 @@ def test_a_server_that_passes_over_embeddings_is_not_believed(
     assert "passes over prompt embeddings" in " ".join(told.split())
     assert "--enable-prompt-embeds" in told
     assert not (tmp_path / "out" / "captions.parquet").exists()
+
+
+STRANGE: list[Any] = [
+    {"text": "half a letter \ud83d"},
+    {"text": "<video> <video>"},
+    {"logprobs": {"token_logprobs": [10**400]}},
+    {"logprobs": {"token_logprobs": [float("-inf"), float("inf"), "x", None]}},
+    {"logprobs": {"token_logprobs": [1e308, 1e308]}},
+]
+
+
+def test_strange_replies_cost_their_rows_at_most(model: Path, clips: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}')
+    coming = iter(STRANGE * 20)
+
+    def answer(body: dict[str, Any]) -> Any:
+        if body["prompt_embeds"] == "!":
+            return 400, {}
+        return {"choices": [{"text": "a ball", "finish_reason": "stop", **next(coming)}], "usage": {}}
+
+    with serving(answer, path="/v1/completions") as fake:
+        server = described(tmp_path, fake)
+        options = ["--model", str(model), "--engine", str(server)]
+        caption(clips, tmp_path / "plain", *options)
+        done = CliRunner().invoke(
+            app, ["caption", str(clips), "--out", str(tmp_path / "json"), "--schema", str(schema), *options]
+        )
+    assert "twice the answer is not" in str(rows_of(tmp_path / "json")), done.output
+    assert len(rows_of(tmp_path / "plain")) == CLIPS + 1
+    done_ones = [row for row in rows_of(tmp_path / "plain", "logprobs") if row["status"] == "done"]
+    assert len(done_ones) == CLIPS
+    assert {one for row in done_ones for one in row["logprobs"]} == {None}
+
+
+def test_no_more_frames_are_held_than_are_looked_at(
+    engine: Engine, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_BATCH", 2)
+    looked: list[int] = []
+    see = engine._see_sound
+
+    def listen(decoded: Any, beside: int) -> Any:
+        looked.append(len(decoded))
+        return see(decoded, beside)
+
+    monkeypatch.setattr(engine, "_see_sound", listen)
+    caption_store(Builtin(engine), clips, tmp_path / "out", decoding=Decoding(max_new_tokens=2), workers=0)
+    assert sum(looked) == CLIPS + 1
+    assert max(looked) == 2
+
+
+def test_several_answers_take_as_many_places_as_several_questions(
+    engine: Engine, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[int | None] = []
+    several = engine.several
+
+    def listen(*asked: Any, **more: Any) -> Any:
+        places.append(more["places"] if "places" in more else asked[4])
+        return several(*asked, **more)
+
+    monkeypatch.setattr(engine, "several", listen)
+    how: dict[str, Any] = {"decoding": Decoding(max_new_tokens=2), "workers": 0, "batch": 2}
+    caption_store(Builtin(engine), clips, tmp_path / "n", n=3, **how)
+    caption_store(Builtin(engine), clips, tmp_path / "prompts", prompts=["a", "b", "c"], **how)
+    assert set(places) == {6}
 
 
 def test_answers_of_a_server_are_not_paid_for_twice(

@@ -245,3 +245,44 @@ def test_rows_behind_one_prefix_remember_it_once(model: VideoLM, monkeypatch: py
     generate(model, groups, [clip(1), clip(2)], (), GREEDY, told=told)
     assert written == lengths
     assert kept == [2, 2, 1, 1], "a prefix goes with the last of its rows"
+
+
+@pytest.mark.parametrize("where", ["step", "regroup"])
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_memory_that_ends_once_on_the_way_changes_no_answer(
+    where: str, at: int, model: VideoLM, alone: dict[Decoding, list[Answer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an answer beside another one of its clip has ended by then."""
+    plain, calls, sizes = getattr(Rows, where), [0], list[int]()
+    step = Rows.step
+
+    def fail(self: Rows, *rest: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == at:
+            raise torch.OutOfMemoryError("no memory")
+        return plain(self, *rest)
+
+    monkeypatch.setattr(Rows, where, fail)
+    for decoding, expected in alone.items():
+        calls[0] = 0
+        assert asked(model, decoding, places=4) == expected
+    monkeypatch.setattr(Rows, where, plain)
+
+    def listen(self: Rows, model: VideoLM, tokens: Tensor) -> Tensor:
+        sizes.append(len(tokens))
+        return step(self, model, tokens)
+
+    monkeypatch.setattr(Rows, "step", listen)
+    monkeypatch.setattr(generating, "is_out_of_memory", lambda error: "join" in str(error))
+    joined = Running.join
+
+    def join(self: Running, *rest: Any) -> None:
+        if len(self.alive) + len(rest[1]) > 4:
+            self.clear()
+            raise RuntimeError("no memory to join")
+        joined(self, *rest)
+
+    monkeypatch.setattr(Running, "join", join)
+    groups = [about(question(5, 6)) for _ in range(8)]
+    generate(model, groups, [clip(one) for one in range(8)], (), GREEDY, places=8)
+    assert max(sizes) in (2, 4), "half as many go on"

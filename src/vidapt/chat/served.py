@@ -192,8 +192,11 @@ class Served:
         used = found.get("usage")
         used = used if isinstance(used, dict) else {}
         read, written = _count(used.get("prompt_tokens")), _count(used.get("completion_tokens"))
-        text = without(text.encode("utf-8", "replace").decode(), self._key)
-        return Said(text, finish == "length", read, written, took_s)
+        return Said(self._cleaned(text), finish == "length", read, written, took_s)
+
+    def _cleaned(self, text: str) -> str:
+        """What was said, without halves of letters, which no file can hold, and without the key."""
+        return without(text.encode("utf-8", "replace").decode(), self._key)
 
     def _refusal(self, status: int, response: Any) -> Failed:
         """What an error status means."""
@@ -228,7 +231,7 @@ class Served:
         return Failed(
             self.name,
             f"it cannot be reached ({told})",
-            "check its address: `url`, or --teacher",
+            "check its address, `url`",
             again=True,
             paid=sent,
         )

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import cast
 
 from vidapt.chat.asked import Picture
@@ -17,6 +17,9 @@ from vidapt.inference.changed import CHANGES
 from vidapt.nouns import Clip, Frames
 from vidapt.video import Meter, Uniform, Wanted, decode_each, probe, smaller
 from vidapt.video.identity import identity
+
+_AHEAD = 256
+"""Clips decoded ahead at most: frames in shared memory have a descriptor each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,12 @@ def shown_batches(
                 sizes.append(len(batch))
             yield from (_wanted(clip, how) for clip in batch)
 
-    stream = decode_each(wanted(), workers=workers, ahead=ahead, meter=meter)
+    stream = decode_each(wanted(), workers=workers, ahead=min(ahead, _AHEAD), meter=meter)
     with closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", stream)):
         for first in stream:
-            rest = islice(stream, sizes.popleft() - 1)
-            yield [_shown(clip, frames, how.quality, changes) for clip, frames in (first, *rest)]
+            batch = chain([first], islice(stream, sizes.popleft() - 1))
+            # One by one: frames are let go as soon as they are compressed.
+            yield [_shown(clip, frames, how.quality, changes) for clip, frames in batch]
 
 
 def _wanted(clip: Clip, how: Shown) -> Wanted:

@@ -105,10 +105,17 @@ class Several:
         told = [self.n, self.decoding.settings, list(self.diversity.facets)]
         return told if self.bank is None else [*told, self.bank.settings]
 
-    def replies(self, engine: Engine, clips: Sequence[Sequence[SeenClip]]) -> list[list[Reply] | BrokenClip]:
+    def replies(
+        self, engine: Engine, clips: Sequence[Sequence[SeenClip]], places: int | None = None
+    ) -> list[list[Reply] | BrokenClip]:
         """The replies about each clip, or about the clips of each conversation, in the order they are asked.
 
         Every clip and every question about it is read once, however many replies there are.
+
+        Args:
+            engine: The model.
+            clips: Clips, or those of each conversation.
+            places: Replies written at a time; None is all.
 
         Returns:
             Per clip its replies; or why no cue can be had for it.
@@ -122,7 +129,7 @@ class Several:
         ]
         once = [(seen, list(dict.fromkeys(texts)), texts) for seen, texts in posed]
         asked = [(seen, each, [texts.count(text) for text in each]) for seen, each, texts in once]
-        answers = iter(zip(engine.several(asked, self.decoding), posed, strict=True))
+        answers = iter(zip(engine.several(asked, self.decoding, places=places), posed, strict=True))
         found: list[list[Reply] | BrokenClip] = []
         for own in cues:
             if isinstance(own, BrokenClip):

@@ -28,6 +28,12 @@ AHEAD_FRAMES = 512
 TOWER_BATCH = 8
 """Clips per call of the tower; with more, a processor's caches overflow and each clip takes longer."""
 
+LOOK_BATCH = 2 * TOWER_BATCH
+"""Clips whose frames are held together: those of like shape among them go through the tower together."""
+
+AHEAD_CLIPS = 256
+"""Clips decoded ahead at most: frames in shared memory have a descriptor each, of which there are 1,024."""
+
 
 @dataclass(frozen=True)
 class SeenClip:
@@ -109,12 +115,17 @@ class Watcher:
         sizes: deque[int] = deque()
         policy, size = self.model.blueprint.frames, self.model.decode_size
         wanted = (Wanted(one, policy, self._smaller(one) or size) for one in _flattened(batches, sizes))
-        room = max(1, min(ahead, AHEAD_FRAMES // most_frames(policy)))
+        room = max(1, min(ahead, AHEAD_CLIPS, AHEAD_FRAMES // most_frames(policy)))
         decoded = decode_each(wanted, workers=workers, ahead=room, meter=meter)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for first in decoded:
-                batch = [first, *itertools.islice(decoded, sizes.popleft() - 1)]
-                yield self._with_changes(batch, self._see_sound(batch, beside), beside, changes)
+                batch = itertools.chain([first], itertools.islice(decoded, sizes.popleft() - 1))
+                seen: list[SeenClip | BrokenClip] = []
+                # So many at a time, so that no more frames are held than are looked at.
+                while some := list(itertools.islice(batch, LOOK_BATCH)):
+                    seen += self._with_changes(some, self._see_sound(some, beside), beside, changes)
+                yield seen
+                del seen, some  # the next batch is not decoded beside this one
 
     def _with_changes(
         self,

@@ -148,7 +148,7 @@ def _carry_out(running: Running, jobs: Sequence[_Job], places: int) -> None:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(inside) < 2:
                 raise
-            places = max(1, len(running.alive) // 2)
+            places = max(1, sum(len(job.left) for job in inside) // 2)
             _begin_again(running, inside, waiting)
             inside = []
 
@@ -176,6 +176,8 @@ def _begin_again(running: Running, inside: Sequence[_Job], waiting: deque[_Job])
     running.clear()
     release()
     for job in reversed(inside):
-        for one in job.left:
+        # Those of its answers that have ended are written once more, since what was read of it is gone.
+        job.left = set(job.answers)
+        for one in job.answers:
             one.begin_again()
         waiting.appendleft(job)

@@ -60,7 +60,7 @@ class Writing:
 
     def begin_again(self) -> None:
         """Forget what was written."""
-        self.ids, self.total, self._stream = [], 0.0, None
+        self.ids, self.ended, self.total, self._stream = [], False, 0.0, None
 
 
 class Running:

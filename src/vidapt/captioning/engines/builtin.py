@@ -86,11 +86,13 @@ class Builtin:
 
         return apart(ask, range(len(posed)))
 
-    def several(self, sound: Sequence[SeenClip], several: Several) -> list[Replied | VidaptError]:
+    def several(
+        self, sound: Sequence[SeenClip], several: Several, places: int
+    ) -> list[Replied | VidaptError]:
         """Several answers to one question about each clip."""
 
         def ask(some: Sequence[int]) -> list[Replied | VidaptError]:
-            found = several.replies(self.engine, [(sound[at],) for at in some])
+            found = several.replies(self.engine, [(sound[at],) for at in some], places * several.n)
             return [one if isinstance(one, BrokenClip) else self._replied(one) for one in found]
 
         return apart(ask, range(len(sound)))

@@ -12,7 +12,6 @@ import asyncio
 import base64
 import io
 import json
-import math
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,6 +186,10 @@ class Continued(Served):
             await client.completions.create(
                 model=self._cfg.model, prompt="", max_tokens=1, extra_body={"prompt_embeds": _NO_TENSOR}
             )
+        except self._openai.NotFoundError as error:
+            told = self._refusal(error.status_code, error.response).found
+            remedy = "check `model`, and that it is vLLM, started with --enable-prompt-embeds"
+            raise Unusable(self.name, told, remedy) from None
         except self._openai.OpenAIError:
             return  # whatever else is wrong, the question itself will tell
         told = "it passes over prompt embeddings"
@@ -211,7 +214,7 @@ class Continued(Served):
             choice = found["choices"][0]
             text, finish = choice["text"], choice.get("finish_reason")
             logs = (choice.get("logprobs") or {}).get("token_logprobs") or []
-            logs = [float(one) for one in logs if one is not None]
+            mean = _mean(logs)
             used = found.get("usage") or {}
             read, written = used.get("prompt_tokens"), used.get("completion_tokens")
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
@@ -220,14 +223,18 @@ class Continued(Served):
             raise Failed(self.name, "its reply holds no text", again=True, paid=True)
         ended = finish != "length"
         counts = [one if type(one) is int and 0 <= one < 10**9 else None for one in (read, written)]
-        mean = math.fsum(logs) / len(logs) if logs else None
         # The mark that ends an answer is counted there, and not here.
         own = None if counts[1] is None else max(0, counts[1] - ended)
-        return Said(
-            text, not ended, counts[0], own, took_s, mean if mean is None or math.isfinite(mean) else None
-        )
+        return Said(self._cleaned(text), not ended, counts[0], own, took_s, mean)
 
 
+def _mean(logs: list[Any]) -> float | None:
+    """Of natural logarithms of probabilities; None where they are none."""
+    numbers = [float(one) for one in logs if type(one) in (int, float) and _LEAST < one <= 0]
+    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(logs) else None
+
+
+_LEAST = -1e6
 _NO_TENSOR = "!"
 """Not even base64."""
 

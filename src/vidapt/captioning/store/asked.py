@@ -132,7 +132,7 @@ class Asked:
             places: Clips answered at a time.
         """
         if self.several is not None:
-            return self._several(sound)
+            return self._several(sound, places)
         said = self._answers([(one, self.prompts) for one in sound], places)
         if self.schema is None:
             return said
@@ -148,10 +148,10 @@ class Asked:
             for one, (_, prompts) in zip(found, asked, strict=True)
         ]
 
-    def _several(self, sound: Sequence[Any]) -> list[Said | VidaptError]:
+    def _several(self, sound: Sequence[Any], places: int) -> list[Said | VidaptError]:
         assert self.several is not None
         assert isinstance(self.engine, Builtin)
-        found = self.engine.several(sound, self.several)
+        found = self.engine.several(sound, self.several, places)
         return [one if isinstance(one, VidaptError) else Said(tuple(one[0]), tuple(one[1])) for one in found]
 
     def _mended(self, clip: Any, said: Said) -> Said | VidaptError:

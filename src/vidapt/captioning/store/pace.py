@@ -69,7 +69,7 @@ class Pace:
     @property
     def note(self) -> str:
         """The same for people."""
-        share = "" if self.limit is None else f" ({self.rate / self.limit:.0%} of what the device can)"
-        told = [f"{self.rate:.3g} clips/s{share}", f"waited for frames {self.waited:.0%}"]
-        told += [f"{self.meter.ready} decoded ahead"] if self.meter.ready else []
+        share = "" if self.limit is None else f" ({self.rate / self.limit:.0%} of the limit)"
+        told = [f"{self.rate:.3g} clips/s{share}", f"waited {self.waited:.0%}"]
+        told += [f"{self.meter.ready} ahead"] if self.meter.ready else []
         return ", ".join([*told, f"{self.failed} failed"] if self.failed else told)

@@ -9,6 +9,7 @@ from typing import Any
 
 from vidapt.errors import ConfigError
 from vidapt.json_fits import SchemaError, check_schema, misfit_of
+from vidapt.nouns import MEDIA
 
 _SHOWN = 200
 """Letters of an answer that a model is told when it is asked once more."""
@@ -50,7 +51,8 @@ class Schema:
     def once_more(self, question: str, text: str, reason: str) -> str:
         """The question as it is asked after an answer that was not of the schema."""
         schema = json.dumps(self.value, ensure_ascii=False)
+        shown = text.replace(MEDIA, "")[:_SHOWN]  # a mark would be taken for the clip's place
         return (
-            f"{question}\nThe answer {text[:_SHOWN]!r} is not usable: {reason}. "
+            f"{question}\nThe answer {shown!r} is not usable: {reason}. "
             f"Answer with JSON alone, of this schema: {schema}"
         )
