@@ -2,76 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
-from vidapt.captioning.engines.protocol import Look, Words
+from vidapt.captioning.engines.protocol import Words
+from vidapt.captioning.engines.watching import Watching
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.apart import apart
-from vidapt.inference.engine import Engine
 from vidapt.inference.limit import Limit
 from vidapt.inference.room import rows_at_a_time
 from vidapt.inference.several import Reply, Several
 from vidapt.inference.watch import SeenClip
 from vidapt.models.decoding import Answer, Decoding
-from vidapt.nouns import Clip
-from vidapt.video import Meter
-from vidapt.video.choose import Policy
 
 Replied = tuple[list[Words], list[str]]
 """Answers, and what each is an answer to."""
 
 
-class Builtin:
+class Builtin(Watching):
     """Answers by a model of this process; answers of different lengths take one another's places.
 
     Args:
         engine: The model.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.name, self.card = engine.name, engine.card
-
     @property
     def fingerprint(self) -> str:
         """Of the model."""
         return self.engine.fingerprint
 
-    @property
-    def settings(self) -> list[Any]:
-        """How small its pictures are made."""
-        return [self.engine.side]
-
-    @property
-    def frames(self) -> Policy:
-        """As the model was trained."""
-        return self.engine.model.blueprint.frames
-
     def together(self, answers: int, tokens: int) -> int:
         """As many as there is memory for."""
         return max(1, rows_at_a_time(self.engine, tokens) // answers)
-
-    def text_tokens(self, question: str) -> int:
-        """Tokens of text that are read beside a clip."""
-        return self.engine.text_tokens(question)
-
-    def watch(
-        self,
-        batches: Iterable[Sequence[Clip]],
-        *,
-        workers: int,
-        ahead: int,
-        beside: int,
-        meter: Meter,
-    ) -> Generator[list[SeenClip | BrokenClip], None, None]:
-        """Visual tokens of clips."""
-        return self.engine.watch_batches(batches, workers=workers, ahead=ahead, beside=beside, meter=meter)
-
-    def look(self, seen: SeenClip) -> Look:
-        """What was seen of a clip."""
-        return Look(seen.times_s, len(seen.tokens), seen.notes)
 
     def answer(
         self, asked: Sequence[tuple[SeenClip, Sequence[str]]], decoding: Decoding, places: int

@@ -12,31 +12,29 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidapt.captioning.engines.chat import told
-from vidapt.captioning.engines.protocol import Look, Words
+from vidapt.captioning.engines.protocol import Words
+from vidapt.captioning.engines.watching import Watching
 from vidapt.chat.asked import Asked, Bound, Failed, Said, Unusable
 from vidapt.chat.counter import Counter
 from vidapt.chat.remote import Remote
 from vidapt.chat.served import Served
 from vidapt.chat.settings import Endpoint
 from vidapt.digests import digest
-from vidapt.errors import BrokenClip, VidaptError
+from vidapt.errors import VidaptError
 from vidapt.inference.engine import Engine
 from vidapt.inference.watch import SeenClip
 from vidapt.models.decoding import Decoding
 from vidapt.models.embeddings_only import refuse_more_than_embeddings
-from vidapt.nouns import Clip
-from vidapt.video import Meter
-from vidapt.video.choose import Policy
 
 
-class EmbedsServer:
+class EmbedsServer(Watching):
     """Answers by a model whose language model is behind a server.
 
     Args:
@@ -51,8 +49,8 @@ class EmbedsServer:
 
     def __init__(self, engine: Engine, remote: Remote, replies: Path) -> None:
         refuse_more_than_embeddings(engine.model, "--engine")
-        self.engine, self._remote = engine, remote
-        self.name, self.card = engine.name, engine.card
+        super().__init__(engine)
+        self._remote = remote
         self._speaker = Continued(remote.endpoint, engine)
         self._counter = Counter(self._speaker, replies, self.fingerprint, remote.budget, remote.give_up)
 
@@ -61,40 +59,10 @@ class EmbedsServer:
         """Of the model; and of what the server calls its language model."""
         return digest(self._speaker.identity, 24)
 
-    @property
-    def settings(self) -> list[Any]:
-        """How small pictures are made."""
-        return [self.engine.side]
-
-    @property
-    def frames(self) -> Policy:
-        """As the model was trained."""
-        return self.engine.model.blueprint.frames
-
     def together(self, answers: int, tokens: int) -> int:
         """As many as the server is asked at a time."""
         del tokens
         return max(1, self._remote.endpoint.concurrency // answers)
-
-    def text_tokens(self, question: str) -> int:
-        """Tokens of text that are read beside a clip."""
-        return self.engine.text_tokens(question)
-
-    def watch(
-        self,
-        batches: Iterable[Sequence[Clip]],
-        *,
-        workers: int,
-        ahead: int,
-        beside: int,
-        meter: Meter,
-    ) -> Generator[list[SeenClip | BrokenClip], None, None]:
-        """Visual tokens of clips."""
-        return self.engine.watch_batches(batches, workers=workers, ahead=ahead, beside=beside, meter=meter)
-
-    def look(self, seen: SeenClip) -> Look:
-        """What was seen of a clip."""
-        return Look(seen.times_s, len(seen.tokens), seen.notes)
 
     def answer(
         self, asked: Sequence[tuple[SeenClip, Sequence[str]]], decoding: Decoding, places: int
@@ -150,8 +118,8 @@ class Continued(Served):
 
     @property
     def identity(self) -> list[object]:
-        """The model, and the language model by its name."""
-        return [self._engine.fingerprint, *super().identity]
+        """The model and what it is shown, and the language model by its name."""
+        return [self._engine.fingerprint, self._engine.side, *super().identity]
 
     def sees(self, asked: Asked) -> list[object]:
         """The stretch of the file."""
