@@ -44,6 +44,15 @@ def test_rows_fill_what_is_free(rows: float, found: int, monkeypatch: pytest.Mon
     assert room.rows_at_a_time(engine, 10) == found  # type: ignore[arg-type]
 
 
+def test_clips_that_are_held_leave_less_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = _Engine()
+    assert room.visual_bytes(engine.model) == WIDTH * 4
+    row = 100 * column_bytes(engine.model) + 8 * 90 * WIDTH * 4
+    monkeypatch.setattr(room, "free_bytes", lambda _: int(4.1 * row / room._SHARE))
+    assert room.rows_at_a_time(engine, 10, 8) == 4  # type: ignore[arg-type]
+    assert room.rows_at_a_time(engine, 10) > 4  # type: ignore[arg-type]
+
+
 def test_where_nobody_tells_what_is_free_a_usual_number_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "free_bytes", lambda _: None)
     assert room.rows_at_a_time(_Engine(), 10) == room.MOST["cpu"]  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -51,6 +52,7 @@ def shown_batches(
     ahead: int = 8,
     changes: Sequence[str] = (),
     meter: Meter | None = None,
+    stop: Future[None] | None = None,
 ) -> Generator[list[ShownClip | BrokenClip], None, None]:
     """Decode clips batch by batch, in order, as they are sent.
 
@@ -61,6 +63,7 @@ def shown_batches(
         ahead: Most clips decoded before they are needed.
         changes: Ways in which frames are changed, for copies of each clip.
         meter: Is told of waiting.
+        stop: Once it has a result, no more comes.
     """
     sizes: deque[int] = deque()
 
@@ -70,12 +73,15 @@ def shown_batches(
                 sizes.append(len(batch))
             yield from (_wanted(clip, how) for clip in batch)
 
-    stream = decode_each(wanted(), workers=workers, ahead=min(ahead, _AHEAD), meter=meter)
+    stream = decode_each(wanted(), workers=workers, ahead=min(ahead, _AHEAD), meter=meter, stop=stop)
     with closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", stream)):
         for first in stream:
             batch = chain([first], islice(stream, sizes.popleft() - 1))
             # One by one: frames are let go as soon as they are compressed.
-            yield [_shown(clip, frames, how.quality, changes) for clip, frames in batch]
+            shown = [_shown(clip, frames, how.quality, changes) for clip, frames in batch]
+            if stop is not None and stop.done():
+                return  # the batch may be without its end
+            yield shown
 
 
 def _wanted(clip: Clip, how: Shown) -> Wanted:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -104,19 +105,21 @@ class Watcher:
         beside: int = 0,
         changes: Sequence[str] = (),
         meter: Meter | None = None,
+        stop: Future[None] | None = None,
     ) -> Generator[list[SeenClip | BrokenClip], None, None]:
         """See clips batch by batch, decoding up to `ahead` clips before the model needs them.
 
         What the model computes of a clip may differ in the last bits with what else is in its batch;
         whoever needs the same bits again gives the same batches. A clip that is too long for the language
         model, with `beside` tokens of text, is one that cannot be used. Decoded once, each clip is also seen
-        with its frames changed, in every way that `changes` names. `meter` is told of waiting.
+        with its frames changed, in every way that `changes` names. `meter` is told of waiting; once `stop`
+        has a result, no more comes.
         """
         sizes: deque[int] = deque()
         policy, size = self.model.blueprint.frames, self.model.decode_size
         wanted = (Wanted(one, policy, self._smaller(one) or size) for one in _flattened(batches, sizes))
         room = max(1, min(ahead, AHEAD_CLIPS, AHEAD_FRAMES // most_frames(policy)))
-        decoded = decode_each(wanted, workers=workers, ahead=room, meter=meter)
+        decoded = decode_each(wanted, workers=workers, ahead=room, meter=meter, stop=stop)
         with contextlib.closing(cast("Generator[tuple[Clip, Frames | BrokenClip], None, None]", decoded)):
             for first in decoded:
                 batch = itertools.chain([first], itertools.islice(decoded, sizes.popleft() - 1))
@@ -124,6 +127,8 @@ class Watcher:
                 # So many at a time, so that no more frames are held than are looked at.
                 while some := list(itertools.islice(batch, LOOK_BATCH)):
                     seen += self._with_changes(some, self._see_sound(some, beside), beside, changes)
+                if stop is not None and stop.done():
+                    return  # the batch may be without its end
                 yield seen
                 del seen, some  # the next batch is not decoded beside this one
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
 from threading import Event, Lock
+from typing import Any
 
 from vidapt.errors import BrokenClip, ConfigError, VidaptError
 from vidapt.nouns import Clip, Frames
@@ -45,12 +47,28 @@ class Meter:
     """How well decoding keeps up with whoever uses its frames.
 
     Attributes:
-        waited_s: Seconds for which frames that were not decoded yet were waited for.
+        waited_s: Seconds for which nothing could be done but to wait for frames that were not decoded yet.
         ready: Clips that were decoded and not yet taken when one was taken last.
+        idle_since: When whoever works beside the one that takes frames was last without work, by the
+            monotonic clock; None while there is some. Where nobody else works, it is always.
     """
 
     waited_s: float = 0.0
     ready: int = 0
+    idle_since: float | None = 0.0
+
+    def waited(self, since: float) -> None:
+        """Count a wait for frames that ends now, as far as nobody worked beside it."""
+        idle = self.idle_since
+        if idle is not None:
+            self.waited_s += time.monotonic() - max(since, idle)
+
+    @contextmanager
+    def idle(self) -> Generator[None, None, None]:
+        """While whoever works beside the one that takes frames has nothing to do."""
+        self.idle_since = time.monotonic()
+        yield
+        self.idle_since = None
 
 
 def decode_ahead(
@@ -92,9 +110,14 @@ def decode_each(
     ahead: int = 8,
     limits: Limits = DEFAULT,
     meter: Meter | None = None,
+    stop: Future[None] | None = None,
 ) -> Iterator[tuple[Clip, Frames | BrokenClip]]:
-    """The same where every clip has moments and a size of its own; `meter` is told of waiting."""
+    """The same where every clip has moments and a size of its own.
+
+    `meter` is told of waiting. Once `stop` has a result nothing is waited for any more, and no more comes.
+    """
     meter = meter or Meter()
+    stop = stop or Future()
     if workers < 0:
         raise ConfigError("workers", f"{workers} decoding processes cannot be", "give 0 or more")
     crew = Crew(workers, limits)
@@ -110,8 +133,12 @@ def decode_each(
                 return
             clip, future = waiting.popleft()
             since = time.monotonic()
+            either: tuple[Future[Any], ...] = (future, stop)
+            wait(either, return_when=FIRST_COMPLETED)
+            if stop.done():
+                return
             found = future.result()
-            meter.waited_s += time.monotonic() - since
+            meter.waited(since)
             meter.ready = sum(other.done() for _, other in waiting)
             yield clip, found
     finally:

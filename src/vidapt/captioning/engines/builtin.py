@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from vidapt.captioning.engines.protocol import Words
+from vidapt.captioning.engines.protocol import HELD, Words
 from vidapt.captioning.engines.watching import Watching
 from vidapt.errors import BrokenClip, VidaptError
 from vidapt.inference.apart import apart
@@ -33,7 +33,7 @@ class Builtin(Watching):
 
     def together(self, answers: int, tokens: int) -> int:
         """As many as there is memory for."""
-        return max(1, rows_at_a_time(self.engine, tokens) // answers)
+        return max(1, rows_at_a_time(self.engine, tokens, HELD / answers) // answers)
 
     def answer(
         self, asked: Sequence[tuple[SeenClip, Sequence[str]]], decoding: Decoding, places: int

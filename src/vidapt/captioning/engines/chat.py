@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -63,10 +64,13 @@ class ChatServer:
         ahead: int,
         beside: int,
         meter: Meter,
+        stop: Future[None],
     ) -> Generator[list[ShownClip | BrokenClip], None, None]:
         """Clips as they are sent."""
         del beside
-        return shown_batches(batches, self._remote.frames, workers=workers, ahead=ahead, meter=meter)
+        return shown_batches(
+            batches, self._remote.frames, workers=workers, ahead=ahead, meter=meter, stop=stop
+        )
 
     def look(self, seen: ShownClip) -> Look:
         """What is sent of a clip."""

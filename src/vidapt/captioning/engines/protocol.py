@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -52,6 +53,15 @@ class Look:
 Seen = TypeVar("Seen")
 
 
+WINDOW = 4
+"""Times as many clips as are answered at a time are given to an engine at once, so that as some end others
+take their places. What is killed within is captioned again as a whole: with the same clips given, in the same
+order, the model computes the same bits."""
+
+HELD = 2 * WINDOW
+"""Clips that are held for each that is answered: while one window is, the next one is looked at."""
+
+
 class CaptionEngine(Protocol[Seen]):
     """Looks at clips, and answers questions about them; `Seen` is what it keeps of a clip in between."""
 
@@ -98,8 +108,9 @@ class CaptionEngine(Protocol[Seen]):
         ahead: int,
         beside: int,
         meter: Meter,
+        stop: Future[None],
     ) -> Generator[list[Seen | BrokenClip], None, None]:
-        """See clips batch by batch, in order.
+        """See clips batch by batch, in order, in a thread that may be another than the one that answers.
 
         Args:
             batches: Taken before they are needed.
@@ -107,6 +118,7 @@ class CaptionEngine(Protocol[Seen]):
             ahead: Most clips decoded before they are needed.
             beside: Tokens of text that are read with each.
             meter: Is told of waiting for frames.
+            stop: Once it has a result nothing is waited for any more, and no more comes.
         """
 
     def look(self, seen: Seen) -> Look:

@@ -6,10 +6,12 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidapt.captioning.engines.protocol import WINDOW
+from vidapt.captioning.store.ahead import one_ahead
 from vidapt.captioning.store.asked import Asked
 from vidapt.captioning.store.jobs import StoredJob
 from vidapt.captioning.store.kept import Kept
@@ -20,12 +22,24 @@ from vidapt.errors import BrokenClip, VidaptError
 from vidapt.locks import TakenError
 from vidapt.progress import Reporter
 
-WINDOW = 4
-"""Times as many clips as are answered at a time are given to the engine at once, so that as some end others
-take their places. What is killed within is captioned again as a whole: with the same clips given, in the same
-order, the model computes the same bits."""
-
 _TASK = "caption"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the engine is given at once.
+
+    Attributes:
+        shard: Of which it is.
+        members: What is to be captioned; none where there is nothing to caption in a shard.
+        last: Whether no other of the shard comes after it.
+        known: Inputs of the shard whose rows were there already, told with its first batch.
+    """
+
+    shard: Shard
+    members: list[Piece]
+    last: bool
+    known: float
 
 
 @dataclass
@@ -53,7 +67,7 @@ class Worker:
     report: Reporter
     price: float | None = None
     _done: float = 0.0
-    _queue: deque[tuple[Shard, list[Piece], bool]] = field(default_factory=deque)
+    _queue: deque[Batch] = field(default_factory=deque)
     _open: set[Shard] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -69,45 +83,66 @@ class Worker:
         todo = [at for at in mine if at not in finished]
         self._done = total - sum(sizes[at] for at in todo)
         self.report(_TASK, round(self._done), total)
-        batches = self._batches(todo)
-        clips = ([piece.clip for piece in members] for members in batches)
         self.pace = Pace(self.asked, self.job.plan.batch, total)
-        since = time.monotonic()
-        ahead = 2 * WINDOW * self.job.plan.batch
         try:
-            stream = self.asked.engine.watch(
-                clips, workers=self.workers, ahead=ahead, beside=self.asked.text_tokens, meter=self.pace.meter
-            )
-            with contextlib.closing(stream), contextlib.closing(batches):
+            with (
+                contextlib.closing(self._batches(todo)) as batches,
+                contextlib.closing(self._watched(batches)) as stream,
+            ):
+                since = time.monotonic()
                 for seen in stream:
-                    shard, members, last = self._queue.popleft()
-                    self._caption(shard, members, seen, since)
+                    batch = self._next()
+                    assert batch is not None
+                    self._caption(batch, seen, since)
                     since = time.monotonic()
-                    self._done += len(shard.inputs) * len(members) / max(1, len(shard.pieces))
-                    if last:
-                        self._finish(shard)
                     self.pace.look()
                     self.report(_TASK, min(total, round(self._done)), total, self.pace.note)
+                self._next()
         finally:
             for shard in self._open:
                 shard.close()
         self.report(_TASK, total - self._left(mine), total, self.pace.note)
+
+    def _watched(self, batches: Iterator[list[Piece]]) -> Generator[list[Any | BrokenClip], None, None]:
+        """What the engine sees of batches, of which it looks at the next while one is captioned."""
+        stop, meter = Future[None](), self.pace.meter
+        stream = self.asked.engine.watch(
+            ([piece.clip for piece in members] for members in batches),
+            workers=self.workers,
+            ahead=2 * WINDOW * self.job.plan.batch,
+            beside=self.asked.text_tokens,
+            meter=meter,
+            stop=stop,
+        )
+        return one_ahead(stream, stop, meter)
+
+    def _next(self) -> Batch | None:
+        """The batch that was seen; shards before it in which there was nothing to caption are finished."""
+        while self._queue:
+            batch = self._queue.popleft()
+            self._done += batch.known
+            if batch.members:
+                return batch
+            self._finish(batch.shard)
+        return None
 
     def _left(self, mine: Sequence[int]) -> int:
         finished = self.job.finished
         return sum(self.job.index.sizes[at] for at in mine if at not in finished)
 
     def _batches(self, todo: Sequence[int]) -> Generator[list[Piece], None, None]:
-        """Batches of all shards that nobody else holds, the next of which is read while one is captioned."""
+        """Batches of all shards that nobody else holds, the next of which is read while one is captioned.
+
+        Runs in the thread that looks ahead: what becomes of batches is left to the other.
+        """
         for shard in self._shards(todo):
             batches = shard.batches(WINDOW * self.job.plan.batch)
-            reused = len(shard.pieces) - sum(map(len, batches))
-            self._done += len(shard.inputs) * reused / max(1, len(shard.pieces))
-            if not batches:
-                self._finish(shard)
-            for number, members in enumerate(batches, start=1):
-                self._queue.append((shard, members, number == len(batches)))
-                yield members
+            known = 1 - sum(map(len, batches)) / max(1, len(shard.pieces))
+            for number, members in enumerate(batches or [[]]):
+                last = number + 1 >= len(batches)
+                self._queue.append(Batch(shard, members, last, 0.0 if number else known * len(shard.inputs)))
+                if members:
+                    yield members
 
     def _shards(self, todo: Sequence[int]) -> Iterator[Shard]:
         with ThreadPoolExecutor(1, thread_name_prefix="vidapt-shard") as ahead:
@@ -131,9 +166,8 @@ class Worker:
             self._open.add(shard)
         return shard
 
-    def _caption(
-        self, shard: Shard, members: Sequence[Piece], seen: Sequence[Any | BrokenClip], since: float
-    ) -> None:
+    def _caption(self, batch: Batch, seen: Sequence[Any | BrokenClip], since: float) -> None:
+        shard, members = batch.shard, batch.members
         sound = [one for one in seen if not isinstance(one, BrokenClip)]
         said = iter(self.asked.answers(sound, self.job.plan.batch))
         share = (time.monotonic() - since) / len(members)
@@ -150,6 +184,9 @@ class Worker:
                 rows.append(self.asked.row(piece, one, found, share))
         self.pace.add(rows)
         shard.note(priced(rows, self.price))
+        self._done += len(shard.inputs) * len(members) / max(1, len(shard.pieces))
+        if batch.last:
+            self._finish(shard)
 
     def _finish(self, shard: Shard) -> None:
         shard.put(self._other, self.asked.taken_over)
