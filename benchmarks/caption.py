@@ -1,12 +1,15 @@
 """Captions against transformers' `generate`: the same weights, clips, frames and greedy words, in one run.
 
-    python benchmarks/caption.py [--quick] [--size tiny] [--seconds 20] [--threads 1] [--workers 0] [--out F]
+    python benchmarks/caption.py [--quick] [--size tiny] [--seconds 20] [--cores 2] [--out F]
 
 A LLaVA-NeXT-Video of random weights, saved by its own class, captions clips from their files: by the
 documentation's loop over clips, by static batches of several sizes, and by `vidapt caption`. Answers end at
-one token in 24, so that their lengths differ. With one thread and no workers all arms do all of their work in
-one thread, and CPU seconds, decoding among them, compare on a machine that others use, too. Four questions
-about each clip are compared with one. The last line is JSON.
+one token in 24, so that their lengths differ. Four questions about each clip are compared with one.
+
+With one core all arms do all of their work in one thread, and CPU seconds, decoding among them, compare on a
+machine that others use, too. With more, every arm has as many: the peers as threads of torch, vidapt as one
+decoding process and threads for the rest; then seconds by the clock compare, the start of the process among
+them, on a machine that nobody else uses. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -79,12 +82,12 @@ class Arms:
         size: Of the model, one of `SIZES`.
         clips: How many.
         length: Seconds of each.
-        workers: Processes that decode for vidapt; with 0 it has one thread, as its peer.
+        cores: That every arm has; of more than one, vidapt decodes on one, in a process.
     """
 
-    def __init__(self, folder: Path, size: str, clips: int, length: float, workers: int) -> None:
+    def __init__(self, folder: Path, size: str, clips: int, length: float, cores: int) -> None:
         self.work, self._folder, self._made = make(folder, size, clips, length), folder, 0
-        self._workers = workers
+        self._cores, self._workers = cores, int(cores > 1)
         self.engine = load(self.work.checkpoint)
         self.clips = sorted(self.work.labels.parent.glob("*.mp4"))
         policy = self.engine.model.blueprint.frames
@@ -99,6 +102,7 @@ class Arms:
         """transformers, so many clips at a time."""
 
         def run() -> None:
+            torch.set_num_threads(self._cores)
             captions = list(self.peer.captions(self.clips, PROMPT, LONGEST, batch))
             self.said[f"static {batch}"] = dict(
                 zip((clip.name for clip in self.clips), captions, strict=True)
@@ -110,6 +114,7 @@ class Arms:
         """vidapt, from files to Parquet."""
 
         def run() -> None:
+            torch.set_num_threads(self._cores - self._workers)
             self._made += 1
             out = self._folder / f"captions-{self._made}"
             caption_store(
@@ -136,9 +141,10 @@ def seconds(run: Callable[[], None]) -> tuple[float, float]:
 
 
 def benchmark(
-    folder: Path, size: str, clips: int, length: float, workers: int, rounds: int, batches: tuple[int, ...]
+    folder: Path, size: str, clips: int, length: float, cores: int, rounds: int, batches: tuple[int, ...]
 ) -> dict[str, Any]:
-    arms = Arms(folder, size, clips, length, workers)
+    """All arms, so many times; the best of each counts."""
+    arms = Arms(folder, size, clips, length, cores)
     runs = {"one at a time": arms.static(1)} | {f"static {batch}": arms.static(batch) for batch in batches}
     runs |= {"vidapt": arms.ours((PROMPT,)), "vidapt, four questions": arms.ours(PROMPTS)}
     arms.ours((PROMPT,))()  # libraries are imported, and files are in memory
@@ -146,23 +152,29 @@ def benchmark(
     for _ in range(rounds):
         for name, run in runs.items():
             took[name].append(seconds(run))
-            print(f"{name}: {took[name][-1][0] / clips:.3f} CPU s a clip", file=sys.stderr, flush=True)
-    cpu = {name: min(one for one, _ in both) / clips for name, both in took.items()}
-    best = min(batches, key=lambda batch: cpu[f"static {batch}"])
+            cpu, clock = (each / clips for each in took[name][-1])
+            print(f"{name}: {cpu:.3f} CPU s a clip, {clock:.3f} by the clock", file=sys.stderr, flush=True)
+    by_cpu, by_clock = (
+        {name: min(each[at] for each in both) / clips for name, both in took.items()} for at in (0, 1)
+    )
+    # With several cores, CPU seconds do not tell of the decoding process, nor of threads that wait.
+    cost = by_cpu if cores == 1 else by_clock
+    best = min(batches, key=lambda batch: cost[f"static {batch}"])
     ours, theirs = arms.said["vidapt 1"], arms.said["static 1"]
     return {
-        "ratio_vs_one_at_a_time": cpu["one at a time"] / cpu["vidapt"],
-        "ratio_vs_best_static_batch": cpu[f"static {best}"] / cpu["vidapt"],
+        "compared": "CPU seconds" if cores == 1 else "seconds by the clock",
+        "ratio_vs_one_at_a_time": cost["one at a time"] / cost["vidapt"],
+        "ratio_vs_best_static_batch": cost[f"static {best}"] / cost["vidapt"],
         "best_static_batch": best,
-        "four_questions_by_one": cpu["vidapt, four questions"] / cpu["vidapt"],
+        "four_questions_by_one": cost["vidapt, four questions"] / cost["vidapt"],
         "equal_captions": sum(ours[name] == text for name, text in theirs.items()),
         "equal_between_static_batches": sum(
             arms.said[f"static {best}"][name] == text for name, text in theirs.items()
         ),
         "clips": clips,
         "new_tokens": sorted(arms.tokens),
-        "cpu_s_per_clip": cpu,
-        "clock_s_per_clip": {name: min(one for _, one in both) / clips for name, both in took.items()},
+        "cpu_s_per_clip": by_cpu,
+        "clock_s_per_clip": by_clock,
         "work": arms.work.describe(),
     }
 
@@ -173,19 +185,15 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="tiny", help="of the model")
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each clip")
-    parser.add_argument("--threads", type=int, default=1, help="of torch in every arm")
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode for vidapt")
+    parser.add_argument("--cores", type=int, default=1, help="that every arm has")
     parser.add_argument("--out", type=Path, help="write the result here")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     transformers.utils.logging.set_verbosity_error()
     with tempfile.TemporaryDirectory() as folder:
         rounds, batches = (1, BATCHES[1:3]) if options.quick else (ROUNDS, BATCHES)
         clips = 16 if options.quick else options.clips
-        result = benchmark(
-            Path(folder), options.size, clips, options.seconds, options.workers, rounds, batches
-        )
-        result |= {"threads": options.threads, "workers": options.workers}
+        result = benchmark(Path(folder), options.size, clips, options.seconds, options.cores, rounds, batches)
+        result["cores"] = options.cores
     result["machine"] = describe("vidapt", "torch", "transformers", "av", "numpy")
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

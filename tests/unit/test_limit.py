@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_generate import WIDTH, WORDS, make_model
@@ -50,6 +52,8 @@ def test_more_rows_share_the_weights_and_more_answers_the_prefix(found: Limit) -
     eight = products / 1e9 + new * (found.weights / 8 + found.column * read) / 1e8
     assert found.seconds(read, new, 8) == pytest.approx(eight)
     assert found.seconds(read, new, 8, answers=4) < eight
+    longer = max(products / 1e9, alone - products / 1e9)
+    assert replace(found, both=True).seconds(read, new, 1) == pytest.approx(longer)
 
 
 def test_a_device_is_measured() -> None:

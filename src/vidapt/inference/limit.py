@@ -53,6 +53,8 @@ class Limit:
         pair: Operations for a token's attention to another.
         weights: Bytes of the language model.
         column: Bytes that are remembered of a token.
+        both: Whether the device multiplies for some clips while it moves bytes for others, as a GPU does on
+            which the tower looks ahead; a processor's cores do one after the other.
     """
 
     speed: Speed
@@ -61,6 +63,7 @@ class Limit:
     pair: float
     weights: int
     column: int
+    both: bool = False
 
     @classmethod
     def of(cls, engine: Engine) -> Limit:
@@ -76,10 +79,11 @@ class Limit:
             pair=2.0 * config.hidden_size * config.num_hidden_layers,
             weights=sum(one.numel() * one.element_size() for one in language),
             column=column_bytes(model),
+            both=model.device.type == "cuda",
         )
 
     def seconds(self, read: float, new: float, rows: int, answers: int = 1) -> float:
-        """Of one clip, when reading and writing take turns.
+        """Of one clip.
 
         Args:
             read: Tokens of a clip and of the text with it.
@@ -90,7 +94,8 @@ class Limit:
         products = self.seen + self.token * (read + new) + self.pair * read * read
         # Rows behind one prefix read it together.
         moved = new * (self.weights / max(1, rows) + self.column * read / max(1, answers))
-        return products / self.speed.products + moved / self.speed.bytes
+        parts = (products / self.speed.products, moved / self.speed.bytes)
+        return max(parts) if self.both else sum(parts)
 
 
 def measured(device: torch.device, dtype: torch.dtype) -> Speed:

@@ -84,6 +84,8 @@ class Worker:
         self._done = total - sum(sizes[at] for at in todo)
         self.report(_TASK, round(self._done), total)
         self.pace = Pace(self.asked, self.job.plan.batch, total)
+        if todo:
+            self.pace.measure()
         try:
             with (
                 contextlib.closing(self._batches(todo)) as batches,
