@@ -35,7 +35,8 @@ class _Engine:
 
 
 @pytest.mark.parametrize(
-    ("rows", "found"), [(0.5, 1), (1.1, 1), (2.1, 2), (3.9, 2), (31.9, 16), (32.1, 32), (10**6, 32)]
+    ("rows", "found"),
+    [(0.5, 1), (1.1, 1), (2.1, 2), (3.9, 3), (11.9, 8), (31.9, 24), (32.1, 32), (10**6, 32)],
 )
 def test_rows_fill_what_is_free(rows: float, found: int, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = _Engine()

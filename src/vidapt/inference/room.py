@@ -12,8 +12,8 @@ from vidapt.models.video_lm import VideoLM
 MOST = {"cuda": 256, "cpu": 32}
 """Rows written at a time: where a step is no longer bound by reading weights, more of them gain nothing."""
 
-_SHARE = 0.6
-"""Of free memory: the rest is for what is computed between layers, and for the clips that wait."""
+_SHARE = 0.75
+"""Of free memory: the rest is for what is computed between layers, and for rows that are read to join."""
 
 
 def rows_at_a_time(engine: Engine, tokens: int, held: float = 0) -> int:
@@ -32,8 +32,13 @@ def rows_at_a_time(engine: Engine, tokens: int, held: float = 0) -> int:
     row = (engine.clip_tokens + tokens) * _column_bytes(engine)
     row += int(held * engine.clip_tokens * visual_bytes(engine.model))
     rows = max(1, min(most, int(_SHARE * free / max(1, row))))
-    # A power of two: a job that goes on finds a little more or less memory, and the same number.
-    return 1 << rows.bit_length() - 1
+    return _rounded(rows)
+
+
+def _rounded(rows: int) -> int:
+    """The next below of 1, 2, 3, 4, 6, 8, 12, ...: a job that goes on finds some more or less memory."""
+    power = 1 << rows.bit_length() - 1
+    return power * 3 // 2 if power > 1 and rows >= power * 3 // 2 else power
 
 
 @torch.inference_mode()
