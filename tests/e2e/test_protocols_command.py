@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from vidapt.cli import app
 from vidapt.measure.command import ALL_CONTROLS, Asking
-from vidapt.measure.protocols.run import Measured, Wanted, evaluate_protocols
+from vidapt.measure.protocols.measured import Measured
+from vidapt.measure.protocols.run import Wanted, evaluate_protocols
 from vidapt.measure.protocols.scoring import _Scorer
 from vidapt.worlds.billiards import simulate
 

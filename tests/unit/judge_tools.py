@@ -13,7 +13,8 @@ from protocol_tools import words_judge
 from served_tools import Fake, said
 
 from vidapt.measure.command import Asking
-from vidapt.measure.protocols.run import Measured, Wanted, evaluate_protocols
+from vidapt.measure.protocols.measured import Measured
+from vidapt.measure.protocols.run import Wanted, evaluate_protocols
 from vidapt.metrics.cases import Question
 from vidapt.video import write_mp4
 

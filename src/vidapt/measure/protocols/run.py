@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vidapt.chat.remote import is_remote
 from vidapt.digests import digest
 from vidapt.errors import ConfigError
-from vidapt.files import exists, write_json, write_text
+from vidapt.files import exists
 from vidapt.measure.command import Asking, model_names
-from vidapt.measure.evaluation import Evaluation
-from vidapt.measure.paired import HEAD, paired
 from vidapt.measure.predicted import is_predictions
-from vidapt.measure.protocols.human import MEASURE, Checkable, checkable, checked, read_check, write_check
-from vidapt.measure.protocols.judge import Asker, Bench, Due, open_judge
-from vidapt.measure.protocols.kept import VERDICTS, Judged, Verdicts
-from vidapt.measure.protocols.plan import Chosen, Planned, plan_protocols
-from vidapt.measure.protocols.results import Arm, Found
+from vidapt.measure.protocols.human import Checkable, checked, read_check, write_check
+from vidapt.measure.protocols.judge import Asker, Bench, open_judge
+from vidapt.measure.protocols.kept import VERDICTS, Verdicts
+from vidapt.measure.protocols.measured import Measured, write_measured
+from vidapt.measure.protocols.plan import Planned, plan_protocols
+from vidapt.measure.protocols.results import Found
 from vidapt.measure.protocols.rows import read_test
-from vidapt.measure.protocols.scoring import Scores, score_cases
+from vidapt.measure.protocols.scoring import score_cases
 from vidapt.measure.protocols.settings import Judging, read_judging
-from vidapt.measure.protocols.thermometer import READINGS, Readings, state, take_reading
-from vidapt.measure.report import Section, write_report
-from vidapt.measure.sections import PlainTable, write_sections
-from vidapt.measure.sections import Section as PlainSection
-from vidapt.measure.verdicts import CONTROL_ARMS, METRICS, MODEL
-from vidapt.metrics.cases import Told
-
-_IN_VERDICT = 3
-"""Protocols that the first sentence of a report tells of."""
+from vidapt.measure.protocols.thermometer import READINGS, Readings
+from vidapt.measure.protocols.work import Work
 
 _EXAMPLE = "judge: {url: http://localhost:8000, model: NAME}"
 
@@ -57,51 +48,6 @@ class Wanted:
     verdicts: Path | None = None
     check: Path | None = None
     check_count: int = 100
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What protocols found.
-
-    Attributes:
-        evaluations: By model; empty where protocols ask no question.
-        found: By protocol.
-        judge: What is known of the judge; empty where none was needed.
-        to_check: How many answers a person is now asked about.
-    """
-
-    evaluations: Mapping[str, Evaluation]
-    found: Mapping[str, Found]
-    judge: Mapping[str, Any]
-    to_check: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        told: dict[str, Any] = {}
-        if len(self.evaluations) > 1:
-            told["models"] = {name: one.to_dict() for name, one in self.evaluations.items()}
-            told["differences"] = [one.to_dict() for one in paired(self.evaluations)]
-        elif self.evaluations:
-            told = next(iter(self.evaluations.values())).to_dict()
-        found = {kind: one.to_dict() for kind, one in self.found.items()}
-        return {**told, "protocols": found, "judge": dict(self.judge) or None}
-
-    def tables(self) -> list[tuple[Sequence[str], list[list[str]]]]:
-        """What a terminal shows."""
-        tables: list[tuple[Sequence[str], list[list[str]]]] = []
-        for one in self.found.values():
-            tables.append((("protocol", "measure", "n", *one.models), one.rows()))
-            sections = [section for section in one.sections() if section.columns[0] == "model"]
-            tables += [(section.columns, [list(row) for row in section.rows]) for section in sections]
-        return tables
-
-    def remarks(self) -> Iterator[str]:
-        """What goes with the tables."""
-        for one in self.found.values():
-            if one.drift:
-                yield f"{one.kind}: {one.drift}"
-        if self.judge:
-            yield judge_line(self.judge)
 
 
 def evaluate_protocols(models: Sequence[str | Path], asking: Asking, wanted: Wanted, out: Path) -> Measured:
@@ -141,13 +87,12 @@ def evaluate_protocols(models: Sequence[str | Path], asking: Asking, wanted: Wan
             }
             for name, model in names.items()
         }
-        work = _Work(evaluations, scores, bench, readings, asking, folders)
+        work = Work(evaluations, scores, bench, readings, asking, folders)
         found = {one.kind: work.carry_out(one) for one in plan.chosen}
         judge = _about(bench)
     found, to_check = _with_check(found, work.checkable, wanted)
     measured = Measured(evaluations, found, judge, to_check)
-    write_json(out / METRICS, measured.to_dict())
-    _write_report(measured, out, list(names.values())[-1])
+    write_measured(measured, out, list(names.values())[-1])
     return measured
 
 
@@ -223,127 +168,6 @@ def _bench(stack: ExitStack, plan: Planned, settings: Judging, wanted: Wanted, o
     return Bench(verdicts, settings, judge, judge.id)
 
 
-@dataclass
-class _Work:
-    """Carries out protocols one by one.
-
-    Attributes:
-        evaluations: By model.
-        scores: By model, by protocol.
-        bench: Where verdicts come from.
-        readings: Of the frozen items.
-        asking: Shows progress.
-        folders: Of each model.
-        checkable: Verdicts that a person may check.
-    """
-
-    evaluations: Mapping[str, Evaluation]
-    scores: Mapping[str, Mapping[str, Scores]]
-    bench: Bench
-    readings: Readings
-    asking: Asking
-    folders: Mapping[str, Path]
-    checkable: list[Checkable] = field(default_factory=list)
-
-    def carry_out(self, one: Chosen) -> Found:
-        """Everything that one protocol finds."""
-        said = _versus(one, self.evaluations) if one.versus else self._said(one)
-        due: dict[tuple[str, str], list[Due]] = {}
-        for name, arms in said.items():
-            if not arms[MODEL]:
-                raise ConfigError(
-                    one.kind, f"no case of it was put to {name}", "see the clips in quarantine.jsonl"
-                )
-            for arm, told in arms.items():
-                around = one.part.around(told)
-                due[name, arm] = [Due(one, case, around) for case in told]
-        drift, errors = self._temperature(one, due)
-        models: dict[str, dict[str, Arm]] = {}
-        for (name, arm), each in due.items():
-            judged = self.bench.judged(each, self.asking.report, f"{one.kind}: {name}")
-            models.setdefault(name, {})[arm] = Arm.of(one.part.measures, said[name][arm], judged)
-            if arm == MODEL:
-                _write_cases(self.folders[name] / f"{one.kind}.jsonl", said[name][arm], judged)
-                if one.part.judged and any(measure.name == MEASURE for measure in one.part.measures):
-                    self.checkable += checkable(one.kind, name, said[name][arm], judged)
-        return Found(
-            one.kind,
-            one.part.purpose,
-            one.part.measures,
-            one.part.judged,
-            models,
-            {name: len(one.cases) - len(arms[MODEL]) for name, arms in said.items()},
-            versus=one.versus,
-            drift=drift,
-            errors=errors,
-            judge=digest([self.bench.judge_id, one.identity], 16) if one.part.judged else "",
-        )
-
-    def _temperature(
-        self, one: Chosen, due: Mapping[tuple[str, str], Sequence[Due]]
-    ) -> tuple[str, tuple[float, float] | None]:
-        """Whether the judge has drifted, and how often it errs; it is read each time that it is to judge."""
-        if not one.part.judged or self.bench.settings is None:
-            return "", None
-        if self.bench.judge is not None and any(map(self.bench.lacks, due.values())):
-            take_reading(self.bench.judge, one, self.readings, self.bench.settings.frozen, self.asking.report)
-        found = state(self.bench, one, self.readings, self.bench.settings.drift)
-        return found.drift, found.errors
-
-    def _said(self, one: Chosen) -> dict[str, dict[str, list[Told]]]:
-        """By model and arm, what was said to each case."""
-        if one.scored:
-            return {name: dict(self.scores[name][one.kind].told(one.cases)) for name in self.folders}
-        found: dict[str, dict[str, list[Told]]] = {}
-        for name, evaluation in self.evaluations.items():
-            arms = (MODEL, *(arm for arm in CONTROL_ARMS if arm in evaluation.arms))
-            found[name] = {
-                arm: list(one.told({v.sample: v.predictions[arm] for v in evaluation.verdicts}))
-                for arm in arms
-            }
-        return found
-
-
-def _versus(one: Chosen, evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, list[Told]]]:
-    """By each model but the first, both models' answers."""
-    first, *others = (
-        {told.case.id: told for told in one.told({v.sample: v.predictions[MODEL] for v in each.verdicts})}
-        for each in evaluations.values()
-    )
-    names = list(evaluations)[1:]
-    return {
-        name: {
-            MODEL: [
-                Told(told.case, (first[case].answers[0], told.answers[0]))
-                for case, told in other.items()
-                if case in first
-            ]
-        }
-        for name, other in zip(names, others, strict=True)
-    }
-
-
-def _write_cases(path: Path, told: Sequence[Told], judged: Sequence[Judged]) -> None:
-    """Every case with what was said and found, a line each."""
-    write_text(path, "".join(json.dumps(row) + "\n" for row in _case_rows(told, judged)))
-
-
-def _case_rows(told: Sequence[Told], judged: Sequence[Judged]) -> Iterator[dict[str, Any]]:
-    for one, found in zip(told, judged, strict=True):
-        yield {
-            "case": one.case.id,
-            "row": one.case.row,
-            "clip": one.case.clip.id,
-            "kind": one.case.kind,
-            "asked": [posed.text for posed in one.case.posed],
-            "answers": list(one.answers),
-            "status": found.status,
-            "reason": found.reason,
-            "terms": {name: list(pair) for name, pair in found.terms.items()},
-            "shown": dict(found.shown),
-        }
-
-
 def _about(bench: Bench) -> dict[str, Any]:
     """What is known of the judge and its work."""
     if bench.settings is None or bench.settings.judge is None:
@@ -364,48 +188,3 @@ def _about(bench: Bench) -> dict[str, Any]:
         told["money"] = round(spent.money, 9) if bench.judge.priced else None
         told["currency"] = bench.settings.budget.currency
     return told
-
-
-def judge_line(judge: Mapping[str, Any]) -> str:
-    """What is known of a judge, in words."""
-    line = f"{judge['model']}{' ' + judge['revision'] if judge['revision'] else ''}, id {judge['id']}: "
-    line += (
-        f"{judge['given']} verdicts now, {judge['kept']} from before, {judge['retried']} questions put again"
-    )
-    if judge["missing"]:
-        line += f"; no verdict could be read on {judge['missing']} of them, which are in no number"
-    if "calls" in judge:
-        money = "cost unknown" if judge["money"] is None else f"{judge['money']:.4g} {judge['currency']}"
-        line += f"; {judge['calls']} replies in all, {judge['tokens']:,} tokens, {money}"
-    return line
-
-
-def _write_report(measured: Measured, out: Path, last: str | Path) -> None:
-    lead = [section for one in measured.found.values() for section in one.sections()]
-    notes = [note for one in measured.found.values() for note in one.notes()]
-    if measured.judge:
-        notes.append(f"Judge: {judge_line(measured.judge)}.")
-    told = "; ".join(one.verdict() for one in list(measured.found.values())[:_IN_VERDICT])
-    verdict = f"{told[:1].upper()}{told[1:]}."
-    path = out / "report.html"
-    if not measured.evaluations:
-        plain = [PlainSection(one.title, tables=[PlainTable("", one.columns, one.rows)]) for one in lead]
-        models = next(iter(measured.found.values())).models
-        write_sections(path, " · ".join(models), verdict, plain, notes=notes)
-        return
-    sections = []
-    if len(measured.evaluations) > 1:
-        rows = [one.row() for one in paired(measured.evaluations)]
-        first = next(iter(measured.evaluations))
-        sections.append(Section(f"Beside {first}, by plain comparison", HEAD, rows))
-    run = Path(last) if (Path(last) / "run.json").is_file() else None
-    write_report(
-        path,
-        measured.evaluations,
-        title=" · ".join(measured.evaluations),
-        run=run,
-        sections=sections,
-        notes=notes,
-        lead=lead,
-        verdict=verdict,
-    )
