@@ -145,9 +145,8 @@ def test_the_command_writes_a_folder(model: Path, clips: Path, tmp_path: Path) -
         (["--out", "store", "--shard", "half"], "--shard"),
         (["--out", "store", "--to", "all.csv"], "cannot write .csv"),
         (["--out", "store", "--overwrite"], "--overwrite"),
-        (["--out", "a.jsonl", "--shard", "1/2"], "is for a folder"),
-        (["--out", "a.jsonl", "--dedup"], "is for a folder"),
-        (["--out", "a.jsonl", "--prompt", "a?", "--prompt", "b?"], "are for a folder"),
+        (["--out", "a.csv"], "cannot write .csv"),
+        (["--out", "a.jsonl", "--to", "a.jsonl"], "is written in any case"),
         (["--out", "store", "--schema", "absent.json"], "absent.json"),
     ],
 )

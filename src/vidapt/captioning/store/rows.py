@@ -24,6 +24,7 @@ ADDED = pa.schema(
         pa.field("copy_of", pa.string()),
         pa.field("prompts", pa.list_(pa.string()), nullable=False),
         pa.field("captions", pa.list_(pa.string()), nullable=False),
+        pa.field("cues", pa.list_(pa.string())),
         pa.field("finishes", pa.list_(pa.string()), nullable=False),
         pa.field("tokens", pa.list_(pa.int64()), nullable=False),
         pa.field("logprobs", pa.list_(pa.float64()), nullable=False),
@@ -43,7 +44,8 @@ ADDED = pa.schema(
 `status` is `done`, `failed` or `skipped`. `error` (a class) and `reason` say why one failed. `copy_of` is the
 clip that a skipped one shows the same as. `prompts`, `captions`, `finishes`, `tokens` and `logprobs` (mean
 natural logarithms) have one entry for each question; `caption`, `finish` and `mean_logprob` are those of the
-first, `new_tokens` of all. `visual_tokens` and `text_tokens` are null where a server does not tell, `cost` is
+first, `new_tokens` of all. `cues` are the captions of other clips that stood before the questions as
+examples, null without. `visual_tokens` and `text_tokens` are null where a server does not tell, `cost` is
 null where no price is known. `file` is where the clip lies; of a tar file `offset` and `size` say which part.
 `content` is the hash of what is in it, `stamp` that of its place, size and times, by which an unchanged file
 is known without being read.

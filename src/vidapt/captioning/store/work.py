@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidapt.captioning.bulk import cores
 from vidapt.captioning.chunks import Cutting
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine
-from vidapt.captioning.namesakes import folder_of
-from vidapt.captioning.places import Place, as_place
+from vidapt.captioning.places import Place, as_place, folder_of
 from vidapt.captioning.store.asked import Asked
 from vidapt.captioning.store.copies import mark_copies
 from vidapt.captioning.store.inputs import Listing
@@ -24,9 +23,11 @@ from vidapt.captioning.store.outputs import check_outputs, join
 from vidapt.captioning.store.remote import store_at
 from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED
 from vidapt.captioning.store.shape import Schema
+from vidapt.captioning.store.single import FileStore
 from vidapt.captioning.store.stores import Store
 from vidapt.captioning.store.worker import Worker
 from vidapt.errors import ConfigError
+from vidapt.files import exists
 from vidapt.inference.diversity import PLAIN, Diversity
 from vidapt.inference.engine import CAPTION_PROMPT
 from vidapt.inference.several import Several
@@ -56,6 +57,7 @@ class StoreSummary:
         clips_per_s: Captioned clips by the time from the first to the last.
         waited: Share of that time for which the device waited for frames.
         limit: Clips per second that the device could caption at best; None where that is not known.
+        quarantine: The file that says why clips have no caption, beside a file of captions; None without.
     """
 
     out: Place
@@ -72,10 +74,12 @@ class StoreSummary:
     clips_per_s: float
     waited: float
     limit: float | None = None
+    quarantine: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return asdict(self) | {"out": str(self.out), "outputs": [str(path) for path in self.outputs]}
+        told = {"out": str(self.out), "outputs": [str(path) for path in self.outputs]}
+        return asdict(self) | told | {"quarantine": self.quarantine and str(self.quarantine)}
 
     def row(self) -> list[str]:
         """As a line of a table."""
@@ -98,6 +102,7 @@ def caption_store(
     part: tuple[int, int] = (1, 1),
     others: bool = False,
     again: bool = False,
+    overwrite: bool = False,
     outputs: Sequence[Place] = (),
     dedup: bool = False,
     albums: bool = False,
@@ -112,6 +117,9 @@ def caption_store(
 ) -> StoreSummary:
     """Caption clips into a folder: one row for each, in Parquet files of a shard each, and in the end in one.
 
+    Where a file is given in the place of a folder, the folder lies hidden beside it, and the file has the
+    rows of what is captioned; `FILE.quarantine.jsonl` says why the other clips are not.
+
     Any number of processes, on any machines that see the folder, may do this at once: a shard belongs to one
     of them, and what a killed one leaves is taken over by the next that comes. A job goes on with the clips
     that it listed when it began. Once it is finished, the next one lists anew, takes over the rows of what
@@ -121,7 +129,7 @@ def caption_store(
         engine: Who writes captions.
         sources: Folders, clips, lists (`path`, `start_s`, `end_s`), label files, tar files, or patterns;
             addresses of objects as well.
-        out: The folder, or the address of one in an object store.
+        out: The folder, or the address of one in an object store; or a file, `.jsonl` or `.parquet`.
         prompts: What the model is asked about each clip; all behind one copy of what it sees.
         decoding: How tokens are chosen; None is greedy.
         n: Captions of each clip, in its one row; of its decoding then only `max_new_tokens` counts.
@@ -130,7 +138,8 @@ def caption_store(
         part: `(i, n)`: work on every n-th shard from the i-th on, counted from 1.
         others: Work on the shards of the other parts after that, as far as nobody holds them.
         again: Begin anew where the job is finished, also for a part: list, and try again what failed.
-        outputs: Files that all rows are joined into beside `captions.parquet`; see `outputs.join`.
+        overwrite: Replace whatever a file as `out` holds.
+        outputs: Files that all rows are joined into beside `out`; see `outputs.join`.
         dedup: Clips that show the same as another one are not captioned; their rows say of which.
         albums: A folder with pictures and no video is one clip.
         fps: Pictures per second of such folders.
@@ -150,13 +159,14 @@ def caption_store(
     started = time.monotonic()
     given = [as_place(one) for one in ([sources] if isinstance(sources, Path | str) else sources)]
     check_part(part)
-    store = store_at(as_place(out))
+    store = store_at(as_place(out), overwrite=overwrite)
     store.check()
     outputs = [as_place(one) for one in outputs]
     check_outputs(store, outputs)
     several, chosen = None, decoding or Decoding()
     if n != 1 or diversity is not None:
-        several = _several(engine, prompts[0], n, diversity or PLAIN, chosen.max_new_tokens)
+        way = diversity or PLAIN
+        several = _several(engine, prompts[0], n, way, chosen.max_new_tokens, cores(workers), report)
     asked = Asked.of(
         engine,
         prompts,
@@ -201,15 +211,33 @@ def caption_store(
         clips_per_s=work.pace.rate,
         waited=work.pace.waited,
         limit=work.pace.limit,
+        quarantine=quarantine_of(store, totals),
     )
 
 
+def quarantine_of(store: Store, totals: Mapping[str, int]) -> Path | None:
+    """The file that says why clips have no caption, if there is one."""
+    lost = isinstance(store, FileStore) and totals[FAILED] + totals[SKIPPED] > 0
+    return store.quarantine if lost and isinstance(store, FileStore) and exists(store.quarantine) else None
+
+
+def cores(workers: int | None) -> int:
+    """Decoding processes: as many as are asked for, or one per core."""
+    return (os.cpu_count() or 1) if workers is None else workers
+
+
 def _several(
-    engine: CaptionEngine[Any], prompt: str, n: int, way: str | Path | Diversity, longest: int
+    engine: CaptionEngine[Any],
+    prompt: str,
+    n: int,
+    way: str | Path | Diversity,
+    longest: int,
+    workers: int,
+    report: Reporter,
 ) -> Several:
     if not isinstance(engine, Builtin):
         raise ConfigError("--n", "a server is asked for one answer", "leave it out, or ask several questions")
-    return Several.of(engine.engine, prompt, n, way, longest)
+    return Several.of(engine.engine, prompt, n, way, longest, workers=workers, report=report)
 
 
 def check_part(part: tuple[int, int]) -> None:
