@@ -1,11 +1,11 @@
 """Clips that are alike among very many, without holding each against every other.
 
 A frame's sketch says on which side of `BITS` random planes its signature lies. Two frames whose
-signatures have the cosine c agree in a share of 1 - acos(c)/pi of the bits (Charikar 2002, "Similarity estimation
-techniques from rounding algorithms"). Of each sketch `BANDS` codes of chosen bits are made: frames of one code
-are candidates, those that agree in further bits first (Bawa et al. 2005, "LSH forest"). What is found is held
-against each other as all pairs are, so that no pair is told that is not alike; one that is only just alike
-may be missed.
+signatures have the cosine c agree in a share of 1 - acos(c)/pi of the bits (Charikar 2002, "Similarity
+estimation techniques from rounding algorithms"). Of each sketch `BANDS` codes of chosen bits are made: frames
+of one code are candidates, those that agree in further bits first (Bawa et al. 2005, "LSH forest"). What is
+found is held against each other as all pairs are, so that no pair is told that is not alike; one that is only
+just alike may be missed.
 """
 
 from __future__ import annotations
