@@ -15,7 +15,7 @@ import typer
 
 from vidapt.cli._options import NumberFormat
 from vidapt.cli._show import plain_errors, remark, say, table, tell
-from vidapt.errors import ConfigError, VidaptError
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
 
 if TYPE_CHECKING:
     from vidapt.captioning.cluster import OnRay
@@ -246,11 +246,14 @@ def tell_stored(summary: StoreSummary, as_json: bool) -> None:
     if summary.left:
         remark(f"{summary.left} of {summary.inputs} clips are in shards of other processes, or not begun")
     where = summary.quarantine or summary.out
+    wrong = _counted(summary.errors)
     if summary.failed:
-        remark(f"{summary.failed} failed; the reasons are in {where}")
+        remark(f"{summary.failed} failed{f' ({wrong})' if wrong else ''}; the reasons are in {where}")
     if summary.failed == summary.inputs:
+        broken = summary.errors.keys() <= {BrokenClip.__name__}
+        told = f"all {summary.failed} clips are broken" if broken else f"no clip has a caption: {wrong}"
         with plain_errors():
-            raise VidaptError(where, f"all {summary.failed} clips are broken", "read the reasons there")
+            raise VidaptError(where, told, "read the reasons there")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

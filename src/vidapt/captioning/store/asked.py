@@ -12,7 +12,7 @@ from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine, Words
 from vidapt.captioning.found import readable
 from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, empty_row
-from vidapt.captioning.store.shape import Schema
+from vidapt.captioning.store.shape import Schema, SchemaViolation
 from vidapt.captioning.store.shard import Piece
 from vidapt.digests import digest
 from vidapt.errors import ConfigError, VidaptError
@@ -171,7 +171,7 @@ class Asked:
             return mended
         for answer in mended.answers:
             if reason := self.schema.mistake(answer.text):
-                return VidaptError("--schema", f"twice the answer is not of the schema: {reason}")
+                return SchemaViolation("--schema", f"twice the answer is not of the schema: {reason}")
         new = dict(zip(wrong, mended.answers, strict=True))
         return Said(tuple(new.get(at, one) for at, one in enumerate(said.answers)), said.asked)
 

@@ -21,7 +21,7 @@ from vidapt.captioning.places import Place, absolute, is_address, suffix_of
 from vidapt.captioning.rows import write_lines
 from vidapt.captioning.store.jobs import PARQUET, StoredJob
 from vidapt.captioning.store.opening import remove_earlier
-from vidapt.captioning.store.rows import DONE, ROWS, part_rows
+from vidapt.captioning.store.rows import DONE, FAILED, ROWS, SKIPPED, part_rows
 from vidapt.captioning.store.single import FileStore
 from vidapt.captioning.store.stores import Store
 from vidapt.errors import ConfigError
@@ -127,7 +127,7 @@ def _beside(url: str) -> tuple[Objects, str]:
 def _captions(store: FileStore, job: StoredJob, parts: Sequence[Path]) -> None:
     """Write a file of what is captioned, and beside it one of what is not, if there is such."""
     with store.placing(job.plan.request):
-        if job.counts.total() > job.counts[DONE]:
+        if job.counts[FAILED] or job.counts[SKIPPED]:
             write_lines(store.quarantine, (_lost(row) for row in _rows(parts) if row["status"] != DONE))
         else:
             store.quarantine.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from vidapt.captioning.store.kept import Kept
 from vidapt.captioning.store.opening import open_job
 from vidapt.captioning.store.outputs import check_outputs, join
 from vidapt.captioning.store.remote import store_at
-from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED
+from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, errors_of
 from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.single import FileStore
 from vidapt.captioning.store.stores import Store
@@ -58,6 +58,7 @@ class StoreSummary:
         waited: Share of that time for which the device waited for frames.
         limit: Clips per second that the device could caption at best; None where that is not known.
         quarantine: The file that says why clips have no caption, beside a file of captions; None without.
+        errors: Classes of what is wrong with clips that failed, each with how many.
     """
 
     out: Place
@@ -75,6 +76,7 @@ class StoreSummary:
     waited: float
     limit: float | None = None
     quarantine: Path | None = None
+    errors: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -212,6 +214,7 @@ def caption_store(
         waited=work.pace.waited,
         limit=work.pace.limit,
         quarantine=quarantine_of(store, totals),
+        errors=errors_of(totals),
     )
 
 
