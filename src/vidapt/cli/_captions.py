@@ -243,6 +243,8 @@ def tell_stored(summary: StoreSummary, as_json: bool) -> None:
         remark(f"ignored, as they are no clips: {_counted(summary.ignored)}")
     if summary.left_out:
         remark(f"whole files only; left out: {_counted(summary.left_out)}")
+    if summary.idle:
+        remark(f"{summary.idle} actors had nothing to do: the clips are {summary.shards} shards")
     if summary.left:
         remark(f"{summary.left} of {summary.inputs} clips are in shards of other processes, or not begun")
     where = summary.quarantine or summary.out

@@ -59,6 +59,8 @@ class StoreSummary:
         limit: Clips per second that the device could caption at best; None where that is not known.
         quarantine: The file that says why clips have no caption, beside a file of captions; None without.
         errors: Classes of what is wrong with clips that failed, each with how many.
+        shards: Of the whole job.
+        idle: Actors that were asked for and for which there was no shard.
     """
 
     out: Place
@@ -77,6 +79,8 @@ class StoreSummary:
     limit: float | None = None
     quarantine: Path | None = None
     errors: Mapping[str, int] = field(default_factory=dict)
+    shards: int = 0
+    idle: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -215,6 +219,7 @@ def caption_store(
         limit=work.pace.limit,
         quarantine=quarantine_of(store, totals),
         errors=errors_of(totals),
+        shards=len(job.index.sizes),
     )
 
 
