@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ from rich.text import Text
 from vidapt.errors import readable
 
 PLAIN_SECONDS = 10.0
+_NUMBERS = re.compile(r"[0-9.]+")
 
 
 class Reporter(Protocol):
@@ -60,7 +62,7 @@ class ProgressReporter:
         self._tasks: dict[str, TaskID] = {}
         self._printed: dict[str, float] = {}
         self._began: dict[str, tuple[float, int]] = {}
-        self._ended: set[str] = set()
+        self._ended: dict[str, str] = {}
         self._bars = _Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=max(_LEAST_BAR, min(_BAR, console.width - _BESIDE))),
@@ -94,11 +96,11 @@ class ProgressReporter:
         if done <= self._began.get(task, (now, done))[1]:  # it begins, perhaps once more
             self._began[task] = (now, done)
         if done < total:
-            self._ended.discard(task)
-        elif task in self._ended:
-            return
+            self._ended.pop(task, None)
+        elif self._ended.get(task) == (words := _NUMBERS.sub("#", note)):
+            return  # the end is told once more, at most with a rate that is a little different
         else:
-            self._ended.add(task)
+            self._ended[task] = words
         began, first = self._began[task]
         if done == total or now - self._printed.get(task, -math.inf) >= PLAIN_SECONDS:
             self._printed[task] = now

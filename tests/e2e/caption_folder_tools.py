@@ -8,7 +8,8 @@ from typing import Any
 from caption_tools import TOKENS
 
 from vidapt.captioning.engines.builtin import Builtin
-from vidapt.captioning.store.work import StoreSummary, caption_store
+from vidapt.captioning.store.summary import StoreSummary
+from vidapt.captioning.store.work import caption_store
 from vidapt.inference.engine import Engine
 from vidapt.models.decoding import Decoding
 

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from vidapt.captioning.found import find_clips
-from vidapt.captioning.store.work import StoreSummary
+from vidapt.captioning.store.summary import StoreSummary
 from vidapt.cli import app
 from vidapt.cli._captions import tell_stored
 from vidapt.errors import ConfigError

@@ -44,11 +44,12 @@ def test_a_task_that_begins_again_is_timed_anew(clock: list[float]) -> None:
 def test_the_last_line_is_told_once_until_the_task_begins_anew(clock: list[float]) -> None:
     lines = io.StringIO()
     report: Any = ProgressReporter(Console(file=lines))
-    for done, note in ((0, ""), (3, "2 clips/s"), (3, "1.9 clips/s"), (0, ""), (3, "")):
+    for done, note in ((0, ""), (3, "2 clips/s"), (3, "1.9 clips/s"), (3, "1 note"), (0, ""), (3, "")):
         clock[0] += 20
         report("caption", done, 3, note)
     told = lines.getvalue().splitlines()
-    assert told == ["caption: 0/3", "caption: 3/3 2 clips/s", "caption: 0/3", "caption: 3/3"]
+    ends = ["caption: 3/3 2 clips/s", "caption: 3/3 1 note"]
+    assert told == ["caption: 0/3", *ends, "caption: 0/3", "caption: 3/3"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

@@ -12,7 +12,8 @@ from typing import Any
 
 from vidapt.captioning.places import Place
 from vidapt.captioning.store.remote import store_at
-from vidapt.captioning.store.work import SHARD, StoreSummary, caption_store
+from vidapt.captioning.store.summary import StoreSummary
+from vidapt.captioning.store.work import SHARD, caption_store
 from vidapt.errors import VidaptError
 from vidapt.locks import Owner, this_process
 from vidapt.progress import Reporter

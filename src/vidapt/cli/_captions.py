@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vidapt.captioning.engines.protocol import CaptionEngine
     from vidapt.captioning.places import Place
     from vidapt.captioning.store.shape import Schema
-    from vidapt.captioning.store.work import StoreSummary
+    from vidapt.captioning.store.summary import StoreSummary
     from vidapt.chat.remote import Remote
     from vidapt.inference.engine import Engine
 

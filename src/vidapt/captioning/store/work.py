@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,11 @@ from vidapt.captioning.store.kept import Kept
 from vidapt.captioning.store.opening import open_job
 from vidapt.captioning.store.outputs import check_outputs, join
 from vidapt.captioning.store.remote import store_at
-from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, errors_of
 from vidapt.captioning.store.shape import Schema
-from vidapt.captioning.store.single import FileStore
 from vidapt.captioning.store.stores import Store
+from vidapt.captioning.store.summary import StoreSummary
 from vidapt.captioning.store.worker import Worker
 from vidapt.errors import ConfigError
-from vidapt.files import exists
 from vidapt.inference.diversity import PLAIN, Diversity
 from vidapt.inference.engine import CAPTION_PROMPT
 from vidapt.inference.several import Several
@@ -36,63 +33,6 @@ from vidapt.progress import Reporter, silent
 
 SHARD = 512
 """Inputs of a shard: what one process takes at a time, and what one file of rows holds."""
-
-
-@dataclass(frozen=True)
-class StoreSummary:
-    """What one process did for a store.
-
-    Attributes:
-        out: The store.
-        captioned: Rows it captioned.
-        kept: Captions that are in place beside these: of other processes, or of earlier jobs.
-        failed: Clips in place without a caption.
-        skipped: Clips that show the same as another one.
-        inputs: Clips of the whole job.
-        left: Clips of shards that are not in place; others are at them, or will be.
-        outputs: Files that were put in place as the last shard came.
-        left_out: Captioned clips that one of these cannot hold, by file.
-        ignored: How many files were not clips, by suffix.
-        seconds: How long it took.
-        clips_per_s: Captioned clips by the time from the first to the last.
-        waited: Share of that time for which the device waited for frames.
-        limit: Clips per second that the device could caption at best; None where that is not known.
-        quarantine: The file that says why clips have no caption, beside a file of captions; None without.
-        errors: Classes of what is wrong with clips that failed, each with how many.
-        shards: Of the whole job.
-        idle: Actors that were asked for and for which there was no shard.
-    """
-
-    out: Place
-    captioned: int
-    kept: int
-    failed: int
-    skipped: int
-    inputs: int
-    left: int
-    outputs: Sequence[Place]
-    left_out: dict[str, int]
-    ignored: dict[str, int]
-    seconds: float
-    clips_per_s: float
-    waited: float
-    limit: float | None = None
-    quarantine: Path | None = None
-    errors: Mapping[str, int] = field(default_factory=dict)
-    shards: int = 0
-    idle: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        told = {"out": str(self.out), "outputs": [str(path) for path in self.outputs]}
-        return asdict(self) | told | {"quarantine": self.quarantine and str(self.quarantine)}
-
-    def row(self) -> list[str]:
-        """As a line of a table."""
-        counts = [self.captioned, self.kept, self.failed, self.skipped, self.left]
-        share = "" if self.limit is None else f"{self.clips_per_s / self.limit:.0%}"
-        rate = [f"{self.clips_per_s:.3g}", share, f"{self.waited:.0%}", f"{self.seconds:.1f}"]
-        return [*map(str, counts), *rate]
 
 
 def caption_store(
@@ -182,16 +122,14 @@ def caption_store(
         folder_of(given[0] if len(given) == 1 else given),
         several,
     )
-    listing = Listing(given, albums, fps, dedup)
-    alone = again or part == (1, 1)
     job = open_job(
         store,
         asked.settings,
-        listing,
+        Listing(given, albums, fps, dedup),
         shard,
         batch or asked.batch,
         asked.told,
-        alone=alone,
+        alone=again or part == (1, 1),
         mark=(lambda path: mark_copies(path, cores(workers), report)) if dedup else None,
         report=report,
     )
@@ -199,34 +137,10 @@ def caption_store(
     if job.done is None:
         work.carry_out()
     made = join(store, job, outputs, report)
-    totals, finished = job.counts, job.finished
-    if len(finished) == len(job.index.sizes):
+    summary = StoreSummary.of(store, job, work.pace, made, time.monotonic() - started)
+    if not summary.left:
         job.forget()
-    return StoreSummary(
-        out=store.place,
-        captioned=work.pace.captioned,
-        kept=totals[DONE] - work.pace.captioned,
-        failed=totals[FAILED],
-        skipped=totals[SKIPPED],
-        inputs=len(job.index),
-        left=sum(size for at, size in enumerate(job.index.sizes) if at not in finished),
-        outputs=list(made),
-        left_out={str(path): count for path, count in made.items() if count},
-        ignored=job.plan.ignored,
-        seconds=time.monotonic() - started,
-        clips_per_s=work.pace.rate,
-        waited=work.pace.waited,
-        limit=work.pace.limit,
-        quarantine=quarantine_of(store, totals),
-        errors=errors_of(totals),
-        shards=len(job.index.sizes),
-    )
-
-
-def quarantine_of(store: Store, totals: Mapping[str, int]) -> Path | None:
-    """The file that says why clips have no caption, if there is one."""
-    lost = isinstance(store, FileStore) and totals[FAILED] + totals[SKIPPED] > 0
-    return store.quarantine if lost and isinstance(store, FileStore) and exists(store.quarantine) else None
+    return summary
 
 
 def cores(workers: int | None) -> int:
