@@ -24,7 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from _tables import RESAMPLES, line, write_between
 
-from vidapt.captioning.bulk import caption_folder
+from vidapt.captioning.engines.builtin import Builtin
+from vidapt.captioning.store.work import caption_store
 from vidapt.files import write_json, write_text
 from vidapt.inference.cues import with_cue
 from vidapt.inference.diversity import Cues, Diversity
@@ -103,8 +104,8 @@ def run(runs: Path, pool: Path, seeds: list[int]) -> None:
         model = train(_recipe(pool, seed), runs, silent, resume=True, workers=0, track=())
         engine, asked = load(model), sorted((pool / "asked").rglob("*.mp4"))
         for name, (count, way) in arms(pool / "learned" / "style.jsonl").items():
-            caption_folder(
-                engine,
+            caption_store(
+                Builtin(engine),
                 asked[0].parent,
                 _said(runs, name, seed),
                 decoding=Decoding(max_new_tokens=128),

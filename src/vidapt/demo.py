@@ -1,7 +1,7 @@
 """The demonstration: the shipped model meets a venue it has never seen, is adapted, and is measured.
 
 The same code as for anybody's footage: simulating stands in for filming and labelling, then come `train`,
-`evaluate`, `caption_folder` and the report. Each step leaves its result in the folder, so a demonstration
+`evaluate`, `caption_store` and the report. Each step leaves its result in the folder, so a demonstration
 that was stopped goes on where it was.
 """
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.adapting.bench import Bench, before_and_after
-from vidapt.captioning.bulk import caption_folder
+from vidapt.captioning.engines.builtin import Builtin
+from vidapt.captioning.store.work import caption_store
 from vidapt.errors import ConfigError
 from vidapt.files import write_json
 from vidapt.formats import open_samples
@@ -115,7 +116,8 @@ def run_demo(
     adapted = load(run)
     after = bench.measure(adapted, out / "after", "measure after")
     if captions is not None:
-        caption_folder(adapted, captions, out / "captions.jsonl", workers=workers, report=report)
+        into = out / "captions.jsonl"
+        caption_store(Builtin(adapted), captions, into, overwrite=True, workers=workers, report=report)
     page = out / "report.html"
     write_report(
         page,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,10 +21,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from vidapt.errors import readable
 
 PLAIN_SECONDS = 10.0
+_NUMBERS = re.compile(r"[0-9.]+")
 
 
 class Reporter(Protocol):
@@ -37,6 +40,20 @@ def silent(task: str, done: int, total: int, note: str = "") -> None:
     """Show nothing."""
 
 
+_BAR, _LEAST_BAR, _BESIDE = 28, 8, 62
+"""Columns of a bar, and those of what stands beside it."""
+
+
+class _Bars(Progress):
+    """Bars; what is told beside a number stands below them, as it would leave a narrow terminal no bar."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bars, and the note of the task that was begun last."""
+        yield self.make_tasks_table(self.tasks)
+        if self.tasks and (note := self.tasks[-1].fields["note"]):
+            yield Text(f"  {note}", overflow="ellipsis", no_wrap=True)
+
+
 class ProgressReporter:
     """A `Reporter` that draws bars, or prints plain lines where there is no terminal."""
 
@@ -45,13 +62,13 @@ class ProgressReporter:
         self._tasks: dict[str, TaskID] = {}
         self._printed: dict[str, float] = {}
         self._began: dict[str, tuple[float, int]] = {}
-        self._bars = Progress(
-            TextColumn("{task.description:<26}", markup=False),
-            BarColumn(bar_width=28),
+        self._ended: dict[str, str] = {}
+        self._bars = _Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=max(_LEAST_BAR, min(_BAR, console.width - _BESIDE))),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
             console=console,
         )
 
@@ -78,6 +95,12 @@ class ProgressReporter:
         now = time.monotonic()
         if done <= self._began.get(task, (now, done))[1]:  # it begins, perhaps once more
             self._began[task] = (now, done)
+        if done < total:
+            self._ended.pop(task, None)
+        elif self._ended.get(task) == (words := _NUMBERS.sub("#", note)):
+            return  # the end is told once more, at most with a rate that is a little different
+        else:
+            self._ended[task] = words
         began, first = self._began[task]
         if done == total or now - self._printed.get(task, -math.inf) >= PLAIN_SECONDS:
             self._printed[task] = now

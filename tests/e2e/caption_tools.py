@@ -17,8 +17,8 @@ from vidapt.video import write_mp4
 
 CLIPS = 10
 TOKENS = 12
-MADE = ("seconds", "created", "folder")
-"""Columns that tell when and where a row was made, not what is in it."""
+MADE = ("seconds", "created", "folder", "file", "stamp", "mean_logprob", "logprobs")
+"""Columns that tell when and where a row was made, or whose last digits depend on the batch."""
 
 
 def save_tiny_model(folder: Path, seed: int = 0) -> Path:
@@ -91,8 +91,10 @@ def said(path: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in MADE} for row in lines(path)]
 
 
-def partial(out: Path) -> Path:
-    return out.with_name(out.name + ".partial.jsonl")
+def noted(out: Path) -> list[str]:
+    """Lines of the journals of a file's jobs."""
+    journals = out.with_name(f".{out.name}.vidapt").glob("jobs/*/shards/*.jsonl")
+    return [line for path in journals for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def quarantine(out: Path) -> Path:

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.rows import read_rows
+from vidapt.captioning.store import copies
 from vidapt.captioning.store.work import caption_store
 from vidapt.cli import app
+from vidapt.curation import sketches
 from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
@@ -99,7 +101,13 @@ def test_stretches_of_films_have_rows_of_their_own(engine: Engine, tmp_path: Pat
     assert all(row["start_s"] <= min(row["frames"]) for row in rows)
 
 
-def test_copies_are_not_captioned_and_say_of_what(engine: Engine, clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("many", [False, True])
+def test_copies_are_not_captioned_and_say_of_what(
+    many: bool, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if many:
+        monkeypatch.setattr(sketches, "FEW", 0)
+        monkeypatch.setattr(copies, "_TOGETHER", 3)
     source = film_all(tmp_path / "clips")
     film(source / "copy.mp4", 0)
     rows = run(engine, source, tmp_path / "store", dedup=True)
@@ -145,9 +153,8 @@ def test_the_command_writes_a_folder(model: Path, clips: Path, tmp_path: Path) -
         (["--out", "store", "--shard", "half"], "--shard"),
         (["--out", "store", "--to", "all.csv"], "cannot write .csv"),
         (["--out", "store", "--overwrite"], "--overwrite"),
-        (["--out", "a.jsonl", "--shard", "1/2"], "is for a folder"),
-        (["--out", "a.jsonl", "--dedup"], "is for a folder"),
-        (["--out", "a.jsonl", "--prompt", "a?", "--prompt", "b?"], "are for a folder"),
+        (["--out", "a.csv"], "cannot write .csv"),
+        (["--out", "a.jsonl", "--to", "a.jsonl"], "is written in any case"),
         (["--out", "store", "--schema", "absent.json"], "absent.json"),
     ],
 )

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from _stub_engine import StubEngine
 from vidapt.captioning.places import Place
-from vidapt.captioning.store.work import StoreSummary, caption_store
+from vidapt.captioning.store.summary import StoreSummary
+from vidapt.captioning.store.work import caption_store
 
 SHARD, BATCH = 4, 3
 CLIPS = 10

@@ -367,8 +367,6 @@ def test_scratch_is_for_its_user_alone(tmp_path: Path, monkeypatch: pytest.Monke
         (["simplecache::s3://bucket/clips", "--out", "x"], "leads through another"),
         (["clips", "--out", "nosuch://bucket/x"], "no stores of kind"),
         (["clips", "--out", "x", "--to", "s3://bucket/all.csv"], "cannot write .csv"),
-        (["s3://bucket/clips", "--out", "x.jsonl"], "addresses are for a folder"),
-        (["clips", "--out", "x.jsonl", "--again"], "is for a folder"),
     ],
 )
 def test_the_command_refuses_addresses_before_a_model_is_opened(

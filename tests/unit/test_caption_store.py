@@ -505,6 +505,12 @@ def test_an_answer_of_no_schema_is_asked_for_once_more(clips: Path, tmp_path: Pa
     rows = rows_of(tmp_path / "store")
     assert rows[0]["status"] == "failed"
     assert "no JSON" in rows[0]["reason"]
+    assert rows[0]["error"] == "SchemaViolation"
+    write(clips / "empty.mp4", b"")
+    assert run(clips, tmp_path / "store", engine, schema=Schema.read(path)).errors == {
+        "BrokenClip": 1,
+        "SchemaViolation": 1,
+    }
     assert {row["caption"] for row in rows[1:]} == {_TEXTS[1]}
 
 

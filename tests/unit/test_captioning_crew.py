@@ -135,6 +135,15 @@ def test_lost_actors_are_replaced(clips: Path) -> None:
     assert len(jobs_of(clips.parent / "store")) == 1
 
 
+def test_actors_beyond_the_shards_are_told_and_not_begun(clips: Path) -> None:
+    ray = FakeRay()
+    done = crew_of(ray, clips, actors=9).run()
+    shards = -(-CLIPS // SHARD)
+    assert (done.shards, done.idle, done.captioned, done.left) == (shards, 9 - shards, CLIPS, 0)
+    assert len(ray.made) <= shards
+    assert crew_of(FakeRay(), clips, actors=2).run().idle == 0
+
+
 def test_who_is_lost_again_and_again_is_not_replaced_for_ever(clips: Path) -> None:
     with pytest.raises(VidaptError, match="again and again: the actor died"):
         crew_of(FakeRay(lost=999), clips).run()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidapt import locks
-from vidapt.captioning.journal import Broken, Journal
+from vidapt.captioning.journal import Cut, Journal, Stretch
 from vidapt.captioning.rows import CaptionRow, read_rows, write_rows
 from vidapt.errors import ConfigError, FormatError, VidaptError
 
@@ -36,19 +36,8 @@ def row(number: int, caption: str = "a ball\nrolls – \u2028 «so»") -> Captio
     )
 
 
-BROKEN = Broken("key9", "clips/9.mp4", "it is empty (zero bytes)", "s")
-
-
-def test_what_was_added_is_there_when_opened_again(tmp_path: Path) -> None:
-    with Journal(tmp_path / "new" / "journal.jsonl") as journal:
-        journal.add(row(1))
-        journal.add(BROKEN)
-        journal.sync()
-    with Journal(tmp_path / "new" / "journal.jsonl") as journal:
-        assert journal.rows == {"key1": row(1)}
-        assert journal.broken == {"key9": BROKEN}
-        assert "key1" in journal
-        assert "key2" not in journal
+def cut(number: int) -> Cut:
+    return Cut(f"key{number}", "s", (Stretch(None, None), Stretch(0.0, number / 3, ("odd \u2028 «so»",))))
 
 
 @settings(max_examples=60, deadline=None)
@@ -57,31 +46,31 @@ def test_cut_anywhere_it_keeps_whole_lines_and_goes_on(
     share: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "journal.jsonl"
-    entries = [row(1), BROKEN, row(2), row(3)]
+    entries = [cut(number) for number in range(4)]
     with Journal(path) as journal:
         for entry in entries:
             journal.add(entry)
     whole = path.read_bytes()
-    cut = round(share * len(whole))
-    path.write_bytes(whole[:cut])
+    at = round(share * len(whole))
+    path.write_bytes(whole[:at])
     with Journal(path) as journal:
-        lines = whole[:cut].count(b"\n")
-        assert len(journal.rows) + len(journal.broken) == lines
+        lines = whole[:at].count(b"\n")
+        assert list(journal.cuts.values()) == entries[:lines]
         for entry in entries[lines:]:
             journal.add(entry)
     assert path.read_bytes() == whole
 
 
-def test_a_line_damaged_in_the_middle_costs_its_own_row(tmp_path: Path) -> None:
+def test_a_line_damaged_in_the_middle_costs_its_own_film(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
         for number in (1, 2, 3):
-            journal.add(row(number))
+            journal.add(cut(number))
     lines = path.read_bytes().splitlines(keepends=True)
     lines[1] = b"\0" * (len(lines[1]) - 1) + b"\n"
     path.write_bytes(b"".join(lines))
     with Journal(path) as journal:
-        assert set(journal.rows) == {"key1", "key3"}
+        assert set(journal.cuts) == {"key1", "key3"}
 
 
 @pytest.mark.parametrize("locks_work", [True, False])
@@ -110,37 +99,27 @@ def test_a_full_disk_is_named_and_costs_only_the_unfinished_line(
         return write(file, data[: len(data) // 2])
 
     with Journal(path) as journal:
-        journal.add(row(1))
+        journal.add(cut(1))
         monkeypatch.setattr("vidapt.appended.os.write", half)
         with pytest.raises(VidaptError, match="the disk is full"):
-            journal.add(row(2))
-        assert "key2" not in journal
+            journal.add(cut(2))
+        assert "key2" not in journal.cuts
     monkeypatch.undo()
     assert not path.read_bytes().endswith(b"\n")
     with Journal(path) as journal:
-        assert set(journal.rows) == {"key1"}
-        journal.add(row(2))
+        assert set(journal.cuts) == {"key1"}
+        journal.add(cut(2))
     with Journal(path) as journal:
-        assert journal.rows == {"key1": row(1), "key2": row(2)}
+        assert journal.cuts == {"key1": cut(1), "key2": cut(2)}
 
 
 def test_short_writes_are_carried_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr("vidapt.appended.os.write", lambda file, data: write(file, data[:7]))
     with Journal(tmp_path / "journal.jsonl") as journal:
-        journal.add(row(1))
+        journal.add(cut(1))
     with Journal(tmp_path / "journal.jsonl") as journal:
-        assert journal.rows == {"key1": row(1)}
-
-
-def test_cleared_it_is_empty(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
-        journal.add(row(1))
-        journal.clear()
-        journal.add(row(2))
-    with Journal(path) as journal:
-        assert set(journal.rows) == {"key2"}
+        assert journal.cuts == {"key1": cut(1)}
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])

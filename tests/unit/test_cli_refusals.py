@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from vidapt.captioning.found import find_clips
+from vidapt.captioning.store.summary import StoreSummary
 from vidapt.cli import app
+from vidapt.cli._captions import tell_stored
 from vidapt.errors import ConfigError
 from vidapt.version import VERSION
 from vidapt.yaml_lines import Lines, apply_overrides
@@ -72,3 +75,17 @@ def test_a_folder_of_broken_clips_is_an_error_that_names_the_reasons(tmp_path: P
 def test_an_override_past_the_end_of_a_list_names_its_length() -> None:
     with pytest.raises(ConfigError, match="stages has 2 entries"):
         apply_overrides({"stages": [{}, {}]}, ["stages.7.epochs=2"], Lines())
+
+
+def test_answers_of_no_schema_are_no_broken_clips(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(errors: dict[str, int]) -> str:
+        summary = StoreSummary(Path("o"), 0, 0, 3, 0, 3, 0, [], {}, {}, 1.0, 0.0, 0.0, errors=errors)
+        with pytest.raises(typer.Exit) as ended:
+            tell_stored(summary, as_json=False)
+        assert ended.value.exit_code == 2
+        return capsys.readouterr().err
+
+    assert "all 3 clips are broken" in told({"BrokenClip": 3})
+    shown = told({"SchemaViolation": 2, "BrokenClip": 1})
+    assert "no clip has a caption: 2 SchemaViolation, 1 BrokenClip" in shown
+    assert "3 failed (2 SchemaViolation, 1 BrokenClip)" in shown

@@ -13,7 +13,8 @@ import torch
 from training_tools import blueprint, recipe, silent, stage, tokenizer, video_lm, write_clips
 from transformers import AutoConfig
 
-from vidapt.captioning.bulk import caption_folder
+from vidapt.captioning.engines.builtin import Builtin
+from vidapt.captioning.store.work import caption_store
 from vidapt.errors import BrokenClip, BudgetError
 from vidapt.inference.engine import Engine
 from vidapt.inference.matchers import By, LanguageMatcher
@@ -166,8 +167,8 @@ def test_a_clip_that_is_too_long_costs_its_row(tmp_path: Path) -> None:
     for name, seconds in (("short", 2), ("long", 40)):
         write_mp4(tmp_path / f"{name}.mp4", np.zeros((seconds, 16, 16, 3), dtype=np.uint8), 1)
     out = tmp_path / "out.jsonl"
-    summary = caption_folder(Engine(model, tokenizer(), "tiny"), tmp_path, out, workers=0)
-    assert (len(out.read_text().splitlines()), summary.broken) == (1, 1)
+    summary = caption_store(Builtin(Engine(model, tokenizer(), "tiny")), tmp_path, out, workers=0)
+    assert (len(out.read_text().splitlines()), summary.failed) == (1, 1)
     told = json.loads((tmp_path / "out.jsonl.quarantine.jsonl").read_text())
     assert told["clip"] == "long.mp4"
     assert "this language model reads 64" in told["reason"]

@@ -207,7 +207,7 @@ def test_errors_about_something_else_pass_as_they_are(error: Exception, tmp_path
 # --- commands --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["partial", "quarantine"])
+@pytest.mark.parametrize("what", ["quarantine"])
 def test_files_beside_the_captions_are_checked_too(what: str, tmp_path: Path) -> None:
     out, beside = tmp_path / "out.jsonl", tmp_path / f"out.jsonl.{what}.jsonl"
     check_target(out, beside)

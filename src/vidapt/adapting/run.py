@@ -18,8 +18,9 @@ from vidapt.adapting.facts import Facts, facts_of
 from vidapt.adapting.job import Places, Request, claim, claimed, refuse_strangers
 from vidapt.adapting.keep import keep_best
 from vidapt.adapting.result import Adapted, commands, write_result_page
-from vidapt.captioning.bulk import caption_folder
+from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.rows import read_rows
+from vidapt.captioning.store.work import caption_store
 from vidapt.errors import BudgetError
 from vidapt.files import check_folder, write_json
 from vidapt.formats import open_samples
@@ -241,11 +242,12 @@ class _Job:
         if self.facts.caption is None:
             why = "the labels' most common question: none of theirs is answered by texts"
         self.decisions.make("captions", f"asked {prompt!r}", why)
-        caption_folder(
-            self._engine(str(model)),
+        caption_store(
+            Builtin(self._engine(str(model))),
             clips,
             out,
-            prompt=prompt,
+            prompts=[prompt],
+            overwrite=True,
             decoding=Decoding(max_new_tokens=LONGEST_ANSWER),
             workers=self.workers,
             report=self.talk.report,

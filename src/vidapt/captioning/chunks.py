@@ -15,7 +15,7 @@ from vidapt.digests import digest
 from vidapt.errors import BrokenClip, ConfigError
 from vidapt.nouns import Clip, Frames
 from vidapt.progress import Reporter, silent
-from vidapt.video import Times, decode_ahead
+from vidapt.video import Policy, Times, decode_ahead
 from vidapt.video.even import even_cuts
 from vidapt.video.pictures import is_picture
 from vidapt.video.shots import SIZE, Shots, find_shots
@@ -89,6 +89,24 @@ class Cutting:
         return [SHOTS] if self.seconds is None else [float(self.seconds), float(self.overlap)]
 
 
+def check_cutting(frames: Policy | None, cutting: Cutting | None) -> None:
+    """Refuse to cut films for a model that looks at given moments of every file.
+
+    Args:
+        frames: The model's policy; None where it is a server's affair.
+        cutting: How films are cut.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    if cutting is not None and isinstance(frames, Times):
+        raise ConfigError(
+            "--chunk",
+            "the model looks at the same moments of every file (`frames: times`), whatever the stretch",
+            "leave it out, or give the model another policy",
+        )
+
+
 class Cuts(Protocol):
     """What remembers where films are cut.
 
@@ -111,25 +129,13 @@ class Pieces:
 
     Attributes:
         clips: By the key of their rows, in order.
-        films: Names of the films they are of.
         notes: What is to be told of some, by key.
         broken: Films that cannot be cut, by name, with what is wrong.
     """
 
     clips: dict[str, Clip] = field(default_factory=dict)
-    films: set[str] = field(default_factory=set)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """The key of every clip's row, by its name."""
-        return {clip.id: key for key, clip in self.clips.items()}
-
-
-def whole(films: Mapping[str, Clip]) -> Pieces:
-    """Films as they are, by key."""
-    return Pieces(dict(films), {clip.id for clip in films.values()})
 
 
 def cut(
@@ -245,7 +251,6 @@ def _groups(films: Mapping[str, tuple[Clip, float]]) -> Iterator[list[str]]:
 
 
 def _add(pieces: Pieces, key: str, film: Clip, stretches: Sequence[Stretch]) -> None:
-    pieces.films.add(film.id)
     for stretch in stretches:
         own, clip = key, film
         if stretch.start_s is not None and stretch.end_s is not None:

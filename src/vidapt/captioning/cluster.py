@@ -15,7 +15,7 @@ from typing import Any
 from vidapt.captioning.crew import Crew
 from vidapt.captioning.engines.protocol import CaptionEngine
 from vidapt.captioning.places import Place, absolute, as_place
-from vidapt.captioning.store.work import StoreSummary
+from vidapt.captioning.store.summary import StoreSummary
 from vidapt.errors import ConfigError
 from vidapt.progress import Reporter, silent
 

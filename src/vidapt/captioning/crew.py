@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 from vidapt.captioning.places import Place
 from vidapt.captioning.store.remote import store_at
-from vidapt.captioning.store.work import StoreSummary, caption_store
+from vidapt.captioning.store.summary import StoreSummary
+from vidapt.captioning.store.work import SHARD, caption_store
 from vidapt.errors import VidaptError
 from vidapt.locks import Owner, this_process
 from vidapt.progress import Reporter
@@ -123,7 +125,7 @@ class Crew:
         waiting = [Slot((at, count)) for at in range(2, count + 1)]
         while self.running:
             if self.opened and waiting:
-                for slot in waiting:
+                for slot in waiting[: self._useful(count) - 1]:
                     self._start(slot)
                 waiting = []
             self._turn()
@@ -134,7 +136,7 @@ class Crew:
                 # Others held something when it looked, and may have been lost or ended since.
                 alone = True
                 self._start(Slot((1, 1)))
-        summary = self._summary(time.monotonic() - started)
+        summary = self._summary(time.monotonic() - started, count)
         self.report(_TASK, summary.inputs - summary.left, summary.inputs)
         return summary
 
@@ -251,7 +253,12 @@ class Crew:
             self.ray.kill(slot.actor)
             self.running.remove(slot)
 
-    def _summary(self, seconds: float) -> StoreSummary:
+    def _useful(self, count: int) -> int:
+        """So many of these actors find a shard."""
+        shard = int(self.job[3].get("shard", SHARD))
+        return min(count, math.ceil(self.total / shard)) if self.total else count
+
+    def _summary(self, seconds: float, count: int) -> StoreSummary:
         last = max(self.ended, key=lambda one: one.inputs - one.left)
         captioned = sum(one.captioned for one in self.ended)
         outputs = next((one.outputs for one in self.ended if one.outputs), last.outputs)
@@ -262,6 +269,7 @@ class Crew:
             kept=last.captioned + last.kept - captioned,
             outputs=outputs,
             left_out=dict(left_out),
+            idle=max(0, count - last.shards) if self.actors else 0,
             seconds=seconds,
             clips_per_s=captioned / max(1e-6, seconds),
             waited=sum(one.waited * one.captioned for one in self.ended) / max(1, captioned),

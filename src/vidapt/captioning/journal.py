@@ -1,4 +1,4 @@
-"""What a job of captions has done so far, line by line."""
+"""Where films are cut, line by line."""
 
 from __future__ import annotations
 
@@ -7,24 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from vidapt.appended import Appended
-from vidapt.captioning.rows import CaptionRow
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A clip that has no caption.
-
-    Attributes:
-        key: As its row would have had.
-        clip: Path below the captioned folder.
-        reason: What is wrong with it.
-        settings: As its row would have had.
-    """
-
-    key: str
-    clip: str
-    reason: str
-    settings: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +44,7 @@ class Cut:
 
 
 class Journal(Appended):
-    """JSON lines, each a finished row, a broken clip or a cut film.
+    """JSON lines, each a film that was cut.
 
     Args:
         path: Made if missing.
@@ -74,64 +56,29 @@ class Journal(Appended):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.rows: dict[str, CaptionRow] = {}
-        self.broken: dict[str, Broken] = {}
         self.cuts: dict[str, Cut] = {}
         for _, line in self.lines():
-            entry = _entry(line)
-            if entry is not None:
-                self._remember(entry)
+            found = _cut(line)
+            if found is not None:
+                self.cuts[found.key] = found
 
     def __enter__(self) -> Journal:
         return self
 
-    def __contains__(self, key: str) -> bool:
-        return key in self.rows or key in self.broken
-
-    @property
-    def settings(self) -> set[str]:
-        """Those of all jobs that something is here of."""
-        of_clips = {row.settings for row in self.rows.values()} | {
-            one.settings for one in self.broken.values()
-        }
-        return of_clips | {one.settings for one in self.cuts.values()}
-
-    def add(self, entry: CaptionRow | Broken | Cut) -> None:
+    def add(self, entry: Cut) -> None:
         """Add one line; it survives the death of this process.
 
         Raises:
             VidaptError: If the disk is full.
         """
-        self.write(_line(entry))
-        self._remember(entry)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        super().clear()
-        self.rows, self.broken, self.cuts = {}, {}, {}
-
-    def _remember(self, entry: CaptionRow | Broken | Cut) -> None:
-        if isinstance(entry, Broken):
-            self.broken[entry.key] = entry
-        elif isinstance(entry, Cut):
-            self.cuts[entry.key] = entry
-        else:
-            self.rows[entry.key] = entry
-            self.broken.pop(entry.key, None)  # it was given another chance
+        self.write({"cut": entry.to_dict()})
+        self.cuts[entry.key] = entry
 
 
-def _line(entry: CaptionRow | Broken | Cut) -> dict[str, Any]:
-    if isinstance(entry, CaptionRow):
-        return {"row": entry.to_dict()}
-    return {"broken" if isinstance(entry, Broken) else "cut": asdict(entry)}
-
-
-def _entry(found: Any) -> CaptionRow | Broken | Cut | None:
-    """A line's entry; None for a line damaged by a loss of power, whose clip is captioned again."""
+def _cut(found: Any) -> Cut | None:
+    """A line's entry; None for a line damaged by a loss of power, whose film is cut again."""
     try:
-        if "row" in found:
-            return CaptionRow.from_dict(found["row"])
-        return cut_of(found["cut"]) if "cut" in found else Broken(**found["broken"])
+        return cut_of(found["cut"])
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from vidapt.captioning.found import readable
 from vidapt.errors import ConfigError, VidaptError
 
 STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
@@ -64,6 +65,16 @@ def kind_of(url: str) -> str:
 def absolute(place: Place) -> str:
     """What a place is called, wherever one stands."""
     return place if isinstance(place, str) else str(place.absolute())
+
+
+def folder_of(source: Place | Sequence[Place]) -> str:
+    """Where the names of clips begin; nothing needs to be there."""
+    if isinstance(source, str):
+        return readable(source)
+    if not isinstance(source, Path):
+        return readable(str(Path.cwd()))
+    is_folder = os.path.isdir(source)  # noqa: PTH112 - it raises nothing, whatever the name
+    return readable(str((source if is_folder else source.parent).resolve()))
 
 
 def suffix_of(place: Place) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vidapt.captioning.places import is_address
 from vidapt.errors import ConfigError, FormatError
 from vidapt.files import check_file, write_file
 
@@ -48,6 +49,7 @@ class CaptionRow:
             together, and `finish` is `length` if the limit ended one. Empty otherwise, and left out.
         prompts: What each of them was asked.
         cues: The caption of another clip that stood before each as an example of style; empty without.
+        file: Where the clip lies, if it is a file of this machine; empty in rows of earlier versions.
     """
 
     key: str
@@ -73,15 +75,26 @@ class CaptionRow:
     captions: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     cues: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def film(self) -> str:
         """Name of the file, whichever stretch of it this is."""
         return self.clip if self.start_s is None else self.clip.rpartition("@")[0]
 
+    def footage(self, beside: Path = Path()) -> Path:
+        """The clip's file, of whichever stretch; where a row does not say, below its folder.
+
+        Args:
+            beside: Where names of clips begin in rows that do not say so either.
+        """
+        return Path(self.file) if self.file else Path(self.folder or beside) / self.film
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         told = asdict(self) | {"frames": list(self.frames), "notes": list(self.notes)}
+        if not self.file:
+            del told["file"]
         for name in _LISTS:
             told[name] = list(told[name])
             if not told[name]:
@@ -141,10 +154,14 @@ def write_rows(path: Path, rows: Sequence[CaptionRow]) -> None:
         write_lines(path, dicts)
 
 
-def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write JSON lines in one step."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write JSON lines in one step, one row after the other."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    write_file(path, write)
 
 
 def read_rows(path: Path) -> list[CaptionRow]:
@@ -174,7 +191,9 @@ def _captioned(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if "status" not in row:
             yield row
         elif row["status"] == "done":
-            yield {name: row[name] for name in CaptionRow.__dataclass_fields__ if name in row}
+            found = {name: row[name] for name in CaptionRow.__dataclass_fields__ if name in row}
+            alone = row.get("offset") is None and not is_address(row.get("file"))
+            yield found if alone else found | {"file": ""}
 
 
 def check_target(path: Path, *beside: Path) -> None:

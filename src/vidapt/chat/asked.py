@@ -203,6 +203,7 @@ class Failed(VidaptError):  # noqa: N818 - it names what became of a question
         again: Whether asking again may help.
         after_s: Seconds that the server asks to wait; None if it does not say.
         paid: Whether it may have been paid for.
+        absent: Whether nobody was there to be asked.
     """
 
     def __init__(
@@ -214,9 +215,10 @@ class Failed(VidaptError):  # noqa: N818 - it names what became of a question
         again: bool = False,
         after_s: float | None = None,
         paid: bool = False,
+        absent: bool = False,
     ) -> None:
         super().__init__(where, found, remedy)
-        self.again, self.after_s, self.paid = again, after_s, paid
+        self.again, self.after_s, self.paid, self.absent = again, after_s, paid, absent
 
 
 class Refused(Failed):

@@ -17,6 +17,10 @@ _FIRST_S, _LONGEST_S = 0.5, 60.0
 """Pauses before a question is repeated, doubled from the first to the longest, where a server says none."""
 
 
+_PRESENT_S = 3.0
+"""Seconds after which one is given up that was never there: its address is wrong, or it was not started. One
+that answered and is gone is waited for, as it may be starting anew."""
+
 _LOOK_UP_S = 0.5
 """Longest sleep before it is seen whether all is to end."""
 
@@ -113,6 +117,7 @@ class Desk:
 
     async def _paid(self, key: str, lane: _Lane, asked: Asked) -> Kept:
         async with lane.room:
+            began = time.monotonic()
             for attempt in range(lane.speaker.limits.retries + 1):
                 try:
                     return await self._attempt(key, lane, asked)
@@ -122,6 +127,9 @@ class Desk:
                     self._vain = 0
                     raise
                 except Failed as error:
+                    lane.heard |= not error.absent
+                    if not lane.heard and time.monotonic() - began >= _PRESENT_S:
+                        self._end(error)
                     if not error.again or attempt == lane.speaker.limits.retries:
                         self._in_vain(error)
                         raise
@@ -155,6 +163,7 @@ class Desk:
             raise
         read = bound.read if said.read is None else said.read
         written = bound.written if said.written is None else said.written
+        lane.heard = True
         lane.learn(asked, read)
         kept = Kept(said, read, written, lane.speaker.money(read, written))
         self._replies.keep(key, kept)
@@ -198,6 +207,7 @@ class _Lane:
         self._line = asyncio.Lock()
         self._free_at = 0.0
         self._scale = 1.0
+        self.heard = False
 
     def bound(self, asked: Asked) -> Bound:
         """The most a question can take, as far as the speaker's own counts have shown."""

@@ -23,6 +23,9 @@ from vidapt.errors import ConfigError, readable
 MOST_BYTES = 8 * 1024**2
 """Longest reply that is read."""
 
+_CONNECT_S = 10.0
+"""Longest wait until somebody is there."""
+
 _TOLD = 300
 _PATCH = 14
 _AROUND, _PER_PICTURE = 64, 24
@@ -143,7 +146,7 @@ class Served:
             base_url=self._cfg.url,
             # Nor are accounts of the environment told to others.
             default_headers=dict.fromkeys(("OpenAI-Organization", "OpenAI-Project"), library.Omit()),
-            timeout=self._cfg.timeout_s,
+            timeout=library.Timeout(self._cfg.timeout_s, connect=min(_CONNECT_S, self._cfg.timeout_s)),
             max_retries=0,
             http_client=http,
         )
@@ -230,10 +233,11 @@ class Served:
         told = self._shown(str(cause or error)) or type(cause or error).__name__
         return Failed(
             self.name,
-            f"it cannot be reached ({told})",
-            "check its address, `url`",
+            f"{self._cfg.url} cannot be reached ({told})",
+            "check its address, `url`, and that it is up",
             again=True,
             paid=sent,
+            absent=not sent,
         )
 
     def _shown(self, text: str) -> str:

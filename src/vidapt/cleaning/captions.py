@@ -33,8 +33,7 @@ def is_captions(path: Path) -> bool:
 def captioned(rows: Sequence[CaptionRow], path: Path) -> Iterator[Sample]:
     """A sample for each caption: checks look at every one of several."""
     for number, row in enumerate(rows, 1):
-        file = Path(row.folder or path.parent) / row.film
-        clip = Clip(row.clip, file, row.start_s or 0.0, row.end_s)
+        clip = Clip(row.clip, row.footage(path.parent), row.start_s or 0.0, row.end_s)
         for name, (question, text) in said(row).items():
             turns = (Turn("user", question), Turn("assistant", text))
             yield Sample(name, (clip,), turns, facts={"type": "caption"}, source=f"{path}:{number}")

@@ -15,14 +15,14 @@ import typer
 
 from vidapt.cli._options import NumberFormat
 from vidapt.cli._show import plain_errors, remark, say, table, tell
-from vidapt.errors import ConfigError, VidaptError
+from vidapt.errors import BrokenClip, ConfigError, VidaptError
 
 if TYPE_CHECKING:
-    from vidapt.captioning.bulk import Summary
     from vidapt.captioning.cluster import OnRay
     from vidapt.captioning.engines.protocol import CaptionEngine
     from vidapt.captioning.places import Place
-    from vidapt.captioning.store.work import StoreSummary
+    from vidapt.captioning.store.shape import Schema
+    from vidapt.captioning.store.summary import StoreSummary
     from vidapt.chat.remote import Remote
     from vidapt.inference.engine import Engine
 
@@ -142,56 +142,47 @@ def check_ways(chunk: str | None, overlap: float, n: int, diversity: str | None)
         shards_of(way.cues.labels)
 
 
-def is_store(target: Place) -> bool:
-    """Whether captions go into a folder, and not into a file."""
-    return isinstance(target, str) or not target.suffix or os.path.isdir(target)  # noqa: PTH112 - no error
+@dataclass(frozen=True)
+class Into:
+    """Where captions go.
+
+    Attributes:
+        out: A folder, or a file.
+        to: Further files.
+        shard: Which part of the work is done, such as `1/4`.
+        overwrite: Replace whatever a file holds.
+    """
+
+    out: Place
+    to: Sequence[str]
+    shard: str | None
+    overwrite: bool
+
+    def checked(self) -> dict[str, Any]:
+        """The same for `caption_store`, looked at before a model is opened.
+
+        Raises:
+            ConfigError: If one of them cannot be.
+        """
+        from vidapt.captioning.places import place_of
+        from vidapt.captioning.rows import check_target
+        from vidapt.captioning.store.outputs import check_outputs
+        from vidapt.captioning.store.remote import store_at
+
+        part, outputs = _part(self.shard), [place_of(one) for one in self.to]
+        if isinstance(self.out, Path) and self.out.suffix and not os.path.isdir(self.out):  # noqa: PTH112
+            check_target(self.out)
+        store = store_at(self.out, overwrite=self.overwrite)
+        store.check()
+        check_outputs(store, outputs)
+        return {"part": part, "outputs": outputs, "overwrite": self.overwrite}
 
 
-def check_file(
-    out: Path, sources: Sequence[Place], prompts: Sequence[str], options: Mapping[str, Any]
-) -> None:
-    """Refuse what a single file of captions cannot have, before a model is opened."""
-    from vidapt.captioning.places import is_address
-    from vidapt.captioning.rows import check_target
-
-    if any(map(is_address, sources)):
-        raise ConfigError("SOURCE", "addresses are for a folder of captions", "give a folder as --out")
-    check_target(out)
-    remedy = f"give a folder (--out {out.stem}); its rows go into {out} as well with --to {out}"
-    for option, value in options.items():
-        if value not in (None, False, []):
-            raise ConfigError(option, "is for a folder of captions", remedy)
-    if len(prompts) > 1:
-        raise ConfigError("--prompt", "several questions are for a folder of captions", remedy)
-
-
-def for_store(
-    out: Place, prompts: Sequence[str], options: Mapping[str, Any], *, overwrite: bool
-) -> dict[str, Any]:
-    """Options of a folder of captions, looked at before a model is opened."""
-    from vidapt.captioning.places import place_of
-    from vidapt.captioning.store.outputs import check_outputs
-    from vidapt.captioning.store.remote import store_at
+def schema_of(path: Path | None) -> Schema | None:
+    """The schema that a file holds."""
     from vidapt.captioning.store.shape import Schema
 
-    if overwrite:
-        raise ConfigError(
-            "--overwrite", "in a folder, other questions are other work", "leave it out, or remove the folder"
-        )
-    part = _part(options["--shard"])
-    store, outputs = store_at(out), [place_of(one) for one in options["--to"] or []]
-    store.check()
-    check_outputs(store, outputs)
-    schema = options["--schema"]
-    return {
-        "prompts": prompts,
-        "part": part,
-        "outputs": outputs,
-        "schema": None if schema is None else Schema.read(schema),
-        "dedup": options["--dedup"],
-        "again": options["--again"],
-        "price": options["--price-per-hour"],
-    }
+    return None if path is None else Schema.read(path)
 
 
 def _part(shard: str | None) -> tuple[int, int]:
@@ -207,10 +198,10 @@ def _part(shard: str | None) -> tuple[int, int]:
     return part
 
 
-def caption_into_store(
+def caption_into(
     writer: Writer, sources: Sequence[Place], out: Place, how: dict[str, Any], on: OnRay | None
 ) -> StoreSummary:
-    """Caption into a folder, here or on a cluster."""
+    """Caption here or on a cluster."""
     from vidapt.captioning.store.work import caption_store
     from vidapt.models.decoding import Decoding
     from vidapt.progress import progress
@@ -227,19 +218,6 @@ def caption_into_store(
             return caption_on_ray(partial(writer.opened, out), given, out, on=on, report=report, **how)
     with closing(writer.opened(out)) as engine, progress() as report:
         return caption_store(engine, given, out, report=report, **how)
-
-
-def caption_into_file(writer: Writer, sources: Sequence[Path], out: Path, how: dict[str, Any]) -> Summary:
-    """Caption into a single file."""
-    from vidapt.captioning.bulk import caption_folder
-    from vidapt.models.decoding import Decoding
-    from vidapt.progress import progress
-
-    decoding = Decoding(max_new_tokens=writer.max_tokens)
-    given = sources[0] if len(sources) == 1 else sources
-    engine = writer.opened_model()
-    with progress() as report:
-        return caption_folder(engine, given, out, decoding=decoding, report=report, **how)
 
 
 def tell_stored(summary: StoreSummary, as_json: bool) -> None:
@@ -265,38 +243,20 @@ def tell_stored(summary: StoreSummary, as_json: bool) -> None:
         remark(f"ignored, as they are no clips: {_counted(summary.ignored)}")
     if summary.left_out:
         remark(f"whole files only; left out: {_counted(summary.left_out)}")
+    if summary.idle:
+        remark(f"{summary.idle} actors had nothing to do: the clips are {summary.shards} shards")
     if summary.left:
         remark(f"{summary.left} of {summary.inputs} clips are in shards of other processes, or not begun")
+    where = summary.quarantine or summary.out
+    wrong = _counted(summary.errors)
     if summary.failed:
-        remark(f"{summary.failed} failed; their rows say why (status, error, reason)")
+        remark(f"{summary.failed} failed{f' ({wrong})' if wrong else ''}; the reasons are in {where}")
     if summary.failed == summary.inputs:
+        broken = summary.errors.keys() <= {BrokenClip.__name__}
+        told = f"all {summary.failed} clips are broken" if broken else f"no clip has a caption: {wrong}"
         with plain_errors():
-            raise VidaptError(summary.out, f"all {summary.failed} clips are broken", "read the reasons there")
-
-
-def tell_file(summary: Summary, out: str, as_json: bool) -> None:
-    """Say what was done."""
-    if as_json:
-        typer.echo(json.dumps(summary.to_dict()))
-    else:
-        table(["captioned", "kept from before", "broken", "seconds"], [summary.row()])
-        say(out)
-    _tell_left_out(summary)
+            raise VidaptError(where, told, "read the reasons there")
 
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what or 'without an ending'}" for what, count in counts.items())
-
-
-def _tell_left_out(summary: Summary) -> None:
-    """Say where the reasons of broken clips are, and which files were no clips; all broken is an error."""
-    if summary.ignored:
-        remark(f"ignored, as they are no clips: {_counted(summary.ignored)}")
-    if summary.quarantine is None:
-        return
-    if not summary.captioned and not summary.kept:
-        with plain_errors():
-            raise VidaptError(
-                summary.quarantine, f"all {summary.broken} clips are broken", "read the reasons there"
-            )
-    remark(f"{summary.broken} broken; reasons in {summary.quarantine}")

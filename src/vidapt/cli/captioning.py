@@ -9,17 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from vidapt.cli._captions import (
+    Into,
     OnCluster,
     Writer,
-    caption_into_file,
-    caption_into_store,
+    caption_into,
     check_asked,
-    check_file,
     check_ways,
-    for_store,
-    is_store,
     open_model,
-    tell_file,
+    schema_of,
     tell_stored,
 )
 from vidapt.cli._options import (
@@ -40,21 +37,20 @@ def caption(
     source: Annotated[
         list[str],
         typer.Argument(
-            help="A folder of clips, or one; for a folder as --out also lists, tars, and addresses of either "
-            "(s3://bucket/clips)."
+            help="Folders of clips, clips, lists, tars, patterns, and addresses of these (s3://bucket/clips)."
         ),
     ],
     out: Annotated[
         str,
         typer.Option(
-            help="FILE.jsonl, FILE.parquet, or a folder that many processes may write (also s3://bucket/x); "
-            "a stopped run goes on."
+            help="FILE.jsonl, FILE.parquet, or a folder (also s3://bucket/x); many processes may write it, "
+            "and a stopped run goes on."
         ),
     ],
     model: Model = DEFAULT_MODEL,
     prompt: Annotated[
         list[str] | None,
-        typer.Option(help="What the model is asked about each clip; in a folder several, for one look."),
+        typer.Option(help="What the model is asked about each clip; several, for one look."),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 128,
     n: Annotated[int, typer.Option("--n", help="Captions of each clip, in its one row.")] = 1,
@@ -67,11 +63,11 @@ def caption(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace captions by another model or prompt in a file.")
+        bool, typer.Option("--overwrite", help="Replace a file, whatever it holds.")
     ] = False,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Work on every N-th shard of the clips; all meet in the folder."),
+        typer.Option(metavar="I/N", help="Work on every N-th shard of the clips; all meet in --out."),
     ] = None,
     again: Annotated[
         bool,
@@ -85,12 +81,8 @@ def caption(
         list[str] | None,
         typer.Option(help="Join all rows into .jsonl, .parquet, .json (LLaVA), .tar or .lance, too."),
     ] = None,
-    dedup: Annotated[
-        bool, typer.Option("--dedup", help="Caption one of clips that show the same; for a folder.")
-    ] = False,
-    schema: Annotated[
-        Path | None, typer.Option(help="JSON schema that answers must be of; for a folder.")
-    ] = None,
+    dedup: Annotated[bool, typer.Option("--dedup", help="Caption one of clips that show the same.")] = False,
+    schema: Annotated[Path | None, typer.Option(help="JSON schema that answers must be of.")] = None,
     albums: Annotated[
         bool, typer.Option("--albums", help="A folder of pictures is one clip, not a clip per picture.")
     ] = False,
@@ -137,7 +129,12 @@ def caption(
         target, sources = place_of(out), [place_of(one) for one in source]
         check_asked("--prompt", prompts)
         check_ways(chunk, overlap, n, diversity)
-        how: dict[str, Any] = {
+        how: dict[str, Any] = Into(target, to or [], shard, overwrite).checked() | {
+            "prompts": prompts,
+            "schema": schema_of(schema),
+            "dedup": dedup,
+            "again": again,
+            "price": price_per_hour,
             "albums": albums,
             "fps": fps,
             "chunk": chunk,
@@ -149,28 +146,8 @@ def caption(
         }
         writer = Writer(model, engine, device, dtype, bits, max_tokens)
         on = OnCluster(ray_address, actors, gpus_per_actor).checked(engine)
-        stored = {
-            "--shard": shard,
-            "--to": to,
-            "--dedup": dedup,
-            "--schema": schema,
-            "--again": again,
-            "--price-per-hour": price_per_hour,
-        }
-        if is_store(target):
-            how |= for_store(target, prompts, stored, overwrite=overwrite)
-            done = caption_into_store(writer, sources, target, how, on)
-        else:
-            assert isinstance(target, Path)
-            check_file(target, sources, prompts, stored | {"--engine": writer.server or on})
-            how |= {"prompt": prompts[0], "overwrite": overwrite}
-            summary = caption_into_file(
-                writer, [one for one in sources if isinstance(one, Path)], target, how
-            )
-    if is_store(target):
-        tell_stored(done, as_json)
-    else:
-        tell_file(summary, out, as_json)
+        done = caption_into(writer, sources, target, how, on)
+    tell_stored(done, as_json)
 
 
 def ask(

@@ -38,7 +38,7 @@ class Signatures:
 
     Attributes:
         clips: The clips.
-        frames: [N, FRAMES, SIDE * SIDE] float32, each of unit length.
+        frames: [N, FRAMES, SIDE * SIDE] of unit length each: float32, or float16 in a file.
         moves: [N] bool: whether they are of what moves.
     """
 
@@ -106,6 +106,29 @@ def near(found: Signatures, above: float = ALIKE) -> Iterator[tuple[int, int, fl
         for row, column in zip(*np.nonzero(like >= above), strict=True):
             if column > row:
                 yield start + int(row), start + int(column), round(float(like[row, column]), 3)
+
+
+def like_pairs(
+    found: Signatures, left: np.ndarray, right: np.ndarray, above: float
+) -> Iterator[tuple[int, int, float]]:
+    """Of given pairs of clips those that are alike, with how much.
+
+    Args:
+        found: Signatures of all clips.
+        left: [M] numbers of clips.
+        right: [M] numbers of the others.
+        above: Least likeness.
+    """
+    same = found.moves[left] == found.moves[right]
+    left, right = left[same], right[same]
+    for at in range(0, len(left), _AT_ONCE):
+        one, other = left[at : at + _AT_ONCE], right[at : at + _AT_ONCE]
+        # float32 as in `likeness`, whatever they are kept in.
+        a, b = (np.asarray(found.frames[some], np.float32) for some in (one, other))
+        every = a @ b.transpose(0, 2, 1)
+        like = np.minimum(every.max(axis=2).mean(axis=1), every.max(axis=1).mean(axis=1))
+        for place in np.flatnonzero(like >= above):
+            yield int(one[place]), int(other[place]), round(float(like[place]), 3)
 
 
 def near_vectors(found: Embedded, above: float) -> Iterator[tuple[int, int, float]]:

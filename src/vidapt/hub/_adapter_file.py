@@ -23,6 +23,7 @@ from torch import Tensor
 from vidapt.errors import CheckpointError
 from vidapt.hub._files import read_json
 from vidapt.hub._pickled import read_pickled
+from vidapt.models.libraries import load_quietly
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 
@@ -176,6 +177,7 @@ def _told_apart(
 
 
 def _pair(layer: str, sides: Mapping[str, Whole], config: Mapping[str, Any], file: Path) -> Pair:
+    load_quietly("peft")
     from peft.utils.other import get_pattern_key
 
     if len(sides) == 1:
@@ -203,6 +205,7 @@ def _pair(layer: str, sides: Mapping[str, Whole], config: Mapping[str, Any], fil
 def _meant(config: Mapping[str, Any]) -> Callable[[str], bool]:
     """Whether a layer is meant by `target_modules`, as peft reads it: names' ends, or an expression."""
     # Here, since peft takes seconds to import, and no command but these needs it.
+    load_quietly("peft")
     from peft.tuners.tuners_utils import check_target_module_exists
 
     targets = config.get("target_modules")

@@ -18,6 +18,7 @@ from vidapt.hub._chat import JINJA
 from vidapt.hub._few_bits import Bits8, Rounding, rounded
 from vidapt.hub._files import FLOATS
 from vidapt.hub._open import CONFIG, families
+from vidapt.hub._quiet import quiet
 from vidapt.hub._tokenizer import PIECES
 from vidapt.models.adapters import merged_model
 from vidapt.models.delta_net import layers_with_state
@@ -53,7 +54,8 @@ def export_language(folder: Path, model: VideoLM, tokenizer: Any, dtype: torch.d
         raise CheckpointError("--to language", "its layers keep a state", "export it whole, with --to hf")
     language = merged_model(model, tokenizer).language
     with write_folder(folder) as temporary:
-        language.to(dtype or language.dtype).save_pretrained(temporary, max_shard_size=_SHARD)
+        with quiet():
+            language.to(dtype or language.dtype).save_pretrained(temporary, max_shard_size=_SHARD)
         tokenizer.save_pretrained(temporary)
 
 

@@ -91,7 +91,7 @@ class Answers:
             for row in read_rows(self._path):
                 text = "\n".join(row.captions or (row.caption,))
                 said = Said(model=self._name, question=row.prompt, text=text, frames=list(row.frames))
-                yield place_of(Path(row.folder, row.film), row.start_s, row.end_s), said
+                yield place_of(row.footage(), row.start_s, row.end_s), said
 
     def by_id(self) -> Mapping[str, str]:
         """Answers by the ids of labels, which such a file names instead of footage."""

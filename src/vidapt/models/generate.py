@@ -13,7 +13,7 @@ from vidapt.models.decoding import Answer, Decoding, Told
 from vidapt.models.memory import is_out_of_memory, release
 from vidapt.models.packed import Group, prefix_layout
 from vidapt.models.reach import REMEDY, reach_of, room, sequence
-from vidapt.models.reading import Asked
+from vidapt.models.reading import Asked, one_by_one
 from vidapt.models.running import Running, Writing
 from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
@@ -70,8 +70,10 @@ def generate(
     if jobs:
         running = Running(model, stops, told, share=any(job.asked.rows > 1 for job in jobs))
         _carry_out(running, jobs, places or rows)
-    found: dict[int, list[Answer]] = {job.group: [one.answer for one in job.answers] for job in jobs}
-    return [found.get(number, []) for number in range(len(groups))]
+    found: list[list[Answer]] = [[] for _ in groups]
+    for job in sorted(jobs, key=lambda job: job.first):
+        found[job.group] += [one.answer for one in job.answers]
+    return found
 
 
 class _Job:
@@ -87,6 +89,7 @@ class _Job:
     def __init__(self, group: int, asked: Asked, answers: list[Writing], tokens: int) -> None:
         self.group, self.asked, self.answers, self.tokens = group, asked, answers, tokens
         self.left = set(answers)
+        self.first = answers[0].number
 
 
 def _jobs(
@@ -101,9 +104,12 @@ def _jobs(
     counts = iter(times or [1] * sum(len(group.encoded) for group in groups))
     jobs: list[_Job] = []
     number = 0
-    for at, (group, tokens) in enumerate(zip(groups, visual, strict=True)):
-        if not group.encoded:
-            continue
+    each = [
+        (at, part, tokens)
+        for at, (group, tokens) in enumerate(zip(groups, visual, strict=True))
+        for part in one_by_one(model, group)
+    ]
+    for at, group, tokens in each:
         rooms = tuple(room_for(model, group, encoded, decoding) for encoded in group.encoded)
         asked = Asked(group, tokens, rooms, tuple(next(counts) for _ in rooms))
         most = [room for room, count in zip(rooms, asked.times, strict=True) for _ in range(count)]

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from torch import nn
 
 from vidapt.errors import ConfigError
+from vidapt.models.libraries import load_quietly
 from vidapt.recipe import LoRA
 
 AdaptedPart: TypeAlias = Literal["towers", "language"]
@@ -17,6 +18,7 @@ AdaptedPart: TypeAlias = Literal["towers", "language"]
 
 def add_adapters(language: nn.Module, lora: LoRA) -> None:
     """Put low-rank adapters (Hu et al., 2021) into the language model's linear layers, in place."""
+    load_quietly("peft")
     from peft import inject_adapter_in_model
 
     targets = _linear_names(language) if lora.targets == "all-linear" else list(lora.targets)
@@ -39,6 +41,7 @@ def add_tower_adapters(towers: nn.ModuleList, lora: LoRA, unused: Collection[int
     Raises:
         ConfigError: If no layer has such a name.
     """
+    load_quietly("peft")
     from peft import inject_adapter_in_model
 
     asked = None if lora.targets == "all-linear" else set(lora.targets)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from vidapt.errors import CheckpointError
+from vidapt.models.libraries import load_quietly
 from vidapt.models.reach import most_frames, reach_of
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Moments
@@ -197,6 +198,7 @@ def _differs(name: str, times: float) -> CheckpointError:
 
 def adapted_layers(part: nn.Module) -> Iterator[tuple[str, Any]]:
     """Layers that carry adapters, by their names."""
+    load_quietly("peft")
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in part.named_modules():

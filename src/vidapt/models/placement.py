@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vidapt.errors import ConfigError
+from vidapt.models.libraries import load_quietly
 from vidapt.models.video_lm import VideoLM
 
 Bits = Literal[4, 8]
@@ -19,6 +20,7 @@ Bits = Literal[4, 8]
 
 def quantizable(model: VideoLM) -> dict[str, nn.Linear]:
     """Linear layers of the language model by name, without its output layer and low-rank adapters."""
+    load_quietly("peft")
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     head = model.language.get_output_embeddings()

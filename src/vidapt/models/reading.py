@@ -6,7 +6,7 @@ Letters as in `rows`. What all rows begin with has its columns before the paddin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,8 +15,10 @@ from torch import Tensor
 from vidapt.models.delta_net import layers_with_state
 from vidapt.models.packed import Group, numbered, prefix_layout
 from vidapt.models.reach import reach_of
+from vidapt.models.rotary import original_length
 from vidapt.models.row_cache import remembered, row_cache
 from vidapt.models.rows import Rows
+from vidapt.models.text import Encoded
 from vidapt.models.video_lm import VideoLM
 
 _SHORTEST_LEAD = 8
@@ -104,8 +106,10 @@ def read_rows(
         A row for each answer; [B, vocabulary] logits of its first token; and what these prefixes begin with.
     """
     prefixes = [_Prefix.of(model, one.group) for one in asked]
-    lead = _lead(model, prefixes, lead)
-    rows = _read_prefixes(model, prefixes, [one.visual for one in asked], lead)
+    lengths = _lengths(model, asked, prefixes)
+    # What the first of several begins with is not what another one does where frequencies differ.
+    lead = None if lengths is not None else _lead(model, prefixes, lead)
+    rows = _read_prefixes(model, prefixes, [one.visual for one in asked], lead, lengths)
     if share:
         rows.share()
     owners = [at for at, one in enumerate(asked) for _ in one.group.encoded]
@@ -119,6 +123,34 @@ def read_rows(
         _keep(rows, again, model)
         logits = logits[torch.tensor(again, device=logits.device)]
     return rows, logits, lead
+
+
+def _lengths(model: VideoLM, asked: Sequence[Asked], prefixes: Sequence[_Prefix]) -> Tensor | None:
+    """[B] positions of each prefix and the longest question behind it, where frequencies depend on them."""
+    if not model.varying:
+        return None
+    ends = [
+        max(question_end(model, one.after, encoded) for encoded in group.group.encoded)
+        for group, one in zip(asked, prefixes, strict=True)
+    ]
+    return torch.tensor(ends, device=model.device) if max(ends) > original_length(model.varying) else None
+
+
+def one_by_one(model: VideoLM, group: Group) -> list[Group]:
+    """A group as it can be read: in parts of one question where these decide how the prefix is read."""
+    if not group.encoded:
+        return []
+    if model.varying and len(group.encoded) > 1:
+        after = _Prefix.of(model, group).after
+        longest = max(question_end(model, after, encoded) for encoded in group.encoded)
+        if longest > original_length(model.varying):
+            return [replace(group, encoded=(encoded,)) for encoded in group.encoded]
+    return [group]
+
+
+def question_end(model: VideoLM, after: float, encoded: Encoded) -> float:
+    """The first position behind a question that begins at one."""
+    return float(model.positions.ids([len(encoded.ids)], start=after)[0].max()) + 1
 
 
 def _keep(rows: Rows, index: list[int], model: VideoLM) -> None:
@@ -157,7 +189,11 @@ def _empty(model: VideoLM, count: int, places: Tensor) -> Rows:
 
 
 def _read_prefixes(
-    model: VideoLM, prefixes: Sequence[_Prefix], visual: Sequence[Tensor | None], lead: Lead | None
+    model: VideoLM,
+    prefixes: Sequence[_Prefix],
+    visual: Sequence[Tensor | None],
+    lead: Lead | None,
+    lengths: Tensor | None,
 ) -> Rows:
     """Read each group's prefix behind what all of them begin with."""
     own = 0 if lead is None else len(lead.ids)
@@ -177,7 +213,7 @@ def _read_prefixes(
         tokens = torch.cat(given) if given else None
         marks = slots.bool().to(model.device)
         entering = model.entering(ids.to(model.device), marks, tokens)
-        rows.read(model, entering, mask, places.to(model.device))
+        rows.read(model, entering, mask, places.to(model.device), lengths)
     return rows
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vidapt.models.cascade import Cascade, Shared
+from vidapt.models.rotary import each_by_itself
 from vidapt.models.row_cache import regroup_rows, regroup_shared, select_rows, share_rows
 from vidapt.models.video_lm import VideoLM
 
@@ -100,7 +101,14 @@ class Rows:
         real = self.mask.new_ones(len(tokens), 1)
         return model.head(self.read(model, {"inputs_embeds": words}, real, places))
 
-    def read(self, model: VideoLM, entering: Mapping[str, Any], real: Tensor, places: Tensor) -> Tensor:
+    def read(
+        self,
+        model: VideoLM,
+        entering: Mapping[str, Any],
+        real: Tensor,
+        places: Tensor,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
         """Read the next columns.
 
         Args:
@@ -108,20 +116,22 @@ class Rows:
             entering: As `VideoLM.entering` gives them, of n columns.
             real: [B, n], 1 where a column is no padding.
             places: [axes, B, n] positions.
+            lengths: [B] as `rotary.each_by_itself` takes them.
 
         Returns:
             [B, D] state of the last column.
         """
         self.mask = torch.cat([self.mask, real.to(self.mask)], dim=1)
         layout = {} if self.shared is None else {"layout": Cascade(self.shared, self.cache)}
-        states = model.language.base_model(
-            **entering,
-            **layout,
-            attention_mask=self.mask,
-            position_ids=places[0] if len(places) == 1 else places,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
+        with each_by_itself(model.varying, lengths):
+            states = model.language.base_model(
+                **entering,
+                **layout,
+                attention_mask=self.mask,
+                position_ids=places[0] if len(places) == 1 else places,
+                past_key_values=self.cache,
+                use_cache=True,
+            ).last_hidden_state
         last = states[:, -1]
         assert isinstance(last, Tensor)
         return last

@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidapt import parts
 from vidapt.errors import ConfigError
@@ -22,6 +23,7 @@ from vidapt.models.lora import AdaptedPart, add_adapters, add_tower_adapters
 from vidapt.models.origin import Origin
 from vidapt.models.packed import Packed, Reading, numbered, prefix_layout, spell
 from vidapt.models.pruning import with_pruning
+from vidapt.models.rotary import varying
 from vidapt.models.visual_side import VisualSide
 from vidapt.nouns import Layout, Moments, Stamp
 from vidapt.recipe import Blueprint, LoRA, Reads
@@ -65,6 +67,11 @@ class VideoLM(VisualSide):
         self.positions = parts.build("positions", blueprint.positions)
         inject(self.language, self.depths)
         self.tie_weights()
+
+    @cached_property
+    def varying(self) -> tuple[nn.Module, ...]:
+        """Modules whose rotary frequencies follow from the length of what is read; usually none."""
+        return varying(self.language)
 
     @property
     def device(self) -> torch.device:

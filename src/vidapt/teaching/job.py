@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidapt.captioning.namesakes import folder_of
+from vidapt.captioning.places import folder_of
 from vidapt.chat.open import open_speakers
 from vidapt.chat.replies import Replies, Spent
 from vidapt.digests import digest

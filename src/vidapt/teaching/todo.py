@@ -12,7 +12,7 @@ from pathlib import Path
 from vidapt.captioning.chunks import Cutting, cut
 from vidapt.captioning.found import find_clips
 from vidapt.captioning.journal import Journal
-from vidapt.captioning.namesakes import folder_of
+from vidapt.captioning.places import folder_of
 from vidapt.digests import digest
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter, silent

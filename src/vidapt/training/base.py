@@ -18,6 +18,7 @@ from torch import nn
 
 from vidapt.errors import ConfigError
 from vidapt.files import disk_errors, remove, write_folder
+from vidapt.models.libraries import load_quietly
 from vidapt.models.placement import Bits, quantizable, quantize
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Stage
@@ -82,7 +83,7 @@ def check_base(stage: Stage) -> None:
     """
     if stage.train.base in _BITS:
         try:
-            import bitsandbytes  # noqa: F401
+            load_quietly("bitsandbytes")
         except ImportError as error:
             raise ConfigError(
                 "train.base", f"needs bitsandbytes: {error}", "pip install 'vidapt[quant]'"

@@ -10,6 +10,7 @@ from torch import nn
 from vidapt.errors import ConfigError
 from vidapt.models.adapters import AdaptedPart, replace_adapters
 from vidapt.models.dual_encoder import DualEncoder
+from vidapt.models.libraries import load_quietly
 from vidapt.models.video_lm import VideoLM
 from vidapt.recipe import Last, Stage, Trained
 from vidapt.training.layers import last_weights, norm_weights
@@ -147,6 +148,7 @@ def _ensure_adapters(model: Model, part: AdaptedPart, trained: Trained) -> str:
 
 def adapter_weights(module: nn.Module) -> Iterator[nn.Parameter]:
     """Weights of the low-rank adapters inside a module."""
+    load_quietly("peft")
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for layer in module.modules():

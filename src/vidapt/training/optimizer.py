@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
 from vidapt.errors import ConfigError
+from vidapt.models.libraries import load_quietly
 from vidapt.recipe import Optimizer
 from vidapt.training.freeze import Model, parts_of, stacks_of, trainable, unused_weights
 from vidapt.training.layers import distances
@@ -84,7 +84,7 @@ def _adamw(settings: Optimizer, device: torch.device) -> Any:
     if settings.kind == "adamw":
         return torch.optim.AdamW
     try:
-        library: Any = import_module("bitsandbytes")
+        library: Any = load_quietly("bitsandbytes")
     except ImportError as error:
         raise ConfigError(
             "optimizer.kind",

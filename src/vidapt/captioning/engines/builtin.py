@@ -15,8 +15,8 @@ from vidapt.inference.several import Reply, Several
 from vidapt.inference.watch import SeenClip
 from vidapt.models.decoding import Answer, Decoding
 
-Replied = tuple[list[Words], list[str]]
-"""Answers, and what each is an answer to."""
+Replied = tuple[list[Words], list[str], list[str]]
+"""Answers, what each is an answer to, and the example that stood before it."""
 
 
 class Builtin(Watching):
@@ -60,7 +60,8 @@ class Builtin(Watching):
         return apart(ask, range(len(sound)))
 
     def _replied(self, replies: Sequence[Reply]) -> Replied:
-        return [self._words(reply.answer) for reply in replies], [reply.question for reply in replies]
+        words = [self._words(reply.answer) for reply in replies]
+        return words, [reply.question for reply in replies], [reply.cue for reply in replies]
 
     def seconds(self, read: float, new: float, places: int, answers: int) -> float | None:
         """By the products and the bytes that it takes; the device's speed is measured once."""

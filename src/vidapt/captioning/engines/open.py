@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine
 from vidapt.captioning.places import Place, scratch
+from vidapt.captioning.store.remote import folder_at
 from vidapt.chat.remote import Remote, is_remote, read_remote
 from vidapt.digests import digest
 from vidapt.errors import ConfigError
@@ -54,8 +55,8 @@ def open_engine(
     Args:
         model: As `server_of` takes it.
         server: What that said.
-        out: Folder of the captions, in which answers of a server are kept; in an object store none are
-            shared, and they are kept on this machine.
+        out: Folder or file of the captions, with which answers of a server are kept; in an object store
+            none are shared, and they are kept on this machine.
         opened: Opens the model.
 
     Raises:
@@ -76,7 +77,7 @@ def open_engine(
 
 def _first_free(out: Place, make: Callable[[Path], _Server]) -> _Server:
     """One of several processes takes the first file of answers that no other has open."""
-    folder = out / REPLIES if isinstance(out, Path) else scratch() / REPLIES.name / digest([out])
+    folder = folder_at(out) / REPLIES if isinstance(out, Path) else scratch() / REPLIES.name / digest([out])
     folder.mkdir(parents=True, exist_ok=True)
     for number in count():
         try:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vidapt.captioning.chunks import Cutting
+from vidapt.captioning.chunks import Cutting, check_cutting
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine, Words
 from vidapt.captioning.found import readable
-from vidapt.captioning.job import check_cutting
 from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED, empty_row
-from vidapt.captioning.store.shape import Schema
+from vidapt.captioning.store.shape import Schema, SchemaViolation
 from vidapt.captioning.store.shard import Piece
 from vidapt.digests import digest
 from vidapt.errors import ConfigError, VidaptError
@@ -30,10 +29,12 @@ class Said:
     Attributes:
         answers: One for each question.
         asked: What each is an answer to.
+        cues: The caption of another clip that stood before each as an example; none without.
     """
 
     answers: tuple[Words, ...]
     asked: tuple[str, ...]
+    cues: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Asked:
 
         Raises:
             ConfigError: If no question is asked, one is asked twice, films cannot be cut for this model, or
-                several answers are wanted to several questions, or with captions of other clips before them.
+                several answers are wanted to several questions.
             BudgetError: If a question is longer than the model reads.
         """
         if not prompts or len(set(prompts)) < len(prompts):
@@ -85,8 +86,6 @@ class Asked:
             raise ConfigError("--prompt", found, "ask each question once")
         if several is not None and len(prompts) > 1:
             raise ConfigError("--n", "several questions are asked already", "ask one, or leave it out")
-        if several is not None and several.bank is not None:
-            raise ConfigError("--diversity", "shows other captions, which a folder cannot", "write to a file")
         check_cutting(engine.frames, cutting)
         own = decoding.settings if several is None else several.settings
         how = [own, cutting and cutting.settings, schema and schema.value, *engine.settings]
@@ -152,7 +151,7 @@ class Asked:
         assert self.several is not None
         assert isinstance(self.engine, Builtin)
         found = self.engine.several(sound, self.several, places)
-        return [one if isinstance(one, VidaptError) else Said(tuple(one[0]), tuple(one[1])) for one in found]
+        return [one if isinstance(one, VidaptError) else _said(*one) for one in found]
 
     def _mended(self, clip: Any, said: Said) -> Said | VidaptError:
         assert self.schema is not None
@@ -172,7 +171,7 @@ class Asked:
             return mended
         for answer in mended.answers:
             if reason := self.schema.mistake(answer.text):
-                return VidaptError("--schema", f"twice the answer is not of the schema: {reason}")
+                return SchemaViolation("--schema", f"twice the answer is not of the schema: {reason}")
         new = dict(zip(wrong, mended.answers, strict=True))
         return Said(tuple(new.get(at, one) for at, one in enumerate(said.answers)), said.asked)
 
@@ -198,6 +197,7 @@ class Asked:
             "caption": texts[0],
             "captions": texts,
             "prompts": list(said.asked),
+            "cues": list(said.cues) if any(said.cues) else None,
             "frames": [round(moment, 6) for moment in look.times_s],
             "visual_tokens": look.visual_tokens,
             "text_tokens": self._read(look.visual_tokens, answers),
@@ -255,6 +255,10 @@ class Asked:
             "start_s": clip.start_s if stretch or clip.start_s else None,
             "end_s": clip.end_s,
         }
+
+
+def _said(answers: Sequence[Words], asked: Sequence[str], cues: Sequence[str]) -> Said:
+    return Said(tuple(answers), tuple(asked), tuple(cues))
 
 
 _PLACES = ("clip", "file", "offset", "size", "stamp", "folder")

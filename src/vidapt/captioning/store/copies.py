@@ -2,49 +2,86 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from vidapt.captioning.places import is_address
 from vidapt.captioning.store.index import Index, rewrite_index
 from vidapt.captioning.store.inputs import Input
-from vidapt.curation.likeness import near, signatures
-from vidapt.errors import ConfigError
+from vidapt.curation.likeness import FRAMES, SIDE, Signatures, signatures
+from vidapt.curation.sketches import alike
+from vidapt.nouns import Clip
 from vidapt.progress import Reporter
 
-MOST = 20_000
-"""Clips that are held against one another; with more, that takes longer than captioning some twice."""
+_TOGETHER = 4096
+"""Clips that are decoded by one set of processes, and whose signatures are in memory at a time."""
 
 
 def mark_copies(path: Path, workers: int, report: Reporter) -> None:
     """Write into a list which clips show the same as an earlier one, by `curation.likeness`.
 
     A clip is held against those alone that are captioned. What lies in a tar file or an object store is not
-    looked at.
+    looked at. Signatures, 9 kB a clip, lie in a file beside the list meanwhile.
 
     Args:
         path: The list, as `write_index` wrote it.
         workers: Decoding processes.
         report: Told how far it is.
-
-    Raises:
-        ConfigError: If there are too many.
     """
     index = Index(path)
-    if len(index) > MOST:
-        raise ConfigError(
-            "--dedup",
-            f"{len(index):,} clips are too many to hold each against every other",
-            f"give at most {MOST:,} at a time, or leave it out",
-        )
-    shards = [index.shard(number) for number in range(len(index.sizes))]
-    compared = [one for shard in shards for one in shard if _is_file(one)]
-    found = signatures([one.clip for one in compared], workers, report)
-    like = _like([clip.id for clip in found.clips], near(found))
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        found = _looked_at(index, Path(folder) / "signatures", workers, report)
+        names = [clip.id for clip in found.clips]
+        report("hold clips against each other", 0, 1)
+        like = _like(names, alike(found))
+        report("hold clips against each other", 1, 1)
     if like:
-        rewrite_index(path, ([_marked(one, like) for one in shard] for shard in shards))
+        rewrite_index(path, ([_marked(one, like) for one in shard] for shard in _shards(index)))
+
+
+def _shards(index: Index) -> Iterator[list[Input]]:
+    return (index.shard(number) for number in range(len(index.sizes)))
+
+
+def _looked_at(index: Index, file: Path, workers: int, report: Reporter) -> Signatures:
+    """Signatures of all clips that are files, in a file."""
+    frames = np.memmap(file, np.float16, "w+", shape=(len(index), FRAMES, SIDE * SIDE))
+    clips: list[Clip] = []
+    moves = [np.empty(0, bool)]
+    looked = 0
+    for some in _groups(index):
+        found = signatures(some, workers, _from(looked, len(index), report))
+        frames[len(clips) : len(clips) + len(found.clips)] = found.frames
+        clips += found.clips
+        moves.append(found.moves)
+        looked += len(some)
+    return Signatures(clips, frames[: len(clips)], np.concatenate(moves))
+
+
+def _groups(index: Index) -> Iterator[list[Clip]]:
+    group: list[Clip] = []
+    for shard in _shards(index):
+        group += [one.clip for one in shard if _is_file(one)]
+        if len(group) >= _TOGETHER:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _from(before: int, every: int, report: Reporter) -> Reporter:
+    """A reporter for a part of the work."""
+
+    def told(task: str, done: int, total: int, note: str = "") -> None:
+        del total
+        report(task, before + done, every, note)
+
+    return told
 
 
 def _is_file(one: Input) -> bool:

@@ -46,7 +46,7 @@ def open_job(
         report: Told how far the list is.
 
     Raises:
-        ConfigError: If there are no clips, or the place holds something else.
+        ConfigError: If there are no clips, or the place holds something else that is not to be replaced.
         FormatError: If a list or a tar file cannot be read.
     """
     request = digest([FORMAT, settings, listing.said])[:16]
@@ -57,6 +57,7 @@ def open_job(
             mark(index)
         return Plan(settings, request, listed, batch, asked, dict(listing.ignored))
 
+    store.accept(request)
     with _patiently(store, request, report):
         before = [job for job in store.jobs() if job.plan.request == request]
         if before and before[-1].done is None:

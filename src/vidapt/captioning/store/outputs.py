@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vidapt.captioning.objects import Objects
 from vidapt.captioning.places import Place, absolute, is_address, suffix_of
-from vidapt.captioning.store.jobs import StoredJob
+from vidapt.captioning.rows import write_lines
+from vidapt.captioning.store.jobs import PARQUET, StoredJob
 from vidapt.captioning.store.opening import remove_earlier
-from vidapt.captioning.store.rows import DONE, ROWS, part_rows
+from vidapt.captioning.store.rows import DONE, FAILED, ROWS, SKIPPED, part_rows
+from vidapt.captioning.store.single import FileStore
 from vidapt.captioning.store.stores import Store
 from vidapt.errors import ConfigError
 from vidapt.files import check_file, check_folder, write_file, write_folder
 from vidapt.locks import TakenError
 from vidapt.progress import Reporter
 from vidapt.video.suffixes import PICTURE_SUFFIXES
-
-ALWAYS = "captions.parquet"
-"""What every finished job writes into its store."""
 
 _LANCE = ".lance"
 
@@ -55,7 +55,7 @@ def check_outputs(store: Store, outputs: Sequence[Place]) -> None:
             (check_folder if suffix == _LANCE else check_file)(place)
         elif suffix == _LANCE:
             raise ConfigError(place, "a Lance data set is a folder", "give a path, and copy it then")
-        if absolute(place) == absolute(store.at(ALWAYS)):
+        if absolute(place) == absolute(store.result):
             raise ConfigError(place, "is written in any case", "leave it out")
 
 
@@ -69,7 +69,7 @@ def join(store: Store, job: StoredJob, outputs: Sequence[Place], report: Reporte
     Args:
         store: The store.
         job: The job.
-        outputs: Files beside `captions.parquet`.
+        outputs: Files beside that of the store itself.
         report: Told how far it is.
 
     Returns:
@@ -78,7 +78,7 @@ def join(store: Store, job: StoredJob, outputs: Sequence[Place], report: Reporte
     """
     if len(job.finished) < len(job.index.sizes):
         return {}
-    wanted = [store.at(ALWAYS), *outputs]
+    wanted = [store.result, *outputs]
     made: dict[Place, int] = {}
     try:
         with job.joining():
@@ -87,7 +87,11 @@ def join(store: Store, job: StoredJob, outputs: Sequence[Place], report: Reporte
             parts = job.parts if missing else []
             for at, place in enumerate(missing):
                 report("write", at, len(missing))
-                made[place] = _write(place, parts)
+                if isinstance(store, FileStore) and place == store.result:
+                    _captions(store, job, parts)
+                    made[place] = 0
+                else:
+                    made[place] = _write(place, parts)
             report("write", len(missing), len(missing))
             if made:
                 job.end({"outputs": sorted({*before, *map(absolute, made)})})
@@ -120,22 +124,44 @@ def _beside(url: str) -> tuple[Objects, str]:
     return Objects(folder), name
 
 
-def _parquet(path: Path, parts: Sequence[Path]) -> int:
+def _captions(store: FileStore, job: StoredJob, parts: Sequence[Path]) -> None:
+    """Write a file of what is captioned, and beside it one of what is not, if there is such."""
+    with store.placing(job.plan.request):
+        if job.counts[FAILED] or job.counts[SKIPPED]:
+            write_lines(store.quarantine, (_lost(row) for row in _rows(parts) if row["status"] != DONE))
+        else:
+            store.quarantine.unlink(missing_ok=True)
+        if store.file.suffix == PARQUET:
+            _parquet(store.file, parts, DONE)
+        else:
+            write_lines(store.file, (row for row in _rows(parts) if row["status"] == DONE))
+
+
+def _lost(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Why a clip has no caption."""
+    if row["copy_of"] is None:
+        return {"clip": row["clip"], "reason": row["reason"], "error": row["error"]}
+    return {"clip": row["clip"], "reason": f"it shows the same as {row['copy_of']}", "error": None}
+
+
+def _parquet(path: Path, parts: Sequence[Path], status: str | None = None) -> int:
+    """Write all rows, or those of one status."""
+
+    def wanted(part: Path) -> pa.Table:
+        table = _table(part)
+        return table if status is None else table.filter(pc.equal(table["status"], status))
+
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, ROWS) as writer:
             for start in range(0, len(parts), _TOGETHER):
-                writer.write_table(pa.concat_tables(map(_table, parts[start : start + _TOGETHER])))
+                writer.write_table(pa.concat_tables(map(wanted, parts[start : start + _TOGETHER])))
 
     write_file(path, write)
     return 0
 
 
 def _jsonl(path: Path, parts: Sequence[Path]) -> int:
-    def write(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(parts))
-
-    write_file(path, write)
+    write_lines(path, _rows(parts))
     return 0
 
 

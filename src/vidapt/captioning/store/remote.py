@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import secrets
 import shutil
 import tempfile
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 
 from vidapt.captioning.objects import Objects
 from vidapt.captioning.places import Place, scratch
+from vidapt.captioning.rows import SUFFIXES
 from vidapt.captioning.store.index import Index
 from vidapt.captioning.store.jobs import (
     DONE,
@@ -46,7 +48,8 @@ from vidapt.captioning.store.journal import ShardJournal
 from vidapt.captioning.store.leases import free_lease, leased
 from vidapt.captioning.store.rows import counted, write_part
 from vidapt.captioning.store.sent import SentJournal
-from vidapt.captioning.store.stores import LocalStore, Store
+from vidapt.captioning.store.single import FileStore, state_of
+from vidapt.captioning.store.stores import ALWAYS, LocalStore, Store
 from vidapt.errors import ConfigError
 from vidapt.locks import Owner
 
@@ -57,9 +60,33 @@ _TOKEN = "token"
 _FETCHED_AT_ONCE = 16
 
 
-def store_at(place: Place) -> Store:
-    """The store at a place."""
+def store_at(place: Place, *, overwrite: bool = False) -> Store:
+    """The store at a place.
+
+    Args:
+        place: A folder, or the address of one; or a file (`.jsonl`, `.parquet`) that captions go into.
+        overwrite: Replace whatever that file holds.
+
+    Raises:
+        ConfigError: If a folder is to be overwritten.
+    """
+    if is_single(place):
+        return FileStore(Path(place), overwrite=overwrite)
+    if overwrite:
+        raise ConfigError(
+            "--overwrite", "in a folder, other questions are other work", "leave it out, or remove the folder"
+        )
     return LocalStore(place) if isinstance(place, Path) else RemoteStore(place)
+
+
+def is_single(place: Place) -> bool:
+    """Whether captions go into one file, and not into a folder."""
+    return isinstance(place, Path) and place.suffix in SUFFIXES and not os.path.isdir(place)  # noqa: PTH112
+
+
+def folder_at(place: Path) -> Path:
+    """The folder of a store of this machine."""
+    return state_of(Path(os.path.realpath(place))) if is_single(place) else place
 
 
 class RemoteStore:
@@ -72,6 +99,7 @@ class RemoteStore:
     def __init__(self, url: str) -> None:
         self.place: Place = url
         self._objects = Objects(url)
+        self.result: Place = self._objects.at(ALWAYS)
 
     def check(self) -> None:
         """Refuse a place with something else in it, or into which nothing can be written.
@@ -90,6 +118,9 @@ class RemoteStore:
     def at(self, name: str) -> Place:
         """The place of an object beside the jobs."""
         return self._objects.at(name)
+
+    def accept(self, request: str) -> None:
+        """Captions of all kinds go into one folder."""
 
     def jobs(self) -> list[StoredJob]:
         """All jobs, the oldest of each request first."""

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidapt.errors import ConfigError
+from vidapt.errors import ConfigError, VidaptError
 from vidapt.json_fits import SchemaError, check_schema, misfit_of
 from vidapt.nouns import MEDIA
 
 _SHOWN = 200
 """Letters of an answer that a model is told when it is asked once more."""
+
+
+class SchemaViolation(VidaptError):  # noqa: N818 - it names what is wrong with an answer, as rows have it
+    """An answer that is not of the schema, nor is the one that was asked for after it."""
 
 
 @dataclass(frozen=True)

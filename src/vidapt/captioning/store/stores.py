@@ -14,6 +14,9 @@ from vidapt.errors import ConfigError
 from vidapt.files import check_folder, exists, remove, write_folder, write_json
 from vidapt.locks import Owner, free, owned, owned_in
 
+ALWAYS = "captions.parquet"
+"""What every finished job writes into a folder."""
+
 
 class LocalStore:
     """A folder with jobs.
@@ -24,6 +27,7 @@ class LocalStore:
 
     def __init__(self, place: Path) -> None:
         self.place: Place = place
+        self.result: Place = place / ALWAYS
         self._out = place
 
     def check(self) -> None:
@@ -39,6 +43,9 @@ class LocalStore:
     def at(self, name: str) -> Place:
         """The place of a file beside the jobs."""
         return self._out / name
+
+    def accept(self, request: str) -> None:
+        """Captions of all kinds go into one folder."""
 
     def jobs(self) -> list[StoredJob]:
         """All jobs, the oldest of each request first."""
@@ -69,15 +76,24 @@ class LocalStore:
 
 
 class Store(Protocol):
-    """Where jobs are: `LocalStore`, or `remote.RemoteStore`."""
+    """Where jobs are: `LocalStore`, `single.FileStore` or `remote.RemoteStore`.
+
+    Attributes:
+        place: What a user calls it.
+        result: What every finished job writes.
+    """
 
     place: Place
+    result: Place
 
     def check(self) -> None:
         """Refuse a place that cannot be used, before work begins."""
 
     def at(self, name: str) -> Place:
         """The place of a file beside the jobs."""
+
+    def accept(self, request: str) -> None:
+        """Refuse to replace captions of another kind, where there is place for one kind."""
 
     def jobs(self) -> Sequence[StoredJob]:
         """All jobs, the oldest of each request first."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidapt.captioning.bulk import cores
 from vidapt.captioning.chunks import Cutting
 from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.engines.protocol import CaptionEngine
-from vidapt.captioning.namesakes import folder_of
-from vidapt.captioning.places import Place, as_place
+from vidapt.captioning.places import Place, as_place, folder_of
 from vidapt.captioning.store.asked import Asked
 from vidapt.captioning.store.copies import mark_copies
 from vidapt.captioning.store.inputs import Listing
@@ -22,9 +20,9 @@ from vidapt.captioning.store.kept import Kept
 from vidapt.captioning.store.opening import open_job
 from vidapt.captioning.store.outputs import check_outputs, join
 from vidapt.captioning.store.remote import store_at
-from vidapt.captioning.store.rows import DONE, FAILED, SKIPPED
 from vidapt.captioning.store.shape import Schema
 from vidapt.captioning.store.stores import Store
+from vidapt.captioning.store.summary import StoreSummary
 from vidapt.captioning.store.worker import Worker
 from vidapt.errors import ConfigError
 from vidapt.inference.diversity import PLAIN, Diversity
@@ -35,54 +33,6 @@ from vidapt.progress import Reporter, silent
 
 SHARD = 512
 """Inputs of a shard: what one process takes at a time, and what one file of rows holds."""
-
-
-@dataclass(frozen=True)
-class StoreSummary:
-    """What one process did for a store.
-
-    Attributes:
-        out: The store.
-        captioned: Rows it captioned.
-        kept: Captions that are in place beside these: of other processes, or of earlier jobs.
-        failed: Clips in place without a caption.
-        skipped: Clips that show the same as another one.
-        inputs: Clips of the whole job.
-        left: Clips of shards that are not in place; others are at them, or will be.
-        outputs: Files that were put in place as the last shard came.
-        left_out: Captioned clips that one of these cannot hold, by file.
-        ignored: How many files were not clips, by suffix.
-        seconds: How long it took.
-        clips_per_s: Captioned clips by the time from the first to the last.
-        waited: Share of that time for which the device waited for frames.
-        limit: Clips per second that the device could caption at best; None where that is not known.
-    """
-
-    out: Place
-    captioned: int
-    kept: int
-    failed: int
-    skipped: int
-    inputs: int
-    left: int
-    outputs: Sequence[Place]
-    left_out: dict[str, int]
-    ignored: dict[str, int]
-    seconds: float
-    clips_per_s: float
-    waited: float
-    limit: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return asdict(self) | {"out": str(self.out), "outputs": [str(path) for path in self.outputs]}
-
-    def row(self) -> list[str]:
-        """As a line of a table."""
-        counts = [self.captioned, self.kept, self.failed, self.skipped, self.left]
-        share = "" if self.limit is None else f"{self.clips_per_s / self.limit:.0%}"
-        rate = [f"{self.clips_per_s:.3g}", share, f"{self.waited:.0%}", f"{self.seconds:.1f}"]
-        return [*map(str, counts), *rate]
 
 
 def caption_store(
@@ -98,6 +48,7 @@ def caption_store(
     part: tuple[int, int] = (1, 1),
     others: bool = False,
     again: bool = False,
+    overwrite: bool = False,
     outputs: Sequence[Place] = (),
     dedup: bool = False,
     albums: bool = False,
@@ -112,6 +63,9 @@ def caption_store(
 ) -> StoreSummary:
     """Caption clips into a folder: one row for each, in Parquet files of a shard each, and in the end in one.
 
+    Where a file is given in the place of a folder, the folder lies hidden beside it, and the file has the
+    rows of what is captioned; `FILE.quarantine.jsonl` says why the other clips are not.
+
     Any number of processes, on any machines that see the folder, may do this at once: a shard belongs to one
     of them, and what a killed one leaves is taken over by the next that comes. A job goes on with the clips
     that it listed when it began. Once it is finished, the next one lists anew, takes over the rows of what
@@ -121,7 +75,7 @@ def caption_store(
         engine: Who writes captions.
         sources: Folders, clips, lists (`path`, `start_s`, `end_s`), label files, tar files, or patterns;
             addresses of objects as well.
-        out: The folder, or the address of one in an object store.
+        out: The folder, or the address of one in an object store; or a file, `.jsonl` or `.parquet`.
         prompts: What the model is asked about each clip; all behind one copy of what it sees.
         decoding: How tokens are chosen; None is greedy.
         n: Captions of each clip, in its one row; of its decoding then only `max_new_tokens` counts.
@@ -130,7 +84,8 @@ def caption_store(
         part: `(i, n)`: work on every n-th shard from the i-th on, counted from 1.
         others: Work on the shards of the other parts after that, as far as nobody holds them.
         again: Begin anew where the job is finished, also for a part: list, and try again what failed.
-        outputs: Files that all rows are joined into beside `captions.parquet`; see `outputs.join`.
+        overwrite: Replace whatever a file as `out` holds.
+        outputs: Files that all rows are joined into beside `out`; see `outputs.join`.
         dedup: Clips that show the same as another one are not captioned; their rows say of which.
         albums: A folder with pictures and no video is one clip.
         fps: Pictures per second of such folders.
@@ -150,13 +105,14 @@ def caption_store(
     started = time.monotonic()
     given = [as_place(one) for one in ([sources] if isinstance(sources, Path | str) else sources)]
     check_part(part)
-    store = store_at(as_place(out))
+    store = store_at(as_place(out), overwrite=overwrite)
     store.check()
     outputs = [as_place(one) for one in outputs]
     check_outputs(store, outputs)
     several, chosen = None, decoding or Decoding()
     if n != 1 or diversity is not None:
-        several = _several(engine, prompts[0], n, diversity or PLAIN, chosen.max_new_tokens)
+        way = diversity or PLAIN
+        several = _several(engine, prompts[0], n, way, chosen.max_new_tokens, cores(workers), report)
     asked = Asked.of(
         engine,
         prompts,
@@ -166,16 +122,14 @@ def caption_store(
         folder_of(given[0] if len(given) == 1 else given),
         several,
     )
-    listing = Listing(given, albums, fps, dedup)
-    alone = again or part == (1, 1)
     job = open_job(
         store,
         asked.settings,
-        listing,
+        Listing(given, albums, fps, dedup),
         shard,
         batch or asked.batch,
         asked.told,
-        alone=alone,
+        alone=again or part == (1, 1),
         mark=(lambda path: mark_copies(path, cores(workers), report)) if dedup else None,
         report=report,
     )
@@ -183,33 +137,29 @@ def caption_store(
     if job.done is None:
         work.carry_out()
     made = join(store, job, outputs, report)
-    totals, finished = job.counts, job.finished
-    if len(finished) == len(job.index.sizes):
+    summary = StoreSummary.of(store, job, work.pace, made, time.monotonic() - started)
+    if not summary.left:
         job.forget()
-    return StoreSummary(
-        out=store.place,
-        captioned=work.pace.captioned,
-        kept=totals[DONE] - work.pace.captioned,
-        failed=totals[FAILED],
-        skipped=totals[SKIPPED],
-        inputs=len(job.index),
-        left=sum(size for at, size in enumerate(job.index.sizes) if at not in finished),
-        outputs=list(made),
-        left_out={str(path): count for path, count in made.items() if count},
-        ignored=job.plan.ignored,
-        seconds=time.monotonic() - started,
-        clips_per_s=work.pace.rate,
-        waited=work.pace.waited,
-        limit=work.pace.limit,
-    )
+    return summary
+
+
+def cores(workers: int | None) -> int:
+    """Decoding processes: as many as are asked for, or one per core."""
+    return (os.cpu_count() or 1) if workers is None else workers
 
 
 def _several(
-    engine: CaptionEngine[Any], prompt: str, n: int, way: str | Path | Diversity, longest: int
+    engine: CaptionEngine[Any],
+    prompt: str,
+    n: int,
+    way: str | Path | Diversity,
+    longest: int,
+    workers: int,
+    report: Reporter,
 ) -> Several:
     if not isinstance(engine, Builtin):
         raise ConfigError("--n", "a server is asked for one answer", "leave it out, or ask several questions")
-    return Several.of(engine.engine, prompt, n, way, longest)
+    return Several.of(engine.engine, prompt, n, way, longest, workers=workers, report=report)
 
 
 def check_part(part: tuple[int, int]) -> None:

@@ -88,7 +88,7 @@ def _texts(row: CaptionRow) -> tuple[str, ...]:
 
 
 def _clip(row: CaptionRow) -> Clip:
-    return Clip(row.clip, Path(row.folder) / row.film, row.start_s or 0.0, row.end_s)
+    return Clip(row.clip, row.footage(), row.start_s or 0.0, row.end_s)
 
 
 def _known(data: Path, kind: str | None) -> dict[str, list[Clip]]:

@@ -17,7 +17,7 @@ from vidapt.nouns import MEDIA
 from vidapt.serving.app import House
 from vidapt.serving.page import shown
 from vidapt.serving.page.flags import Flag, Flags
-from vidapt.serving.page.tabs import Exchange, Side, Tab
+from vidapt.serving.page.tabs import Exchange, Side, Tab, Waiting
 from vidapt.serving.refused import RefusedError, fault_of, wrong
 from vidapt.serving.replies import Question, reply, sight_of
 from vidapt.serving.shapes import FileName, FilePart, Message, TextPart
@@ -36,6 +36,9 @@ MOST_LETTERS = 4000
 
 _MOST_TALK = 40
 """Questions of one conversation."""
+
+_MOST_WAITING = 3
+"""Questions that wait in one tab."""
 
 
 class Asking:
@@ -67,6 +70,8 @@ class Asking:
     async def ask(self, tab: Tab, question: str, *, alone: bool = False) -> AsyncIterator[None]:
         """Ask the models of a tab; whenever there are more words, it is time to show them.
 
+        While another answer is written there, the question waits for its turn.
+
         Args:
             tab: Where it is asked.
             question: What is asked.
@@ -80,10 +85,9 @@ class Asking:
             raise wrong("drop a clip first")
         if not question or len(question) > MOST_LETTERS:
             raise wrong(f"a question has 1 to {MOST_LETTERS} letters")
-        if any(len(side.talk) >= _MOST_TALK for side in tab.sides):
-            raise wrong(f"a conversation has {_MOST_TALK} questions at most: start anew")
-        if tab.busy:
-            raise wrong("an answer is being written")
+        _refuse_more(tab)
+        async for _ in self._turn(tab, question):
+            yield
         tab.busy = True
         sides = tab.sides
         pairs = [(side, Exchange(question, alone)) for side in sides]
@@ -105,6 +109,32 @@ class Asking:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             tab.busy = False
+
+    @staticmethod
+    async def _turn(tab: Tab, question: str) -> AsyncIterator[None]:
+        """Wait until nothing else is written in a tab; now and then it is time to show that it waits.
+
+        Raises:
+            RefusedError: If too many wait, or what it was asked about is not there any more.
+        """
+        if not tab.busy and not tab.line:
+            return
+        if len(tab.line) >= _MOST_WAITING:
+            raise wrong(f"{_MOST_WAITING} questions wait already")
+        sides, mine = tab.sides, Waiting(question)
+        tab.line.append(mine)
+        try:
+            beats = 0
+            while tab.sides is sides and (tab.busy or tab.line[0] is not mine):
+                if beats % _BEATS == 0:
+                    yield
+                beats += 1
+                await asyncio.sleep(_BEAT_S)
+        finally:
+            tab.line.remove(mine)
+        if tab.sides is not sides:
+            raise wrong("the conversation was begun anew: ask again")
+        _refuse_more(tab)
 
     async def flag(self, tab: Tab, name: str, question: str, right: str) -> None:
         """Keep a wrong answer and what would have been right.
@@ -210,6 +240,11 @@ class Asking:
             self._house.gauges.took(path, seconds)
             line = {"time": round(time.time(), 3), "key": tab.who, "path": path, "status": status}
             self._log(json.dumps(line | {"seconds": round(seconds, 4), "model": side.model} | told))
+
+
+def _refuse_more(tab: Tab) -> None:
+    if any(len(side.talk) >= _MOST_TALK for side in tab.sides):
+        raise wrong(f"a conversation has {_MOST_TALK} questions at most: start anew")
 
 
 def _medium(tab: Tab) -> FilePart:

@@ -90,9 +90,11 @@ class Page:
         for choice in (at.model, at.other):
             choice.input(self._chosen, [at.model, at.other], shows, **free, show_progress_on=[at.seen])
         says = [at.question, at.talks, at.note]
-        at.question.submit(self._asks, [at.question], says, **still)
-        at.ask.click(self._asks, [at.question], says, **still)
-        at.caption.click(self._captions, [], says, **still)
+        # Also while an answer comes: the next question then waits for its turn.
+        any_time = still | {"trigger_mode": "multiple"}
+        at.question.submit(self._asks, [at.question], says, **any_time)
+        at.ask.click(self._asks, [at.question], says, **any_time)
+        at.caption.click(self._captions, [], says, **any_time)
         at.anew.click(self._anew, [], [at.talks, at.note, at.flagging], **still)
         at.look.click(self._looks, [], [at.looked, at.note], **free, show_progress_on=[at.looked])
         picked = [at.flagging, at.quoted, at.alone, at.right, at.note]
@@ -126,24 +128,26 @@ class Page:
     async def _asks(self, question: str, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """A question; its box is emptied once it is on its way, and then left to whoever writes the next."""
         tab, first = self._tab(request), True
-        async for html, note in self._told(tab, question):
-            yield ("" if first and not note else gr.skip()), html, note
+        async for html, note, refused in self._told(tab, question):
+            yield ("" if first and not refused else gr.skip()), html, note
             first = False
 
     async def _captions(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """A description, as `vidapt caption` asks for one."""
-        async for html, note in self._told(self._tab(request), CAPTION_PROMPT, alone=True):
+        async for html, note, _ in self._told(self._tab(request), CAPTION_PROMPT, alone=True):
             yield gr.skip(), html, note
 
-    async def _told(self, tab: Tab, question: str, *, alone: bool = False) -> AsyncIterator[tuple[str, str]]:
-        """The conversations as they are written, and what is to be said beside them."""
+    async def _told(
+        self, tab: Tab, question: str, *, alone: bool = False
+    ) -> AsyncIterator[tuple[str, str, bool]]:
+        """The conversations as they are written, what is said beside them, and whether it is refused."""
         try:
             async for _ in self._asking.ask(tab, question, alone=alone):
-                yield _talks(tab), ""
+                yield _talks(tab), _waiting(tab), False
         except RefusedError as refused:
-            yield _talks(tab), shown.note(refused.message, bad=True)
+            yield _talks(tab), shown.note(refused.message, bad=True), True
         else:
-            yield _talks(tab), ""
+            yield _talks(tab), _waiting(tab), False
 
     async def _anew(self, request: gr.Request) -> tuple[Any, ...]:
         """Another conversation about the same clip."""
@@ -182,6 +186,13 @@ class Page:
 
 def _talks(tab: Tab) -> str:
     return shown.talks(tab.sides, writing=tab.busy)
+
+
+def _waiting(tab: Tab) -> str:
+    """What is told while questions wait."""
+    if len(tab.line) == 1:
+        return shown.note(f"waits for its turn: {tab.line[0].question}")
+    return shown.note(f"{len(tab.line)} questions wait for their turn" if tab.line else "")
 
 
 def _wanted(model: str, other: str) -> list[str]:

@@ -46,6 +46,13 @@ class Side:
         return [one for one in self.talk if one.said is not None and not one.alone]
 
 
+@dataclass(eq=False)
+class Waiting:
+    """A question that was sent while an answer is being written."""
+
+    question: str
+
+
 @dataclass
 class Tab:
     """One browser's tab.
@@ -56,6 +63,7 @@ class Tab:
         suffix: Of the clip's name, if it is one that clips have.
         sides: The models that are asked, side by side.
         busy: Whether an answer is being written.
+        line: Questions that wait for their turn.
     """
 
     who: str
@@ -63,6 +71,7 @@ class Tab:
     suffix: str = ""
     sides: list[Side] = field(default_factory=list)
     busy: bool = False
+    line: list[Waiting] = field(default_factory=list)
 
     def begin(self, models: Sequence[str]) -> None:
         """Begin a conversation."""
