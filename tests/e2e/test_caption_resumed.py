@@ -136,12 +136,13 @@ def test_a_killed_decode_worker_costs_no_row(
     killed = []
 
     def kill(task: str, done: int, total: int, note: str = "") -> None:
-        if task == "caption" and done and len(killed) < 3:
+        # Once: a clip that ends two decoders is broken.
+        if task == "caption" and done and not killed:
             (worker,) = decode_workers()
             worker.kill()
             worker.wait()
             killed.append(worker)
 
     assert counts(run(engine, clips, out, workers=1, batch=1, report=kill)) == (CLIPS, 0, 0)
-    assert len(killed) == 3
+    assert killed
     assert said(out) == whole
