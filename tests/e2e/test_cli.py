@@ -143,7 +143,7 @@ def test_caption_writes_one_row_per_clip_and_survives_an_empty_file(pool: Path, 
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [next(iter(row)) for row in rows] == ["key"] * 3
     assert len({row["key"] for row in rows}) == 3
-    assert json.loads(shown.stdout)["broken"] == 1
+    assert json.loads(shown.stdout)["failed"] == 1
 
 
 def test_eval_writes_numbers_and_a_report(pool: Path, tmp_path: Path) -> None:
