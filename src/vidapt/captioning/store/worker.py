@@ -191,7 +191,9 @@ class Worker:
             self._finish(shard)
 
     def _finish(self, shard: Shard) -> None:
-        shard.put(self._other, self.asked.taken_over)
+        rows = shard.put(self._other, self.asked.taken_over)
+        unread = {one.name for one in shard.pieces if one.wrong is not None}
+        self.pace.add([row for row in rows if row["clip"] in unread])
         self._open.discard(shard)
 
     def _other(self, piece: Piece) -> dict[str, Any]:
