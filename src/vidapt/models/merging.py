@@ -87,8 +87,11 @@ def _texts(model: VideoLM, tokenizer: Any) -> list[list[int]]:
 
 def _moving(frames: int, size: tuple[int, int]) -> Tensor:
     """A gradient that moves, [T, H, W, 3]."""
-    t, y, x = torch.meshgrid(*(torch.arange(length) for length in (frames, *size)), indexing="ij")
-    return torch.stack([3 * x + 7 * t, 2 * y + 5 * t, x + y], dim=-1).remainder(256).to(torch.uint8)
+    # Counted in bytes, which begin again at 256: there may be hundreds of frames.
+    t, y, x = (torch.arange(length).to(torch.uint8) for length in (frames, *size))
+    t, y = t[:, None, None], y[:, None]
+    channels = (3 * x + 7 * t, 2 * y + 5 * t, (x + y)[None])
+    return torch.stack([channel.expand(frames, *size) for channel in channels], dim=-1)
 
 
 def _steady(frames: int) -> Moments:
