@@ -40,7 +40,7 @@ demo: .venv/.core
 	$(BIN)/vidapt demo $(ARGS)
 
 test: .venv/.dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 mutants: .venv/.dev
 	$(ONE_THREAD) PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)

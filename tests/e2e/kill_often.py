@@ -1,13 +1,11 @@
 """Train a recipe in processes that are killed at random moments, one after another, until it is done.
 
-`python kill_often.py RECIPE RUNS KILLS SEED` prints, as JSON, what each kill met: the newest checkpoint, and
-whether one was being written. Processes are forked from this one, which has imported what is slow and does
-not compute.
+What each kill met is written down: the newest checkpoint, and whether one was being written. Processes are
+forked from this one, which has imported what is slow and does not compute.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
@@ -21,7 +19,6 @@ import torch
 from vidapt.recipe import load_recipe
 from vidapt.training.run import train
 
-SLOW = ("peft.tuners.lora", "transformers.models.llama", "transformers.models.clip", "bitsandbytes")
 EARLY = 0.2
 """Share of kills before the first step is done."""
 
@@ -79,19 +76,12 @@ def killed(recipe: Path, runs: Path, early_s: float | None, late_s: float) -> di
     }
 
 
-def main() -> None:
-    """Carry it out once as it is, and once with kills."""
-    recipe, runs, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    for name in SLOW:
-        importlib.import_module(name)
+def kill_often(recipe: Path, runs: Path, kills: int, seed: int, told: Path) -> None:
+    """Carry it out once as it is, and once with kills; what these met is written as JSON."""
     start_s, learn_s = finished(recipe, runs / "whole")
     chance, met = random.Random(seed), list[dict[str, object]]()
     for _ in range(kills):
         early = chance.uniform(0, start_s) if chance.random() < EARLY else None
         met.append(killed(recipe, runs / "cut", early, chance.uniform(0, learn_s / kills)))
     finished(recipe, runs / "cut")
-    print(json.dumps({"start_s": start_s, "learn_s": learn_s, "met": met}))
-
-
-if __name__ == "__main__":
-    main()
+    told.write_text(json.dumps({"start_s": start_s, "learn_s": learn_s, "met": met}), encoding="utf-8")

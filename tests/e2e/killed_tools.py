@@ -5,10 +5,9 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -20,14 +19,11 @@ VIDAPT = str(Path(sys.executable).parent / "vidapt")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As in the programs that `start` starts; sums over threads may round differently."""
+    """As in the programs that are started here; sums over threads may round differently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-_IMPORTED = ["pytest", "vidapt.cli", "vidapt.training.run", "transformers.models.llama.modeling_llama"]
 
 
 class Running(Protocol):
@@ -42,32 +38,51 @@ class Running(Protocol):
     def wait(self, timeout: float | None = None) -> int: ...
 
 
-def start(*command: str | Path) -> subprocess.Popen[bytes]:
-    """Start a program that says nothing and computes in one thread."""
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+_PRELOADED = (
+    "pytest",
+    "vidapt.cli",
+    "vidapt.captioning.engines.builtin",
+    "vidapt.loading",
+    "vidapt.training.run",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.clip.modeling_clip",
+    "peft.tuners.lora",
+    "bitsandbytes",
+)
+"""What is slow to import. Whoever is forked has it already."""
 
 
-class Command:
-    """`vidapt` in a process of its own, forked from one that has imported torch and done nothing else.
+class Forked:
+    """A function in a process of its own, forked from one that has imported what is slow.
 
-    It says nothing and computes in one thread. Importing, most of what a short command costs, is done once.
+    That one did nothing else. Importing, most of what a short program costs, is done once. The function
+    computes in one thread.
 
     Args:
-        words: What stands behind `vidapt`.
+        work: What it does; it must be importable by name.
+        given: What that is given.
+        told: Files that its output and its errors are written to; else nobody hears them.
+        env: Variables of its environment that are its own.
     """
 
-    def __init__(self, *words: str | Path) -> None:
+    def __init__(
+        self,
+        work: Callable[..., object],
+        *given: object,
+        told: tuple[Path | None, Path | None] = (None, None),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         context = mp.get_context("forkserver")
-        context.set_forkserver_preload(
-            ["killed_tools", "vidapt.cli", "vidapt.loading", "vidapt.training.run"]
-        )
-        self._process = context.Process(target=_run, args=([str(word) for word in words], Path.cwd()))
+        context.set_forkserver_preload(list(_PRELOADED))
+        place = (Path.cwd(), [str(path or os.devnull) for path in told], dict(env or {}))
+        self._process = context.Process(target=_run, args=(place, work, given))
         self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None
+        return self._process.pid
 
     def poll(self) -> int | None:
         """Its exit status; None while it runs, and below zero if a signal ended it."""
@@ -75,8 +90,8 @@ class Command:
 
     def send_signal(self, sig: int) -> None:
         """Send it a signal, unless it has ended."""
-        if self._process.pid is not None and self.poll() is None:
-            os.kill(self._process.pid, sig)
+        if self.poll() is None:
+            os.kill(self.pid, sig)
 
     def kill(self) -> None:
         """End it without warning."""
@@ -90,13 +105,33 @@ class Command:
         return status
 
 
-def _run(words: list[str], folder: Path) -> None:
+class Command(Forked):
+    """`vidapt`, see `Forked`.
+
+    Args:
+        words: What stands behind `vidapt`.
+        told: Files that its output and its errors are written to.
+    """
+
+    def __init__(self, *words: str | Path, told: tuple[Path | None, Path | None] = (None, None)) -> None:
+        super().__init__(_command, [str(word) for word in words], told=told)
+
+
+def _run(
+    place: tuple[Path, list[str], dict[str, str]], work: Callable[..., object], given: tuple[object, ...]
+) -> None:
+    folder, told, env = place
+    os.chdir(folder)
+    os.environ.update(env)
+    for stream, path in zip((1, 2), told, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    torch.set_num_threads(1)
+    work(*given)
+
+
+def _command(words: list[str]) -> None:
     from vidapt.cli import main
 
-    os.chdir(folder)
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    torch.set_num_threads(1)
     sys.argv = ["vidapt", *words]
     main()
 

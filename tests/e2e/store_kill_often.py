@@ -1,8 +1,8 @@
 """Caption a store in processes that are killed at random moments, until it is done.
 
-`python store_kill_often.py MODEL CLIPS STORE KILLS SEED` lets two processes, each with a decoder of its own,
-work on one store; so many times one of them is killed, and another one begins. They are forked from this one,
-which has imported what is slow and does not compute. Prints, as JSON, how many rows were noted at each kill.
+Two processes, each with a decoder of its own, work on one store; so many times one of them is killed, and
+another one begins. They are forked from this one, which has imported what is slow and does not compute. How
+many rows were noted at each kill is written as JSON.
 """
 
 from __future__ import annotations
@@ -53,10 +53,9 @@ def noted(store: Path) -> int:
     return lines + SHARD * sum(1 for _ in store.glob("jobs/*/rows/*.parquet"))
 
 
-def main() -> None:
+def kill_often(model: Path, clips: Path, store: Path, kills: int, seed: int, told: Path) -> None:
     """Carry it out."""
-    model, clips, store = map(Path, sys.argv[1:4])
-    kills, chance = int(sys.argv[4]), random.Random(int(sys.argv[5]))
+    chance = random.Random(seed)
     load(model)  # whatever is imported late is imported now
     children, met = [child(model, clips, store) for _ in range(2)], list[int]()
     deadline = time.monotonic() + 100
@@ -75,8 +74,4 @@ def main() -> None:
         if place != at:
             ended(number)
     ended(child(model, clips, store))
-    print(json.dumps(met))
-
-
-if __name__ == "__main__":
-    main()
+    told.write_text(json.dumps(met), encoding="utf-8")

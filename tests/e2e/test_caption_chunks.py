@@ -4,45 +4,39 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from caption_folder_tools import counts, run
 from caption_tools import MADE, TOKENS, film, lines, noted, quarantine, said, save_tiny_model
+from killed_tools import Forked, stop_when
 from typer.testing import CliRunner
 
+from vidapt.captioning.engines.builtin import Builtin
 from vidapt.captioning.store import worker
+from vidapt.captioning.store.work import caption_store
 from vidapt.cli import app
 from vidapt.errors import ConfigError
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
+from vidapt.models.decoding import Decoding
 from vidapt.video import write_mp4
 
-JOB = """
-import sys, time
-from pathlib import Path
-from vidapt.captioning.engines.builtin import Builtin
-from vidapt.captioning.store import worker
-from vidapt.captioning.store.work import caption_store
-from vidapt.inference.load import load
-from vidapt.models.decoding import Decoding
 
-def report(task, done, total, note=""):
-    if task == "caption" and done >= 4:
-        print("reached", flush=True)
-        time.sleep(600)
+def job(model: Path, films: Path, out: Path, chunk: str, reached: Path) -> None:
+    """Caption until four stretches are done, say so, and wait."""
 
-model, clips, out, tokens, chunk = sys.argv[1:]
-decoding = Decoding(max_new_tokens=int(tokens))
-worker.WINDOW = 1
-caption_store(
-    Builtin(load(model)), Path(clips), Path(out), decoding=decoding, workers=1, batch=2, chunk=chunk,
-    report=report,
-)
-"""
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        if task == "caption" and done >= 4:
+            reached.touch()
+            time.sleep(600)
+
+    worker.WINDOW = 1  # of the process that this runs in
+    how: dict[str, Any] = {"decoding": Decoding(max_new_tokens=TOKENS), "chunk": chunk, "report": report}
+    caption_store(Builtin(load(model)), films, out, workers=1, batch=2, **how)
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +160,9 @@ def test_rows_of_a_film_that_was_changed_are_replaced(engine: Engine, films: Pat
 def test_killed_without_warning_the_job_goes_on_to_the_same_rows(
     chunk: str, engine: Engine, model: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "captions.jsonl"
-    command = [sys.executable, "-c", JOB, str(model), str(films), str(out), str(TOKENS), chunk]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as job:
-        assert job.stdout is not None
-        assert job.stdout.readline() == "reached\n"
-        job.kill()
-        assert job.wait() == -signal.SIGKILL
+    out, reached = tmp_path / "captions.jsonl", tmp_path / "reached"
+    running = Forked(job, model, films, out, chunk, reached)
+    assert stop_when(reached.exists, running) == -signal.SIGKILL
     made = [line for line in noted(out) if '"row"' in line]
     assert len(made) >= 4
     heard: list[str] = []

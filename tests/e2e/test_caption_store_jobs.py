@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from caption_tools import CLIPS, TOKENS, film, film_all, save_tiny_model
+from killed_tools import Forked
+from store_kill_often import kill_often
 from typer.testing import CliRunner
 
 from vidapt.captioning.engines.builtin import Builtin
@@ -119,12 +119,10 @@ def test_copies_are_not_captioned_and_say_of_what(
 def test_processes_killed_at_random_moments_lose_and_double_no_row(
     model: Path, engine: Engine, clips: Path, tmp_path: Path
 ) -> None:
-    script = Path(__file__).with_name("store_kill_often.py")
-    store, kills = tmp_path / "store", 6
-    command = [sys.executable, str(script), str(model), str(clips), str(store), str(kills), "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout), "nothing was killed"
+    store, told, errors = tmp_path / "store", tmp_path / "met.json", tmp_path / "errors.txt"
+    job = Forked(kill_often, model, clips, store, 6, 0, told, told=(None, errors))
+    assert job.wait(200) == 0, errors.read_text()
+    assert json.loads(told.read_text(encoding="utf-8")), "nothing was killed"
     rows = rows_of(store)
     assert len({row["clip"] for row in rows}) == len(rows) == CLIPS + 1
     assert rows == run(engine, clips, tmp_path / "whole", prompts=["what?", "who?"])

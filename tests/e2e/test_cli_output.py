@@ -12,7 +12,7 @@ FULL = Path("/dev/full")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no disk that is always full")
-@pytest.mark.parametrize("asked", ["families", "--version"])
+@pytest.mark.parametrize("asked", ["recipes", "--version"])
 def test_a_full_disk_behind_the_output_is_told(asked: str) -> None:
     with FULL.open("w") as full:
         command = [sys.executable, "-c", "from vidapt.cli import main; main()", asked]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from killed_tools import one_thread, silent, start, stop_when
+from killed_tools import Forked, one_thread, silent, stop_when
 
 from vidapt.demo import DemoResult, Size, run_demo
 
@@ -24,19 +23,15 @@ SMALL = Size(
         *(f"stages.{stage}.batching.{change}" for stage in (0, 1) for change in ("clips=4", "questions=6")),
     ),
 )
-DEMO = """
-import json, signal, sys
-from pathlib import Path
-from vidapt.demo import Size, run_demo
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # as at a terminal
-clips, test_clips, changes = json.loads(sys.argv[2])
-size = Size(clips, test_clips, tuple(changes))
-try:
-    run_demo(Path(sys.argv[1]), report=lambda *told: None, size=size, workers=1)
-except KeyboardInterrupt:
-    sys.exit(130)  # as the command does; how Python itself ends depends on what libraries do at its end
-"""
+
+def stopped_demonstration(out: Path) -> None:
+    """What the command does, and how it ends."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as at a terminal
+    try:
+        run_demo(out, report=silent, size=SMALL, workers=1)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as the command does; how Python itself ends depends on what libraries do at its end
 
 
 def demonstrate(out: Path) -> DemoResult:
@@ -44,9 +39,8 @@ def demonstrate(out: Path) -> DemoResult:
         return run_demo(out, report=silent, size=SMALL, workers=1)
 
 
-def begin(out: Path) -> subprocess.Popen[bytes]:
-    size = json.dumps([SMALL.train_clips, SMALL.test_clips, SMALL.changes])
-    return start(sys.executable, "-c", DEMO, out, size)
+def begin(out: Path) -> Forked:
+    return Forked(stopped_demonstration, out)
 
 
 def result_of(out: Path) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,11 +20,14 @@ from vidapt.cli import app
 from vidapt.curation.versions import check_version, read_card
 
 
-def start(*words: str | Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-    command = [sys.executable, "-m", "vidapt", "review", *map(str, words), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    return process, json.loads(process.stdout.readline())
+def start(*words: str | Path, told: Path) -> tuple[Command, dict[str, Any]]:
+    """The page, and what it says when it is up; that and its errors are written to a folder."""
+    told.mkdir()
+    process = Command("review", *words, "--json", told=(told / "out", told / "err"))
+    while not (told / "out").exists() or "\n" not in (told / "out").read_text():
+        assert process.poll() is None, (told / "err").read_text()
+        time.sleep(0.01)
+    return process, json.loads((told / "out").read_text())
 
 
 def ask(url: str, path: str, body: Any = None) -> Any:
@@ -37,25 +39,24 @@ def ask(url: str, path: str, body: Any = None) -> Any:
 
 def test_a_kill_loses_no_decision(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "labels.jsonl", [row(f"r{n}", f"Ball {n} rolls.") for n in range(5)])
-    process, about = start(file)
+    process, about = start(file, told=tmp_path / "first")
     assert about["url"].startswith("http://127.0.0.1:")
     for number in range(3):
         ask(about["url"], "api/decide", {"row": number, "verdict": "drop"})
     second = CliRunner().invoke(app, ["review", str(file)])
     assert (second.exit_code, "is being written by another process" in second.stderr) == (2, True)
     process.kill()
-    process.communicate()
+    process.wait()
     assert [one["id"] for one in rows_of(tmp_path / "labels.decisions.jsonl")] == ["r0", "r1", "r2"]
 
-    process, again = start(file)
+    process, again = start(file, told=tmp_path / "second")
     assert again["url"].split("/")[3] != about["url"].split("/")[3]
     assert ask(again["url"], "api/start")["standing"]["decided"] == 3
     with pytest.raises(urllib.error.HTTPError, match="409"):
         ask(again["url"], "api/decide", {"row": 0, "verdict": "keep"})
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "3 decided" in told
+    assert process.wait(60) == 0
+    assert "3 decided" in (tmp_path / "second" / "err").read_text()
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix) == [
         "labels.decisions.jsonl",
         "labels.jsonl",

@@ -46,7 +46,7 @@ stages:
     mix: {by: weights}
     train: {language: lora, lora: {rank: 2, dropout: 0.2}}
     batching: {clips: 2, questions: 2}
-    steps: 150
+    steps: 80
     save_every: 5
 """
 

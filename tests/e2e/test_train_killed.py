@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from killed_tools import Command, one_thread, silent, stop_when
+from kill_often import kill_often
+from killed_tools import Command, Forked, one_thread, silent, stop_when
 from safetensors.torch import load_file
 
 from vidapt.recipe import load_recipe
@@ -50,7 +48,7 @@ stages:
     batching: {clips: 2, questions: 2, at_once: 1, memory: auto}
     optimizer: {layer_decay: {towers: 0.9, language: 0.9}}
     average: {kind: ema, decay: 0.99}
-    steps: 200
+    steps: 100
     save_every: 10
 """
 
@@ -110,12 +108,10 @@ def test_a_training_that_is_killed_twenty_times_ends_with_the_same_weights(tmp_p
     write_data(tmp_path)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(recipe.read_text(encoding="utf-8").replace("save_every: 10", "save_every: 2"))
-    script = Path(__file__).with_name("kill_often.py")
-    words = [sys.executable, str(script), str(recipe), str(tmp_path / "runs"), "20", "3"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, done.stderr
-    met = json.loads(done.stdout.splitlines()[-1])["met"]
+    told, errors = tmp_path / "met.json", tmp_path / "errors.txt"
+    job = Forked(kill_often, recipe, tmp_path / "runs", 20, 3, told, told=(None, errors))
+    assert job.wait(600) == 0, errors.read_text()
+    met = json.loads(told.read_text(encoding="utf-8"))["met"]
     assert all(one["killed"] for one in met), "the run was over before all kills"
     assert len({one["step"] for one in met}) > 5
     whole, cut = (

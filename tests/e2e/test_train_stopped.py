@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 from caption_tools import film_all, save_tiny_model
-from killed_tools import VIDAPT, one_thread, silent
+from killed_tools import VIDAPT, Command, one_thread, silent
 from safetensors.torch import load_file
 from test_train_killed import write_data
+from torch import Tensor
 
 from vidapt.recipe import load_recipe
 from vidapt.training.run import train
 
+UNSAVED = ["stages.0.save_every=100000"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -46,43 +48,55 @@ def stopped(
         job.wait()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tensor]]:
+    """A recipe, and the weights of a run that nothing stops."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_data(folder)
+    with one_thread():
+        run = train(load_recipe(folder / "recipe.yaml", UNSAVED), folder / "runs", silent, workers=0)
+    return folder / "recipe.yaml", load_file(run / "01-a" / "model" / "model.safetensors")
+
+
 @pytest.mark.timeout(900)  # it starts processes, which import torch; that takes long on a busy machine
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_training_saves_its_step_and_one_process_alone_may_train(
-    tmp_path: Path, how: signal.Signals, status: int
+    whole: tuple[Path, dict[str, Tensor]], tmp_path: Path, how: signal.Signals, status: int
 ) -> None:
-    write_data(tmp_path)
-    command = ["train", tmp_path / "recipe.yaml", "--runs", tmp_path / "cut", "--workers", "0"]
-    command += ["--set", "stages.0.save_every=100000"]
-    run = tmp_path / "cut" / "run"
-    work = run / "01-a" / "work"
-    job = started(command)
+    file, expected = whole
+    command = ["train", file, "--runs", tmp_path / "cut", "--workers", "0", "--set", *UNSAVED]
+    work = tmp_path / "cut" / "run" / "01-a" / "work"
+    said = [tmp_path / name for name in ("job.txt", "other.txt")]
+    job = Command(*command, told=(None, said[0]))
 
     def second_is_refused() -> bool:
         if not (work / "metrics.jsonl").exists() or not (work / "metrics.jsonl").read_text():
             return False
         job.send_signal(signal.SIGSTOP)  # it shall not finish meanwhile, nor before it is stopped
-        other = subprocess.run(
-            [VIDAPT, *command, "--resume"], capture_output=True, text=True, env=ONE_THREAD, check=False
-        )
-        assert other.returncode == 2, other.stderr
-        assert f"is being written by another process: {job.pid} on" in other.stderr
+        other = Command(*command, "--resume", told=(None, said[1]))
+        assert other.wait(200) == 2, said[1].read_text()
+        assert f"is being written by another process: {job.pid} on" in said[1].read_text()
         return True
 
-    code, said = stopped(job, second_is_refused, how)
-    assert code == status, said
-    assert "finished work is kept, add --resume to go on" in said
+    try:
+        while not second_is_refused():
+            assert job.poll() is None, "it ended before it was stopped"
+            time.sleep(0.005)
+        job.send_signal(how)
+        job.send_signal(signal.SIGCONT)  # whoever was held up meets the other signal first
+        assert job.wait(200) == status, said[0].read_text()
+    finally:
+        job.kill()
+    assert "finished work is kept, add --resume to go on" in said[0].read_text()
     (checkpoint,) = work.glob("checkpoint-*")
     step = json.loads((checkpoint / "state.json").read_text())["step"]
-    assert 0 < step < 200
+    assert 0 < step < 100
     assert list((tmp_path / "cut").glob(".run.owner*")) == []
 
-    recipe = load_recipe(tmp_path / "recipe.yaml", ["stages.0.save_every=100000"])
     with one_thread():
-        whole = train(recipe, tmp_path / "whole", silent, workers=0)
-        resumed = train(recipe, tmp_path / "cut", silent, workers=0, resume=True)
-    left, right = (load_file(run / "01-a" / "model" / "model.safetensors") for run in (whole, resumed))
-    assert all(torch.equal(left[name], right[name]) for name in left)
+        resumed = train(load_recipe(file, UNSAVED), tmp_path / "cut", silent, workers=0, resume=True)
+    found = load_file(resumed / "01-a" / "model" / "model.safetensors")
+    assert all(torch.equal(one, found[name]) for name, one in expected.items())
 
 
 @pytest.mark.timeout(900)

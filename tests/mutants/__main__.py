@@ -72,7 +72,7 @@ def _map(out: Path, covered_at: Path, jobs: int) -> None:
     settings = out / "settings.ini"  # what begins like the data file is removed with it
     settings.write_text(f"[run]\nsource = vidapt\ndata_file = {out / 'coverage'}\n", encoding="utf-8")
     command = [
-        *(sys.executable, "-m", "pytest", "-q", "-n", str(jobs), "--dist", "loadgroup", "--cov"),
+        *(sys.executable, "-m", "pytest", "-q", "-n", str(jobs), "--dist", "loadfile", "--cov"),
         *(f"--cov-config={settings}", "--cov-context=test", "--cov-report="),
         *(f"--junitxml={out / 'tests.xml'}", *FEW),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,9 @@ OLD = (
 """What trained before transformers 4.52 calls the same layers."""
 
 
+Train = Callable[..., "Trained"]
+
+
 @dataclass
 class Trained:
     """A folder of adapters on a saved base, and the logits that peft's model gives of a still."""
@@ -86,7 +90,22 @@ def stir(model: Any) -> None:
                 weight.add_(torch.randn_like(weight) * 0.2)
 
 
-def train(folder: Path, **lora: Any) -> Trained:
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Puts what peft leaves of some training into a folder; it is carried out once."""
+    made: dict[str, Trained] = {}
+
+    def copied(folder: Path, **lora: Any) -> Trained:
+        key = json.dumps(lora, sort_keys=True)
+        if key not in made:
+            made[key] = _train(tmp_path_factory.mktemp("trained"), **lora)
+        shutil.copytree(made[key].folder.parent, folder, dirs_exist_ok=True)
+        return Trained(folder / made[key].folder.name, made[key].expected)
+
+    return copied
+
+
+def _train(folder: Path, **lora: Any) -> Trained:
     """What peft leaves of some training of a LLaVA."""
     base = tools.llava()
     tools.save(base, folder / "base")
@@ -144,7 +163,9 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 @pytest.mark.parametrize("old", [False, True], ids=["new", "old"])
-def test_what_a_tool_left_gives_what_peft_gives(tmp_path: Path, case: dict[str, Any], *, old: bool) -> None:
+def test_what_a_tool_left_gives_what_peft_gives(
+    train: Train, tmp_path: Path, case: dict[str, Any], *, old: bool
+) -> None:
     trained = train(tmp_path, **case)
     if old:
         trained.rewrite(lambda state: {_old(key): tensor for key, tensor in state.items()})
@@ -154,7 +175,7 @@ def test_what_a_tool_left_gives_what_peft_gives(tmp_path: Path, case: dict[str, 
 
 
 @pytest.mark.parametrize("form", ["pickled", "with the adapter's name"])
-def test_other_forms_of_the_file_are_read(tmp_path: Path, form: str) -> None:
+def test_other_forms_of_the_file_are_read(train: Train, tmp_path: Path, form: str) -> None:
     trained = train(tmp_path, **CASES["LLaMA-Factory, with whole modules"])
     if form == "pickled":
         torch.save(load_file(trained.folder / WEIGHTS), trained.folder / PICKLED)
@@ -178,7 +199,9 @@ def _with_name(key: str) -> str:
     return key.replace(".lora_A.", ".lora_A.default.").replace(".lora_B.", ".lora_B.default.")
 
 
-def test_adapters_of_the_language_model_stay_adapters_and_others_become_weights(tmp_path: Path) -> None:
+def test_adapters_of_the_language_model_stay_adapters_and_others_become_weights(
+    train: Train, tmp_path: Path
+) -> None:
     trained = train(tmp_path, **CASES["ms-swift, nothing frozen"])
     model = compare(trained)
     lora = model.blueprint.adapters
@@ -190,7 +213,9 @@ def test_adapters_of_the_language_model_stay_adapters_and_others_become_weights(
 
 
 @pytest.mark.parametrize("case", ["one block", "ranks and alphas", "LLaMA-Factory, with whole modules"])
-def test_a_model_with_adapters_of_a_tool_is_saved_and_exported(tmp_path: Path, case: str) -> None:
+def test_a_model_with_adapters_of_a_tool_is_saved_and_exported(
+    train: Train, tmp_path: Path, case: str
+) -> None:
     trained = train(tmp_path, **CASES[case])
     model, tokenizer = open_model(trained.folder)
     save_model(tmp_path / "saved", model, tokenizer, {})
@@ -310,7 +335,7 @@ MISFITS: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]]
 
 @pytest.mark.parametrize(("change", "found"), MISFITS.values(), ids=MISFITS.keys())
 def test_what_does_not_fit_is_named(
-    tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], found: str
+    train: Train, tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], found: str
 ) -> None:
     trained = train(tmp_path, target_modules=SWIFT)
     trained.rewrite(change)
@@ -335,7 +360,7 @@ def test_what_does_not_fit_is_named(
     ids=str,
 )
 def test_settings_that_say_something_else_are_named(
-    tmp_path: Path, change: dict[str, Any], found: str
+    train: Train, tmp_path: Path, change: dict[str, Any], found: str
 ) -> None:
     trained = train(tmp_path, target_modules=SWIFT)
     trained.reconfigure(**change)
@@ -360,7 +385,7 @@ class Evil:
         return (eval, ("1 + 1",))
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_would_run_code_is_refused(train: Train, tmp_path: Path) -> None:
     trained = train(tmp_path, target_modules=SWIFT)
     (trained.folder / WEIGHTS).unlink()
     (trained.folder / PICKLED).write_bytes(pickle.dumps({"x": Evil()}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -208,12 +209,23 @@ MODELS: dict[str, tuple[Make, bool]] = {
 """How each folder is made, and whether its names are transformers', which become the hub's of 2024."""
 
 
+@pytest.fixture(scope="module")
+def published_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Path], Path]:
+    """Puts a published folder beside what a test writes; each is made once."""
+    made: dict[str, Path] = {}
+
+    def copied(name: str, beside: Path) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("made") / "published"
+            MODELS[name][0](made[name])
+        return Path(shutil.copytree(made[name], beside / "published"))
+
+    return copied
+
+
 @pytest.fixture(params=MODELS)
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    make, _ = MODELS[request.param]
-    place = tmp_path / "published"
-    make(place)
-    return place
+def folder(request: pytest.FixtureRequest, published_as: Callable[[str, Path], Path], tmp_path: Path) -> Path:
+    return published_as(request.param, tmp_path)
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -288,8 +300,10 @@ def test_files_are_those_that_were_published(
 
 
 @pytest.mark.parametrize("name", [name for name, (_, renamed) in MODELS.items() if renamed])
-def test_transformers_opens_what_is_written(name: str, tmp_path: Path) -> None:
-    MODELS[name][0](tmp_path / "published")
+def test_transformers_opens_what_is_written(
+    name: str, published_as: Callable[[str, Path], Path], tmp_path: Path
+) -> None:
+    published_as(name, tmp_path)
     export_model(tmp_path / "published", tmp_path / "out", to="hf", dtype="float32")
     _, info = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not info["missing_keys"]

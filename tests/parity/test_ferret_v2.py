@@ -252,7 +252,7 @@ def test_a_mistake_in_a_tower_breaks_parity(
 
 
 @given(size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)), frames=st.integers(1, 40))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_the_plan_counts_the_tokens(model: VideoLM, size: tuple[int, int], frames: int) -> None:
     ((grid, extra),) = model.plan(size, frames)[1]
     rows, columns = (1, 1) if frames > 1 else best_grid(*size)

@@ -148,7 +148,7 @@ def test_generation_equals_transformers(folder: Path, opened: tuple[VideoLM, Any
     | st.sampled_from([(1, 1), (1, 9000), (9000, 1)]),
     frames=st.integers(1, 64),
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_plan_counts_tokens(opened: tuple[VideoLM, Any], size: tuple[int, int], frames: int) -> None:
     plan, layout = opened[0].plan(size, frames)
     spans = [piece for piece in layout if not isinstance(piece, str)]

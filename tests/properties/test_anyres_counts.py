@@ -56,7 +56,7 @@ def part(side: tuple[int, int], fields: dict[str, Any]) -> anyres.Part:
 @example(size=(3, 500), fields={"grids": NEXT}, cells=(24, 24), frames=1)
 @example(size=(1, 1), fields={"grids": NEXT, "most_tiles": 1}, cells=(1, 1), frames=1)
 @example(size=(20_000, 1), fields={"grids": "1x1..6x6", "most_tiles": 9}, cells=(27, 27), frames=2)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_the_tokens_foreseen_are_the_tokens_made(
     size: tuple[int, int], fields: dict[str, Any], cells: tuple[int, int], frames: int
 ) -> None:
@@ -71,7 +71,7 @@ def test_the_tokens_foreseen_are_the_tokens_made(
 
 
 @given(size=SIZES, grids=GRIDS, side=st.integers(1, 400))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_the_grid_is_transformers(size: tuple[int, int], grids: list[tuple[int, int]], side: int) -> None:
     pinpoints = [[rows * side, columns * side] for rows, columns in grids]
     ours = choose_grid(size, grids, (side, side), resized=True)
@@ -80,7 +80,7 @@ def test_the_grid_is_transformers(size: tuple[int, int], grids: list[tuple[int, 
 
 
 @given(size=SIZES, cells=st.tuples(st.integers(1, 162), st.integers(1, 162)))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_unpadding_is_transformers_where_that_keeps_anything(
     size: tuple[int, int], cells: tuple[int, int]
 ) -> None:
@@ -149,7 +149,7 @@ def test_views_are_cut_as_planned(
     order=st.sampled_from(["pool_first", "connector_first"]),
     newline=st.sampled_from(["none", "grid", "frame", "one"]),
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_framed_makes_what_it_foresees(
     grid: Grid, extra: int, pool: Any, stride: int, order: Any, newline: Any
 ) -> None:

@@ -46,7 +46,7 @@ def released() -> VideoLM:
 
 
 @given(size=sizes(4000, 12_000), frames=st.one_of(st.just(1), st.integers(2, 10_000)))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_the_layout_is_the_originals_count(released: VideoLM, size: tuple[int, int], frames: int) -> None:
     least, most = (3136, 1280 * 784)
     if frames > 1:
@@ -76,7 +76,7 @@ def small() -> VideoLM:
 
 
 @given(size=sizes(60, 300), frames=st.integers(1, 7))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_what_is_read_is_what_was_planned(small: VideoLM, size: tuple[int, int], frames: int) -> None:
     plan, layout = small.plan(size, frames)
     pixels = torch.zeros(frames, *size, 3, dtype=torch.uint8)

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("ablate")
     labels, few = write_clips(made / "clips"), write_clips(made / "few", clips=1, questions=1)
     write_recipe(
-        made, stage(few, "warm", steps=4, save_every=4), stage(labels, "main", steps=80, save_every=80)
+        made, stage(few, "warm", steps=4, save_every=4), stage(labels, "main", steps=50, save_every=50)
     )
     return made
 
@@ -81,7 +81,7 @@ def test_a_stage_that_arms_have_in_common_is_trained_once(done: tuple[Path, Abla
 def test_the_lengths_are_those_of_the_budget(done: tuple[Path, Ablation, list[str]]) -> None:
     out, found, _ = done
     state = json.loads((out / "runs" / found.arms[0].runs[0] / "run.json").read_text(encoding="utf-8"))
-    assert [one["steps"] for one in state["stages"].values()] == [2, 40]
+    assert [one["steps"] for one in state["stages"].values()] == [2, 25]
 
 
 def test_gains_are_paired_and_tell_which_stage_earned_its_cost(
@@ -164,7 +164,7 @@ def test_where_a_tokenizer_is_learned_it_depends_on_the_labels_of_all_stages(
     [
         ((), (), "nothing to compare"),
         (("mian",), (), "did you mean 'main'"),
-        ((), ("stages.1.steps=80",), "changes nothing"),
+        ((), ("stages.1.steps=50",), "changes nothing"),
         ((), ("seed=5",), "changes nothing"),
         ((), ("stages.1.step=80",), "step"),
     ],

@@ -391,7 +391,7 @@ def test_clauses_of_a_writer_are_taken_where_they_stand() -> None:
 def test_a_label_too_long_for_the_model_costs_itself_alone(world: tuple[Path, Path], tmp_path: Path) -> None:
     labels, model = world
     rows = [{"id": str(at), **row} for at, row in enumerate(rows_of(labels))]
-    long = rows[0] | {"id": "long", "answer": "the red ball hits the blue one. " * 3000}
+    long = rows[0] | {"id": "long", "answer": "the red ball hits the blue one. " * 300}
     few = write_rows(labels.with_name("few.jsonl"), rows)
     all_of_them = write_rows(labels.with_name("and_long.jsonl"), [*rows, long])
     without_it = score(few, tmp_path / "few.jsonl", model)

@@ -55,7 +55,7 @@ def test_the_grid_keeps_most_of_the_frame(size: tuple[int, int], grid: tuple[int
 
 
 @given(size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_no_other_grid_keeps_more_or_as_much_with_less_waste(size: tuple[int, int]) -> None:
     def kept(grid: tuple[int, int]) -> int:
         scale = min(grid[0] * SIDE / size[0], grid[1] * SIDE / size[1])

@@ -34,13 +34,13 @@ def side_of(part: Part, size: tuple[int, int], frames: int = 1) -> tuple[int, in
 
 
 @given(size=sizes())
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_sides_of_stills_are_the_processors(size: tuple[int, int]) -> None:
     assert side_of(STILL, size) == smart_resize(*size)
 
 
 @given(size=sizes(), frames=st.integers(2, 10_000))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_frames_of_a_video_share_one_total(size: tuple[int, int], frames: int) -> None:
     share = int(128_000 * 784 * 0.9) * 2 // frames
     most = max(min(768 * 784, share), int(128 * 784 * 1.05))

@@ -32,7 +32,7 @@ def sizes(draw: st.DrawFn) -> tuple[int, int]:
 
 @pytest.mark.parametrize("limits", [LIMITS, RELEASED])
 @given(size=sizes(), frames=st.integers(2, 800))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_sides_are_the_processors(limits: dict[str, Any], size: tuple[int, int], frames: int) -> None:
     part = Part(Part.Config(**limits))
     least, most = limits["min_pixels"], limits["max_pixels"]
@@ -42,7 +42,7 @@ def test_sides_are_the_processors(limits: dict[str, Any], size: tuple[int, int],
 
 
 @given(size=sizes(), frames=st.integers(2, 800))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_capped_sides_are_the_processors(size: tuple[int, int], frames: int) -> None:
     part = Part(Part.Config(**RELEASED, frame_pixels=768 * BLOCK))
     each = max(min(768 * BLOCK, RELEASED["max_pixels"] // frames), int(4096 * 1.05))

@@ -73,7 +73,7 @@ def published_views(size: tuple[int, int], most: int = 9) -> list[tuple[int, int
 
 @given(size=SIZES | STRIPS, most=st.integers(1, 9))
 @example(size=(1080, 1920), most=9)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_views_are_the_published_ones_for_any_size(size: tuple[int, int], most: int) -> None:
     plan = build(max_slices=most).plan(size, 1)
     sides = [view.size for view in plan.views]

@@ -20,6 +20,7 @@ from vidapt.models.libraries import load_quietly
 from vidapt.models.reach import most_frames, reach_of
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Moments
+from vidapt.video import Every, Keyframes, Policy
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 """How far a layer's output may be off, as a share of its largest number, by its weights' format."""
@@ -31,7 +32,7 @@ _ROWS = 8
 """Of each layer's input, which are compared."""
 
 _SENTENCES = ("describe the video.", "what happens first, and who did it? answer in one word: yes or no.")
-_TOKENS, _SIDE = 24, 256
+_TOKENS, _SIDE, _FRAMES = 24, 256, 8
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Sequences:
         """
         reach = reach_of(model).positions
         texts = [text[: int(min(_TOKENS, reach))] for text in _texts(model, tokenizer)]
-        frames = most_frames(model.blueprint.frames)
+        frames = _frames(model.blueprint.frames)
         size = model.decode_size or (_SIDE, _SIDE)
         layout = model.plan(size, frames)[1]
         cells = sum(span[0].cells + span[1] for span in layout if isinstance(span, tuple))
@@ -86,10 +87,19 @@ def _texts(model: VideoLM, tokenizer: Any) -> list[list[int]]:
     return [[token % words for token in ids] for ids in found]
 
 
+def _frames(policy: Policy) -> int:
+    """As many as a clip has that a model may be shown; few are as good as the hundreds of a long film."""
+    most = most_frames(policy)
+    return min(most, _FRAMES) if isinstance(policy, Every | Keyframes) else most
+
+
 def _moving(frames: int, size: tuple[int, int]) -> Tensor:
     """A gradient that moves, [T, H, W, 3]."""
-    t, y, x = torch.meshgrid(*(torch.arange(length) for length in (frames, *size)), indexing="ij")
-    return torch.stack([3 * x + 7 * t, 2 * y + 5 * t, x + y], dim=-1).remainder(256).to(torch.uint8)
+    # Counted in bytes, which begin again at 256: there may be hundreds of frames.
+    t, y, x = (torch.arange(length).to(torch.uint8) for length in (frames, *size))
+    t, y = t[:, None, None], y[:, None]
+    channels = (3 * x + 7 * t, 2 * y + 5 * t, (x + y)[None])
+    return torch.stack([channel.expand(frames, *size) for channel in channels], dim=-1)
 
 
 def _steady(frames: int) -> Moments:

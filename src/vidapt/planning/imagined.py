@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,6 +67,10 @@ class ImaginedFootage:
             moments = tuple(when for _, when, _ in planned)
             return [self._cut(planned[0][0], moments, planned[0][2])]
         return [self._cut(plan, (when,), together) for plan, when, together in planned]
+
+    def alike(self, item: Item) -> Hashable:
+        """What clips have in common of which towers make tensors of the same shapes."""
+        return self._plan(item)[0], item[1]
 
     def seen(self, items: Sequence[Item]) -> list[Seen]:
         """What is kept of clips, all stacked where all plans are equal."""

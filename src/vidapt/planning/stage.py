@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,7 +241,8 @@ def _disk(
     kept = 0.0
     if footage.keeps != "nothing":
         some = _some(items, 16)
-        kept = float(np.mean([_kept_bytes(footage, item, stage) for item in some])) * count if some else 0.0
+        sizes = _each(footage, some, lambda item: _kept_bytes(footage, item, stage))
+        kept = float(np.mean(sizes)) * count if some else 0.0
     models = 1 + (len(stage.sets) if stage.train.base == "stored" else 0)
     return Disk(round(kept), KEEP * 3 * learning, models * size_of(list(model.parameters())))
 
@@ -260,11 +261,22 @@ def _kept_bytes(footage: ImaginedFootage, item: Item, stage: Stage) -> int:
 
 def _fill_flops(footage: ImaginedFootage, items: Sequence[Item], count: int) -> float:
     """Operations of what is computed once for each clip."""
-    some = _some(items, 4)
-    with Account() as account:
-        for item in some:
+
+    def flops(item: Item) -> int:
+        with Account() as account:
             footage.seen([item])
-    return float(account.flops) / max(1, len(some)) * count
+        counted: int = account.flops
+        return counted
+
+    some = _some(items, 4)
+    return float(sum(_each(footage, some, flops))) / max(1, len(some)) * count
+
+
+def _each(footage: ImaginedFootage, items: Sequence[Item], tell: Callable[[Item], int]) -> list[int]:
+    """What is told of each clip, asked once of those that are seen alike."""
+    keys = [footage.alike(item) for item in items]
+    told = {key: tell(item) for key, item in dict(zip(keys, items, strict=True)).items()}
+    return [told[key] for key in keys]
 
 
 def _kv_bytes(model: Any) -> int:
