@@ -3,14 +3,14 @@
     python benchmarks/studies/pruning.py run [--seeds 0,1,2] [--only shown|cells|cost]
     python benchmarks/studies/pruning.py table
 
-Three parts. `shown`: what pruned footage still shows. The shipped model reads slots, not cells; so it is shown
-clips in which a cell that would be left out keeps the pixels it was last read with, and answers as well as
-what is left allows: with all of it, with what changes most, and with as much by other ways, cells drawn at
-random, fewer frames, coarser pictures. Then it learns on with some of them, and is asked again. `cells`:
-cells are truly left out, behind the shipped model's tower and in front of its slots; it is asked as it is, and
-after it has learned on so. `cost`: tokens are truly left out, by a model that is put together here and reads
-40 cells of each of 18 frames. It has not learned to see, so that only its time is measured. What is finished
-is not done again.
+Three parts. `shown`: what pruned footage still shows. The shipped model reads slots, not cells; so it is
+shown clips in which a cell that would be left out keeps the pixels it was last read with, and answers as
+well as what is left allows: with all of it, with what changes most, and with as much by other ways, cells
+drawn at random, fewer frames, coarser pictures. Then it learns on with some of them, and is asked again.
+`cells`: cells are truly left out, behind the shipped model's tower and in front of its slots; it is asked
+as it is, and after it has learned on so. `cost`: tokens are truly left out, by a model that is put together
+here and reads 40 cells of each of 18 frames. It has not learned to see, so that only its time is measured.
+What is finished is not done again.
 """
 
 from __future__ import annotations
