@@ -41,12 +41,12 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
 LEARNING = (
     "all",
     "keep_0.25",
+    "keep_0.125",
     "random_0.25",
     "frames_0.25",
-    "keep_0.125",
+    "keep_0.0625",
     "random_0.125",
     "frames_0.125",
-    "keep_0.0625",
     "threshold_0.01",
 )
 STEPS, CLIPS = 300, 8

@@ -96,7 +96,7 @@ def _cost(runs: Path, arms: Sequence[str], results: dict[str, Any]) -> list[str]
 
 def _means(found: Mapping[str, Runs], results: dict[str, Any]) -> list[str]:
     counted = any("cells" in one for by in found.values() for one in by.values())
-    head = ["shown", *["cells"] * counted, "seeds", "accuracy", "false claims", "told"]
+    head = [*(["read", "cells"] if counted else ["shown"]), "seeds", "accuracy", "false claims", "told"]
     lines = [line(head), line(["---"] * len(head))]
     for arm, by in found.items():
         accuracy = [macro(one["sets"]["home"]) for one in by.values()]
