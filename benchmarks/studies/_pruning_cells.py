@@ -47,7 +47,6 @@ LEARNING = (
     "keep_0.0625",
     "random_0.125",
     "frames_0.125",
-    "threshold_0.01",
 )
 STEPS, CLIPS = 300, 8
 
