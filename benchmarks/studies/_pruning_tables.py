@@ -20,18 +20,47 @@ PAGE = ROOT / "docs" / "studies" / "pruning.md"
 RESULTS = ROOT / "benchmarks" / "results" / "pruning_study.json"
 BEGIN, END = "<!-- pruning: written by the study's `table` -->", "<!-- end of pruning -->"
 
+CELLS = ROOT / "benchmarks" / "results" / "pruning_cells.json"
+CELLS_BEGIN = "<!-- pruning of cells: written by the study's `table` -->"
+CELLS_END = "<!-- end of pruning of cells -->"
+
 HEADS = {
     "shown-asked": "Shown less when asked only (the shipped model)",
     "shown-trained": "Shown less in learning, too",
+}
+CELL_HEADS = {
+    "cells-asked": "Cells left out when asked only",
+    "cells-trained": "Cells left out in learning, too",
 }
 SHARES = ("0.5", "0.25", "0.125", "0.0625")
 
 
 def write_tables(runs: Path, arms: Sequence[str]) -> None:
-    """Write the page's tables and the results file."""
+    """Write the page's tables and the results file of footage that shows less, and of time."""
+    lines, results = _sections(runs, arms, HEADS)
+    lines += _cost(runs, arms, results)
+    _write(lines, results, (BEGIN, END), RESULTS)
+
+
+def write_cell_tables(runs: Path, arms: Sequence[str]) -> None:
+    """Write the page's tables and the results file of cells that are left out."""
+    lines, results = _sections(runs, arms, CELL_HEADS)
+    _write(lines, results, (CELLS_BEGIN, CELLS_END), CELLS)
+
+
+def _write(lines: Sequence[str], results: Mapping[str, Any], marks: tuple[str, str], file: Path) -> None:
+    """Put what was found in its place; nothing where nothing was measured."""
+    if results:
+        write_between(PAGE, marks[0], "\n".join(lines).rstrip(), marks[1])
+        write_json(file, results)
+        print("\n".join(lines))
+
+
+def _sections(runs: Path, arms: Sequence[str], heads: Mapping[str, str]) -> tuple[list[str], dict[str, Any]]:
+    """Tables of each way that was measured, and the same as plain values."""
     lines: list[str] = []
     results: dict[str, Any] = {}
-    for way, head in HEADS.items():
+    for way, head in heads.items():
         found = {arm: one for arm in arms if (one := read_measured(runs, f"{way}-{arm}"))}
         if "all" not in found:
             continue
@@ -44,12 +73,10 @@ def write_tables(runs: Path, arms: Sequence[str]) -> None:
             "",
             *_gaps(found, results[way]),
             "",
+            *_by_type(found, results[way]),
+            "",
         ]
-        lines += [*_by_type(found, results[way]), ""]
-    lines += _cost(runs, arms, results)
-    write_between(PAGE, BEGIN, "\n".join(lines).rstrip(), END)
-    write_json(RESULTS, results)
-    print("\n".join(lines))
+    return lines, results
 
 
 def _cost(runs: Path, arms: Sequence[str], results: dict[str, Any]) -> list[str]:
@@ -57,23 +84,28 @@ def _cost(runs: Path, arms: Sequence[str], results: dict[str, Any]) -> list[str]
     head = ["read", "tokens of a clip", "CPU s a clip"]
     lines = ["**Time (tokens left out; a model that has not learned to see)**", ""]
     lines += [line(head), line(["---"] * len(head))]
-    results["cost"] = {}
+    found = {}
     for arm in arms:
         for one in read_measured(runs, f"cost-asked-{arm}").values():
             lines.append(line([f"`{arm}`", str(one["tokens"]), f"{one['cpu_seconds']:.3f}"]))
-            results["cost"][arm] = {"tokens": one["tokens"], "cpu_seconds": one["cpu_seconds"]}
-    return lines
+            found[arm] = {"tokens": one["tokens"], "cpu_seconds": one["cpu_seconds"]}
+    if found:
+        results["cost"] = found
+    return lines if found else []
 
 
 def _means(found: Mapping[str, Runs], results: dict[str, Any]) -> list[str]:
-    head = ["shown", "seeds", "accuracy", "false claims", "told"]
+    counted = any("cells" in one for by in found.values() for one in by.values())
+    head = [*(["read", "cells"] if counted else ["shown"]), "seeds", "accuracy", "false claims", "told"]
     lines = [line(head), line(["---"] * len(head))]
     for arm, by in found.items():
         accuracy = [macro(one["sets"]["home"]) for one in by.values()]
         false, told = zip(*(_rates(_sums(one)) for one in by.values()), strict=True)
         cells = [percent(accuracy), percent(false), percent(told)]
-        lines.append(line([f"`{arm}`", str(len(by)), *cells]))
+        read = [round(statistics.fmean(one["cells"] for one in by.values()))] if counted else []
+        lines.append(line([f"`{arm}`", *map(str, read), str(len(by)), *cells]))
         results[arm] = {
+            **({"cells": read[0]} if counted else {}),
             "accuracy": [round(x, 5) for x in accuracy],
             "false_claims": [round(x, 5) for x in false],
             "told": [round(x, 5) for x in told],

@@ -1,40 +1,39 @@
 """What leaving out still tokens costs in right answers and false claims, beside other ways to as few tokens.
 
-    python benchmarks/studies/pruning.py run [--seeds 0,1,2] [--only shown]
+    python benchmarks/studies/pruning.py run [--seeds 0,1,2] [--only shown|cells|cost]
     python benchmarks/studies/pruning.py table
 
-Two parts. `shown`: what pruned footage still shows. The shipped model reads slots, not cells; so it is shown
-clips in which a cell that would be left out keeps the pixels it was last read with, and answers as well as
-what is left allows: with all of it, with what changes most, and with as much by other ways, cells drawn at
-random, fewer frames, coarser pictures. Then it learns on with some of them, and is asked again. `cost`:
-tokens are truly left out, by a model that is put together here and reads 40 cells of each of 18 frames. It
-has not learned to see, so that only its time is measured. What is finished is not done again.
+Three parts. `shown`: what pruned footage still shows. The shipped model reads slots, not cells; so it is
+shown clips in which a cell that would be left out keeps the pixels it was last read with, and answers as
+well as what is left allows: with all of it, with what changes most, and with as much by other ways, cells
+drawn at random, fewer frames, coarser pictures. Then it learns on with some of them, and is asked again.
+`cells`: cells are truly left out, behind the shipped model's tower and in front of its slots; it is asked
+as it is, and after it has learned on so. `cost`: tokens are truly left out, by a model that is put together
+here and reads 40 cells of each of 18 frames. It has not learned to see, so that only its time is measured.
+What is finished is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import _pruning_cells
+from _pruning_measures import measured, result
 from _pruning_shown import drawn_changes, footage_of
-from _pruning_tables import write_tables
+from _pruning_tables import write_cell_tables, write_tables
 
 from vidapt.files import write_json
 from vidapt.formats import open_samples
 from vidapt.inference.engine import Engine
 from vidapt.inference.load import load
-from vidapt.measure.evaluate import evaluate, world_judge
-from vidapt.measure.verdicts import BLIND, MODEL
 from vidapt.models import pruning
-from vidapt.models.decoding import Decoding
 from vidapt.models.video_lm import VideoLM
 from vidapt.nouns import Sample
 from vidapt.progress import silent
@@ -68,6 +67,8 @@ def run(runs: Path, pool: Path, seeds: list[int], parts: list[str]) -> None:
     """Train and measure what is not there yet."""
     for name, (clips, seed) in (("home", LEARNED), ("home-test", ASKED)):
         simulate(pool / name, clips=clips, venue="home", seed=seed, workers=1)
+    if "cells" in parts:
+        _pruning_cells.run_cells(runs, pool, list(open_samples(pool / "home-test" / "labels.jsonl")), seeds)
     if "cost" in parts:
         base = _trained(_base(pool), runs)
         for name in ("all", *(f"keep_{share}" for share in SHARES)):
@@ -78,24 +79,20 @@ def run(runs: Path, pool: Path, seeds: list[int], parts: list[str]) -> None:
         _once(runs, f"shown-asked-{name}", 0, START, name, pool)
     for seed in seeds:
         for name in LEARNING:
-            if not _result(runs, f"shown-trained-{name}", seed).exists():
+            if not result(runs, f"shown-trained-{name}", seed).exists():
                 # What is shown is part of no cache's name, so that each arm has a folder of its own.
                 with _shown("shown", ARMS[name]):
                     model = _trained(_more(pool, seed), runs / f"shown-{name}")
                 _once(runs, f"shown-trained-{name}", seed, model, name, pool)
 
 
-def _result(runs: Path, arm: str, seed: int) -> Path:
-    return runs / "measured" / f"{arm}-{seed}.json"
-
-
 def _once(runs: Path, arm: str, seed: int, model: str | Path, name: str, pool: Path) -> None:
-    if not _result(runs, arm, seed).exists():
+    if not result(runs, arm, seed).exists():
         part = arm.partition("-")[0]
         asked = list(open_samples(pool / "home-test" / "labels.jsonl"))
         out = runs / "asking" / f"{arm}-{seed}"
         found = _measured(model, part, ARMS[name], asked, out, blind=name == "all")
-        write_json(_result(runs, arm, seed), found)
+        write_json(result(runs, arm, seed), found)
         print(f"{arm}-{seed}", flush=True)
 
 
@@ -171,28 +168,9 @@ def _measured(
     engine: Engine = load(model)
     if part == "cost":
         engine.model.read_otherwise(Reads.model_validate(_reads(arm)))
-    began = time.process_time()
     with _shown(part, arm) if arm else nullcontext():
-        found = evaluate(
-            engine,
-            asked,
-            out=out,
-            decoding=Decoding(max_new_tokens=96),
-            controls=("blind",) if blind else (),
-            judge=world_judge(Path(asked[0].media[0].path).parents[1]),
-            workers=0,
-            overwrite=True,
-        )
-    took = time.process_time() - began
-    arms = (MODEL, BLIND) if blind else (MODEL,)
-    rows = [
-        [v.sample, v.clip.id, v.type, {a: int(bool(v.right(a))) for a in arms}, v.predictions[MODEL]]
-        for v in found.verdicts
-        if not v.free
-    ]
-    texts = [{"clip": v.clip.id, **asdict(v.claims[MODEL])} for v in found.verdicts if v.free]
-    counts = {"tokens": engine.clip_tokens, "cpu_seconds": round(took / found.clips, 4)}
-    return {**counts, "sets": {"home": rows}, "texts": texts}
+        found = measured(engine, asked, out, blind=blind)
+    return {"tokens": engine.clip_tokens, **found}
 
 
 def main() -> None:
@@ -201,12 +179,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study-pruning")
     parser.add_argument("--pool", type=Path, default=ROOT / "pool" / "study-pruning")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--only", choices=("shown", "cost"))
+    parser.add_argument("--only", choices=("shown", "cells", "cost"))
     given = parser.parse_args()
     if given.what == "table":
         write_tables(given.runs, list(ARMS))
+        write_cell_tables(given.runs, list(_pruning_cells.ARMS))
     else:
-        parts = [given.only] if given.only else ["shown", "cost"]
+        parts = [given.only] if given.only else ["shown", "cells", "cost"]
         run(given.runs, given.pool, [int(seed) for seed in given.seeds.split(",")], parts)
 
 
