@@ -180,3 +180,22 @@ def test_a_folder_is_not_overwritten(clips: Path, tmp_path: Path) -> None:
         run(clips, tmp_path / "store", overwrite=True)
     with pytest.raises(ConfigError, match="written in any case"):
         run(clips, tmp_path / "a.jsonl", outputs=[tmp_path / "a.jsonl"])
+
+
+def test_a_quarantine_that_somebody_else_wrote_is_not_replaced(clips: Path, tmp_path: Path) -> None:
+    other = tmp_path / "captions.jsonl.quarantine.jsonl"
+    other.write_text("mine")
+    with pytest.raises(ConfigError, match="is there already"):
+        run(clips, tmp_path / "captions.jsonl")
+    assert other.read_text() == "mine"
+    run(clips, tmp_path / "captions.jsonl", overwrite=True)
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("name", ["n" * 190 + ".jsonl", "caf\udce9.jsonl"])
+def test_names_that_would_fail_in_the_end_are_refused_at_the_start(
+    name: str, clips: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="its name"):
+        run(clips, tmp_path / name)
+    assert list(tmp_path.iterdir()) == [clips]

@@ -8,10 +8,14 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from store_tools import rows_of, run, write
 
+from _stub_engine import StubEngine
 from vidapt.captioning.store.ahead import one_ahead
+from vidapt.captioning.store.shard import Shard
 from vidapt.errors import VidaptError
 from vidapt.nouns import Clip
 from vidapt.video import Meter, Uniform, Wanted, decode_each, pool
@@ -117,3 +121,58 @@ def test_waiting_for_frames_counts_where_nothing_else_could_be_done(monkeypatch:
     now[0] = 110.0
     meter.waited(since=104.0)  # there was work all the time
     assert meter.waited_s == 5
+
+
+def test_shards_with_nothing_to_caption_are_not_held_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        write(tmp_path / "clips" / f"{number}.mp4", str(number).encode())
+    run(tmp_path / "clips", tmp_path / "store", shard=1)
+    first, held, most = rows_of(tmp_path / "store"), set[int](), list[int]()
+    begin, close = Shard.__init__, Shard.close
+
+    def begun(shard: Shard, *given: Any) -> None:
+        begin(shard, *given)
+        held.add(shard.number)
+        most.append(len(held))
+
+    def closed(shard: Shard) -> None:
+        held.discard(shard.number)
+        close(shard)
+
+    monkeypatch.setattr(Shard, "__init__", begun)
+    monkeypatch.setattr(Shard, "close", closed)
+    engine = StubEngine()
+    done = run(tmp_path / "clips", tmp_path / "store", engine, shard=1, again=True)
+    assert (done.captioned, done.kept, engine.asked) == (0, 12, 0)
+    assert max(most) <= 3, "one is finished, one is read, and one is being read"
+    assert [row["captions"] for row in rows_of(tmp_path / "store")] == [row["captions"] for row in first]
+
+
+def test_who_stops_does_not_wait_until_all_inputs_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        write(tmp_path / "clips" / f"{number}.mp4", str(number).encode())
+    read, begun = Shard._read, threading.Event()
+    reads: list[int] = []
+
+    def slow(shard: Shard, at: int, *given: Any) -> Any:
+        if shard.number:
+            begun.set()
+            time.sleep(0.1)
+            reads.append(at)
+        return read(shard, at, *given)
+
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        if task == "caption" and done:
+            assert begun.wait(LONG_S)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Shard, "_read", slow)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "clips", tmp_path / "store", shard=20, batch=1, report=report)
+    assert len(reads) < 20
+    assert not [one for one in threading.enumerate() if one.name.startswith(("vidapt-look", "vidapt-shard"))]
+    assert run(tmp_path / "clips", tmp_path / "store", shard=20, batch=1).left == 0

@@ -13,7 +13,7 @@ import numpy as np
 from vidapt.captioning.places import is_address
 from vidapt.captioning.store.index import Index, rewrite_index
 from vidapt.captioning.store.inputs import Input
-from vidapt.curation.likeness import FRAMES, SIDE, Signatures, signatures
+from vidapt.curation.likeness import ALIKE, FRAMES, SIDE, Signatures, like_pairs, signatures
 from vidapt.curation.sketches import alike
 from vidapt.nouns import Clip
 from vidapt.progress import Reporter
@@ -36,9 +36,8 @@ def mark_copies(path: Path, workers: int, report: Reporter) -> None:
     index = Index(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         found = _looked_at(index, Path(folder) / "signatures", workers, report)
-        names = [clip.id for clip in found.clips]
         report("hold clips against each other", 0, 1)
-        like = _like(names, alike(found))
+        like = _like(found, alike(found))
         report("hold clips against each other", 1, 1)
     if like:
         rewrite_index(path, ([_marked(one, like) for one in shard] for shard in _shards(index)))
@@ -92,14 +91,24 @@ def _marked(one: Input, like: dict[str, str]) -> Input:
     return replace(one, like=like.get(one.name))
 
 
-def _like(names: list[str], pairs: Iterable[tuple[int, int, float]]) -> dict[str, str]:
-    """For every clip that is not captioned, the one that it is most like of those that are."""
+def _like(found: Signatures, pairs: Iterable[tuple[int, int, float]]) -> dict[str, str]:
+    """For every clip that is not captioned, the one that it is most like of those that are.
+
+    Not all pairs are known: where those that a clip is known to be like are all copies, it is held against
+    what they are copies of.
+    """
     alike: dict[int, list[tuple[float, int]]] = defaultdict(list)
     for first, second, how in pairs:
         alike[second].append((how, -first))
     copies: dict[int, int] = {}
     for second in sorted(alike):
         models = [(how, first) for how, first in alike[second] if -first not in copies]
+        if not models:
+            of = np.array(sorted({copies[-first] for _, first in alike[second]}))
+            models = [
+                (how, -first) for first, _, how in like_pairs(found, of, np.full_like(of, second), ALIKE)
+            ]
         if models:
             copies[second] = -max(models)[1]
+    names = [clip.id for clip in found.clips]
     return {names[second]: names[first] for second, first in copies.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ _FETCHED_AT_ONCE = 8
 _COPIED = 1 << 20
 _DIGITS = 24
 """Of a content's hash, as keys have them."""
+
+
+class StoppedError(Exception):
+    """Nobody wants the shard any more."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Shard:
         kept: Rows of earlier jobs.
         cutting: How films are cut.
         workers: Decoding processes for measuring films.
+        stop: Once it has a result, nothing is read any more.
 
     Attributes:
         inputs: What it holds.
@@ -77,6 +82,7 @@ class Shard:
 
     Raises:
         TakenError: If another process holds it.
+        StoppedError: If it was stopped while it was read.
     """
 
     def __init__(
@@ -87,8 +93,9 @@ class Shard:
         kept: Kept,
         cutting: Cutting | None,
         workers: int | None,
+        stop: Future[None],
     ) -> None:
-        self.number, self._job = number, job
+        self.number, self._job, self._stop = number, job, stop
         self._journal = job.hold(number)
         self._key, self._kept = key, kept
         self._scratch = job.scratch(number)
@@ -192,6 +199,7 @@ class Shard:
 
     def _read(self, at: int, one: Input) -> Piece:
         """An input with its content; one that cannot be read has none."""
+        self._go_on()
         piece = Piece(one.name, one, one.clip)
         if one.wrong is not None:
             return replace(piece, wrong=(one.error or "FormatError", one.wrong))
@@ -235,6 +243,11 @@ class Shard:
             _unpack(Path(one.path), target, *part)
         return target
 
+    def _go_on(self, *_: object, **__: object) -> None:
+        """Whoever stops a job does not wait until hundreds of inputs are read and cut."""
+        if self._stop.done():
+            raise StoppedError
+
     def _cut(self, whole: Sequence[Piece], cutting: Cutting, workers: int | None) -> list[Piece]:
         """Pieces of films; what is a stretch already, or is not captioned anyhow, stays as it is."""
         films = {
@@ -243,7 +256,7 @@ class Shard:
             if one.wrong is None and one.clip.end_s is None and not one.clip.start_s and not self.skips(one)
         }
         clips = {key: replace(one.clip, id=one.name) for key, one in films.items()}
-        found = cut(clips, cutting, self._journal, "", workers=workers)
+        found = cut(clips, cutting, self._journal, "", workers=workers, report=self._go_on)
         of: dict[str, list[Piece]] = {}
         by_name = {one.name: one for one in films.values()}
         for key, clip in found.clips.items():

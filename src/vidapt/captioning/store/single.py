@@ -16,6 +16,9 @@ from vidapt.files import exists, write_json
 
 _NOTE = "file.json"
 
+_LONGEST_NAME = 200
+"""Bytes; a file system takes 255, and while a file is written its name is longer."""
+
 
 class FileStore(LocalStore):
     """A store whose jobs end with one file of what is captioned, and one of what is not.
@@ -48,9 +51,16 @@ class FileStore(LocalStore):
             VidaptError: If nothing can be written there.
         """
         check_target(self.file, self.quarantine)
+        _check_name(self.quarantine)
         super().check()
         if self._is_kept():
             self._own_note()
+        elif not self._overwrite and exists(self.quarantine) and not exists(self._out):
+            raise ConfigError(
+                self.quarantine,
+                "is there already, and would be replaced by what cannot be captioned",
+                "move it away, write to another file, or --overwrite it",
+            )
 
     def accept(self, request: str) -> None:
         """Refuse to replace captions of another kind, or a file that was changed since.
@@ -115,6 +125,19 @@ class FileStore(LocalStore):
             return ""
         questions = ", ".join(repr(one) for one in asked.get("prompts", ()))
         return f": by {asked.get('model')} {asked.get('model_hash')}, asked {questions}, or of other clips"
+
+
+def _check_name(longest: Path) -> None:
+    """Refuse a name that would be found to be too long once all is captioned.
+
+    Args:
+        longest: Of the files that are written, the one with the longest name.
+    """
+    letters = len(os.fsencode(longest.name))
+    if letters > _LONGEST_NAME:
+        raise ConfigError(
+            longest, f"its name has {letters} bytes, {_LONGEST_NAME} can be", "give a shorter one"
+        )
 
 
 def state_of(file: Path) -> Path:

@@ -37,6 +37,10 @@ class LocalStore:
             ConfigError: If it is such a one.
             VidaptError: If nothing can be written there.
         """
+        try:
+            str(self._out).encode("utf-8")
+        except UnicodeEncodeError:  # which Parquet files cannot be opened by
+            raise ConfigError(self._out, "its name is no UTF-8", "give another name") from None
         refuse_others(self._out)
         check_folder(self._out)
 

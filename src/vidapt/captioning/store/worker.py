@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from vidapt.captioning.engines.protocol import WINDOW
@@ -31,15 +32,13 @@ class Batch:
 
     Attributes:
         shard: Of which it is.
-        members: What is to be captioned; none where there is nothing to caption in a shard.
+        members: What is to be captioned.
         last: Whether no other of the shard comes after it.
-        known: Inputs of the shard whose rows were there already, told with its first batch.
     """
 
     shard: Shard
     members: list[Piece]
     last: bool
-    known: float
 
 
 @dataclass
@@ -69,6 +68,8 @@ class Worker:
     _done: float = 0.0
     _queue: deque[Batch] = field(default_factory=deque)
     _open: set[Shard] = field(default_factory=set)
+    _stop: Future[None] = field(default_factory=Future)
+    _finishing: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.asked, self.job.plan.batch, len(self.job.index))
@@ -87,46 +88,34 @@ class Worker:
         if todo:
             self.pace.measure()
         try:
-            with (
-                contextlib.closing(self._batches(todo)) as batches,
-                contextlib.closing(self._watched(batches)) as stream,
-            ):
+            with contextlib.closing(one_ahead(self._watched(todo), self._stop, self.pace.meter)) as stream:
                 since = time.monotonic()
                 for seen in stream:
-                    batch = self._next()
-                    assert batch is not None
-                    self._caption(batch, seen, since)
+                    self._caption(self._queue.popleft(), seen, since)
                     since = time.monotonic()
                     self.pace.look()
                     self.report(_TASK, min(total, round(self._done)), total, self.pace.note)
-                self._next()
         finally:
             for shard in self._open:
                 shard.close()
         self.report(_TASK, total - self._left(mine), total, self.pace.note)
 
-    def _watched(self, batches: Iterator[list[Piece]]) -> Generator[list[Any | BrokenClip], None, None]:
-        """What the engine sees of batches, of which it looks at the next while one is captioned."""
-        stop, meter = Future[None](), self.pace.meter
-        stream = self.asked.engine.watch(
-            ([piece.clip for piece in members] for members in batches),
-            workers=self.workers,
-            ahead=2 * WINDOW * self.job.plan.batch,
-            beside=self.asked.text_tokens,
-            meter=meter,
-            stop=stop,
-        )
-        return one_ahead(stream, stop, meter)
-
-    def _next(self) -> Batch | None:
-        """The batch that was seen; shards before it in which there was nothing to caption are finished."""
-        while self._queue:
-            batch = self._queue.popleft()
-            self._done += batch.known
-            if batch.members:
-                return batch
-            self._finish(batch.shard)
-        return None
+    def _watched(self, todo: Sequence[int]) -> Generator[list[Any | BrokenClip], None, None]:
+        """What the engine sees of batches; runs in the thread that looks ahead, and ends there."""
+        with (
+            contextlib.closing(self._batches(todo)) as batches,
+            contextlib.closing(
+                self.asked.engine.watch(
+                    ([piece.clip for piece in members] for members in batches),
+                    workers=self.workers,
+                    ahead=2 * WINDOW * self.job.plan.batch,
+                    beside=self.asked.text_tokens,
+                    meter=self.pace.meter,
+                    stop=self._stop,
+                )
+            ) as stream,
+        ):
+            yield from stream
 
     def _left(self, mine: Sequence[int]) -> int:
         finished = self.job.finished
@@ -135,16 +124,21 @@ class Worker:
     def _batches(self, todo: Sequence[int]) -> Generator[list[Piece], None, None]:
         """Batches of all shards that nobody else holds, the next of which is read while one is captioned.
 
-        Runs in the thread that looks ahead: what becomes of batches is left to the other.
+        What holds nothing to caption is finished at once: held until the next batch, there may be thousands.
         """
         for shard in self._shards(todo):
             batches = shard.batches(WINDOW * self.job.plan.batch)
             known = 1 - sum(map(len, batches)) / max(1, len(shard.pieces))
-            for number, members in enumerate(batches or [[]]):
-                last = number + 1 >= len(batches)
-                self._queue.append(Batch(shard, members, last, 0.0 if number else known * len(shard.inputs)))
-                if members:
-                    yield members
+            self._done_more(known * len(shard.inputs))
+            if not batches:
+                self._finish(shard)
+            for number, members in enumerate(batches, start=1):
+                self._queue.append(Batch(shard, members, number == len(batches)))
+                yield members
+
+    def _done_more(self, inputs: float) -> None:
+        with self._finishing:
+            self._done += inputs
 
     def _shards(self, todo: Sequence[int]) -> Iterator[Shard]:
         with ThreadPoolExecutor(1, thread_name_prefix="vidapt-shard") as ahead:
@@ -159,7 +153,9 @@ class Worker:
     def _leased(self, number: int) -> Shard | None:
         """A shard; None if another process holds it."""
         try:
-            shard = Shard(self.job, number, self.asked.key, self.kept, self.asked.cutting, self.workers)
+            shard = Shard(
+                self.job, number, self.asked.key, self.kept, self.asked.cutting, self.workers, self._stop
+            )
         except TakenError:
             return None
         if shard.done:
@@ -186,15 +182,17 @@ class Worker:
                 rows.append(self.asked.row(piece, one, found, share))
         self.pace.add(rows)
         shard.note(priced(rows, self.price))
-        self._done += len(shard.inputs) * len(members) / max(1, len(shard.pieces))
+        self._done_more(len(shard.inputs) * len(members) / max(1, len(shard.pieces)))
         if batch.last:
             self._finish(shard)
 
     def _finish(self, shard: Shard) -> None:
-        rows = shard.put(self._other, self.asked.taken_over)
-        unread = {one.name for one in shard.pieces if one.wrong is not None}
-        self.pace.add([row for row in rows if row["clip"] in unread])
-        self._open.discard(shard)
+        # By one thread at a time: both look rows of earlier jobs up.
+        with self._finishing:
+            rows = shard.put(self._other, self.asked.taken_over)
+            unread = {one.name for one in shard.pieces if one.wrong is not None}
+            self.pace.add([row for row in rows if row["clip"] in unread])
+            self._open.discard(shard)
 
     def _other(self, piece: Piece) -> dict[str, Any]:
         """The row of a piece that was neither captioned nor taken over."""

@@ -30,6 +30,18 @@ _DROP = (
     '<img id="still" alt="the picture that was dropped" hidden>'
 )
 _REFUSED = '<p id="refused" class="fault" role="alert" hidden></p>'
+_TAKEN = """
+(question) => {
+  const box = document.querySelector('#question textarea');
+  if (box && box.value === question) {
+    box.value = '';
+    box.dispatchEvent(new Event('input', {bubbles: true}));
+  }
+  return [question];
+}
+"""
+"""Empties the box as a question is sent: a server that did so would do it over what is written next."""
+
 _NO_FLAGS = "Wrong answers are kept where the server was started with --flags FOLDER."
 
 
@@ -92,8 +104,8 @@ class Page:
         says = [at.question, at.talks, at.note]
         # Also while an answer comes: the next question then waits for its turn.
         any_time = still | {"trigger_mode": "multiple"}
-        at.question.submit(self._asks, [at.question], says, **any_time)
-        at.ask.click(self._asks, [at.question], says, **any_time)
+        at.question.submit(self._asks, [at.question], says, **any_time, js=_TAKEN)
+        at.ask.click(self._asks, [at.question], says, **any_time, js=_TAKEN)
         at.caption.click(self._captions, [], says, **any_time)
         at.anew.click(self._anew, [], [at.talks, at.note, at.flagging], **still)
         at.look.click(self._looks, [], [at.looked, at.note], **free, show_progress_on=[at.looked])
@@ -126,11 +138,9 @@ class Page:
         return await self._asking.seen(tab), _talks(tab), "", "", gr.update(visible=False)
 
     async def _asks(self, question: str, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        """A question; its box is emptied once it is on its way, and then left to whoever writes the next."""
-        tab, first = self._tab(request), True
-        async for html, note, refused in self._told(tab, question):
-            yield ("" if first and not refused else gr.skip()), html, note
-            first = False
+        """A question, which comes back into its box if it is refused."""
+        async for html, note, refused in self._told(self._tab(request), question):
+            yield (question if refused else gr.skip()), html, note
 
     async def _captions(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """A description, as `vidapt caption` asks for one."""
