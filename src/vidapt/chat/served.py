@@ -213,6 +213,8 @@ class Served:
             name = self._cfg.key_env
             remedy = f"check the key in {name}" if name else "name the variable of its key in `key_env`"
             return Unusable(self.name, told, remedy)
+        if status == 404:  # of what is asked about nothing lies there: frames are in the request
+            return Unusable(self.name, told, "check `model`, and the address")
         if status == 402 or any(word in lowered for word in _NO_MONEY):
             return Unusable(self.name, told, "pay what is owed there, and run the same command again")
         if status == 400 and any(word in lowered for word in _REFUSALS):

@@ -247,7 +247,7 @@ def tell_stored(summary: StoreSummary, as_json: bool) -> None:
         remark(f"{summary.idle} actors had nothing to do: the clips are {summary.shards} shards")
     if summary.left:
         remark(f"{summary.left} of {summary.inputs} clips are in shards of other processes, or not begun")
-    where = summary.quarantine or summary.out
+    where = summary.quarantine or next(iter(summary.outputs), summary.out)
     wrong = _counted(summary.errors)
     if summary.failed:
         remark(f"{summary.failed} failed{f' ({wrong})' if wrong else ''}; the reasons are in {where}")

@@ -47,7 +47,13 @@ def caption(
             "and a stopped run goes on."
         ),
     ],
-    model: Model = DEFAULT_MODEL,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A shipped model's name, a run's or a checkpoint's folder, or SERVER.yaml: a server that is "
+            "shown frames."
+        ),
+    ] = DEFAULT_MODEL,
     prompt: Annotated[
         list[str] | None,
         typer.Option(help="What the model is asked about each clip; several, for one look."),

@@ -118,4 +118,6 @@ def _exported(
             names[0], out, dtype=dtype, scale=scale, bits=weights and weights.value
         )
     bits: Any = weights and weights.value
-    return export_model(names[0], out, to=to.value, dtype=dtype, lora_scale=scale, bits=bits), []
+    rounding = export_model(names[0], out, to=to.value, dtype=dtype, lora_scale=scale, bits=bits)
+    serve = f"to serve it: vllm serve {out} --served-model-name {out.name} --enable-prompt-embeds"
+    return rounding, [serve] if to is ExportTo.language else []
