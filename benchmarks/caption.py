@@ -7,9 +7,9 @@ documentation's loop over clips, by static batches of several sizes, and by `vid
 one token in 24, so that their lengths differ. Four questions about each clip are compared with one.
 
 With one core all arms do all of their work in one thread, and CPU seconds, decoding among them, compare on a
-machine that others use, too. With more, every arm has as many: the peers as threads of torch, vidapt as one
-decoding process and threads for the rest; then seconds by the clock compare, the start of the process among
-them, on a machine that nobody else uses. The last line is JSON.
+machine that others use, too. With more, every arm has as many: the peers as threads of torch, vidapt as a
+decoding process for each, which is its default, and one thread less for the rest; then seconds by the clock
+compare, the start of the processes among them, on a machine that nobody else uses. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Arms:
         size: Of the model, one of `SIZES`.
         clips: How many.
         length: Seconds of each.
-        cores: That every arm has; of more than one, vidapt decodes on one, in a process.
+        cores: That every arm has; of more than one, vidapt decodes on each, in processes.
     """
 
     def __init__(self, folder: Path, size: str, clips: int, length: float, cores: int) -> None:
         self.work, self._folder, self._made = make(folder, size, clips, length), folder, 0
-        self._cores, self._workers = cores, int(cores > 1)
+        self._cores, self._workers = cores, cores if cores > 1 else 0
         self.engine = load(self.work.checkpoint)
         self.clips = sorted(self.work.labels.parent.glob("*.mp4"))
         policy = self.engine.model.blueprint.frames
@@ -114,7 +114,7 @@ class Arms:
         """vidapt, from files to Parquet."""
 
         def run() -> None:
-            torch.set_num_threads(self._cores - self._workers)
+            torch.set_num_threads(max(1, self._cores - 1))
             self._made += 1
             out = self._folder / f"captions-{self._made}"
             caption_store(
