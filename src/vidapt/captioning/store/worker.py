@@ -69,7 +69,7 @@ class Worker:
     _queue: deque[Batch] = field(default_factory=deque)
     _open: set[Shard] = field(default_factory=set)
     _stop: Future[None] = field(default_factory=Future)
-    _finishing: Lock = field(default_factory=Lock)
+    _counting: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.asked, self.job.plan.batch, len(self.job.index))
@@ -129,16 +129,13 @@ class Worker:
         for shard in self._shards(todo):
             batches = shard.batches(WINDOW * self.job.plan.batch)
             known = 1 - sum(map(len, batches)) / max(1, len(shard.pieces))
-            self._done_more(known * len(shard.inputs))
+            with self._counting:
+                self._done += known * len(shard.inputs)
             if not batches:
                 self._finish(shard)
             for number, members in enumerate(batches, start=1):
                 self._queue.append(Batch(shard, members, number == len(batches)))
                 yield members
-
-    def _done_more(self, inputs: float) -> None:
-        with self._finishing:
-            self._done += inputs
 
     def _shards(self, todo: Sequence[int]) -> Iterator[Shard]:
         with ThreadPoolExecutor(1, thread_name_prefix="vidapt-shard") as ahead:
@@ -180,15 +177,16 @@ class Worker:
                 rows.append(self.asked.failed(piece, type(found).__name__, found.found, share))
             else:
                 rows.append(self.asked.row(piece, one, found, share))
-        self.pace.add(rows)
         shard.note(priced(rows, self.price))
-        self._done_more(len(shard.inputs) * len(members) / max(1, len(shard.pieces)))
+        with self._counting:
+            self.pace.add(rows)
+            self._done += len(shard.inputs) * len(members) / max(1, len(shard.pieces))
         if batch.last:
             self._finish(shard)
 
     def _finish(self, shard: Shard) -> None:
-        # By one thread at a time: both look rows of earlier jobs up.
-        with self._finishing:
+        # By one thread at a time: both look rows of earlier jobs up, and count.
+        with self._counting:
             rows = shard.put(self._other, self.asked.taken_over)
             unread = {one.name for one in shard.pieces if one.wrong is not None}
             self.pace.add([row for row in rows if row["clip"] in unread])
